@@ -1,0 +1,89 @@
+# How a module, a program, a test and a fuzz target are declared. Everything else in the build is a list of these.
+#
+#   trimtab_module(NAME USES module... LIBS library...)    src/NAME, a static library of all its .c files
+#   trimtab_program(NAME FROM folder USES module...)       a program from src/FROM
+#   trimtab_test(NAME SOURCES file... USES module...)      a TAP program, run by tests/run
+#
+# USES is the list that tests/checks/layers compares with the #include lines.
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+option(TRIMTAB_FUZZ "Build the libFuzzer targets (clang only)" OFF)
+set(TRIMTAB_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, e.g. address,undefined")
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
+pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
+pkg_check_modules(PROTOBUF_C REQUIRED IMPORTED_TARGET libprotobuf-c)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(EXPAT REQUIRED IMPORTED_TARGET expat)
+pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
+pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+
+set(TRIMTAB_WARNINGS
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wswitch-enum -Wvla -Wformat=2 -Wundef -Wcast-qual
+  -Wno-missing-field-initializers)
+set(TRIMTAB_C_WARNINGS -Wstrict-prototypes -Wmissing-prototypes)
+
+add_library(trimtab_flags INTERFACE)
+target_include_directories(trimtab_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_compile_options(trimtab_flags INTERFACE
+  ${TRIMTAB_WARNINGS}
+  $<$<COMPILE_LANGUAGE:C>:${TRIMTAB_C_WARNINGS}>
+  -include ${CMAKE_SOURCE_DIR}/src/base/prelude.h
+  -fno-omit-frame-pointer -fvisibility=hidden)
+target_compile_definitions(trimtab_flags INTERFACE TRIMTAB_VERSION="${PROJECT_VERSION}")
+if(TRIMTAB_SANITIZE)
+  add_compile_options(-fsanitize=${TRIMTAB_SANITIZE} -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=${TRIMTAB_SANITIZE})
+  add_compile_definitions(TRIMTAB_SANITIZED)
+elseif(CMAKE_BUILD_TYPE MATCHES "Release|RelWithDebInfo")
+  add_compile_options(-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+  add_link_options(-Wl,-z,relro,-z,now)
+endif()
+if(TRIMTAB_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+function(trimtab_module name)
+  cmake_parse_arguments(ARG "" "" "USES;LIBS;SOURCES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  add_library(trimtab_${name} STATIC ${sources} ${ARG_SOURCES})
+  target_link_libraries(trimtab_${name} PUBLIC trimtab_flags)
+  foreach(used IN LISTS ARG_USES)
+    target_link_libraries(trimtab_${name} PUBLIC trimtab_${used})
+  endforeach()
+  target_link_libraries(trimtab_${name} PUBLIC ${ARG_LIBS})
+endfunction()
+
+function(trimtab_program name)
+  cmake_parse_arguments(ARG "" "FROM" "USES;LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${ARG_FROM}/*.c)
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE trimtab_flags)
+  foreach(used IN LISTS ARG_USES)
+    target_link_libraries(${name} PRIVATE trimtab_${used})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+endfunction()
+
+function(trimtab_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE trimtab_flags trimtab_tap)
+  foreach(used IN LISTS ARG_USES)
+    target_link_libraries(${name} PRIVATE trimtab_${used})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endfunction()

@@ -1,0 +1,87 @@
+/*
+ * Borrowed slices: a pointer and a length, and what is done to them. A slice owns nothing, may hold any
+ * byte, and is not closed by a NUL. A struct str parameter is borrowed until the call returns.
+ */
+#ifndef TRIMTAB_BASE_STR_H
+#define TRIMTAB_BASE_STR_H
+
+#include "base/attr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct str {
+    const char *data;
+    size_t len;
+};
+
+#define STR_NULL ((struct str){NULL, 0})
+#define STR(literal) ((struct str){"" literal "", sizeof(literal) - 1})
+
+/* For printf: printf("%.*s", STR_ARG(s)). */
+#define STR_ARG(s) (int)MIN((s).len, (size_t)INT32_MAX), (s).data ? (s).data : ""
+
+static inline struct str str_of(const void *data, size_t len)
+{
+    return (struct str){data, len};
+}
+
+static inline struct str str_c(const char *c)
+{
+    return (struct str){c, c ? strlen(c) : 0};
+}
+
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* Byte order, shorter first among equals: negative, 0, positive. */
+int str_cmp(struct str a, struct str b);
+
+bool str_starts(struct str s, struct str prefix);
+bool str_ends(struct str s, struct str suffix);
+bool str_eq_nocase(struct str a, struct str b); /* ASCII only */
+
+/* Index of the first c, or s.len. */
+size_t str_index(struct str s, char c);
+
+/* The part from begin (inclusive) to end (exclusive), both cut to the slice. */
+struct str str_part(struct str s, size_t begin, size_t end);
+static inline struct str str_from(struct str s, size_t begin)
+{
+    return str_part(s, begin, s.len);
+}
+
+/* Without leading and trailing spaces, tabs, CR and LF. */
+struct str str_trim(struct str s);
+
+/*
+ * Cuts the piece before the next separator from *rest and returns it; false when *rest was used up. An empty
+ * slice has one empty piece.
+ */
+bool str_next(struct str *rest, char separator, struct str *ret_piece);
+
+/* Decimal digits only, no sign, no space; false when empty, malformed or over UINT64_MAX. */
+must_use bool str_u64(struct str s, uint64_t *ret_value);
+
+/*
+ * "10s", "250ms", "5m", "2h" in nanoseconds; "64KiB", "8MiB", "1GiB", "100" in bytes. False when malformed or
+ * too large for the type.
+ */
+must_use bool str_duration(struct str s, uint64_t *ret_nsec);
+must_use bool str_bytes(struct str s, uint64_t *ret_bytes);
+
+/* Length of the well-formed UTF-8 prefix (RFC 3629: no surrogates, no overlong forms); s.len when all is. */
+size_t str_utf8_prefix(struct str s);
+static inline bool str_is_utf8(struct str s)
+{
+    return str_utf8_prefix(s) == s.len;
+}
+
+/* A pattern of literals and '*' (any run of bytes, also none) against the whole of s. Linear in both. */
+bool str_glob(struct str pattern, struct str s);
+
+#endif

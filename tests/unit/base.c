@@ -1,0 +1,192 @@
+/*
+ * What the rest of the tree takes for granted: slices, buffers, maps, digests, files.
+ */
+#include "tap.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "base/shared.h"
+
+TEST("numbers: only whole decimal numbers that fit are taken")
+{
+    uint64_t v = 7;
+
+    CHECK(str_u64(STR("18446744073709551615"), &v));
+    CHECK_U64(v, UINT64_MAX);
+    CHECK(!str_u64(STR("18446744073709551616"), &v));
+    CHECK(!str_u64(STR(""), &v));
+    CHECK(!str_u64(STR("-1"), &v));
+    CHECK(!str_u64(STR("1 "), &v));
+    CHECK(str_duration(STR("250ms"), &v));
+    CHECK_U64(v, 250 * NSEC_PER_MS);
+    CHECK(!str_duration(STR("5"), &v));
+    CHECK(str_bytes(STR("8MiB"), &v));
+    CHECK_U64(v, 8 * MIB);
+    CHECK(!str_bytes(STR("99999999999GiB"), &v));
+}
+
+TEST("UTF-8: overlong forms, surrogates and cut sequences are refused")
+{
+    CHECK(str_is_utf8(STR("gr\xc3\xbc\xc3\x9f \xe9\x85\x8d\xe7\xbd\xae \xf0\x9f\x9a\xa2")));
+    CHECK(!str_is_utf8(STR("\xc0\xaf")));
+    CHECK(!str_is_utf8(STR("\xe0\x80\x80")));
+    CHECK(!str_is_utf8(STR("\xed\xa0\x80")));
+    CHECK(!str_is_utf8(STR("\xf4\x90\x80\x80")));
+    CHECK_U64(str_utf8_prefix(STR("ab\xe9\x85")), 2);
+}
+
+TEST("patterns: a star stands for any run, also none")
+{
+    CHECK(str_glob(STR("*"), STR("")));
+    CHECK(str_glob(STR("a*c"), STR("ac")));
+    CHECK(str_glob(STR("a*b*c"), STR("axxbyybzc")));
+    CHECK(!str_glob(STR("a*b"), STR("abc")));
+    CHECK(!str_glob(STR(""), STR("a")));
+}
+
+TEST("cutting: pieces between separators, an empty slice has one")
+{
+    struct str rest = STR("a//b"), piece;
+    unsigned n = 0;
+
+    while (str_next(&rest, '/', &piece))
+        n++;
+    CHECK_U64(n, 3);
+    rest = STR("");
+    CHECK(str_next(&rest, '/', &piece));
+    CHECK(!str_next(&rest, '/', &piece));
+}
+
+TEST("a buffer refuses what exceeds its ceiling and remembers")
+{
+    struct buf b = BUF_NULL(5);
+
+    buf_put_c(&b, "hello");
+    CHECK_I64(buf_status(&b), 0);
+    buf_put_c(&b, "!");
+    CHECK_I64(buf_status(&b), ERR_LIMIT);
+    buf_put_c(&b, "");
+    CHECK_I64(buf_status(&b), ERR_LIMIT);
+    CHECK_STR(buf_str(&b), STR("hello"));
+    buf_deinit(&b);
+}
+
+TEST("a buffer survives every failing allocation")
+{
+    ALLOC_SWEEP(n) {
+        struct buf b = BUF_NULL(1000);
+        size_t len = 0;
+        char *text;
+
+        for (int i = 0; i < 50; i++)
+            buf_printf(&b, "%d,", i);
+        text = buf_take(&b, &len);
+        if (text)
+            CHECK_U64(len, 140);
+        (void)mem_free(text);
+        buf_deinit(&b);
+    }
+}
+
+TEST("a map finds what was put and nothing else, through growth and removal")
+{
+    struct map m = MAP_NULL;
+    struct rng r = {1};
+    static char keys[2000][16];
+    static bool in[2000];
+    size_t n = 0;
+
+    for (int i = 0; i < 2000; i++)
+        (void)snprintf(keys[i], sizeof(keys[i]), "k%d", i);
+    for (int step = 0; step < 50000; step++) {
+        size_t i = rng_below(&r, 2000);
+        struct str key = str_c(keys[i]);
+
+        if (rng_below(&r, 2)) {
+            REQUIRE(map_put(&m, key, keys[i], NULL));
+            n += !in[i];
+            in[i] = true;
+        } else {
+            CHECK(map_remove(&m, key) == (in[i] ? keys[i] : NULL));
+            n -= in[i];
+            in[i] = false;
+        }
+        CHECK_U64(m.n, n);
+    }
+    for (size_t i = 0; i < 2000; i++)
+        CHECK((map_get(&m, str_c(keys[i])) != NULL) == in[i]);
+    map_deinit(&m);
+}
+
+TEST("digests: addition and subtraction undo each other, with carries")
+{
+    struct digest a = {.low = UINT64_MAX, .high = UINT64_MAX}, b = {.low = 2, .high = 0};
+    unsigned char bytes[DIGEST_BYTES];
+    struct digest back;
+
+    CHECK(digest_eq(digest_sub(digest_add(a, b), b), a));
+    CHECK(digest_eq(digest_add(a, b), (struct digest){.low = 1, .high = 0}));
+    digest_put(a, bytes);
+    CHECK(digest_get(str_of(bytes, sizeof(bytes)), &back));
+    CHECK(digest_eq(a, back));
+}
+
+TEST("SHA-256 of parts equals SHA-256 of the whole, and a published vector")
+{
+    struct str parts[] = {STR("a"), STR(""), STR("bc")};
+    struct sha256 hash = sha256_of_parts(parts, 3), whole = sha256_of(STR("abc"));
+    char hex[SHA256_HEX_BYTES + 1];
+
+    CHECK(sha256_eq(&hash, &whole));
+    hex_encode(hash.bytes, sizeof(hash.bytes), hex);
+    CHECK_STR(str_c(hex),
+              STR("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
+}
+
+TEST("files: replaced as a whole, read with a ceiling")
+{
+    struct buf bytes = BUF_NULL(100000), small = BUF_NULL(9), exact = BUF_NULL(10);
+    char path[200];
+    struct err err = ERR_NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/a/b", tap_tmpdir());
+    CHECK_I64(file_make_dirs(path, 0700, &err), 0);
+    (void)snprintf(path, sizeof(path), "%s/a/b/file", tap_tmpdir());
+    CHECK_I64(file_read(path, &bytes, &err), ERR_NOT_FOUND);
+    CHECK_I64(file_replace(path, STR("first"), 0600, &err), 0);
+    CHECK_I64(file_replace(path, STR("0123456789"), 0600, &err), 0);
+    CHECK_I64(file_read(path, &bytes, &err), 0);
+    CHECK_STR(buf_str(&bytes), STR("0123456789"));
+    CHECK_I64(file_read(path, &small, &err), ERR_LIMIT);
+    CHECK_I64(file_read(path, &exact, &err), 0);
+    buf_deinit(&bytes);
+    buf_deinit(&small);
+    buf_deinit(&exact);
+}
+
+TEST("every failure code has a name of its own and maps back")
+{
+    for (int code = 0; code >= ERR_CODE_LAST; code--)
+        CHECK_I64(err_code_from_name(err_info(code)->name), code);
+    CHECK_STR(str_c(err_info(1)->name), STR("INTERNAL"));
+}
+
+TEST("a story is cut visibly, and keeps the nearest place")
+{
+    struct err err = ERR_NULL;
+    char line[2000];
+
+    CHECK_I64(err_set(&err, ERR_INVALID, "%0700d", 1), ERR_INVALID);
+    CHECK(str_ends(str_c(err.text), STR("...")));
+    (void)err_set(&err, ERR_INVALID, "unexpected end");
+    err_place(&err, "a.json");
+    err_place(&err, "elsewhere");
+    err_at(&err, 3, 9);
+    err_hint(&err, "close the brace");
+    CHECK_STR(str_c(err_describe(&err, line, sizeof(line))),
+              STR("a.json:3:9: unexpected end; close the brace"));
+}
