@@ -87,3 +87,22 @@ function(trimtab_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endfunction()
+
+# trimtab_wire: the messages of proto/, as protobuf-c makes them, without our warnings.
+function(trimtab_protocol)
+  set(out ${CMAKE_BINARY_DIR}/wire)
+  file(GLOB protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/trimtab/v1/*.proto)
+  set(sources)
+  foreach(proto IN LISTS protos)
+    get_filename_component(stem ${proto} NAME_WE)
+    list(APPEND sources ${out}/trimtab/v1/${stem}.pb-c.c)
+    list(APPEND headers ${out}/trimtab/v1/${stem}.pb-c.h)
+  endforeach()
+  add_custom_command(OUTPUT ${sources} ${headers}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${out}
+    COMMAND protoc-c --c_out=${out} -I ${CMAKE_SOURCE_DIR}/proto ${protos}
+    DEPENDS ${protos} VERBATIM)
+  add_library(trimtab_wire STATIC ${sources} ${headers})
+  target_include_directories(trimtab_wire SYSTEM PUBLIC ${out})
+  target_link_libraries(trimtab_wire PUBLIC PkgConfig::PROTOBUF_C)
+endfunction()

@@ -31,7 +31,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "net/loop.h"
-#include "net/segment.h"
+#include "base/segment.h"
 #include "net/tls.h"
 
 struct exchange;

@@ -1,8 +1,8 @@
 /*
  * Bytes on their way out, without copies: a slice and the counted object that keeps it alive.
  */
-#ifndef TRIMTAB_NET_SEGMENT_H
-#define TRIMTAB_NET_SEGMENT_H
+#ifndef TRIMTAB_BASE_SEGMENT_H
+#define TRIMTAB_BASE_SEGMENT_H
 
 #include "base/shared.h"
 

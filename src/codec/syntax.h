@@ -1,0 +1,23 @@
+/*
+ * Syntax checks by content type: is this text what it says it is, and if not, where does it go wrong.
+ *
+ * Contents are stored and delivered as bytes; nothing here changes them. What each dialect allows is told at
+ * the head of its file and in docs/content-types.md.
+ */
+#ifndef TRIMTAB_CODEC_SYNTAX_H
+#define TRIMTAB_CODEC_SYNTAX_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+/*
+ * 0 when content is well-formed for the media type (parameters after ';' are ignored; types that we do not
+ * know are not looked into), else ERR_INVALID with line and column (both from 1, columns count characters) of
+ * the fault, ERR_LIMIT for nesting or alias bombs, ERR_NOMEM. Pure; any thread.
+ */
+must_use int syntax_check(struct str media_type, struct str content, struct err *err);
+
+/* The name of the dialect that checks this media type ("json", "yaml", ...), or NULL when none does. */
+const char *syntax_name(struct str media_type);
+
+#endif

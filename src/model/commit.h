@@ -1,0 +1,64 @@
+/*
+ * Commits: a set of changes that stands or falls together, and every reason for which one is refused.
+ *
+ * commit_check decides against one state, without side effects: all refusals happen there, with place and
+ * hint. What it lets through, commit_plan describes: which version each change gives, which change nothing.
+ */
+#ifndef TRIMTAB_MODEL_COMMIT_H
+#define TRIMTAB_MODEL_COMMIT_H
+
+#include "model/state.h"
+
+enum {
+    COMMIT_CHANGES_MAX = 10000,
+    CONTENT_BYTES_MAX = 8 << 20,
+    COMMIT_BYTES_MAX = 64 << 20,
+    CONTENT_TYPE_BYTES_MAX = 127,
+    MESSAGE_BYTES_MAX = 4096,
+};
+
+/* One change as asked for. Slices are borrowed from the request. */
+struct change {
+    struct str id;
+    struct str key;          /* filled by commit_check */
+    bool delete;
+    bool create_only;        /* refuse when the resource exists */
+    bool keep_meta;          /* no metadata was given: the old one stays */
+    uint64_t based_on;       /* 0: not stated; else the version that must be the newest */
+    struct str content_type; /* empty: the old one stays, or it is guessed from the name */
+    struct str content;
+    struct meta meta;
+};
+
+struct commit {
+    struct change *changes;
+    size_t n;
+    struct str author, message, origin, action, request_id;
+    int64_t time_ms;
+};
+
+enum change_action { CHANGE_CREATED, CHANGE_UPDATED, CHANGE_DELETED, CHANGE_UNCHANGED };
+const char *change_action_name(enum change_action a);
+
+/* What one change comes to, against the state that it was checked against. */
+struct change_plan {
+    enum change_action action;
+    struct version *old;     /* newest version so far, borrowed from the state; NULL for none */
+    uint64_t number;         /* of the version that it gives; for unchanged, of the one that stays */
+    struct str content_type; /* settled */
+    struct meta meta;        /* settled; borrows from the change or from old */
+};
+
+/*
+ * Checks a commit against s and says what it comes to: plans has room for c->n. keys holds the keys that the
+ * changes point to afterwards; it must be empty and live as long as they.
+ * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there), ERR_EXISTS, ERR_CONFLICT, with the story;
+ * ERR_NOMEM.
+ */
+must_use int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
+                          struct buf *keys, struct err *err);
+
+/* "application/json" and the like from the ending of a name; "text/plain" or "application/octet-stream" else. */
+struct str content_type_guess(struct str kind, struct str name, struct str content);
+
+#endif

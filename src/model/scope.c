@@ -1,0 +1,394 @@
+/*
+ * Scopes and views. See scope.h.
+ */
+#include "model/scope.h"
+
+#include "base/alloc.h"
+
+/* ---- asking ---- */
+
+static const struct pair *find_label(const struct pair *labels, size_t n, struct str key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(labels[i].key, key))
+            return &labels[i];
+    return NULL;
+}
+
+int layer_expand(struct str layer, const struct pair *labels, size_t n_labels, struct buf *out,
+                 struct err *err)
+{
+    while (layer.len) {
+        size_t open = str_index(layer, '{');
+        size_t close = str_index(layer, '}');
+        const struct pair *label;
+
+        buf_put_str(out, str_part(layer, 0, open));
+        if (open == layer.len)
+            break;
+        if (close == layer.len || close < open)
+            return err_set(err, ERR_INVALID, "namespace \"%.*s\" has a brace without its partner",
+                           STR_ARG(layer));
+        label = find_label(labels, n_labels, str_part(layer, open + 1, close));
+        if (!label) {
+            (void)err_set(err, ERR_INVALID, "the instance has no label \"%.*s\"",
+                          STR_ARG(str_part(layer, open + 1, close)));
+            err_hint(err, "give the label to the instance, or name the namespace in full");
+            return ERR_INVALID;
+        }
+        buf_put_str(out, label->value);
+        layer = str_from(layer, close + 1);
+    }
+    return buf_status(out);
+}
+
+static int selectors_check(const struct scope *s, struct err *err)
+{
+    if (s->n_selectors > SCOPE_SELECTORS_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d selectors in a scope", SCOPE_SELECTORS_MAX);
+    for (size_t i = 0; i < s->n_selectors; i++) {
+        const struct selector *sel = &s->selectors[i];
+
+        if (sel->n_kinds + sel->n_names > SCOPE_PATTERNS_MAX)
+            return err_set(err, ERR_LIMIT, "more than %d patterns in a selector",
+                           SCOPE_PATTERNS_MAX);
+        for (size_t j = 0; j < sel->n_kinds; j++)
+            if (kind_check(sel->kinds[j], err))
+                return ERR_INVALID;
+        for (size_t j = 0; j < sel->n_names; j++)
+            if (sel->names[j].len > NAME_BYTES_MAX || !str_is_utf8(sel->names[j]))
+                return err_set(err, ERR_INVALID, "a name pattern is too long or not UTF-8");
+    }
+    return 0;
+}
+
+static int scope_check(const struct scope *s, struct err *err)
+{
+    if (s->name.len > SEGMENT_BYTES_MAX || !str_is_utf8(s->name))
+        return err_set(err, ERR_INVALID, "a scope's name has at most %d bytes of UTF-8",
+                       SEGMENT_BYTES_MAX);
+    if (s->n_layers == 0)
+        return err_set(err, ERR_INVALID, "a scope needs at least one namespace");
+    if (s->n_layers > SCOPE_LAYERS_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d namespaces in a scope", SCOPE_LAYERS_MAX);
+    for (size_t i = 0; i < s->n_layers; i++) {
+        int r = namespace_check(s->layers[i], err);
+
+        if (r)
+            return r;
+        for (size_t j = 0; j < i; j++)
+            if (str_eq(s->layers[i], s->layers[j]))
+                return err_set(err, ERR_INVALID, "namespace \"%.*s\" is in a scope twice",
+                               STR_ARG(s->layers[i]));
+    }
+    return selectors_check(s, err);
+}
+
+int scopes_check(const struct scope *scopes, size_t n, struct err *err)
+{
+    if (n == 0)
+        return err_set(err, ERR_INVALID, "a subscription needs at least one scope");
+    if (n > SCOPES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d scopes", SCOPES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        int r = scope_check(&scopes[i], err);
+
+        if (r)
+            return r;
+        for (size_t j = 0; j < i; j++)
+            if (str_eq(scopes[i].name, scopes[j].name))
+                return err_set(err, ERR_INVALID, "two scopes have the name \"%.*s\"",
+                               STR_ARG(scopes[i].name));
+    }
+    return 0;
+}
+
+/* ---- keeping ---- */
+
+struct measure {
+    size_t strs, selectors, bytes;
+};
+
+static struct measure scope_measure(const struct scope *s)
+{
+    struct measure m = {s->n_layers, s->n_selectors, s->name.len};
+
+    for (size_t i = 0; i < s->n_layers; i++)
+        m.bytes += s->layers[i].len;
+    for (size_t i = 0; i < s->n_selectors; i++) {
+        const struct selector *sel = &s->selectors[i];
+
+        m.strs += sel->n_kinds + sel->n_names;
+        for (size_t j = 0; j < sel->n_kinds; j++)
+            m.bytes += sel->kinds[j].len;
+        for (size_t j = 0; j < sel->n_names; j++)
+            m.bytes += sel->names[j].len;
+    }
+    return m;
+}
+
+struct filler {
+    struct str *strs;
+    char *bytes;
+};
+
+static struct str fill_str(struct filler *f, struct str s)
+{
+    struct str kept = {f->bytes, s.len};
+
+    if (s.len)
+        memcpy(f->bytes, s.data, s.len);
+    f->bytes += s.len;
+    return kept;
+}
+
+static struct str *fill_strs(struct filler *f, const struct str *from, size_t n)
+{
+    struct str *to = f->strs;
+
+    for (size_t i = 0; i < n; i++)
+        to[i] = fill_str(f, from[i]);
+    f->strs += n;
+    return to;
+}
+
+struct scope *scope_new(const struct scope *s)
+{
+    struct measure m = scope_measure(s);
+    struct scope *copy = mem_alloc(sizeof(*copy) + m.selectors * sizeof(struct selector) +
+                                   m.strs * sizeof(struct str) + m.bytes);
+    struct filler f;
+
+    if (!copy)
+        return NULL;
+    *copy = *s;
+    copy->selectors = (struct selector *)(void *)(copy + 1);
+    f.strs = (struct str *)(void *)(copy->selectors + m.selectors);
+    f.bytes = (char *)(f.strs + m.strs);
+    copy->name = fill_str(&f, s->name);
+    copy->layers = fill_strs(&f, s->layers, s->n_layers);
+    for (size_t i = 0; i < s->n_selectors; i++) {
+        const struct selector *from = &s->selectors[i];
+
+        copy->selectors[i] = *from;
+        copy->selectors[i].kinds = fill_strs(&f, from->kinds, from->n_kinds);
+        copy->selectors[i].names = fill_strs(&f, from->names, from->n_names);
+    }
+    return copy;
+}
+
+static void put_strs(const struct str *strs, size_t n, struct buf *out)
+{
+    buf_printf(out, "%zu;", n);
+    for (size_t i = 0; i < n; i++) {
+        buf_printf(out, "%zu:", strs[i].len);
+        buf_put_str(out, strs[i]);
+    }
+}
+
+void scope_put_identity(const struct scope *s, struct buf *out)
+{
+    put_strs(&s->name, 1, out);
+    put_strs(s->layers, s->n_layers, out);
+    buf_printf(out, "%zu;", s->n_selectors);
+    for (size_t i = 0; i < s->n_selectors; i++) {
+        put_strs(s->selectors[i].kinds, s->selectors[i].n_kinds, out);
+        put_strs(s->selectors[i].names, s->selectors[i].n_names, out);
+    }
+}
+
+/* ---- deciding ---- */
+
+static bool selector_takes(const struct selector *sel, struct str kind, struct str name)
+{
+    bool kind_fits = sel->n_kinds == 0, name_fits = sel->n_names == 0;
+
+    for (size_t i = 0; i < sel->n_kinds && !kind_fits; i++)
+        kind_fits = str_eq(sel->kinds[i], kind);
+    for (size_t i = 0; i < sel->n_names && kind_fits && !name_fits; i++)
+        name_fits = str_glob(sel->names[i], name);
+    return kind_fits && name_fits;
+}
+
+bool scope_selects(const struct scope *s, struct str kind, struct str name)
+{
+    if (s->n_selectors == 0)
+        return true;
+    for (size_t i = 0; i < s->n_selectors; i++)
+        if (selector_takes(&s->selectors[i], kind, name))
+            return true;
+    return false;
+}
+
+bool scope_has_layer(const struct scope *s, struct str ns, size_t *ret_index)
+{
+    for (size_t i = 0; i < s->n_layers; i++)
+        if (str_eq(s->layers[i], ns)) {
+            *ret_index = i;
+            return true;
+        }
+    return false;
+}
+
+/* A key fits on the stack: its parts have been checked. */
+static struct str make_key(struct name n, char *out)
+{
+    size_t at = 0;
+
+    memcpy(out, n.space.data, n.space.len);
+    at += n.space.len;
+    out[at++] = '\0';
+    if (n.kind.len)
+        memcpy(out + at, n.kind.data, n.kind.len);
+    at += n.kind.len;
+    if (n.name.data) {
+        out[at++] = '\0';
+        memcpy(out + at, n.name.data, n.name.len);
+        at += n.name.len;
+    }
+    return str_of(out, at);
+}
+
+struct version *scope_find(const struct scope *s, const struct state *st, struct str kind,
+                           struct str name)
+{
+    char key[ID_BYTES_MAX];
+
+    for (size_t i = 0; i < s->n_layers; i++) {
+        struct version *v =
+            state_find(st, make_key((struct name){s->layers[i], kind, name}, key));
+
+        if (v)
+            return v;
+    }
+    return NULL;
+}
+
+size_t scope_walk_size(const struct scope *s)
+{
+    return sizeof(struct scope_walk) + s->n_layers * sizeof(struct tree_walk);
+}
+
+void scope_walk_init(struct scope_walk *w, const struct scope *s, const struct state *st,
+                     uint64_t since)
+{
+    char key[ID_BYTES_MAX];
+
+    w->scope = s;
+    w->state = st;
+    w->since = since;
+    for (size_t i = 0; i < s->n_layers; i++)
+        tree_walk_from(&w->layers[i], st->versions,
+                       make_key((struct name){s->layers[i], STR_NULL, STR_NULL}, key), since);
+}
+
+/*
+ * The layer's next version, or NULL when the walk has left the layer's namespace. Deletions count only in a walk
+ * over what was touched.
+ */
+static struct version *layer_peek(struct scope_walk *w, size_t layer)
+{
+    struct str ns = w->scope->layers[layer];
+    struct version *v;
+
+    while ((v = tree_walk_peek(&w->layers[layer]))) {
+        if (v->key.len <= ns.len || v->key.data[ns.len] != '\0' || !str_starts(v->key, ns))
+            return NULL;
+        if (!v->deleted || w->since)
+            return v;
+        (void)tree_walk_next(&w->layers[layer]);
+    }
+    return NULL;
+}
+
+/* kind NUL name of the key of a version in this layer. */
+static struct str key_tail(const struct scope_walk *w, size_t layer, const struct version *v)
+{
+    return str_from(v->key, w->scope->layers[layer].len + 1);
+}
+
+/* The smallest name that any layer stands at; the strongest layer that does is *ret_layer. */
+static bool smallest(struct scope_walk *w, struct str *ret_tail, size_t *ret_layer)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < w->scope->n_layers; i++) {
+        const struct version *v = layer_peek(w, i);
+
+        if (v && (!found || str_cmp(key_tail(w, i, v), *ret_tail) < 0)) {
+            *ret_tail = key_tail(w, i, v);
+            *ret_layer = i;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* All layers step over the name. */
+static void step_over(struct scope_walk *w, struct str tail)
+{
+    for (size_t i = 0; i < w->scope->n_layers; i++) {
+        const struct version *v = layer_peek(w, i);
+
+        if (v && str_eq(key_tail(w, i, v), tail))
+            (void)tree_walk_next(&w->layers[i]);
+    }
+}
+
+/*
+ * Whether a touch in `layer`, the strongest that was touched, can have changed what the name comes to: not when a
+ * stronger layer has held it all the time.
+ */
+static bool is_changed(const struct scope_walk *w, const struct version *item, size_t layer)
+{
+    size_t winner = 0;
+
+    if (!item || item->revision > w->since)
+        return true;
+    for (size_t i = 0; i < w->scope->n_layers; i++)
+        if (str_starts(item->key, w->scope->layers[i]) &&
+            item->key.data[w->scope->layers[i].len] == '\0')
+            winner = i;
+    return layer < winner;
+}
+
+bool scope_walk_next(struct scope_walk *w, struct scope_step *ret_step)
+{
+    struct str tail;
+    size_t layer;
+
+    while (smallest(w, &tail, &layer)) {
+        size_t nul = str_index(tail, '\0');
+        struct str kind = str_part(tail, 0, nul), name = str_from(tail, nul + 1);
+        struct version *item;
+
+        step_over(w, tail);
+        if (!scope_selects(w->scope, kind, name))
+            continue;
+        item = scope_find(w->scope, w->state, kind, name);
+        if (w->since && !is_changed(w, item, layer))
+            continue;
+        *ret_step = (struct scope_step){item, tail};
+        return true;
+    }
+    return false;
+}
+
+int scope_digest(const struct scope *s, const struct state *st, struct digest *ret_digest,
+                 uint64_t *ret_count)
+{
+    struct scope_walk *walk = mem_alloc(scope_walk_size(s));
+    struct scope_step step;
+
+    if (!walk)
+        return ERR_NOMEM;
+    *ret_digest = DIGEST_NULL;
+    *ret_count = 0;
+    scope_walk_init(walk, s, st, 0);
+    while (scope_walk_next(walk, &step)) {
+        *ret_digest = digest_add(*ret_digest, binding_digest(s->name, &step.item->item_hash));
+        (*ret_count)++;
+    }
+    (void)mem_free(walk);
+    return 0;
+}

@@ -1,0 +1,83 @@
+/*
+ * Scopes and views: what one subscriber must have, as a function of a state and its subscription.
+ *
+ * A scope has layers (namespaces in order of priority) and selectors. The effective item of a name is that of
+ * the first layer that has it; it is in the scope when a selector takes it. DESIGN section 5.1 gives the order
+ * of computation; rollouts come before layers, exclusivity and references after selectors, as they land.
+ */
+#ifndef TRIMTAB_MODEL_SCOPE_H
+#define TRIMTAB_MODEL_SCOPE_H
+
+#include "model/state.h"
+
+enum { SCOPE_LAYERS_MAX = 16, SCOPE_SELECTORS_MAX = 64, SCOPE_PATTERNS_MAX = 256, SCOPES_MAX = 64 };
+
+/* No kinds: every kind. No names: every name. */
+struct selector {
+    struct str *kinds;
+    size_t n_kinds;
+    struct str *names; /* patterns with '*' */
+    size_t n_names;
+};
+
+/* Borrowed slices when it is asked for, own ones after scope_new. */
+struct scope {
+    struct str name;
+    struct str *layers; /* namespaces; labels are already filled in */
+    size_t n_layers;
+    struct selector *selectors;
+    size_t n_selectors; /* 0: everything */
+};
+
+/* Writes layer with {label} replaced by the instance's labels. ERR_INVALID names a missing label. */
+must_use int layer_expand(struct str layer, const struct pair *labels, size_t n_labels,
+                          struct buf *out, struct err *err);
+
+/* Namespaces well-formed, no layer twice, sizes within the limits, no duplicate scope names in the list. */
+must_use int scopes_check(const struct scope *scopes, size_t n, struct err *err);
+
+/* A deep copy in one allocation (freed by mem_free); NULL without memory. */
+must_use struct scope *scope_new(const struct scope *s);
+
+/* Equal text for equal scopes: what identifies a scope that many subscribers share. */
+void scope_put_identity(const struct scope *s, struct buf *out);
+
+bool scope_selects(const struct scope *s, struct str kind, struct str name);
+
+/* Whether ns is a layer of s, and which (0 is the strongest). */
+bool scope_has_layer(const struct scope *s, struct str ns, size_t *ret_index);
+
+/* The effective live version of kind/name, or NULL. Borrowed from st. Does not ask the selectors. */
+struct version *scope_find(const struct scope *s, const struct state *st, struct str kind,
+                           struct str name);
+
+/*
+ * A walk, in the order of (kind, name), over the selected names of a scope: all that have an item, or those that
+ * a commit after `since` touched in any layer. Borrows both.
+ */
+struct scope_walk {
+    const struct scope *scope;
+    const struct state *state;
+    uint64_t since;
+    struct tree_walk layers[]; /* one for each of the scope's */
+};
+
+size_t scope_walk_size(const struct scope *s); /* bytes of a walk over s, for the caller to allocate */
+void scope_walk_init(struct scope_walk *w, const struct scope *s, const struct state *st,
+                     uint64_t since);
+
+/*
+ * What a name has come to. item is borrowed, NULL when no layer has it any more; key is "kind/name" as kind NUL
+ * name. Without since only items come. A touched name whose effective item is the same as before is passed over.
+ */
+struct scope_step {
+    struct version *item;
+    struct str key;
+};
+bool scope_walk_next(struct scope_walk *w, struct scope_step *ret_step); /* false at the end */
+
+/* Digest and number of all items of a scope, by a full walk. ERR_NOMEM. */
+must_use int scope_digest(const struct scope *s, const struct state *st,
+                          struct digest *ret_digest, uint64_t *ret_count);
+
+#endif

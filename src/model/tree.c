@@ -1,0 +1,212 @@
+/*
+ * Persistent treap of versions. See tree.h.
+ */
+#include "model/tree.h"
+
+#include "base/alloc.h"
+
+struct tree {
+    _Atomic uint32_t refs;
+    uint32_t priority;
+    struct tree *left, *right;
+    struct version *version;
+    uint64_t newest; /* highest revision of any version in this subtree */
+};
+
+struct tree *tree_ref(struct tree *t)
+{
+    if (t)
+        atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    return t;
+}
+
+/* Recursion goes left only; the right spine is a loop, so depth stays that of the tree. */
+struct tree *tree_unref(struct tree *t)
+{
+    while (t && atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1) {
+        struct tree *right = t->right;
+
+        (void)tree_unref(t->left);
+        (void)version_unref(t->version);
+        (void)mem_free(t);
+        t = right;
+    }
+    return NULL;
+}
+
+struct version *tree_find(const struct tree *t, struct str key)
+{
+    while (t) {
+        int c = str_cmp(key, t->version->key);
+
+        if (c == 0)
+            return t->version;
+        t = c < 0 ? t->left : t->right;
+    }
+    return NULL;
+}
+
+static uint64_t newest(const struct tree *t)
+{
+    return t ? t->newest : 0;
+}
+
+/* After a change of the version or of a child. */
+static void refresh(struct tree *t)
+{
+    t->newest = MAX(t->version->revision, MAX(newest(t->left), newest(t->right)));
+}
+
+static struct tree *node_new(struct version *v, uint32_t priority, struct tree *left, struct tree *right)
+{
+    struct tree *t = mem_alloc(sizeof(*t));
+
+    if (!t) {
+        (void)tree_unref(left);
+        (void)tree_unref(right);
+        return NULL;
+    }
+    atomic_init(&t->refs, 1);
+    t->priority = priority;
+    t->left = left;
+    t->right = right;
+    t->version = version_ref(v);
+    refresh(t);
+    return t;
+}
+
+/* A node that only the caller holds: t itself when that is so already, else a copy. Consumes t. */
+static struct tree *node_own(struct tree *t)
+{
+    struct tree *copy;
+
+    if (atomic_load_explicit(&t->refs, memory_order_acquire) == 1)
+        return t;
+    copy = node_new(t->version, t->priority, tree_ref(t->left), tree_ref(t->right));
+    (void)tree_unref(t);
+    return copy;
+}
+
+/* Cuts t (consumed) into keys below and above key, which is not in it. False without memory: all is dropped. */
+static bool split(struct tree *t, struct str key, struct tree **ret_below, struct tree **ret_above)
+{
+    struct tree *inner_below, *inner_above;
+    bool goes_below;
+
+    *ret_below = *ret_above = NULL;
+    if (!t)
+        return true;
+    t = node_own(t);
+    if (!t)
+        return false;
+    goes_below = str_cmp(t->version->key, key) < 0;
+    if (!split(goes_below ? take(t->right) : take(t->left), key, &inner_below, &inner_above)) {
+        (void)tree_unref(t);
+        return false;
+    }
+    if (goes_below) {
+        t->right = inner_below;
+        *ret_below = t;
+        *ret_above = inner_above;
+    } else {
+        t->left = inner_above;
+        *ret_above = t;
+        *ret_below = inner_below;
+    }
+    refresh(t);
+    return true;
+}
+
+static bool put(struct tree **t, struct version *v, uint32_t priority, bool exists);
+
+static bool put_child(struct tree **t, struct version *v, uint32_t priority, bool exists)
+{
+    int c = str_cmp(v->key, (*t)->version->key);
+
+    if (c != 0)
+        return put(c < 0 ? &(*t)->left : &(*t)->right, v, priority, exists);
+    (void)version_unref((*t)->version);
+    (*t)->version = version_ref(v);
+    return true;
+}
+
+/* On failure *t is NULL and the surrounding, unpublished tree is dropped by the caller. */
+static bool put(struct tree **t, struct version *v, uint32_t priority, bool exists)
+{
+    struct tree *below, *above;
+
+    if (!*t || (!exists && (*t)->priority < priority)) {
+        if (!split(take(*t), v->key, &below, &above))
+            return false;
+        *t = node_new(v, priority, below, above);
+        return *t != NULL;
+    }
+    *t = node_own(*t);
+    if (!*t || !put_child(t, v, priority, exists))
+        return false;
+    refresh(*t);
+    return true;
+}
+
+bool tree_put(struct tree **t, struct version *v)
+{
+    bool exists = tree_find(*t, v->key) != NULL;
+
+    if (put(t, v, (uint32_t)hash_seeded(v->key), exists))
+        return true;
+    *t = tree_unref(*t);
+    return false;
+}
+
+static void push(struct tree_walk *w, const struct tree *t)
+{
+    ASSERT(w->depth < TREE_DEPTH_MAX);
+    w->path[w->depth++] = t;
+}
+
+/* Down the left side of t, past subtrees in which nothing is new enough. */
+static void descend(struct tree_walk *w, const struct tree *t)
+{
+    for (; t && t->newest > w->since; t = t->left)
+        push(w, t);
+}
+
+/* Leaves a version on top that is new enough, or nothing. */
+static void settle(struct tree_walk *w)
+{
+    while (w->depth && w->path[w->depth - 1]->version->revision <= w->since)
+        descend(w, w->path[--w->depth]->right);
+}
+
+void tree_walk_from(struct tree_walk *w, const struct tree *t, struct str from, uint64_t since)
+{
+    w->depth = 0;
+    w->since = since;
+    while (t && t->newest > since) {
+        int c = str_cmp(from, t->version->key);
+
+        if (c <= 0)
+            push(w, t);
+        if (c == 0)
+            break;
+        t = c < 0 ? t->left : t->right;
+    }
+    settle(w);
+}
+
+struct version *tree_walk_peek(const struct tree_walk *w)
+{
+    return w->depth ? w->path[w->depth - 1]->version : NULL;
+}
+
+struct version *tree_walk_next(struct tree_walk *w)
+{
+    const struct tree *here;
+
+    if (w->depth == 0)
+        return NULL;
+    here = w->path[--w->depth];
+    descend(w, here->right);
+    settle(w);
+    return here->version;
+}

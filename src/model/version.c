@@ -1,0 +1,275 @@
+/*
+ * Versions and metadata: making, comparing, hashing. See version.h.
+ */
+#include "model/version.h"
+
+#include "base/alloc.h"
+
+const struct meta meta_none;
+
+/* ---- metadata ---- */
+
+static int pair_cmp(const void *a, const void *b)
+{
+    const struct pair *pa = a, *pb = b;
+
+    return str_cmp(pa->key, pb->key);
+}
+
+static size_t pairs_bytes(const struct pair *pairs, size_t n)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < n; i++)
+        bytes = size_add(bytes, size_add(pairs[i].key.len, pairs[i].value.len));
+    return bytes;
+}
+
+static struct str keep(char **at, struct str s)
+{
+    struct str kept = {*at, s.len};
+
+    if (s.len)
+        memcpy(*at, s.data, s.len);
+    *at += s.len;
+    return kept;
+}
+
+static void keep_pairs(char **at, struct pair *to, const struct pair *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = (struct pair){keep(at, from[i].key), keep(at, from[i].value)};
+    if (n)
+        qsort(to, n, sizeof(*to), pair_cmp);
+}
+
+struct meta *meta_new(const struct meta *m)
+{
+    size_t n_pairs = m->n_labels + m->n_annotations;
+    size_t bytes = sizeof(*m) + n_pairs * sizeof(struct pair) +
+                   m->n_depends_on * sizeof(struct str) + m->description.len + m->owner.len;
+    struct meta *copy;
+    char *at;
+
+    bytes = size_add(bytes, pairs_bytes(m->labels, m->n_labels));
+    bytes = size_add(bytes, pairs_bytes(m->annotations, m->n_annotations));
+    for (size_t i = 0; i < m->n_depends_on; i++)
+        bytes = size_add(bytes, m->depends_on[i].len);
+    copy = mem_alloc(bytes);
+    if (!copy)
+        return NULL;
+    *copy = *m;
+    copy->labels = (struct pair *)(void *)(copy + 1);
+    copy->annotations = copy->labels + m->n_labels;
+    copy->depends_on = (struct str *)(void *)(copy->annotations + m->n_annotations);
+    at = (char *)(copy->depends_on + m->n_depends_on);
+    keep_pairs(&at, copy->labels, m->labels, m->n_labels);
+    keep_pairs(&at, copy->annotations, m->annotations, m->n_annotations);
+    for (size_t i = 0; i < m->n_depends_on; i++)
+        copy->depends_on[i] = keep(&at, m->depends_on[i]);
+    copy->description = keep(&at, m->description);
+    copy->owner = keep(&at, m->owner);
+    return copy;
+}
+
+static bool pairs_eq(const struct pair *a, size_t n_a, const struct pair *b, size_t n_b)
+{
+    if (n_a != n_b)
+        return false;
+    for (size_t i = 0; i < n_a; i++)
+        if (!str_eq(a[i].key, b[i].key) || !str_eq(a[i].value, b[i].value))
+            return false;
+    return true;
+}
+
+bool meta_eq(const struct meta *a, const struct meta *b)
+{
+    a = a ? a : &meta_none;
+    b = b ? b : &meta_none;
+    if (!pairs_eq(a->labels, a->n_labels, b->labels, b->n_labels) ||
+        !pairs_eq(a->annotations, a->n_annotations, b->annotations, b->n_annotations) ||
+        a->n_depends_on != b->n_depends_on)
+        return false;
+    for (size_t i = 0; i < a->n_depends_on; i++)
+        if (!str_eq(a->depends_on[i], b->depends_on[i]))
+            return false;
+    return str_eq(a->description, b->description) && str_eq(a->owner, b->owner) &&
+           a->is_protected == b->is_protected && a->is_exclusive == b->is_exclusive;
+}
+
+static int text_check(struct str s, size_t max, const char *what, struct err *err)
+{
+    if (s.len > max)
+        return err_set(err, ERR_LIMIT, "%s is longer than %zu bytes", what, max);
+    if (!str_is_utf8(s))
+        return err_set(err, ERR_INVALID, "%s is not UTF-8", what);
+    return 0;
+}
+
+static int pairs_check(const struct pair *pairs, size_t n, const char *what, struct err *err)
+{
+    int r;
+
+    if (n > META_PAIRS_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d %ss", META_PAIRS_MAX, what);
+    for (size_t i = 0; i < n; i++) {
+        if (pairs[i].key.len == 0)
+            return err_set(err, ERR_INVALID, "%s with an empty key", what);
+        r = text_check(pairs[i].key, META_KEY_BYTES_MAX, what, err);
+        if (!r)
+            r = text_check(pairs[i].value, META_VALUE_BYTES_MAX, what, err);
+        if (r)
+            return r;
+        for (size_t j = 0; j < i; j++)
+            if (str_eq(pairs[i].key, pairs[j].key))
+                return err_set(err, ERR_INVALID, "%s \"%.*s\" is given twice", what,
+                               STR_ARG(pairs[i].key));
+    }
+    return 0;
+}
+
+int meta_check(const struct meta *m, struct err *err)
+{
+    int r = pairs_check(m->labels, m->n_labels, "label", err);
+
+    if (!r)
+        r = pairs_check(m->annotations, m->n_annotations, "annotation", err);
+    if (!r)
+        r = text_check(m->description, META_VALUE_BYTES_MAX, "description", err);
+    if (!r)
+        r = text_check(m->owner, META_VALUE_BYTES_MAX, "owner", err);
+    if (!r && m->n_depends_on > META_REFS_MAX)
+        r = err_set(err, ERR_LIMIT, "more than %d references", META_REFS_MAX);
+    return r;
+}
+
+/* ---- hashes ---- */
+
+enum { HASH_PARTS_MAX = 2 * (4 + 2 * META_PAIRS_MAX * 2 + META_REFS_MAX) + 8 };
+
+/* The parts of a hash: every text with its length in front. */
+struct parts {
+    struct str at[HASH_PARTS_MAX];
+    unsigned char numbers[HASH_PARTS_MAX][8];
+    size_t n;
+};
+
+static void add_number(struct parts *p, uint64_t value)
+{
+    unsigned char *at = p->numbers[p->n];
+
+    for (int i = 0; i < 8; i++)
+        at[i] = (unsigned char)(value >> (56 - 8 * i));
+    p->at[p->n++] = str_of(at, 8);
+}
+
+static void add_text(struct parts *p, struct str s)
+{
+    add_number(p, s.len);
+    p->at[p->n++] = s;
+}
+
+static void add_pairs(struct parts *p, const struct pair *pairs, size_t n)
+{
+    add_number(p, n);
+    for (size_t i = 0; i < n; i++) {
+        add_text(p, pairs[i].key);
+        add_text(p, pairs[i].value);
+    }
+}
+
+int item_hash(const struct version_opts *o, struct sha256 *ret_hash)
+{
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+    const struct meta *m = o->meta ? o->meta : &meta_none;
+    struct parts parts = {.n = 0};
+
+    key_put_id(o->key, &id);
+    if (buf_status(&id))
+        return buf_status(&id);
+    add_text(&parts, STR("trimtab item 1"));
+    add_text(&parts, buf_str(&id));
+    add_text(&parts, o->content_type);
+    add_text(&parts, o->content);
+    add_pairs(&parts, m->labels, m->n_labels);
+    add_pairs(&parts, m->annotations, m->n_annotations);
+    add_number(&parts, m->n_depends_on);
+    for (size_t i = 0; i < m->n_depends_on; i++)
+        add_text(&parts, m->depends_on[i]);
+    *ret_hash = sha256_of_parts(parts.at, parts.n);
+    return 0;
+}
+
+struct digest binding_digest(struct str scope, const struct sha256 *item)
+{
+    static const struct str label = STR("trimtab binding 1");
+    unsigned char label_len[8] = {0}, scope_len[8] = {0};
+    struct str parts[] = {str_of(label_len, 8), label, str_of(scope_len, 8), scope,
+                          str_of(item->bytes, SHA256_BYTES)};
+    struct sha256 hash;
+
+    label_len[7] = (unsigned char)label.len;
+    for (int i = 0; i < 8; i++)
+        scope_len[i] = (unsigned char)((uint64_t)scope.len >> (56 - 8 * i));
+    hash = sha256_of_parts(parts, ARRAY_LEN(parts));
+    return digest_from_sha256(&hash);
+}
+
+/* ---- versions ---- */
+
+/* Metadata is sorted before it is hashed, so that equal metadata has equal hashes. */
+static int describe(struct version *v, const struct version_opts *o)
+{
+    struct version_opts sorted = *o;
+
+    if (o->meta && !meta_eq(o->meta, NULL)) {
+        v->meta = meta_new(o->meta);
+        if (!v->meta)
+            return ERR_NOMEM;
+    }
+    sorted.meta = v->meta;
+    v->content_hash = o->content_hash ? *o->content_hash : sha256_of(o->content);
+    return item_hash(&sorted, &v->item_hash);
+}
+
+struct version *version_new(const struct version_opts *o)
+{
+    struct version *v = mem_alloc(size_add(sizeof(*v), size_add(o->key.len, o->content_type.len)));
+    char *at;
+
+    if (!v)
+        return NULL;
+    memset(v, 0, sizeof(*v));
+    atomic_init(&v->refs, 1);
+    at = v->text;
+    v->key = keep(&at, o->key);
+    v->content_type = keep(&at, o->content_type);
+    v->deleted = o->deleted;
+    v->number = o->number;
+    v->revision = o->revision;
+    v->previous_revision = o->previous_revision;
+    v->time_ms = o->time_ms;
+    if (!o->deleted && describe(v, o))
+        return version_unref(v);
+    v->wire = shared_ref(o->wire);
+    v->content = o->content;
+    v->item = o->item;
+    return v;
+}
+
+struct version *version_ref(struct version *v)
+{
+    if (v)
+        atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+    return v;
+}
+
+struct version *version_unref(struct version *v)
+{
+    if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) {
+        (void)shared_unref(v->wire);
+        (void)mem_free(v->meta);
+        (void)mem_free(v);
+    }
+    return NULL;
+}

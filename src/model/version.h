@@ -1,0 +1,93 @@
+/*
+ * Versions: the immutable published content of one resource, and its metadata.
+ *
+ * A version is made once, before anybody else sees it, and then only counted; any thread may reference and drop
+ * it. Its content lies inside `wire`, the bytes that the server sends to subscribers, so that the content is in
+ * memory once. A deletion is a version too (deleted, no content): it keeps the numbering of its resource.
+ */
+#ifndef TRIMTAB_MODEL_VERSION_H
+#define TRIMTAB_MODEL_VERSION_H
+
+#include "base/hash.h"
+#include "base/shared.h"
+#include "model/name.h"
+
+struct pair {
+    struct str key, value;
+};
+
+/* Slices borrowed from whoever filled it; pairs are sorted by key, without repetition, once meta_new made it. */
+struct meta {
+    struct pair *labels;
+    size_t n_labels;
+    struct pair *annotations;
+    size_t n_annotations;
+    struct str *depends_on;
+    size_t n_depends_on;
+    struct str description, owner;
+    bool is_protected, is_exclusive;
+};
+
+/* A deep copy in one allocation, sorted; NULL without memory. Freed by mem_free. */
+must_use struct meta *meta_new(const struct meta *m);
+bool meta_eq(const struct meta *a, const struct meta *b); /* NULL equals an empty one */
+/* ERR_INVALID for a repeated key, an empty key, text that is not UTF-8; ERR_LIMIT for sizes. */
+must_use int meta_check(const struct meta *m, struct err *err);
+extern const struct meta meta_none;
+
+enum { META_PAIRS_MAX = 64, META_KEY_BYTES_MAX = 128, META_VALUE_BYTES_MAX = 4096, META_REFS_MAX = 256 };
+
+struct version {
+    _Atomic uint32_t refs;
+    bool deleted;
+    uint64_t number;            /* 1, 2, 3 ... per resource */
+    uint64_t revision;          /* of the commit that made it */
+    uint64_t previous_revision; /* of the version before, 0 for the first */
+    int64_t time_ms;
+    struct sha256 content_hash;
+    struct sha256 item_hash;    /* what digests are made of */
+    struct str content_type;    /* inside text */
+    struct meta *meta;          /* NULL when there is none */
+    struct shared *wire;        /* what is sent; NULL for a deletion */
+    struct str item;            /* inside wire: the encoded item */
+    struct str content;         /* inside wire */
+    struct str key;             /* namespace NUL kind NUL name, inside text */
+    char text[];
+};
+
+/* What a version is made of. Slices are borrowed, wire is referenced. */
+struct version_opts {
+    struct str key, content_type;
+    const struct meta *meta; /* NULL: none */
+    struct shared *wire;     /* holds content; NULL for a deletion */
+    struct str content, item;
+    const struct sha256 *content_hash; /* NULL: it is computed */
+    bool deleted;
+    uint64_t number, revision, previous_revision;
+    int64_t time_ms;
+};
+
+must_use struct version *version_new(const struct version_opts *o); /* NULL without memory */
+struct version *version_ref(struct version *v);
+struct version *version_unref(struct version *v); /* always NULL; takes NULL */
+OWNED_BY(version_unref, struct version *, version_unref);
+
+static inline bool version_is_live(const struct version *v)
+{
+    return v && !v->deleted;
+}
+
+/*
+ * Content identity of an item: SHA-256 over, each with its length as eight bytes, most significant first, in
+ * front: "trimtab item 1", id (with slashes), content type, content; then labels, annotations (number of
+ * pairs, then key and value of each, in byte order of the keys) and depends_on (number, then each, in order).
+ */
+must_use int item_hash(const struct version_opts *o, struct sha256 *ret_hash);
+
+/*
+ * The element that a binding adds to a digest: the first 16 bytes of SHA-256 over "trimtab binding 1" and the
+ * scope's name, each with its length in front as above, and the 32 bytes of the item's hash.
+ */
+struct digest binding_digest(struct str scope, const struct sha256 *item);
+
+#endif
