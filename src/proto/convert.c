@@ -4,6 +4,7 @@
 #include "proto/convert.h"
 
 #include "base/vec.h"
+#include "proto/wire.h"
 
 /* ---- packing ---- */
 
@@ -141,28 +142,7 @@ struct meta meta_from_proto(const Trimtab__V1__Metadata *p, struct arena *a)
 
 /* ---- items ---- */
 
-enum { TAG_CHANGES_PUT = 0x12, TAG_ITEM_CONTENT = 0x7a }; /* field << 3 | 2: length-delimited */
-
-static size_t varint_len(uint64_t v)
-{
-    size_t n = 1;
-
-    while (v >= 0x80) {
-        v >>= 7;
-        n++;
-    }
-    return n;
-}
-
-static char *put_varint(char *at, uint64_t v)
-{
-    while (v >= 0x80) {
-        *at++ = (char)(v | 0x80);
-        v >>= 7;
-    }
-    *at++ = (char)v;
-    return at;
-}
+enum { FIELD_CHANGES_PUT = 2, FIELD_ITEM_CONTENT = 15 };
 
 /* The Item without its content, on the arena. */
 static int item_head(const struct version_opts *o, const struct sha256 *hash, struct arena *a,
@@ -192,23 +172,18 @@ static struct shared *lay_out(const Trimtab__V1__Item *item, struct str content,
 {
     size_t head = trimtab__v1__item__get_packed_size(item);
     bool has_field = !item->in_parts && content.len > 0;
-    size_t body = head + (has_field ? 1 + varint_len(content.len) + content.len : 0);
-    size_t put = 1 + varint_len(body) + body;
+    size_t body = head + (has_field ? wire_field_len(content.len) : 0);
+    size_t put = wire_field_len(body);
     struct shared *wire = shared_new(put + (item->in_parts ? content.len : 0));
     char *at;
 
     if (!wire)
         return NULL;
-    at = wire->data;
-    *at++ = TAG_CHANGES_PUT;
-    at = put_varint(at, body);
+    at = wire_put_head(wire->data, FIELD_CHANGES_PUT, body);
     at += trimtab__v1__item__pack(item, (uint8_t *)at);
-    if (has_field) {
-        *at++ = TAG_ITEM_CONTENT;
-        at = put_varint(at, content.len);
-    }
-    if (content.len)
-        memcpy(at, content.data, content.len);
+    if (has_field)
+        at = wire_put_head(at, FIELD_ITEM_CONTENT, content.len);
+    (void)wire_put_bytes(at, content);
     o->content = str_of(at, content.len);
     o->item = str_of(wire->data, put);
     return wire;

@@ -1,0 +1,90 @@
+/*
+ * Inventories: what a subscriber says it holds, to be compared with what it should. Bounded in number and, through
+ * the bounds on names, in bytes.
+ */
+#include "feed/internal.h"
+
+struct inventory *inventory_free(struct inventory *inv)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    if (!inv)
+        return NULL;
+    while ((slot = map_each(&inv->entries, &at)))
+        (void)mem_free(slot->value);
+    map_deinit(&inv->entries);
+    return mem_free(inv);
+}
+
+/* scope NUL kind NUL name */
+static void put_key(struct buf *out, struct str scope, struct str tail)
+{
+    buf_put_str(out, scope);
+    buf_put_byte(out, '\0');
+    buf_put_str(out, tail);
+}
+
+/* A received "kind/name" as kind NUL name. */
+static struct inventory_entry *entry_new(const Trimtab__V1__Inventory__Entry *e)
+{
+    size_t scope_len = strlen(e->scope), key_len = strlen(e->key);
+    struct inventory_entry *entry =
+        mem_alloc(size_add(sizeof(*entry), size_add(scope_len, key_len) + 1));
+
+    if (!entry)
+        return NULL;
+    memcpy(entry->hash.bytes, e->hash.data, SHA256_BYTES);
+    entry->seen = false;
+    entry->scope_len = scope_len;
+    entry->len = scope_len + 1 + key_len;
+    memcpy(entry->key, e->scope, scope_len);
+    entry->key[scope_len] = '\0';
+    memcpy(entry->key + scope_len + 1, e->key, key_len);
+    entry->key[scope_len + 1 + str_index(str_c(e->key), '/')] = '\0';
+    return entry;
+}
+
+static int add_entry(struct inventory *inv, const Trimtab__V1__Inventory__Entry *e, struct err *err)
+{
+    struct inventory_entry *entry;
+    void *old = NULL;
+
+    if (e->hash.len != SHA256_BYTES || !strchr(e->key, '/'))
+        return err_set(err, ERR_INVALID, "an inventory entry needs kind/name and a SHA-256");
+    entry = entry_new(e);
+    if (!entry)
+        return ERR_NOMEM;
+    if (!map_put(&inv->entries, str_of(entry->key, entry->len), entry, &old)) {
+        (void)mem_free(entry);
+        return ERR_NOMEM;
+    }
+    (void)mem_free(old); /* named twice: the last one counts */
+    return 0;
+}
+
+int inventory_add(struct feed_session *s, const Trimtab__V1__Inventory *message, struct err *err)
+{
+    if (!s->inventory)
+        s->inventory = NEW(struct inventory);
+    if (!s->inventory)
+        return ERR_NOMEM;
+    if (s->inventory->entries.n + message->n_entries > FEED_INVENTORY_MAX)
+        return err_set(err, ERR_LIMIT, "an inventory of more than %d entries", FEED_INVENTORY_MAX);
+    for (size_t i = 0; i < message->n_entries; i++) {
+        int r = add_entry(s->inventory, message->entries[i], err);
+
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+struct inventory_entry *inventory_find(const struct inventory *inv, struct str scope, struct str tail)
+{
+    char room[SEGMENT_BYTES_MAX + 1 + ID_BYTES_MAX];
+    struct buf key = {.data = room, .cap = sizeof(room), .ceiling = sizeof(room)};
+
+    put_key(&key, scope, tail); /* fits: both have been checked */
+    return map_get(&inv->entries, buf_str(&key));
+}

@@ -1,0 +1,428 @@
+/*
+ * Sessions: what one subscriber has been sent and has acknowledged, and which frame is next. See feed.h for the
+ * phases.
+ */
+#include "feed/internal.h"
+
+#include "proto/convert.h"
+
+enum { PROTOCOL_VERSION = 1 };
+
+struct digest session_digest(const struct feed_session *s, uint64_t *ret_count)
+{
+    struct digest sum = DIGEST_NULL;
+
+    *ret_count = 0;
+    for (size_t i = 0; i < s->n_members; i++) {
+        sum = digest_add(sum, s->members[i].scope->digest);
+        *ret_count += s->members[i].scope->count;
+    }
+    return sum;
+}
+
+bool session_is_behind(const struct feed_session *s)
+{
+    return s->status.changed > s->status.sent && !s->pending;
+}
+
+static void be_ready(struct feed_session *s)
+{
+    s->feed->opts.ready(s->ctx);
+}
+
+/* ---- life ---- */
+
+struct feed_session *feed_session_new(struct feed *f, void *ctx)
+{
+    struct feed_session *s = NEW(struct feed_session);
+
+    if (!s)
+        return NULL;
+    s->feed = f;
+    s->ctx = ctx;
+    link_init(&s->due_link);
+    f->n_sessions++;
+    return s;
+}
+
+struct feed_session *feed_session_free(struct feed_session *s)
+{
+    if (!s)
+        return NULL;
+    cut_drop(s);
+    s->inventory = inventory_free(s->inventory);
+    s->pending = shared_unref(s->pending);
+    for (size_t i = 0; i < s->n_members; i++)
+        feed_scope_leave(s->feed, &s->members[i]);
+    (void)mem_free(s->members);
+    link_remove(&s->due_link);
+    s->feed->n_sessions--;
+    return mem_free(s);
+}
+
+struct feed_status feed_session_status(const struct feed_session *s)
+{
+    struct feed_status status = s->status;
+
+    status.expected = session_digest(s, &status.expected_count);
+    return status;
+}
+
+bool feed_session_wants(const struct feed_session *s, struct name name)
+{
+    for (size_t i = 0; i < s->n_members; i++) {
+        const struct scope *scope = s->members[i].scope->scope;
+        size_t layer;
+
+        if (scope_has_layer(scope, name.space, &layer) && scope_selects(scope, name.kind, name.name))
+            return true;
+    }
+    return false;
+}
+
+/* ---- hello ---- */
+
+static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, struct err *err)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct scope *scopes;
+    int r = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &a, &scopes, err);
+
+    if (r)
+        return r;
+    s->members = NEW_ARRAY(struct feed_member, hello->n_scopes);
+    if (!s->members)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < hello->n_scopes; i++) {
+        s->members[i].session = s;
+        r = feed_scope_join(s->feed, &scopes[i], &s->members[i]);
+        if (r)
+            return r;
+        s->n_members++;
+    }
+    return 0;
+}
+
+/* How to bring the subscriber up to date, and why so. */
+static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab__V1__Cursor *c,
+                                     const char **ret_reason)
+{
+    if (!c || (c->revision == 0 && c->count == 0)) {
+        *ret_reason = "first start";
+        return TRIMTAB__V1__MODE__FULL;
+    }
+    if (!str_eq(proto_str(c->store_id), str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES))) {
+        *ret_reason = "another store";
+        return TRIMTAB__V1__MODE__INVENTORY;
+    }
+    if (c->revision > s->feed->state->revision) {
+        *ret_reason = "the cursor is ahead of the store";
+        return TRIMTAB__V1__MODE__INVENTORY;
+    }
+    if (c->revision == 0) {
+        *ret_reason = "the subscription changed";
+        return TRIMTAB__V1__MODE__INVENTORY;
+    }
+    *ret_reason = "resumed";
+    return TRIMTAB__V1__MODE__RESUME;
+}
+
+static void ask(struct feed_session *s, const char *reason)
+{
+    s->inventory = inventory_free(s->inventory);
+    s->status.phase = FEED_ASKING;
+    s->ask_reason = reason;
+}
+
+static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
+{
+    const char *reason;
+    Trimtab__V1__Mode mode = choose_mode(s, hello->cursor, &reason);
+
+    s->status.mode = mode;
+    s->wants_welcome = true;
+    s->welcome_reason = reason;
+    if (mode == TRIMTAB__V1__MODE__INVENTORY) {
+        ask(s, reason);
+        return 0;
+    }
+    return cut_begin(s, mode, mode == TRIMTAB__V1__MODE__RESUME ? hello->cursor->revision : 0);
+}
+
+static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, nsec_t now,
+                      struct err *err)
+{
+    int r;
+
+    if (s->status.phase != FEED_NEW)
+        return err_set(err, ERR_INVALID, "a second hello on one stream");
+    if (hello->protocol != PROTOCOL_VERSION) {
+        (void)err_set(err, ERR_UNSUPPORTED, "protocol %u is not spoken here", hello->protocol);
+        err_hint(err, "this server speaks protocol %d", PROTOCOL_VERSION);
+        return ERR_UNSUPPORTED;
+    }
+    r = join_scopes(s, hello, err);
+    if (r)
+        return r;
+    if (hello->serving && digest_get(proto_str(hello->serving->digest), &s->status.serving)) {
+        s->status.applied = hello->serving->revision;
+        s->status.has_applied = true;
+    }
+    r = begin(s, hello);
+    if (r)
+        return r;
+    s->due = now + s->feed->opts.bookmark_every;
+    link_before(&s->feed->bookmarks, &s->due_link);
+    be_ready(s);
+    return 0;
+}
+
+/* ---- acknowledgements and inventories ---- */
+
+/* What follows a batch that has been dealt with. */
+static int go_on(struct feed_session *s)
+{
+    s->status.phase = FEED_STEADY;
+    s->status.waiting_since = 0;
+    if (s->wants_repair) {
+        s->wants_repair = false;
+        ask(s, "the received digest is not the one that was announced");
+        be_ready(s);
+        return 0;
+    }
+    if (!session_is_behind(s))
+        return 0;
+    be_ready(s);
+    return cut_begin(s, TRIMTAB__V1__MODE__RESUME, s->status.sent);
+}
+
+static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack)
+{
+    struct digest received;
+
+    if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
+        return 0; /* of a batch that is no longer awaited */
+    s->status.stored = ack->revision;
+    if (digest_get(proto_str(ack->received_digest), &received)) {
+        s->status.received = received;
+        if (!digest_eq(received, s->flight_digest)) {
+            s->status.repairs++;
+            s->wants_repair = true;
+        }
+    }
+    return go_on(s);
+}
+
+static int take_ack(struct feed_session *s, const Trimtab__V1__Ack *ack, struct err *err)
+{
+    int r;
+
+    switch (ack->stage) {
+    case TRIMTAB__V1__STAGE__STORED: return take_stored(s, ack);
+    case TRIMTAB__V1__STAGE__APPLIED:
+        r = take_stored(s, ack); /* applied implies stored */
+        if (r)
+            return r;
+        if (ack->revision < s->status.applied && s->status.has_applied)
+            return 0; /* I1: an older word that was overtaken */
+        s->status.applied = ack->revision;
+        s->status.has_applied = digest_get(proto_str(ack->serving_digest), &s->status.serving);
+        return 0;
+    case TRIMTAB__V1__STAGE__REJECTED:
+        if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
+            return 0;
+        s->wants_repair = true;
+        s->status.repairs++;
+        return go_on(s);
+    case TRIMTAB__V1__STAGE__STAGE_UNSPECIFIED:
+    case _TRIMTAB__V1__STAGE_IS_INT_SIZE:
+        break;
+    }
+    return err_set(err, ERR_INVALID, "an acknowledgement without a stage");
+}
+
+static int take_inventory(struct feed_session *s, const Trimtab__V1__Inventory *message,
+                          struct err *err)
+{
+    int r;
+
+    if (s->status.phase == FEED_STEADY && !s->pending) { /* unasked: its digest is not ours */
+        s->status.repairs++;
+        ask(s, NULL);
+    } else if (s->status.phase != FEED_ASKING) {
+        s->wants_repair = true; /* it crossed a batch and says nothing any more: ask again after that */
+        return 0;
+    }
+    r = inventory_add(s, message, err);
+    if (r || !message->last)
+        return r;
+    s->ask_reason = NULL;
+    r = cut_begin(s, TRIMTAB__V1__MODE__INVENTORY, 0);
+    if (!r)
+        be_ready(s);
+    return r;
+}
+
+void feed_session_repair(struct feed_session *s, const char *reason)
+{
+    if (s->status.phase != FEED_STEADY || s->pending) {
+        s->wants_repair = true;
+        return;
+    }
+    s->status.repairs++;
+    ask(s, reason);
+    be_ready(s);
+}
+
+int feed_session_frame(struct feed_session *s, const Trimtab__V1__ClientFrame *frame, nsec_t now,
+                       struct err *err)
+{
+    int r = 0;
+
+    if (frame->hello)
+        r = take_hello(s, frame->hello, now, err);
+    else if (s->status.phase == FEED_NEW)
+        r = err_set(err, ERR_INVALID, "the first frame must be a hello");
+    if (!r && frame->ack)
+        r = take_ack(s, frame->ack, err);
+    if (!r && frame->inventory)
+        r = take_inventory(s, frame->inventory, err);
+    return r;
+}
+
+/* ---- pulling ---- */
+
+void feed_frame_deinit(struct feed_frame *frame)
+{
+    for (size_t i = 0; i < frame->n; i++)
+        (void)shared_unref(frame->segments[i].owner);
+    frame->n = 0;
+}
+
+static void take_flight(struct feed_session *s, uint64_t revision, struct digest digest, nsec_t now)
+{
+    s->status.phase = FEED_FLIGHT;
+    s->status.sent = revision;
+    s->status.waiting_since = now;
+    s->flight_digest = digest;
+    s->wants_bookmark = false;
+}
+
+void session_end_cut(struct feed_session *s, nsec_t now)
+{
+    take_flight(s, s->cut->state->revision, s->cut->digest, now);
+    cut_drop(s);
+}
+
+static int pull_welcome(struct feed_session *s, struct feed_frame *ret_frame)
+{
+    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__Welcome welcome = TRIMTAB__V1__WELCOME__INIT;
+    owned(arena) struct arena a = ARENA_NULL;
+    int r;
+
+    welcome.store_id = proto_bytes(str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES));
+    welcome.head = s->feed->state->revision;
+    welcome.mode = s->status.mode;
+    welcome.reason = arena_c(&a, str_c(s->welcome_reason));
+    welcome.bookmark_ms = (uint32_t)(s->feed->opts.bookmark_every / NSEC_PER_MS);
+    frame.welcome = &welcome;
+    r = encode_frame(&frame, ret_frame);
+    if (r)
+        return r;
+    s->wants_welcome = false;
+    return FEED_FRAME;
+}
+
+static int pull_ask(struct feed_session *s, struct feed_frame *ret_frame)
+{
+    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__AskInventory question = TRIMTAB__V1__ASK_INVENTORY__INIT;
+    owned(arena) struct arena a = ARENA_NULL;
+    int r;
+
+    question.reason = arena_c(&a, str_c(s->ask_reason));
+    frame.ask_inventory = &question;
+    r = encode_frame(&frame, ret_frame);
+    if (r)
+        return r;
+    s->ask_reason = NULL;
+    return FEED_FRAME;
+}
+
+static void give_framed(struct shared *framed, struct feed_frame *ret_frame)
+{
+    *ret_frame = (struct feed_frame){.n = 1, .is_framed = true};
+    ret_frame->segments[0] = (struct segment){framed, shared_str(framed)};
+}
+
+static int pull_pending(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
+{
+    give_framed(take(s->pending), ret_frame);
+    take_flight(s, s->pending_revision, s->flight_digest, now);
+    return FEED_FRAME;
+}
+
+static struct shared *make_bookmark(const struct feed_session *s)
+{
+    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__Bookmark bookmark = TRIMTAB__V1__BOOKMARK__INIT;
+    unsigned char digest[DIGEST_BYTES];
+    uint64_t count;
+
+    digest_put(session_digest(s, &count), digest);
+    bookmark.revision = s->feed->state->revision;
+    bookmark.count = count;
+    bookmark.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    frame.bookmark = &bookmark;
+    return encode_frame_framed(&frame);
+}
+
+/* Sessions with one scope share the frame. */
+static struct shared *shared_bookmark(struct feed_session *s)
+{
+    struct feed_scope *scope = s->members[0].scope;
+
+    if (s->n_members > 1)
+        return make_bookmark(s);
+    if (!scope->bookmark || scope->bookmark_revision != s->feed->state->revision) {
+        (void)shared_unref(scope->bookmark);
+        scope->bookmark = make_bookmark(s);
+        scope->bookmark_revision = s->feed->state->revision;
+    }
+    return shared_ref(scope->bookmark);
+}
+
+static int pull_bookmark(struct feed_session *s, struct feed_frame *ret_frame)
+{
+    struct shared *framed = shared_bookmark(s);
+
+    if (!framed)
+        return ERR_NOMEM;
+    s->wants_bookmark = false;
+    s->status.sent = s->feed->state->revision;
+    give_framed(framed, ret_frame);
+    return FEED_FRAME;
+}
+
+int feed_session_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
+{
+    int r = FEED_NOTHING;
+
+    if (s->wants_welcome)
+        r = pull_welcome(s, ret_frame);
+    else if (s->status.phase == FEED_ASKING && s->ask_reason)
+        r = pull_ask(s, ret_frame);
+    else if (s->status.phase == FEED_CUTTING)
+        r = cut_pull(s, now, ret_frame);
+    else if (s->status.phase == FEED_STEADY && s->pending)
+        r = pull_pending(s, now, ret_frame);
+    else if (s->status.phase == FEED_STEADY && session_is_behind(s)) {
+        r = cut_begin(s, TRIMTAB__V1__MODE__RESUME, s->status.sent);
+        if (!r)
+            r = cut_pull(s, now, ret_frame);
+    } else if (s->status.phase == FEED_STEADY && s->wants_bookmark)
+        r = pull_bookmark(s, ret_frame);
+    s->status.frames_sent += r == FEED_FRAME;
+    return r;
+}
