@@ -1,0 +1,211 @@
+/*
+ * The engine "sqlite:/path": one file, one server.
+ *
+ *   sqlite_db.c      connection, schema, transactions: where durability is decided
+ *   sqlite_log.c     log, snapshots, compaction
+ *   sqlite_items.c   blobs, leases, ephemeral items
+ */
+#include "base/alloc.h"
+#include "base/file.h"
+#include "store/sqlite_db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static void release(struct db *db)
+{
+    VEC_DEINIT(&db->leases);
+    (void)mem_free(db->path);
+    (void)mem_free(db);
+}
+
+static int sqlite_open(struct store *s, const char *place, const struct store_opts *opts,
+                       struct err *err)
+{
+    struct db *db;
+    int r;
+
+    if (!*place)
+        return err_set(err, ERR_INVALID, "\"sqlite:\" needs the path of a file");
+    db = NEW(struct db);
+    if (!db)
+        return err_set(err, ERR_NOMEM, "out of memory while opening a store");
+    db->s = s;
+    db->vfs = opts->sqlite_vfs;
+    db->path = mem_dup(place, strlen(place));
+    r = db->path ? db_open(db, opts, err) : err_set(err, ERR_NOMEM, "out of memory");
+    if (!r)
+        r = sqlite_load_leases(db, err);
+    if (r) {
+        (void)db_close(db, NULL); /* the story is why it did not open */
+        release(db);
+        return r;
+    }
+    s->impl = db;
+    return 0;
+}
+
+static int sqlite_close(struct store *s, struct err *err)
+{
+    struct db *db = s->impl;
+    int r = db_close(db, err);
+
+    release(db);
+    s->impl = NULL;
+    return r;
+}
+
+static int sqlite_identity(struct store *s, struct store_identity *ret_identity,
+                           struct err *err)
+{
+    const struct db *db = s->impl;
+
+    (void)err; /* it is known */
+    *ret_identity = db->identity;
+    return 0;
+}
+
+static int update_identity(struct db *db, const struct store_identity *identity,
+                           struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_SET_IDENTITY);
+
+    query_str(&q, str_of(identity->id.bytes, STORE_ID_BYTES));
+    query_u64(&q, identity->semantics);
+    return query_run(&q, err);
+}
+
+static int sqlite_set_identity(struct store *s, const struct store_identity *identity,
+                               struct err *err)
+{
+    struct db *db = s->impl;
+    int r = db_begin(db, err);
+
+    if (!r)
+        r = db_end(db, update_identity(db, identity, err), err);
+    if (!r)
+        db->identity = *identity;
+    return r;
+}
+
+static int sqlite_tick(struct store *s, nsec_t *ret_next, struct err *err)
+{
+    struct db *db = s->impl;
+    int r = sqlite_end_leases(db, ret_next, err);
+
+    if (!r)
+        r = sqlite_sweep_chunks(db, err);
+    if (!r)
+        db_checkpoint(db, DB_WAL_IDLE_PAGES);
+    return r;
+}
+
+static int sqlite_poll(struct store *s, int timeout_ms, struct err *err)
+{
+    (void)err; /* nobody else writes, so there is nothing that could fail */
+    store_wait_for_wake(s, timeout_ms);
+    return 0;
+}
+
+static int check_structure(struct db *db, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_INTEGRITY);
+    int r = query_step(&q, err);
+    struct str text;
+
+    if (r < 0)
+        return r;
+    text = r == QUERY_ROW ? row_str(&q, 0) : STR_NULL;
+    if (!str_eq(text, STR("ok")))
+        return err_set(err, ERR_CORRUPT, "%s: %.*s", db->path, STR_ARG(text));
+    return 0;
+}
+
+static int sqlite_check(struct store *s, struct err *err)
+{
+    struct db *db = s->impl;
+    int r = check_structure(db, err);
+
+    if (!r)
+        r = sqlite_check_kept(db, err);
+    return r ? r : sqlite_check_blobs(db, err);
+}
+
+static int copy_to(struct db *db, sqlite3 *copy, struct err *err)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(copy, "main", db->connection, "main");
+    int code;
+
+    if (!backup)
+        return db_error(db, sqlite3_errcode(copy), err);
+    (void)sqlite3_backup_step(backup, -1); /* its failure is that of finish */
+    code = sqlite3_backup_finish(backup);
+    return code ? db_error(db, code, err) : 0;
+}
+
+static int make_copy(struct db *db, const char *path, struct err *err)
+{
+    sqlite3 *copy = NULL;
+    int code =
+        sqlite3_open_v2(path, &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL);
+    int r = code ? db_error(db, code, err) : copy_to(db, copy, err);
+
+    code = sqlite3_close(copy);
+    if (!r && code)
+        r = db_error(db, code, err);
+    return r;
+}
+
+static int sqlite_backup(struct store *s, const char *path, struct err *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int r;
+
+    if (fd < 0 && errno == EEXIST)
+        return err_set(err, ERR_EXISTS, "%s exists already", path);
+    if (fd < 0)
+        return err_set_errno(err, "cannot make %s", path);
+    (void)close(fd); /* it is empty */
+    r = make_copy(s->impl, path, err);
+    if (!r)
+        r = file_sync_parent(path, err);
+    if (r)
+        (void)unlink(path); /* best effort: the story is the first failure */
+    return r;
+}
+
+const struct store_engine store_sqlite_engine = {
+    .scheme = "sqlite",
+    .open = sqlite_open,
+    .close = sqlite_close,
+    .identity = sqlite_identity,
+    .set_identity = sqlite_set_identity,
+    .head = sqlite_head,
+    .base = sqlite_base,
+    .append = sqlite_append,
+    .read = sqlite_read,
+    .snapshot_begin = sqlite_snapshot_begin,
+    .snapshot_chunk = sqlite_snapshot_chunk,
+    .snapshot_commit = sqlite_snapshot_commit,
+    .snapshot_abort = sqlite_snapshot_abort,
+    .snapshot_each = sqlite_snapshot_each,
+    .snapshot_chunks = sqlite_snapshot_chunks,
+    .compact = sqlite_compact,
+    .forget = sqlite_forget,
+    .blob_put = sqlite_blob_put,
+    .blob_get = sqlite_blob_get,
+    .blob_has = sqlite_blob_has,
+    .blob_epoch = sqlite_blob_epoch,
+    .blob_collect = sqlite_blob_collect,
+    .lease_grant = sqlite_lease_grant,
+    .lease_keep = sqlite_lease_keep,
+    .lease_revoke = sqlite_lease_revoke,
+    .ephemeral_put = sqlite_ephemeral_put,
+    .ephemeral_delete = sqlite_ephemeral_delete,
+    .ephemeral_list = sqlite_ephemeral_list,
+    .tick = sqlite_tick,
+    .poll = sqlite_poll,
+    .check = sqlite_check,
+    .backup = sqlite_backup,
+};

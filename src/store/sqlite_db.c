@@ -1,0 +1,535 @@
+/*
+ * The connection of the engine "sqlite:": settings, schema, statements, transactions.
+ *
+ * Durability rests on three settings: WAL, where a commit is one write and one sync; synchronous=FULL, which
+ * makes that sync part of the commit; and an exclusive lock, so that no other process has a say. A commit
+ * that fails at its sync has been written all the same: if the machine stopped now, recovery might find it.
+ * So db_end makes another commit at the same place of the log, which overwrites it (db_settle); only when
+ * that fails too is the outcome unknown.
+ */
+#include "store/sqlite_db.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+enum {
+    APPLICATION_ID = 0x5472696d, /* "Trim" */
+    SCHEMA_VERSION = 1,
+    LOCK_WAIT_MS = 250, /* for a person's look into the file, not for another server */
+};
+
+static const char schema[] =
+    "CREATE TABLE meta("
+    " one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " id BLOB NOT NULL,"               /* of the store (I1) */
+    " semantics INTEGER NOT NULL,"     /* I3 */
+    " base_revision INTEGER NOT NULL," /* the record before the floor */
+    " base_chain BLOB NOT NULL,"
+    " blob_epoch INTEGER NOT NULL,"
+    " settles INTEGER NOT NULL);" /* changed to overwrite a failed commit */
+    /* bytes come last: reading the other columns of a large record does not touch its overflow pages */
+    "CREATE TABLE log("
+    " revision INTEGER PRIMARY KEY, chain BLOB NOT NULL, request BLOB NOT NULL,"
+    " bytes BLOB NOT NULL);"
+    "CREATE TABLE kept("
+    " revision INTEGER PRIMARY KEY, previous BLOB NOT NULL, chain BLOB NOT NULL,"
+    " request BLOB NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE TABLE snapshot("
+    " id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " chain BLOB NOT NULL, hash BLOB NOT NULL);"
+    "CREATE TABLE chunk(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);" /* snapshot << 20 | number */
+    "CREATE TABLE blob("
+    " hash BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE TABLE lease(id INTEGER PRIMARY KEY AUTOINCREMENT, ttl INTEGER NOT NULL);"
+    "CREATE TABLE ephemeral("
+    " key BLOB PRIMARY KEY NOT NULL, lease INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE INDEX ephemeral_lease ON ephemeral(lease);"
+    "PRAGMA application_id = 1416784237;"
+    "PRAGMA user_version = 1;";
+
+static const char *const texts[] = {
+    [DB_BEGIN] = "BEGIN IMMEDIATE",
+    [DB_COMMIT] = "COMMIT",
+    [DB_ROLLBACK] = "ROLLBACK",
+    [DB_SETTLE] = "UPDATE meta SET settles = settles + 1",
+    [DB_META] = "SELECT id, semantics, base_revision, base_chain, blob_epoch FROM meta",
+    [DB_SET_IDENTITY] = "UPDATE meta SET id = ?1, semantics = ?2",
+    [DB_LOG_LAST] = "SELECT revision, chain FROM log ORDER BY revision DESC LIMIT 1",
+    [DB_LOG_INSERT] =
+        "INSERT INTO log(revision, chain, request, bytes) VALUES (?1, ?2, ?3, ?4)",
+    [DB_LOG_READ] = "SELECT revision, chain, request, bytes FROM log"
+                    " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
+    [DB_LOG_REQUESTS] = "SELECT revision, chain, request FROM log"
+                        " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
+    [DB_LOG_DELETE] = "DELETE FROM log WHERE revision < ?1",
+    [DB_SET_BASE] = "UPDATE meta SET base_revision = ?1, base_chain = ?2",
+    [DB_KEPT_MOVE] = "INSERT INTO kept SELECT revision, ?2, chain, request, bytes FROM log"
+                     " WHERE revision = ?1",
+    [DB_KEPT_READ] = "SELECT revision, chain, request, bytes FROM kept"
+                     " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
+    [DB_KEPT_CHECK] = "SELECT revision, chain, request, bytes, previous FROM kept",
+    [DB_KEPT_DELETE] = "DELETE FROM kept WHERE revision = ?1",
+    [DB_SNAPSHOT_LAST] = "SELECT max(coalesce((SELECT max(id) FROM snapshot), 0),"
+                         " coalesce((SELECT max(id) FROM chunk), 0) >> 20)",
+    [DB_SNAPSHOT_INSERT] = "INSERT INTO snapshot(id, revision, bytes, chain, hash)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [DB_SNAPSHOT_DELETE] = "DELETE FROM snapshot WHERE id <> ?1 AND id <> ?2",
+    [DB_SNAPSHOT_EACH] =
+        "SELECT id, revision, bytes, chain, hash FROM snapshot ORDER BY id DESC",
+    [DB_CHUNK_INSERT] = "INSERT INTO chunk(id, bytes) VALUES (?1, ?2)",
+    [DB_CHUNK_READ] =
+        "SELECT bytes FROM chunk WHERE id BETWEEN ?1 << 20 AND (?1 << 20) + 1048575"
+        " ORDER BY id",
+    [DB_CHUNK_SWEEP] = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk"
+                       " WHERE (id >> 20) NOT IN (SELECT id FROM snapshot) AND (id >> 20) <> ?1"
+                       " LIMIT 16)",
+    [DB_BLOB_PUT] = "INSERT INTO blob(hash, epoch, bytes) VALUES (?1, ?2, ?3) ON CONFLICT(hash)"
+                    " DO UPDATE SET epoch = excluded.epoch WHERE epoch <> excluded.epoch",
+    [DB_BLOB_GET] = "SELECT bytes FROM blob WHERE hash = ?1",
+    [DB_BLOB_HAS] = "SELECT 1 FROM blob WHERE hash = ?1",
+    [DB_BLOB_EACH] = "SELECT hash, epoch FROM blob",
+    [DB_BLOB_DELETE] = "DELETE FROM blob WHERE hash = ?1",
+    [DB_SET_BLOB_EPOCH] = "UPDATE meta SET blob_epoch = ?1",
+    [DB_LEASE_INSERT] = "INSERT INTO lease(ttl) VALUES (?1)",
+    [DB_LEASE_EACH] = "SELECT id, ttl FROM lease ORDER BY id",
+    [DB_LEASE_DELETE] = "DELETE FROM lease WHERE id = ?1",
+    [DB_EPHEMERAL_PUT] = "INSERT INTO ephemeral(key, lease, bytes) VALUES (?1, ?2, ?3)"
+                         " ON CONFLICT(key) DO UPDATE SET lease = excluded.lease,"
+                         " bytes = excluded.bytes",
+    [DB_EPHEMERAL_DELETE] = "DELETE FROM ephemeral WHERE key = ?1",
+    [DB_EPHEMERAL_LIST] =
+        "SELECT key, lease, bytes FROM ephemeral WHERE key >= ?1 ORDER BY key",
+    [DB_EPHEMERAL_OF_LEASE] = "SELECT key FROM ephemeral WHERE lease = ?1 ORDER BY key",
+    [DB_EPHEMERAL_END] = "DELETE FROM ephemeral WHERE lease = ?1",
+    [DB_INTEGRITY] = "PRAGMA integrity_check(8)",
+};
+
+/* ---- failures ---- */
+
+static int code_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_NOMEM: return ERR_NOMEM;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return ERR_LOCKED;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return ERR_CORRUPT;
+    case SQLITE_TOOBIG: return ERR_LIMIT;
+    case SQLITE_MISUSE:
+    case SQLITE_RANGE:
+    case SQLITE_CONSTRAINT: return ERR_BUG;
+    default: return ERR_IO;
+    }
+}
+
+int db_error(struct db *db, int code, struct err *err)
+{
+    int r = code_of(code);
+
+    db->last_failure = code;
+    if (r == ERR_LOCKED) {
+        r = err_set(err, r, "%s is open in another process", db->path);
+        err_hint(err, "one server at a time can use a file; use etcd for several servers");
+    } else if ((code & 0xff) == SQLITE_FULL) {
+        r = err_set(err, r, "the disk that holds %s is full", db->path);
+        err_hint(err, "free some space; the store then goes on by itself");
+    } else {
+        r = err_set(err, r, "%s: %s (SQLite %d)", db->path, sqlite3_errstr(code), code);
+    }
+    return r;
+}
+
+/* ---- queries ---- */
+
+struct query query_begin(struct db *db, enum db_sql sql)
+{
+    struct query q = {.db = db};
+
+    if (!db->statements[sql])
+        q.failed = sqlite3_prepare_v3(db->connection, texts[sql], -1, SQLITE_PREPARE_PERSISTENT,
+                                      &db->statements[sql], NULL);
+    q.statement = db->statements[sql];
+    return q;
+}
+
+void query_again(struct query *q)
+{
+    if (q->statement)
+        (void)sqlite3_reset(q->statement); /* repeats the failure that query_step has told */
+    q->bound = 0;
+}
+
+void query_cleanup(struct query *q)
+{
+    query_again(q);
+    if (q->statement)
+        (void)sqlite3_clear_bindings(q->statement); /* always OK; the bytes were borrowed */
+}
+
+static void remember(struct query *q, int code)
+{
+    if (!q->failed)
+        q->failed = code;
+}
+
+void query_u64(struct query *q, uint64_t value)
+{
+    q->bound++;
+    if (!q->failed)
+        remember(q, sqlite3_bind_int64(q->statement, q->bound, (sqlite3_int64)value));
+}
+
+void query_str(struct query *q, struct str bytes)
+{
+    q->bound++;
+    if (!q->failed) /* a null pointer would bind NULL */
+        remember(q, sqlite3_bind_blob64(q->statement, q->bound, bytes.data ? bytes.data : "",
+                                        bytes.len, SQLITE_STATIC));
+}
+
+void query_hash(struct query *q, const struct sha256 *hash)
+{
+    query_str(q, str_of(hash->bytes, SHA256_BYTES));
+}
+
+int query_step(struct query *q, struct err *err)
+{
+    int code = q->failed ? q->failed : sqlite3_step(q->statement);
+
+    if (code == SQLITE_ROW)
+        return QUERY_ROW;
+    if (code == SQLITE_DONE)
+        return 0;
+    q->failed = code;
+    return db_error(q->db, code, err);
+}
+
+int query_run(struct query *q, struct err *err)
+{
+    int r = query_step(q, err);
+
+    return r == QUERY_ROW ? err_set(err, ERR_BUG, "a statement had a row too many") : r;
+}
+
+uint64_t row_u64(const struct query *q, int column)
+{
+    return (uint64_t)sqlite3_column_int64(q->statement, column);
+}
+
+struct str row_str(const struct query *q, int column)
+{
+    const void *data = sqlite3_column_blob(q->statement, column); /* before its length */
+
+    return str_of(data, (size_t)sqlite3_column_bytes(q->statement, column));
+}
+
+int row_hash(const struct query *q, int column, struct sha256 *ret_hash, struct err *err)
+{
+    struct str bytes = row_str(q, column);
+
+    if (bytes.len != SHA256_BYTES || !bytes.data)
+        return err_set(err, ERR_CORRUPT, "%s: a hash has %zu bytes", q->db->path, bytes.len);
+    memcpy(ret_hash->bytes, bytes.data, SHA256_BYTES);
+    return 0;
+}
+
+/* ---- transactions ---- */
+
+static int run(struct db *db, enum db_sql sql, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, sql);
+
+    return query_run(&q, err);
+}
+
+int db_begin(struct db *db, struct err *err)
+{
+    return run(db, DB_BEGIN, err);
+}
+
+static void undo(struct db *db)
+{
+    /* Most failures have undone the transaction already; and if this fails, the next BEGIN says so. */
+    if (!sqlite3_get_autocommit(db->connection))
+        (void)run(db, DB_ROLLBACK, NULL);
+}
+
+int db_settle(struct db *db, struct err *err)
+{
+    int r;
+
+    if (!db->doubt)
+        return 0;
+    r = db_begin(db, err);
+    if (!r)
+        r = run(db, DB_SETTLE, err);
+    if (!r)
+        r = run(db, DB_COMMIT, err);
+    if (r) {
+        undo(db);
+        return r;
+    }
+    return 0;
+}
+
+int db_end(struct db *db, int result, struct err *err)
+{
+    bool full;
+    int r;
+
+    if (result) {
+        undo(db);
+        return result;
+    }
+    r = run(db, DB_COMMIT, err);
+    full = r && (db->last_failure & 0xff) == SQLITE_FULL;
+    if (r)
+        undo(db);
+    if (!r)
+        return 0;
+    if (full) /* the commit's last page was not written, so it cannot come back */
+        return r;
+    db->doubt = true;
+    if (db_settle(db, NULL) == 0)
+        return r;
+    return err_set(err, ERR_TIMEOUT,
+                   "%s: a commit failed and it is unknown whether it will last", db->path);
+}
+
+/* Pages were written and synced; they have overwritten whatever was in doubt. */
+static int on_commit(void *ctx, sqlite3 *connection, const char *name, int pages)
+{
+    struct db *db = ctx;
+
+    (void)connection; /* it is db->connection */
+    (void)name;       /* there is one database */
+    db->doubt = false;
+    db->s->stats.syncs++;
+    db->wal_pages = pages;
+    db->wal_is_copied = false;
+    return SQLITE_OK;
+}
+
+void db_checkpoint(struct db *db, int at_least)
+{
+    int pages = 0, copied = 0;
+
+    if (db->wal_is_copied || db->wal_pages < at_least)
+        return;
+    db->s->stats.checkpoints++;
+    /* A failure loses nothing: the log stays, and the next attempt copies it. */
+    if (sqlite3_wal_checkpoint_v2(db->connection, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                  &copied) == SQLITE_OK)
+        db->wal_is_copied = pages == copied;
+}
+
+/* ---- opening ---- */
+
+static int execute(struct db *db, const char *sql, struct err *err)
+{
+    int code = sqlite3_exec(db->connection, sql, NULL, NULL, NULL);
+
+    return code ? db_error(db, code, err) : 0;
+}
+
+/* The number in the first column of the first row; 0 when there is none. */
+static int number(struct db *db, const char *sql, int64_t *ret_number, struct err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(db->connection, sql, -1, &statement, NULL);
+
+    if (!code) {
+        code = sqlite3_step(statement);
+        *ret_number = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    }
+    (void)sqlite3_finalize(statement); /* repeats the failure of the step */
+    return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : db_error(db, code, err);
+}
+
+/*
+ * Makes the file with mode 0600, which SQLite then gives to the log beside it too. A file that is there is not
+ * opened: closing it again would drop the locks that this process may hold on it.
+ */
+static int make_file(const char *path, struct err *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0 && errno == EEXIST)
+        return 0;
+    if (fd < 0)
+        return err_set_errno(err, "cannot make %s", path);
+    (void)close(fd); /* it is empty */
+    return file_sync_parent(path, err);
+}
+
+static int connect_file(struct db *db, const struct store_opts *opts, struct err *err)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int code, r;
+
+    if (!db->vfs && opts->create == STORE_CREATE) {
+        r = make_file(db->path, err);
+        if (r)
+            return r;
+    }
+    if (opts->create == STORE_CREATE)
+        flags |= SQLITE_OPEN_CREATE;
+    code = sqlite3_open_v2(db->path, &db->connection, flags, db->vfs);
+    if ((code & 0xff) == SQLITE_CANTOPEN && opts->create == STORE_MUST_EXIST)
+        return err_set(err, ERR_NOT_FOUND, "there is no store %s", db->path);
+    if (code)
+        return db_error(db, code, err);
+    (void)sqlite3_busy_timeout(db->connection, LOCK_WAIT_MS); /* always OK */
+    return 0;
+}
+
+/* locking_mode comes first: then the index of the log lives in memory, and the lock is kept till the end. */
+static int set_up(struct db *db, struct err *err)
+{
+    int r = execute(db,
+                    "PRAGMA locking_mode = EXCLUSIVE;"
+                    "PRAGMA journal_mode = WAL;"
+                    "PRAGMA synchronous = FULL;"
+                    "PRAGMA journal_size_limit = 67108864;"
+                    "PRAGMA cache_size = -2048;"
+                    "PRAGMA temp_store = MEMORY;"
+                    "PRAGMA trusted_schema = OFF;"
+                    "PRAGMA cell_size_check = ON;"
+                    "BEGIN IMMEDIATE; COMMIT;",
+                    err);
+
+    if (r)
+        return r;
+    (void)sqlite3_wal_hook(db->connection, on_commit, db); /* also ends automatic checkpoints */
+    return 0;
+}
+
+static int make_schema(struct db *db, const struct store_opts *opts, struct err *err)
+{
+    static const struct sha256 no_chain = {{0}};
+    struct store_id id;
+    sqlite3_stmt *statement = NULL;
+    int code, r = random_bytes(id.bytes, sizeof(id.bytes));
+
+    if (r)
+        return err_set(err, r, "the system has no random bytes");
+    r = execute(db, schema, err);
+    if (r)
+        return r;
+    code =
+        sqlite3_prepare_v2(db->connection, "INSERT INTO meta VALUES (1, ?1, ?2, 0, ?3, 1, 0)",
+                           -1, &statement, NULL);
+    if (!code) {
+        (void)sqlite3_bind_blob(statement, 1, id.bytes, sizeof(id.bytes), SQLITE_STATIC);
+        (void)sqlite3_bind_int64(statement, 2, opts->semantics);
+        (void)sqlite3_bind_blob(statement, 3, no_chain.bytes, SHA256_BYTES, SQLITE_STATIC);
+        code = sqlite3_step(
+            statement); /* a bind that failed leaves NULL, which the table refuses */
+    }
+    (void)sqlite3_finalize(statement); /* repeats the failure of the step */
+    return code == SQLITE_DONE ? 0 : db_error(db, code, err);
+}
+
+/* Whether the file is ours and of a version we know; *ret_empty when it has nothing in it yet. */
+static int check_schema(struct db *db, bool *ret_empty, struct err *err)
+{
+    int64_t application = 0, version = 0, tables = 0;
+    int r = number(db, "PRAGMA application_id", &application, err);
+
+    if (!r)
+        r = number(db, "PRAGMA user_version", &version, err);
+    if (!r)
+        r = number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
+    if (r)
+        return r;
+    *ret_empty = tables == 0 && version == 0;
+    if (*ret_empty)
+        return 0;
+    if (application != APPLICATION_ID)
+        return err_set(err, ERR_INVALID, "%s is an SQLite database, but not a store", db->path);
+    if (version > SCHEMA_VERSION) {
+        r = err_set(err, ERR_UNSUPPORTED,
+                    "%s has schema version %" PRId64 ", this program knows up to %d", db->path,
+                    version, SCHEMA_VERSION);
+        err_hint(err, "run the newer version of the program, or restore an older backup");
+    }
+    return r;
+}
+
+static int load_meta(struct db *db, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_META);
+    int r = query_step(&q, err);
+    struct str id;
+
+    if (r < 0)
+        return r;
+    if (r != QUERY_ROW)
+        return err_set(err, ERR_CORRUPT, "%s has lost what it says of itself", db->path);
+    id = row_str(&q, 0);
+    if (id.len != STORE_ID_BYTES || !id.data)
+        return err_set(err, ERR_CORRUPT, "%s: the id has %zu bytes", db->path, id.len);
+    memcpy(db->identity.id.bytes, id.data, STORE_ID_BYTES);
+    db->identity.semantics = (uint32_t)row_u64(&q, 1);
+    db->base.revision = row_u64(&q, 2);
+    db->blob_epoch = row_u64(&q, 4);
+    return row_hash(&q, 3, &db->base.chain, err);
+}
+
+static int load_head(struct db *db, struct err *err)
+{
+    owned(query) struct query last = query_begin(db, DB_LOG_LAST);
+    owned(query) struct query snapshots = query_begin(db, DB_SNAPSHOT_LAST);
+    int r = query_step(&last, err);
+
+    if (r < 0)
+        return r;
+    db->head = db->base;
+    if (r == QUERY_ROW) {
+        db->head.revision = row_u64(&last, 0);
+        r = row_hash(&last, 1, &db->head.chain, err);
+        if (r)
+            return r;
+    }
+    r = query_step(&snapshots, err);
+    if (r < 0)
+        return r;
+    db->last_snapshot = row_u64(&snapshots, 0);
+    db->garbage = true; /* a snapshot may have been cut short */
+    return 0;
+}
+
+int db_open(struct db *db, const struct store_opts *opts, struct err *err)
+{
+    bool empty = false;
+    int r = connect_file(db, opts, err);
+
+    if (!r)
+        r = set_up(db, err);
+    if (!r)
+        r = check_schema(db, &empty, err);
+    if (!r && empty) {
+        r = db_begin(db, err);
+        if (!r)
+            r = db_end(db, make_schema(db, opts, err), err);
+    }
+    if (!r)
+        r = load_meta(db, err);
+    return r ? r : load_head(db, err);
+}
+
+int db_close(struct db *db, struct err *err)
+{
+    int code;
+
+    for (size_t i = 0; i < ARRAY_LEN(db->statements); i++)
+        (void)sqlite3_finalize(db->statements[i]); /* repeats old failures */
+    code = sqlite3_close(db->connection);
+    db->connection = NULL;
+    return code ? db_error(db, code, err) : 0;
+}

@@ -1,0 +1,181 @@
+/*
+ * The inside of the engine "sqlite:": the connection, its statements and transactions. See sqlite.c.
+ */
+#ifndef TRIMTAB_STORE_SQLITE_DB_H
+#define TRIMTAB_STORE_SQLITE_DB_H
+
+#include "store/engine.h"
+
+#include <sqlite3.h>
+
+/* Every statement, prepared when it is first used and then kept. The texts are in sqlite_db.c. */
+enum db_sql {
+    DB_BEGIN,
+    DB_COMMIT,
+    DB_ROLLBACK,
+    DB_SETTLE,
+    DB_META,
+    DB_SET_IDENTITY,
+    DB_LOG_LAST,
+    DB_LOG_INSERT,
+    DB_LOG_READ,
+    DB_LOG_REQUESTS,
+    DB_LOG_DELETE,
+    DB_SET_BASE,
+    DB_KEPT_MOVE,
+    DB_KEPT_READ,
+    DB_KEPT_CHECK,
+    DB_KEPT_DELETE,
+    DB_SNAPSHOT_LAST,
+    DB_SNAPSHOT_INSERT,
+    DB_SNAPSHOT_DELETE,
+    DB_SNAPSHOT_EACH,
+    DB_CHUNK_INSERT,
+    DB_CHUNK_READ,
+    DB_CHUNK_SWEEP,
+    DB_BLOB_PUT,
+    DB_BLOB_GET,
+    DB_BLOB_HAS,
+    DB_BLOB_EACH,
+    DB_BLOB_DELETE,
+    DB_SET_BLOB_EPOCH,
+    DB_LEASE_INSERT,
+    DB_LEASE_EACH,
+    DB_LEASE_DELETE,
+    DB_EPHEMERAL_PUT,
+    DB_EPHEMERAL_DELETE,
+    DB_EPHEMERAL_LIST,
+    DB_EPHEMERAL_OF_LEASE,
+    DB_EPHEMERAL_END,
+    DB_INTEGRITY,
+    DB_SQL_COUNT,
+};
+
+struct db_lease {
+    uint64_t id;
+    nsec_t ttl, ends;
+};
+
+/* One opened store. The file is this connection's alone, so what is remembered of it here stays true. */
+struct db {
+    struct store *s;
+    sqlite3 *connection;
+    sqlite3_stmt *statements[DB_SQL_COUNT];
+    char *path;
+    const char *vfs; /* NULL: the default one */
+
+    struct store_identity identity;
+    struct store_head head, base;
+    uint64_t blob_epoch;
+    VEC(struct db_lease) leases;
+
+    int last_failure; /* SQLite's code of the story that was told last */
+    bool doubt;       /* a commit failed, and what it wrote may come back after a crash (D3) */
+    int wal_pages;    /* in the write-ahead log, of which some may be in the database already */
+    bool wal_is_copied; /* all of them are */
+    uint64_t last_snapshot;
+    uint64_t running_snapshot; /* 0: none */
+    uint64_t running_chunks;
+    bool garbage; /* there may be chunks of no snapshot */
+};
+
+/* A use of a statement. Remembers the first failing bind; its cleanup resets the statement. */
+struct query {
+    struct db *db;
+    sqlite3_stmt *statement; /* NULL: it could not be prepared */
+    int failed;              /* SQLite's code */
+    int bound;
+};
+
+enum { QUERY_ROW = 1 };
+
+struct query query_begin(struct db *db, enum db_sql sql);
+void query_cleanup(struct query *q);
+void query_again(struct query *q); /* for the next row of parameters */
+
+/* Bind the next parameter. Bytes are borrowed until the query ends or begins again. */
+void query_u64(struct query *q, uint64_t value);
+void query_str(struct query *q, struct str bytes);
+void query_hash(struct query *q, const struct sha256 *hash);
+
+/* 0 when done, QUERY_ROW, or negative with the story. */
+must_use int query_step(struct query *q, struct err *err);
+
+/* Columns of the current row. A hash of another length is ERR_CORRUPT. */
+uint64_t row_u64(const struct query *q, int column);
+struct str row_str(const struct query *q, int column);
+must_use int row_hash(const struct query *q, int column, struct sha256 *ret_hash,
+                      struct err *err);
+
+/* A query without rows, from its parameters to its end. */
+must_use int query_run(struct query *q, struct err *err);
+
+/*
+ * A transaction: r = db_begin(); if (!r) r = db_end(db, work(), err). db_end commits when the work returned 0
+ * and otherwise undoes it and passes the result on. ERR_TIMEOUT: it is unknown whether it is committed (D3).
+ */
+must_use int db_begin(struct db *db, struct err *err);
+must_use int db_end(struct db *db, int result, struct err *err);
+
+/* Ends a doubt: what failed to commit will not come back. */
+must_use int db_settle(struct db *db, struct err *err);
+
+/* The story of SQLite's last failure, or of this code. */
+int db_error(struct db *db, int code, struct err *err);
+
+enum {
+    DB_WAL_IDLE_PAGES = 1000, /* 4 MiB: copied when there is nothing else to do */
+    DB_WAL_MAX_PAGES = 16384, /* 64 MiB: copied although somebody waits */
+};
+
+/* Copies the write-ahead log into the database when it has at least this many pages. */
+void db_checkpoint(struct db *db, int at_least);
+
+/* Opens path: file, connection, settings, lock, schema. On failure the caller closes. */
+must_use int db_open(struct db *db, const struct store_opts *opts, struct err *err);
+int db_close(struct db *db, struct err *err);
+
+/* sqlite_log.c */
+int sqlite_head(struct store *s, struct store_head *ret_head, struct err *err);
+int sqlite_base(struct store *s, struct store_head *ret_base, struct err *err);
+int sqlite_append(struct store *s, const struct store_batch *batch, size_t *ret_at,
+                  struct err *err);
+int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
+                store_entry_fn *fn, void *ctx, struct err *err);
+int sqlite_snapshot_begin(struct store *s, uint64_t revision, struct err *err);
+int sqlite_snapshot_chunk(struct store *s, struct str bytes, struct err *err);
+int sqlite_snapshot_commit(struct store *s, const struct store_snapshot_row *row,
+                           uint64_t keep_id, struct err *err);
+void sqlite_snapshot_abort(struct store *s);
+int sqlite_snapshot_each(struct store *s, store_snapshot_row_fn *fn, void *ctx,
+                         struct err *err);
+int sqlite_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn, void *ctx,
+                           struct err *err);
+int sqlite_compact(struct store *s, const struct store_compact *op, uint64_t limit,
+                   struct err *err);
+int sqlite_forget(struct store *s, const uint64_t *revisions, size_t n, struct err *err);
+must_use int sqlite_sweep_chunks(struct db *db, struct err *err);
+must_use int sqlite_check_kept(struct db *db, struct err *err);
+
+/* sqlite_items.c */
+must_use int sqlite_load_leases(struct db *db, struct err *err);
+int sqlite_blob_put(struct store *s, const struct sha256 *hash, struct str bytes,
+                    struct err *err);
+int sqlite_blob_get(struct store *s, const struct sha256 *hash, struct shared **ret_bytes,
+                    struct err *err);
+int sqlite_blob_has(struct store *s, const struct sha256 *hash, bool *ret_has, struct err *err);
+int sqlite_blob_epoch(struct store *s, uint64_t *ret_epoch, struct err *err);
+int sqlite_blob_collect(struct store *s, const struct store_collect *op, uint64_t *ret_removed,
+                        struct err *err);
+must_use int sqlite_check_blobs(struct db *db, struct err *err);
+int sqlite_lease_grant(struct store *s, nsec_t ttl, uint64_t *ret_lease, struct err *err);
+int sqlite_lease_keep(struct store *s, uint64_t lease, struct err *err);
+int sqlite_lease_revoke(struct store *s, uint64_t lease, struct err *err);
+int sqlite_ephemeral_put(struct store *s, uint64_t lease, const struct store_ephemeral *items,
+                         size_t n, struct err *err);
+int sqlite_ephemeral_delete(struct store *s, const struct str *keys, size_t n, struct err *err);
+int sqlite_ephemeral_list(struct store *s, struct str prefix, store_ephemeral_fn *fn, void *ctx,
+                          struct err *err);
+must_use int sqlite_end_leases(struct db *db, nsec_t *ret_next, struct err *err);
+
+#endif

@@ -1,0 +1,414 @@
+/*
+ * Log, snapshots and compaction of the engine "sqlite:".
+ *
+ * An append inserts one row per record and touches nothing else, so that a commit is as few pages as can be.
+ * The work of a snapshot or a compaction is cut into small transactions, because appends wait for them.
+ */
+#include "base/alloc.h"
+#include "store/sqlite_db.h"
+
+#include <inttypes.h>
+
+enum { CHUNK_SHIFT = 20, CHUNKS_MAX = 1 << CHUNK_SHIFT, SNAPSHOTS_MAX = 8 };
+
+/* ---- the log ---- */
+
+int sqlite_head(struct store *s, struct store_head *ret_head, struct err *err)
+{
+    struct db *db = s->impl;
+    int r = db_settle(db, err);
+
+    if (r)
+        return r;
+    *ret_head = db->head;
+    return 0;
+}
+
+int sqlite_base(struct store *s, struct store_head *ret_base, struct err *err)
+{
+    const struct db *db = s->impl;
+
+    (void)err; /* it is known */
+    *ret_base = db->base;
+    return 0;
+}
+
+/* B3. Where the epoch is the current one, nothing was removed since the caller saw the blobs. */
+static int check_blobs(struct db *db, const struct store_record *record, struct err *err)
+{
+    if (record->n_blobs == 0 || record->blob_epoch == db->blob_epoch)
+        return 0;
+    for (size_t i = 0; i < record->n_blobs; i++) {
+        bool has = false;
+        int r = sqlite_blob_has(db->s, &record->blobs[i], &has, err);
+
+        if (r)
+            return r;
+        if (!has)
+            return STORE_BLOB_GONE;
+    }
+    return 0;
+}
+
+static int check_batch(struct db *db, const struct store_batch *batch, size_t *ret_at,
+                       struct err *err)
+{
+    if (db->identity.semantics > db->s->semantics)
+        return err_set(err, ERR_UNSUPPORTED, "the log has gone on to semantics version %u",
+                       db->identity.semantics);
+    if (db->head.revision != batch->before.revision ||
+        !sha256_eq(&db->head.chain, &batch->before.chain))
+        return STORE_CONFLICT;
+    for (size_t i = 0; i < batch->n; i++) {
+        int r = check_blobs(db, &batch->records[i], err);
+
+        if (r == STORE_BLOB_GONE)
+            *ret_at = i;
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static int insert_rows(struct db *db, const struct store_batch *batch, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_LOG_INSERT);
+
+    for (size_t i = 0; i < batch->n; i++) {
+        int r;
+
+        query_again(&q);
+        query_u64(&q, batch->before.revision + 1 + i);
+        query_hash(&q, &batch->chains[i]);
+        query_str(&q, batch->records[i].request);
+        query_str(&q, batch->records[i].bytes);
+        r = query_run(&q, err);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+int sqlite_append(struct store *s, const struct store_batch *batch, size_t *ret_at,
+                  struct err *err)
+{
+    struct db *db = s->impl;
+    int r = check_batch(db, batch, ret_at, err);
+
+    if (r)
+        return r;
+    r = db_begin(db, err);
+    if (!r)
+        r = db_end(db, insert_rows(db, batch, err), err);
+    if (r)
+        return r;
+    db->head.revision += batch->n;
+    db->head.chain = batch->chains[batch->n - 1];
+    db_checkpoint(db, DB_WAL_MAX_PAGES);
+    return 0;
+}
+
+static int read_rows(struct db *db, enum db_sql sql, const uint64_t range[2],
+                     store_entry_fn *fn, void *ctx, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, sql);
+    int r;
+
+    query_u64(&q, range[0]);
+    query_u64(&q, MIN(range[1], (uint64_t)INT64_MAX));
+    while ((r = query_step(&q, err)) == QUERY_ROW) {
+        struct store_entry entry = {.revision = row_u64(&q, 0), .request = row_str(&q, 2)};
+
+        if (sql != DB_LOG_REQUESTS)
+            entry.bytes = row_str(&q, 3);
+        r = row_hash(&q, 1, &entry.chain, err);
+        if (r)
+            return r;
+        r = fn(ctx, &entry);
+        if (r)
+            return r;
+    }
+    return r;
+}
+
+int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
+                store_entry_fn *fn, void *ctx, struct err *err)
+{
+    struct db *db = s->impl;
+    int r;
+
+    if (range[0] > range[1])
+        return 0;
+    if (rows == STORE_ROWS_ALL) {
+        r = read_rows(db, DB_KEPT_READ, range, fn, ctx, err);
+        return r ? r : read_rows(db, DB_LOG_READ, range, fn, ctx, err);
+    }
+    if (range[0] <= db->base.revision)
+        return STORE_COMPACTED;
+    return read_rows(db, rows == STORE_ROWS_LOG ? DB_LOG_READ : DB_LOG_REQUESTS, range, fn, ctx,
+                     err);
+}
+
+/* ---- snapshots ---- */
+
+int sqlite_snapshot_begin(struct store *s, uint64_t revision, struct err *err)
+{
+    struct db *db = s->impl;
+
+    (void)revision; /* the row of the commit says it */
+    (void)err;      /* nothing is written yet */
+    db->running_snapshot = ++db->last_snapshot;
+    db->running_chunks = 0;
+    return 0;
+}
+
+static int insert_chunk(struct db *db, struct str bytes, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_CHUNK_INSERT);
+
+    query_u64(&q, db->running_snapshot << CHUNK_SHIFT | db->running_chunks);
+    query_str(&q, bytes);
+    return query_run(&q, err);
+}
+
+int sqlite_snapshot_chunk(struct store *s, struct str bytes, struct err *err)
+{
+    struct db *db = s->impl;
+    int r;
+
+    if (db->running_chunks == CHUNKS_MAX)
+        return err_set(err, ERR_LIMIT, "a snapshot has at most %d pieces", CHUNKS_MAX);
+    r = db_begin(db, err);
+    if (!r)
+        r = db_end(db, insert_chunk(db, bytes, err), err);
+    if (r)
+        return r;
+    db->running_chunks++;
+    db_checkpoint(db, DB_WAL_MAX_PAGES);
+    return 0;
+}
+
+static int insert_snapshot(struct db *db, const struct store_snapshot_row *row,
+                           uint64_t keep_id, struct err *err)
+{
+    owned(query) struct query insert = query_begin(db, DB_SNAPSHOT_INSERT);
+    owned(query) struct query delete = query_begin(db, DB_SNAPSHOT_DELETE);
+    int r;
+
+    query_u64(&insert, db->running_snapshot);
+    query_u64(&insert, row->revision);
+    query_u64(&insert, row->bytes);
+    query_hash(&insert, &row->chain);
+    query_hash(&insert, &row->hash);
+    r = query_run(&insert, err);
+    if (r)
+        return r;
+    query_u64(&delete, db->running_snapshot);
+    query_u64(&delete, keep_id);
+    return query_run(&delete, err);
+}
+
+int sqlite_snapshot_commit(struct store *s, const struct store_snapshot_row *row,
+                           uint64_t keep_id, struct err *err)
+{
+    struct db *db = s->impl;
+    int r = db_begin(db, err);
+
+    if (!r)
+        r = db_end(db, insert_snapshot(db, row, keep_id, err), err);
+    if (r)
+        return r;
+    db->running_snapshot = 0;
+    db->garbage = true; /* the chunks of those that went */
+    return 0;
+}
+
+void sqlite_snapshot_abort(struct store *s)
+{
+    struct db *db = s->impl;
+
+    db->running_snapshot = 0;
+    db->garbage = true;
+}
+
+static int row_snapshot(const struct query *q, struct store_snapshot_row *row, struct err *err)
+{
+    int r;
+
+    row->id = row_u64(q, 0);
+    row->revision = row_u64(q, 1);
+    row->bytes = row_u64(q, 2);
+    r = row_hash(q, 3, &row->chain, err);
+    return r ? r : row_hash(q, 4, &row->hash, err);
+}
+
+/* The rows first, then the calls: whoever is called reads the chunks. */
+int sqlite_snapshot_each(struct store *s, store_snapshot_row_fn *fn, void *ctx, struct err *err)
+{
+    owned(query) struct query q = query_begin(s->impl, DB_SNAPSHOT_EACH);
+    struct store_snapshot_row rows[SNAPSHOTS_MAX];
+    size_t n = 0;
+    int r;
+
+    while ((r = query_step(&q, err)) == QUERY_ROW && n < SNAPSHOTS_MAX) {
+        r = row_snapshot(&q, &rows[n++], err);
+        if (r)
+            return r;
+    }
+    if (r < 0)
+        return r;
+    r = 0;
+    for (size_t i = 0; !r && i < n; i++)
+        r = fn(ctx, &rows[i]);
+    return r;
+}
+
+int sqlite_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn, void *ctx,
+                           struct err *err)
+{
+    owned(query) struct query q = query_begin(s->impl, DB_CHUNK_READ);
+    int r;
+
+    query_u64(&q, id);
+    while ((r = query_step(&q, err)) == QUERY_ROW) {
+        r = fn(ctx, row_str(&q, 0));
+        if (r)
+            return r;
+    }
+    return r;
+}
+
+static int sweep(struct db *db, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_CHUNK_SWEEP);
+
+    query_u64(&q, db->running_snapshot);
+    return query_run(&q, err);
+}
+
+/* A few chunks of no snapshot go. */
+int sqlite_sweep_chunks(struct db *db, struct err *err)
+{
+    int r;
+
+    if (!db->garbage)
+        return 0;
+    r = db_begin(db, err);
+    if (!r)
+        r = db_end(db, sweep(db, err), err);
+    if (!r && sqlite3_changes(db->connection) == 0)
+        db->garbage = false;
+    return r;
+}
+
+/* ---- compaction ---- */
+
+static int move_kept(struct db *db, uint64_t revision, const struct sha256 *previous,
+                     struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_KEPT_MOVE);
+
+    query_u64(&q, revision);
+    query_hash(&q, previous);
+    return query_run(&q, err);
+}
+
+/* Copies what is to be kept; *base goes along and ends at the last record below the limit. */
+static int move_below(struct db *db, const struct store_compact *op, uint64_t limit,
+                      struct store_head *base, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_LOG_REQUESTS);
+    int r;
+
+    query_u64(&q, base->revision + 1);
+    query_u64(&q, limit - 1);
+    while ((r = query_step(&q, err)) == QUERY_ROW) {
+        uint64_t revision = row_u64(&q, 0);
+
+        if (op->keep && op->keep(op->ctx, revision)) {
+            r = move_kept(db, revision, &base->chain, err);
+            if (r)
+                return r;
+        }
+        r = row_hash(&q, 1, &base->chain, err);
+        if (r)
+            return r;
+        base->revision = revision;
+    }
+    return r;
+}
+
+static int delete_below(struct db *db, uint64_t limit, const struct store_head *base,
+                        struct err *err)
+{
+    owned(query) struct query delete = query_begin(db, DB_LOG_DELETE);
+    owned(query) struct query set = query_begin(db, DB_SET_BASE);
+    int r;
+
+    query_u64(&delete, limit);
+    r = query_run(&delete, err);
+    if (r)
+        return r;
+    query_u64(&set, base->revision);
+    query_hash(&set, &base->chain);
+    return query_run(&set, err);
+}
+
+int sqlite_compact(struct store *s, const struct store_compact *op, uint64_t limit,
+                   struct err *err)
+{
+    struct db *db = s->impl;
+    struct store_head base = db->base;
+    int r = db_begin(db, err);
+
+    if (r)
+        return r;
+    r = move_below(db, op, limit, &base, err);
+    if (!r)
+        r = delete_below(db, limit, &base, err);
+    r = db_end(db, r, err);
+    if (!r)
+        db->base = base;
+    return r;
+}
+
+static int delete_kept(struct db *db, const uint64_t *revisions, size_t n, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_KEPT_DELETE);
+    int r = 0;
+
+    for (size_t i = 0; !r && i < n; i++) {
+        query_again(&q);
+        query_u64(&q, MIN(revisions[i], (uint64_t)INT64_MAX));
+        r = query_run(&q, err);
+    }
+    return r;
+}
+
+int sqlite_forget(struct store *s, const uint64_t *revisions, size_t n, struct err *err)
+{
+    struct db *db = s->impl;
+    int r = db_begin(db, err);
+
+    return r ? r : db_end(db, delete_kept(db, revisions, n, err), err);
+}
+
+int sqlite_check_kept(struct db *db, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_KEPT_CHECK);
+    int r;
+
+    while ((r = query_step(&q, err)) == QUERY_ROW) {
+        struct store_entry entry = {.revision = row_u64(&q, 0), .bytes = row_str(&q, 3)};
+        struct sha256 previous;
+
+        r = row_hash(&q, 1, &entry.chain, err);
+        if (!r)
+            r = row_hash(&q, 4, &previous, err);
+        if (!r)
+            r = store_chain_check(&previous, &entry, err);
+        if (r)
+            return r;
+    }
+    return r;
+}
