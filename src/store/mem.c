@@ -105,13 +105,13 @@ int mem_enter(struct store *s, struct mem **ret_mem, struct err *err)
 {
     struct mem *m = s->impl;
 
+    *ret_mem = m; /* in any case: compilers cannot see that the code below is never 0 */
     (void)pthread_mutex_lock(
         &m->disk->lock); /* an ordinary mutex that this thread does not hold */
     if (m->crashes != m->disk->crashes) {
         (void)pthread_mutex_unlock(&m->disk->lock); /* held */
         return err_set(err, ERR_UNAVAILABLE, "the simulated machine has crashed");
     }
-    *ret_mem = m;
     return 0;
 }
 

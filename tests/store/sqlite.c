@@ -304,7 +304,7 @@ TEST_WITHIN(
     for (int i = 0; i < 30 && !tap_failed(); i++) {
         owned(store_drop) struct store *s = NULL;
         owned(mem) struct gather *g = NEW(struct gather);
-        struct child child;
+        struct child child = {0};
         uint64_t acknowledged, floor = 0;
 
         REQUIRE(g && start_writer(url, &child));
