@@ -1,7 +1,8 @@
 # How a module, a program, a test and a fuzz target are declared. Everything else in the build is a list of these.
 #
-#   trimtab_module(NAME USES module... LIBS library...)    src/NAME, a static library of all its .c files
-#   trimtab_program(NAME FROM folder USES module...)       a program from src/FROM
+#   trimtab_module(NAME [PROGRAM main.c] USES module... LIBS library...)
+#                                        src/NAME, a static library of all its .c files but the program's main
+#   trimtab_program(NAME MAIN folder/main.c USES module... LIBS allocator)
 #   trimtab_test(NAME SOURCES file... USES module...)      a TAP program, run by tests/run
 #
 # USES is the list that tests/checks/layers compares with the #include lines.
@@ -54,8 +55,11 @@ if(TRIMTAB_FUZZ)
 endif()
 
 function(trimtab_module name)
-  cmake_parse_arguments(ARG "" "" "USES;LIBS;SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "" "PROGRAM" "USES;LIBS;SOURCES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  if(ARG_PROGRAM)
+    list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/src/${name}/${ARG_PROGRAM})
+  endif()
   add_library(trimtab_${name} STATIC ${sources} ${ARG_SOURCES})
   target_link_libraries(trimtab_${name} PUBLIC trimtab_flags)
   foreach(used IN LISTS ARG_USES)
@@ -65,14 +69,15 @@ function(trimtab_module name)
 endfunction()
 
 function(trimtab_program name)
-  cmake_parse_arguments(ARG "" "FROM" "USES;LIBS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${ARG_FROM}/*.c)
-  add_executable(${name} ${sources})
+  cmake_parse_arguments(ARG "" "MAIN" "USES;LIBS" ${ARGN})
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/src/${ARG_MAIN})
   target_link_libraries(${name} PRIVATE trimtab_flags)
   foreach(used IN LISTS ARG_USES)
     target_link_libraries(${name} PRIVATE trimtab_${used})
   endforeach()
-  target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  if(NOT TRIMTAB_SANITIZE)
+    target_link_libraries(${name} PRIVATE ${ARG_LIBS})
+  endif()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 

@@ -1,0 +1,292 @@
+/*
+ * Publishing and rolling back: requests become commits, commits become answers.
+ */
+#include "server/api.h"
+
+#include "model/diff.h"
+#include "proto/convert.h"
+
+enum { DIFF_BYTES_MAX = 4 << 20 };
+
+/* ---- from the request ---- */
+
+static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, struct arena *a,
+                             struct err *err)
+{
+    if (*p->text && p->content.len)
+        return err_set(err, ERR_INVALID, "give either text or content, not both");
+    *c = (struct change){
+        .id = str_c(p->id),
+        .delete = p->delete_,
+        .create_only = p->create_only,
+        .keep_meta = !p->metadata,
+        .based_on = p->based_on,
+        .content_type = str_c(p->content_type),
+        .content = p->content.len ? proto_str(p->content) : str_c(p->text),
+        .meta = meta_from_proto(p->metadata, a),
+    };
+    return arena_failed(a) ? ERR_NOMEM : 0;
+}
+
+/* Deletes what lies in a namespace that is to be pruned and is not named by any change. */
+static int prune(struct api_call *call, const char *ns, struct change **changes, size_t *n, size_t room)
+{
+    struct state *state = call->state;
+    struct tree_walk walk;
+    struct version *v;
+    struct str space = str_c(ns);
+    size_t given = *n;
+
+    tree_walk_from(&walk, state->versions, space, 0);
+    while ((v = tree_walk_next(&walk)) && str_starts(v->key, space)) {
+        owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+        bool named = false;
+
+        if (v->deleted || !str_eq(key_name(v->key).space, space))
+            continue;
+        key_put_id(v->key, &id);
+        for (size_t i = 0; i < given && !named; i++)
+            named = str_eq((*changes)[i].id, buf_str(&id));
+        if (named)
+            continue;
+        if (*n == room)
+            return err_set(&call->err, ERR_LIMIT, "more than %d changes", COMMIT_CHANGES_MAX);
+        (*changes)[(*n)++] =
+            (struct change){.id = arena_str(&call->arena, buf_str(&id)), .delete = true};
+    }
+    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
+}
+
+static void describe(struct api_call *call, const char *message, const char *request_id,
+                     const char *action)
+{
+    struct commit *c = &call->commit.commit;
+
+    c->author = str_c(call->who.name);
+    c->message = str_c(message);
+    c->request_id = str_c(request_id);
+    c->origin = str_c(call->origin);
+    c->action = str_c(action);
+    c->time_ms = clock_wall_ms();
+}
+
+/* ---- to the response ---- */
+
+static int put_diff(struct api_call *call, Trimtab__V1__ChangeResult *r, const struct change *c,
+                    const struct change_plan *p)
+{
+    owned(buf) struct buf diff = BUF_NULL(DIFF_BYTES_MAX);
+    bool had = version_is_live(p->old);
+    struct diff_names names = {had ? c->id : STR_NULL, c->delete ? STR_NULL : c->id};
+    int rc = diff_unified(had ? p->old->content : STR_NULL, c->delete ? STR_NULL : c->content,
+                          &names, &diff);
+
+    if (rc)
+        return rc;
+    r->diff = arena_c(&call->arena,
+                      buf_status(&diff) ? STR("(too large to show)\n") : buf_str(&diff));
+    return 0;
+}
+
+static Trimtab__V1__ChangeResult *change_result(struct api_call *call, size_t i)
+{
+    const struct change *c = &call->commit.commit.changes[i];
+    const struct change_plan *p = &call->commit.plans[i];
+    Trimtab__V1__ChangeResult *r = ARENA_NEW(&call->arena, Trimtab__V1__ChangeResult);
+
+    if (!r)
+        return NULL;
+    trimtab__v1__change_result__init(r);
+    r->id = arena_c(&call->arena, c->id);
+    r->action = arena_c(&call->arena, str_c(change_action_name(p->action)));
+    r->version = p->number;
+    r->previous_version = p->old ? p->old->number : 0;
+    if (call->commit.is_dry_run && put_diff(call, r, c, p))
+        return NULL;
+    return r;
+}
+
+static void commit_done(struct commit_job *job)
+{
+    struct api_call *call = CONTAINER_OF(job, struct api_call, commit);
+    struct arena *a = &call->arena;
+    Trimtab__V1__CommitResponse *response;
+    size_t n = job->repeated ? 0 : job->commit.n;
+
+    if (job->result) {
+        api_fail(call, &job->err);
+        return;
+    }
+    response = ARENA_NEW(a, Trimtab__V1__CommitResponse);
+    if (response) {
+        trimtab__v1__commit_response__init(response);
+        response->revision = job->is_dry_run ? 0 : job->revision;
+        response->dry_run = job->is_dry_run;
+        response->changes = ARENA_ARRAY(a, Trimtab__V1__ChangeResult *, n);
+        for (size_t i = 0; response->changes && i < n; i++) {
+            response->changes[i] = change_result(call, i);
+            if (!response->changes[i]) {
+                response = NULL;
+                break;
+            }
+            response->n_changes++;
+        }
+    }
+    api_answer(call, (ProtobufCMessage *)response);
+}
+
+static void submit(struct api_call *call)
+{
+    struct err err = ERR_NULL;
+
+    if (call->app->is_draining) {
+        (void)err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+        err_hint(&err, "try again, or another server");
+        api_fail(call, &err);
+        return;
+    }
+    if (call->commit.commit.request_id.len > STORE_REQUEST_MAX) {
+        (void)err_set(&err, ERR_INVALID, "a request id has at most %d bytes", STORE_REQUEST_MAX);
+        err_place(&err, "request_id");
+        api_fail(call, &err);
+        return;
+    }
+    call->commit.done = commit_done;
+    committer_commit(call->app->committer, &call->commit);
+}
+
+void api_commit(struct api_call *call)
+{
+    const Trimtab__V1__CommitRequest *q = (const Trimtab__V1__CommitRequest *)call->request;
+    size_t room = q->n_prune ? COMMIT_CHANGES_MAX + 1 : q->n_changes;
+    struct change *changes = ARENA_ARRAY(&call->arena, struct change, MAX(room, q->n_changes));
+    size_t n = 0;
+    int r = changes ? 0 : ERR_NOMEM;
+
+    for (; !r && n < q->n_changes; n++)
+        r = change_from_proto(q->changes[n], &changes[n], &call->arena, &call->err);
+    call->state = state_ref(call->app->state);
+    for (size_t i = 0; !r && i < q->n_prune; i++)
+        r = prune(call, q->prune[i], &changes, &n, room);
+    if (r) {
+        if (!call->err.code)
+            (void)err_set(&call->err, r, "out of memory");
+        api_fail(call, &call->err);
+        return;
+    }
+    call->commit.commit.changes = changes;
+    call->commit.commit.n = n;
+    call->commit.is_dry_run = q->dry_run;
+    describe(call, q->message, q->request_id, "publish");
+    submit(call);
+}
+
+/* ---- rolling back ---- */
+
+/* The change that gives a resource again what it had in a record, which stays until the end of the call. */
+static int change_back(struct api_call *call, const Trimtab__V1__RecordChange *old, const char *id,
+                       uint64_t based_on, struct change *c)
+{
+    *c = (struct change){
+        .id = str_c(id),
+        .delete = !old || old->deleted,
+        .based_on = based_on,
+    };
+    if (!c->delete) {
+        c->content_type = str_c(old->content_type);
+        c->content = proto_str(old->content);
+        c->meta = meta_from_proto(old->metadata, &call->arena);
+    }
+    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
+}
+
+static int back_resource(struct api_call *call, struct store *store,
+                         const Trimtab__V1__RollbackRequest *q)
+{
+    struct change *c = ARENA_NEW(&call->arena, struct change);
+    const Trimtab__V1__Record *record;
+    struct version *newest;
+    uint64_t revision;
+    struct str key;
+    int r = c ? api_key(call, q->id, &key, &call->err) : ERR_NOMEM;
+
+    if (r)
+        return r;
+    newest = state_newest(call->state, key);
+    if (!newest || (newest->number == 1 && !q->to_version)) {
+        (void)err_set(&call->err, ERR_NOT_FOUND, "there is no earlier version to go back to");
+        err_place(&call->err, "%s", q->id);
+        return ERR_NOT_FOUND;
+    }
+    r = api_record_of_version(call, store, newest, q->id, q->to_version, &record, &revision);
+    if (r)
+        return r;
+    call->commit.commit.changes = c;
+    call->commit.commit.n = 1;
+    return change_back(call, record_change(record, q->id), q->id, newest->number, c);
+}
+
+/* What one change of a commit replaced; that version must not have been replaced again since. */
+static int back_change(struct api_call *call, struct store *store,
+                       const Trimtab__V1__RecordChange *done, struct change *c)
+{
+    const Trimtab__V1__Record *before = NULL;
+    int r = done->previous_revision
+                ? api_record(call, store, done->previous_revision, &before)
+                : 0;
+
+    if (r)
+        return r;
+    return change_back(call, before ? record_change(before, done->id) : NULL, done->id,
+                       done->version, c);
+}
+
+static int back_commit(struct api_call *call, struct store *store, uint64_t revision)
+{
+    const Trimtab__V1__Record *record;
+    struct commit *commit = &call->commit.commit;
+    int r = api_record(call, store, revision, &record);
+
+    if (r)
+        return r;
+    commit->changes = ARENA_ARRAY(&call->arena, struct change, record->n_changes);
+    for (size_t i = 0; commit->changes && i < record->n_changes && !r; i++) {
+        r = back_change(call, store, record->changes[i], &commit->changes[i]);
+        commit->n++;
+    }
+    return commit->changes ? r : ERR_NOMEM;
+}
+
+static void rollback_read(struct api_call *call, struct store *store)
+{
+    const Trimtab__V1__RollbackRequest *q = (const Trimtab__V1__RollbackRequest *)call->request;
+
+    call->result = q->revision ? back_commit(call, store, q->revision)
+                               : back_resource(call, store, q);
+}
+
+static void rollback_finish(struct api_call *call)
+{
+    const Trimtab__V1__RollbackRequest *q = (const Trimtab__V1__RollbackRequest *)call->request;
+
+    if (call->result) {
+        api_read_finish(call);
+        return;
+    }
+    call->commit.is_dry_run = q->dry_run;
+    describe(call, q->message, q->request_id, "rollback");
+    submit(call);
+}
+
+void api_rollback(struct api_call *call)
+{
+    const Trimtab__V1__RollbackRequest *q = (const Trimtab__V1__RollbackRequest *)call->request;
+    struct err err = ERR_NULL;
+
+    if (!*q->id == !q->revision) {
+        (void)err_set(&err, ERR_INVALID, "give either the id of a resource or the revision of a commit");
+        api_fail(call, &err);
+        return;
+    }
+    api_read(call, rollback_read, rollback_finish);
+}

@@ -1,0 +1,63 @@
+/*
+ * The server as a whole: owns every long-lived object, starts them in order and stops them in reverse. Everything
+ * here belongs to the loop's thread.
+ */
+#ifndef TRIMTAB_SERVER_APP_H
+#define TRIMTAB_SERVER_APP_H
+
+#include "feed/feed.h"
+#include "net/grpc.h"
+#include "net/http.h"
+#include "server/auth.h"
+#include "server/committer.h"
+#include "server/config.h"
+#include "server/registry.h"
+
+struct app {
+    struct config config;
+    struct loop loop;
+    bool has_loop;
+    struct tls *tls; /* NULL: plain text */
+    struct auth *auth;
+    struct committer *committer;
+    struct state *state; /* newest publication */
+    struct feed *feed;
+    struct registry registry;
+    struct http_server *http;
+    struct grpc_service service;
+    struct timer tick;
+    struct defer changed;      /* re-examines who waits, once per turn */
+    struct link waiters;       /* struct waiter */
+    struct link subscriptions; /* open streams, struct subscription.link */
+    struct link http_sessions; /* subscriptions over HTTP, struct http_session.link */
+    struct signal_watch on_term, on_int, on_hup;
+    struct timer drain_limit;
+    bool is_draining;
+    int64_t started_ms;
+    int exit_status;
+    uint64_t n_rest, n_rpc, n_denied; /* for metrics */
+};
+
+/* Somebody who waits for the state or for acknowledgements. */
+struct waiter {
+    struct link link;
+    /* Looked at after every change; returns true when it is over, and must then have removed itself. */
+    bool (*check)(struct waiter *w);
+};
+
+must_use int app_open(struct app *app, const struct config *config, struct err *err);
+/* Runs until a signal or app_stop; 0 or what went wrong. */
+int app_run(struct app *app);
+void app_close(struct app *app);
+
+/* Something changed that a waiter may wait for. */
+void app_changed(struct app *app);
+
+/* Begins to drain: no new work, streams are told to go elsewhere, then the loop stops. */
+void app_drain(struct app *app);
+
+/* Who a request is from; the one place through which every handler passes. */
+must_use int app_authorize(struct app *app, const struct exchange *x, enum right right,
+                           struct identity *ret_identity, struct err *err);
+
+#endif

@@ -1,0 +1,693 @@
+/*
+ * The committer: group commit on a thread of its own. See committer.h.
+ */
+#include "server/committer.h"
+
+#include "base/log.h"
+#include "base/vec.h"
+#include "proto/convert.h"
+
+#include <pthread.h>
+
+enum {
+    GROUP_RECORDS_MAX = 256,
+    GROUP_BYTES_MAX = 16 << 20,
+    SNAPSHOT_PART_BYTES = 512 * 1024,
+    SNAPSHOT_RECORDS_DEFAULT = 20000,
+    RETRIES_MAX = 8,
+    TICK_MS = 200,
+};
+
+/* What was folded since the last publication. */
+struct publication {
+    struct post post;
+    committer_publish_fn *on_publish;
+    void *ctx;
+    struct state *state;
+    VEC(struct version *) versions;
+};
+
+struct committer {
+    struct committer_opts opts;
+    struct store *store;
+    struct store_watch *watch;
+    struct store_identity identity;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* guards what follows, up to the next comment */
+    pthread_cond_t wake;
+    struct commit_job *commits, **commits_end;
+    struct read_job *reads, **reads_end;
+    bool must_stop;
+    struct committer_stats stats;
+    struct store_head head;
+    /* the thread's own */
+    struct state *state;          /* the fold of everything that the watch gave */
+    struct publication *publishing; /* NULL: nothing was folded since the last one */
+    struct commit_job **group;    /* what is being appended, for the watch to recognise */
+    size_t n_group;
+    uint64_t group_base;
+    struct store_snapshot *snapshot;
+    struct tree_walk *snapshot_walk;
+    struct state *snapshot_state;
+    uint64_t records_since_snapshot;
+};
+
+/* ---- folding what the watch gives ---- */
+
+static struct publication *publication_get(struct committer *c)
+{
+    if (!c->publishing) {
+        c->publishing = NEW(struct publication);
+        if (c->publishing) {
+            c->publishing->on_publish = c->opts.on_publish;
+            c->publishing->ctx = c->opts.ctx;
+        }
+    }
+    return c->publishing;
+}
+
+static int publication_add(struct committer *c, struct version *const *versions, size_t n)
+{
+    struct publication *p = publication_get(c);
+
+    for (size_t i = 0; p && i < n; i++) {
+        if (!VEC_PUSH(&p->versions, version_ref(versions[i]))) {
+            (void)version_unref(versions[i]);
+            return ERR_NOMEM;
+        }
+    }
+    return p ? 0 : ERR_NOMEM;
+}
+
+static void publication_free(struct publication *p)
+{
+    for (size_t i = 0; i < p->versions.n; i++)
+        (void)version_unref(p->versions.at[i]);
+    VEC_DEINIT(&p->versions);
+    (void)state_unref(p->state);
+    (void)mem_free(p);
+}
+
+static void publish_on_loop(struct post *post, void *ctx)
+{
+    struct publication *p = ctx;
+
+    (void)post;
+    p->on_publish(p->ctx, p->state, p->versions.at, p->versions.n);
+    publication_free(p);
+}
+
+static void publish(struct committer *c)
+{
+    struct publication *p = take(c->publishing);
+
+    if (!p)
+        return;
+    p->state = state_ref(c->state);
+    p->post = (struct post){.fn = publish_on_loop, .ctx = p};
+    loop_post(c->opts.loop, &p->post);
+}
+
+/* A record that somebody else appended, or an old one at the start. */
+static int fold_record(struct committer *c, const struct store_entry *entry)
+{
+    struct version **versions;
+    struct err err = ERR_NULL;
+    struct state *next;
+    size_t n;
+    int r = record_decode(entry->bytes, entry->revision, &versions, &n, &err);
+
+    if (r) {
+        LOG(ERROR, "record_unreadable", LOG_U64("revision", entry->revision),
+            LOG_C("error", err.text));
+        return r;
+    }
+    next = state_apply(c->state, versions, n, entry->revision);
+    r = next ? publication_add(c, versions, n) : ERR_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        (void)version_unref(versions[i]);
+    (void)mem_free(versions);
+    if (r) {
+        (void)state_unref(next);
+        return r;
+    }
+    (void)state_unref(c->state);
+    c->state = next;
+    return 0;
+}
+
+static int on_record(void *ctx, const struct store_entry *entry)
+{
+    struct committer *c = ctx;
+    uint64_t at = entry->revision - c->group_base - 1;
+
+    c->records_since_snapshot++;
+    if (!c->group || entry->revision <= c->group_base || at >= c->n_group ||
+        !str_eq(entry->bytes, shared_str(c->group[at]->record)))
+        return fold_record(c, entry);
+    (void)state_unref(c->state);
+    c->state = state_ref(c->group[at]->after);
+    return publication_add(c, c->group[at]->versions, c->group[at]->n_versions);
+}
+
+/* ---- one job against the running state ---- */
+
+static int make_versions(struct commit_job *job, uint64_t revision)
+{
+    struct commit *c = &job->commit;
+
+    job->versions = NEW_ARRAY(struct version *, c->n);
+    if (!job->versions)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < c->n; i++) {
+        const struct change_plan *p = &job->plans[i];
+        struct version *v;
+
+        if (p->action == CHANGE_UNCHANGED)
+            continue;
+        v = version_with_wire(&(struct version_opts){
+            .key = c->changes[i].key,
+            .content_type = p->content_type,
+            .meta = &p->meta,
+            .content = c->changes[i].content,
+            .deleted = c->changes[i].delete,
+            .number = p->number,
+            .revision = revision,
+            .previous_revision = p->old ? p->old->revision : 0,
+            .time_ms = c->time_ms,
+        });
+        if (!v)
+            return ERR_NOMEM;
+        job->versions[job->n_versions++] = v;
+    }
+    return 0;
+}
+
+static void job_reset(struct commit_job *job)
+{
+    for (size_t i = 0; i < job->n_versions; i++)
+        (void)version_unref(job->versions[i]);
+    job->versions = mem_free(job->versions);
+    job->n_versions = 0;
+    job->record = shared_unref(job->record);
+    job->after = state_unref(job->after);
+    job->state = state_unref(job->state);
+    job->plans = mem_free(job->plans);
+    buf_clear(&job->keys);
+}
+
+void commit_job_deinit(struct commit_job *job)
+{
+    job_reset(job);
+    buf_deinit(&job->keys);
+}
+
+enum { JOB_DONE = 1 }; /* nothing is to be appended */
+
+/* Checks a job and prepares what it appends at revision. 0, JOB_DONE, or a failure. */
+static int prepare(struct commit_job *job, struct state *state, uint64_t revision)
+{
+    int r;
+
+    job_reset(job);
+    job->err = ERR_NULL;
+    job->keys.ceiling = (size_t)COMMIT_CHANGES_MAX * ID_BYTES_MAX;
+    job->state = state_ref(state);
+    job->plans = NEW_ARRAY(struct change_plan, MAX(job->commit.n, (size_t)1));
+    if (!job->plans)
+        return ERR_NOMEM;
+    r = commit_check(state, &job->commit, job->plans, &job->keys, &job->err);
+    if (r)
+        return r;
+    job->revision = state->revision;
+    if (job->is_dry_run)
+        return JOB_DONE;
+    r = make_versions(job, revision);
+    if (r || job->n_versions == 0)
+        return r ? r : JOB_DONE;
+    job->record = record_encode(&job->commit, job->plans);
+    job->after = state_apply(state, job->versions, job->n_versions, revision);
+    job->revision = revision;
+    return job->record && job->after ? 0 : ERR_NOMEM;
+}
+
+static void finish_on_loop(struct post *post, void *ctx)
+{
+    struct commit_job *job = ctx;
+
+    (void)post;
+    job->done(job);
+}
+
+static void finish(struct committer *c, struct commit_job *job, int result)
+{
+    job->result = result;
+    if (result && !job->err.code)
+        (void)err_set(&job->err, result, "%s",
+                      result == ERR_NOMEM ? "out of memory" : "the commit failed");
+    (void)pthread_mutex_lock(&c->mutex);
+    if (result)
+        c->stats.refused++;
+    else
+        c->stats.commits++;
+    (void)pthread_mutex_unlock(&c->mutex);
+    job->post = (struct post){.fn = finish_on_loop, .ctx = job};
+    loop_post(c->opts.loop, &job->post);
+}
+
+/* ---- a group ---- */
+
+struct group {
+    struct commit_job *jobs[GROUP_RECORDS_MAX];
+    struct store_record records[GROUP_RECORDS_MAX];
+    size_t n;
+};
+
+/* A request id is appended once; the second job waits for the group that has the first. */
+static bool has_request(const struct group *g, struct str request)
+{
+    for (size_t i = 0; i < g->n && request.len; i++)
+        if (str_eq(g->records[i].request, request))
+            return true;
+    return false;
+}
+
+/* Takes the jobs that can be appended together out of the list; what cannot be is finished on the way. */
+static struct commit_job *gather(struct committer *c, struct commit_job *list, struct group *g)
+{
+    struct state *state = c->state;
+    size_t bytes = 0;
+
+    g->n = 0;
+    while (list && g->n < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX) {
+        struct commit_job *job = list;
+        int r;
+
+        if (has_request(g, job->commit.request_id))
+            break;
+        r = prepare(job, state, c->state->revision + g->n + 1);
+        list = job->next;
+        if (r) {
+            publish(c);
+            finish(c, job, r == JOB_DONE ? 0 : r);
+            continue;
+        }
+        state = job->after;
+        bytes += job->record->len;
+        g->records[g->n] = (struct store_record){.request = job->commit.request_id,
+                                                 .bytes = shared_str(job->record)};
+        g->jobs[g->n++] = job;
+    }
+    return list;
+}
+
+/* Puts the jobs of a group back in front of the list, to be checked again. */
+static struct commit_job *put_back(struct group *g, struct commit_job *list, size_t except)
+{
+    for (size_t i = g->n; i-- > 0;)
+        if (i != except) {
+            g->jobs[i]->next = list;
+            list = g->jobs[i];
+        }
+    return list;
+}
+
+static int append(struct committer *c, struct group *g, struct store_appended *appended,
+                  struct err *err)
+{
+    struct store_append op = {
+        .records = g->records, .n = g->n, .expected_head = c->state->revision};
+    int r;
+
+    c->group = g->jobs;
+    c->n_group = g->n;
+    c->group_base = c->state->revision;
+    r = store_append(c->store, &op, appended, err);
+    c->group = NULL;
+    return r;
+}
+
+/* After ERR_TIMEOUT: the log knows. */
+static void settle_unknown(struct committer *c, struct commit_job *job)
+{
+    uint64_t revision;
+    int r = job->commit.request_id.len
+                ? store_find_request(c->store, job->commit.request_id, &revision, NULL)
+                : ERR_TIMEOUT;
+
+    if (r == 0) {
+        job->revision = revision;
+        finish(c, job, 0);
+    } else {
+        (void)err_set(&job->err, ERR_TIMEOUT, "the store did not answer in time");
+        err_hint(&job->err, "look in the history whether the commit is there before repeating it");
+        finish(c, job, ERR_TIMEOUT);
+    }
+}
+
+static struct commit_job *run_group(struct committer *c, struct commit_job *list)
+{
+    struct group g;
+    struct store_appended appended = {0};
+    struct err err = ERR_NULL;
+    int r;
+
+    list = gather(c, list, &g);
+    if (g.n == 0)
+        return list;
+    r = append(c, &g, &appended, &err);
+    publish(c);
+    if (r == STORE_REPEATED) {
+        g.jobs[appended.at]->repeated = appended.repeated_revision;
+        g.jobs[appended.at]->revision = appended.repeated_revision;
+        finish(c, g.jobs[appended.at], 0);
+        return put_back(&g, list, appended.at);
+    }
+    if (r == STORE_CONFLICT) /* others wrote: the watch has folded it, all is checked again */
+        return put_back(&g, list, SIZE_MAX);
+    for (size_t i = 0; i < g.n; i++) {
+        if (r == ERR_TIMEOUT) {
+            settle_unknown(c, g.jobs[i]);
+            continue;
+        }
+        g.jobs[i]->err = err;
+        finish(c, g.jobs[i], r > 0 ? ERR_BUG : r);
+    }
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stats.groups++;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return list;
+}
+
+/* ---- snapshots, written piece by piece between groups ---- */
+
+static void snapshot_end(struct committer *c)
+{
+    c->snapshot = store_snapshot_free(c->snapshot);
+    c->snapshot_walk = mem_free(c->snapshot_walk);
+    c->snapshot_state = state_unref(c->snapshot_state);
+}
+
+static void snapshot_begin(struct committer *c)
+{
+    struct err err = ERR_NULL;
+
+    c->records_since_snapshot = 0;
+    c->snapshot_walk = NEW(struct tree_walk);
+    c->snapshot_state = state_ref(c->state);
+    if (!c->snapshot_walk ||
+        store_snapshot_new(c->store, c->state->revision, &c->snapshot, &err)) {
+        LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
+        snapshot_end(c);
+        return;
+    }
+    tree_walk_from(c->snapshot_walk, c->snapshot_state->versions, STR(""), 0);
+}
+
+static void snapshot_step(struct committer *c)
+{
+    struct err err = ERR_NULL;
+    bool failed;
+    struct shared *part = snapshot_part(c->snapshot_walk, c->snapshot_state->revision,
+                                        SNAPSHOT_PART_BYTES, &failed);
+    int r = failed ? ERR_NOMEM
+            : part ? store_snapshot_add(c->snapshot, shared_str(part), &err)
+                   : store_snapshot_commit(c->snapshot, &err);
+
+    if (r)
+        LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
+    else if (!part) {
+        LOG(INFO, "snapshot", LOG_U64("revision", c->snapshot_state->revision));
+        (void)pthread_mutex_lock(&c->mutex);
+        c->stats.snapshots++;
+        (void)pthread_mutex_unlock(&c->mutex);
+    }
+    if (r || !part)
+        snapshot_end(c);
+    (void)shared_unref(part);
+}
+
+/* ---- the thread ---- */
+
+struct taken {
+    struct commit_job *commits;
+    struct read_job *reads;
+    bool must_stop;
+};
+
+static void note_stats(struct committer *c)
+{
+    struct store_stats stats = store_stats(c->store);
+    struct store_head head = store_head(c->store);
+
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stats.store = stats;
+    c->head = head;
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+/* Waits for jobs, but not while a snapshot is being written, and for at most one tick. */
+static struct taken take_jobs(struct committer *c)
+{
+    struct taken t;
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    (void)pthread_mutex_lock(&c->mutex);
+    while (!c->commits && !c->reads && !c->must_stop && !c->snapshot)
+        if (pthread_cond_timedwait(&c->wake, &c->mutex, &until))
+            break;
+    t = (struct taken){c->commits, c->reads, c->must_stop};
+    c->commits = NULL;
+    c->commits_end = &c->commits;
+    c->reads = NULL;
+    c->reads_end = &c->reads;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return t;
+}
+
+static void read_done_on_loop(struct post *post, void *ctx)
+{
+    struct read_job *job = ctx;
+
+    (void)post;
+    job->done(job);
+}
+
+static void run_reads(struct committer *c, struct read_job *list)
+{
+    while (list) {
+        struct read_job *job = list;
+
+        list = job->next;
+        job->run(job, c->store);
+        job->post = (struct post){.fn = read_done_on_loop, .ctx = job};
+        loop_post(c->opts.loop, &job->post);
+    }
+}
+
+static void run_tick(struct committer *c)
+{
+    struct err err = ERR_NULL;
+
+    if (store_tick(c->store, clock_now(), NULL, &err) || store_poll(c->store, 0, &err))
+        LOG(WARN, "store_tick_failed", LOG_C("error", err.text));
+    publish(c);
+}
+
+static void *run(void *arg)
+{
+    struct committer *c = arg;
+    uint64_t every = c->opts.snapshot_records ? c->opts.snapshot_records : SNAPSHOT_RECORDS_DEFAULT;
+
+    for (;;) {
+        struct taken t = take_jobs(c);
+
+        if (t.must_stop && !t.commits && !t.reads)
+            return NULL;
+        while (t.commits)
+            t.commits = run_group(c, t.commits);
+        run_reads(c, t.reads);
+        if (c->snapshot)
+            snapshot_step(c);
+        else if (c->records_since_snapshot >= every)
+            snapshot_begin(c);
+        else if (!t.must_stop)
+            run_tick(c);
+        note_stats(c);
+    }
+}
+
+/* ---- opening ---- */
+
+struct loading {
+    struct state *state;
+    struct err *err;
+};
+
+static int load_part(void *ctx, struct str bytes)
+{
+    struct loading *l = ctx;
+
+    return snapshot_apply(bytes, &l->state, l->err);
+}
+
+static int load_snapshot(struct committer *c, struct err *err)
+{
+    struct store_snapshot_info info = {0};
+    struct loading l = {c->state, err};
+    int r = store_snapshot_read(c->store, load_part, &l, &info, err);
+
+    c->state = l.state;
+    if (r == ERR_NOT_FOUND)
+        return 0;
+    if (info.passed_over)
+        LOG(WARN, "snapshot_damaged", LOG_U64("passed_over", info.passed_over));
+    return r;
+}
+
+static int load(struct committer *c, struct err *err)
+{
+    struct store_watcher watcher = {.record = on_record, .ctx = c};
+    int r = load_snapshot(c, err);
+
+    if (!r)
+        r = store_watch_open(c->store, c->state->revision + 1, &watcher, &c->watch, err);
+    if (r > 0)
+        r = err_set(err, ERR_CORRUPT, "the log begins after its newest snapshot");
+    if (!r && c->publishing) { /* nobody listens yet */
+        publication_free(c->publishing);
+        c->publishing = NULL;
+    }
+    c->records_since_snapshot = 0;
+    return r;
+}
+
+static int open_store(struct committer *c, struct err *err)
+{
+    struct store_opts opts = {
+        .create = STORE_CREATE, .semantics = STATE_SEMANTICS, .now = clock_now()};
+    int r = store_open(c->opts.store_url, &opts, &c->store, err);
+
+    if (!r)
+        r = store_identity(c->store, &c->identity, err);
+    return r;
+}
+
+static void init_sync(struct committer *c)
+{
+    pthread_condattr_t attributes;
+
+    (void)pthread_mutex_init(&c->mutex, NULL);
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&c->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    c->commits_end = &c->commits;
+    c->reads_end = &c->reads;
+}
+
+static struct committer *committer_free(struct committer *c)
+{
+    snapshot_end(c);
+    if (c->publishing)
+        publication_free(c->publishing);
+    (void)store_watch_close(c->watch);
+    (void)store_drop(c->store);
+    (void)state_unref(c->state);
+    (void)pthread_cond_destroy(&c->wake);
+    (void)pthread_mutex_destroy(&c->mutex);
+    return mem_free(c);
+}
+
+int committer_open(const struct committer_opts *opts, struct committer **ret_committer,
+                   struct state **ret_state, struct err *err)
+{
+    struct committer *c = NEW(struct committer);
+    int r;
+
+    if (!c)
+        return ERR_NOMEM;
+    c->opts = *opts;
+    init_sync(c);
+    c->state = state_new();
+    r = c->state ? open_store(c, err) : ERR_NOMEM;
+    if (!r)
+        r = load(c, err);
+    if (!r) {
+        note_stats(c);
+        *ret_state = state_ref(c->state);
+        if (pthread_create(&c->thread, NULL, run, c)) {
+            *ret_state = state_unref(*ret_state);
+            r = err_set(err, ERR_NOMEM, "cannot start the committer's thread");
+        }
+    }
+    if (r)
+        c = committer_free(c);
+    *ret_committer = c;
+    return r;
+}
+
+int committer_close(struct committer *c, struct err *err)
+{
+    int r;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    c->must_stop = true;
+    (void)pthread_cond_signal(&c->wake);
+    (void)pthread_mutex_unlock(&c->mutex);
+    (void)pthread_join(c->thread, NULL);
+    c->watch = store_watch_close(c->watch);
+    snapshot_end(c);
+    r = store_close(take(c->store), err);
+    (void)committer_free(c);
+    return r;
+}
+
+struct store_identity committer_identity(const struct committer *c)
+{
+    return c->identity;
+}
+
+void committer_commit(struct committer *c, struct commit_job *job)
+{
+    job->next = NULL;
+    (void)pthread_mutex_lock(&c->mutex);
+    *c->commits_end = job;
+    c->commits_end = &job->next;
+    (void)pthread_cond_signal(&c->wake);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+void committer_read(struct committer *c, struct read_job *job)
+{
+    job->next = NULL;
+    (void)pthread_mutex_lock(&c->mutex);
+    *c->reads_end = job;
+    c->reads_end = &job->next;
+    (void)pthread_cond_signal(&c->wake);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+struct committer_stats committer_stats(struct committer *c)
+{
+    struct committer_stats stats;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    stats = c->stats;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return stats;
+}
+
+struct store_head committer_head(struct committer *c)
+{
+    struct store_head head;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    head = c->head;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return head;
+}

@@ -1,0 +1,67 @@
+/*
+ * trimtabd: reads its settings, runs the server, and gives back an exit status.
+ */
+#include "base/log.h"
+#include "server/app.h"
+
+#include <unistd.h>
+
+static int print_help(void)
+{
+    owned(buf) struct buf text = BUF_NULL(65536);
+
+    config_help(&text);
+    (void)fwrite(text.data, 1, text.len, stdout);
+    return 0;
+}
+
+static int tell(const struct err *err)
+{
+    char line[2048];
+
+    (void)fprintf(stderr, "trimtabd: %s\n", err_describe(err, line, sizeof(line)));
+    return err_info(err->code)->exit_status;
+}
+
+static int serve(const struct config *config)
+{
+    static struct app app; /* its loop must not move */
+    struct err err = ERR_NULL;
+    int status;
+
+    if (app_open(&app, config, &err)) {
+        app_close(&app);
+        return tell(&err);
+    }
+    status = app_run(&app);
+    app_close(&app);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    owned(arena) struct arena arena = ARENA_NULL;
+    struct config config;
+    struct err err = ERR_NULL;
+    enum log_level level;
+    uint64_t seed;
+
+    if (config_load(&config, argc, argv, &arena, &err))
+        return tell(&err);
+    if (config.show_help)
+        return print_help();
+    if (config.show_version) {
+        puts("trimtabd " TRIMTAB_VERSION);
+        return 0;
+    }
+    if (!log_level_from(str_c(config.log_level), &level)) {
+        (void)err_set(&err, ERR_INVALID, "log_level is debug, info, warn or error");
+        return tell(&err);
+    }
+    if (config.check_config)
+        return 0;
+    log_setup(STDERR_FILENO, level, strcmp(config.log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
+    if (random_bytes(&seed, sizeof(seed)) == 0)
+        hash_seed(seed);
+    return serve(&config);
+}

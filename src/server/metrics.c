@@ -1,0 +1,86 @@
+/*
+ * Metrics in the text format of Prometheus: one table of names, help and values.
+ */
+#include "server/rest.h"
+
+#include <inttypes.h>
+
+struct metric {
+    const char *name, *type, *help;
+    uint64_t value;
+};
+
+static void put(struct buf *out, const struct metric *m)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", m->name, m->help, m->name, m->type,
+               m->name, m->value);
+}
+
+static uint64_t resident_bytes(void)
+{
+    FILE *f = fopen("/proc/self/statm", "re");
+    unsigned long long pages = 0;
+
+    if (!f)
+        return 0;
+    if (fscanf(f, "%*s %llu", &pages) != 1)
+        pages = 0;
+    (void)fclose(f); /* it was only read */
+    return (uint64_t)pages * 4096;
+}
+
+static void put_states(struct buf *out, const struct registry *registry)
+{
+    uint64_t n[INSTANCE_OFFLINE + 1] = {0};
+    nsec_t now = clock_now();
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&registry->instances, &at)))
+        n[instance_state(slot->value, now)]++;
+    buf_put_c(out, "# HELP trimtab_instances Instances by what they report.\n"
+                   "# TYPE trimtab_instances gauge\n");
+    for (int i = 0; i <= INSTANCE_OFFLINE; i++)
+        buf_printf(out, "trimtab_instances{state=\"%s\"} %" PRIu64 "\n",
+                   instance_state_name((enum instance_state)i), n[i]);
+}
+
+void metrics_answer(struct rest *r)
+{
+    struct app *app = r->app;
+    struct committer_stats c = committer_stats(app->committer);
+    struct http_stats h = http_server_stats(app->http);
+    const struct metric metrics[] = {
+        {"trimtab_revision", "gauge", "Newest revision that is served.", app->state->revision},
+        {"trimtab_resources", "gauge", "Resources that exist.", app->state->n_resources},
+        {"trimtab_content_bytes", "gauge", "Bytes of their contents.", app->state->content_bytes},
+        {"trimtab_subscriptions", "gauge", "Instances that are connected.", app->registry.n_connected},
+        {"trimtab_commits_total", "counter", "Commits since the start.", c.commits},
+        {"trimtab_commits_refused_total", "counter", "Commits that were refused.", c.refused},
+        {"trimtab_commit_groups_total", "counter", "Groups that were appended.", c.groups},
+        {"trimtab_snapshots_total", "counter", "Snapshots that were written.", c.snapshots},
+        {"trimtab_store_syncs_total", "counter", "Times that the store waited for the disk.", c.store.syncs},
+        {"trimtab_store_bytes_total", "counter", "Bytes appended to the log.", c.store.bytes},
+        {"trimtab_store_append_nanoseconds", "gauge", "Duration of the last append.", c.store.append_last},
+        {"trimtab_requests_rest_total", "counter", "Requests to REST.", app->n_rest},
+        {"trimtab_requests_rpc_total", "counter", "Unary gRPC calls.", app->n_rpc},
+        {"trimtab_requests_denied_total", "counter", "Requests without the right.", app->n_denied},
+        {"trimtab_connections", "gauge", "Open connections.", h.connections},
+        {"trimtab_connections_accepted_total", "counter", "Connections accepted.", h.accepted},
+        {"trimtab_connections_refused_total", "counter", "Connections over the limit.", h.refused},
+        {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.", h.protocol_errors},
+        {"trimtab_timeouts_total", "counter", "Slow or dead peers.", h.timeouts},
+        {"trimtab_loop_writes_total", "counter", "Write calls of the loop.", app->loop.n_writes},
+        {"trimtab_loop_write_bytes_total", "counter", "Bytes that they wrote.", app->loop.write_bytes},
+        {"trimtab_resident_bytes", "gauge", "Resident memory of the process.", resident_bytes()},
+        {"trimtab_start_seconds", "gauge", "When the server started, since 1970.",
+         (uint64_t)(app->started_ms / 1000)},
+    };
+    owned(buf) struct buf out = BUF_NULL(1 * MIB);
+
+    for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
+        put(&out, &metrics[i]);
+    put_states(&out, &app->registry);
+    (void)exchange_respond_text(r->x, 200, "text/plain; version=0.0.4", buf_str(&out));
+    rest_free(r);
+}

@@ -1,0 +1,266 @@
+/*
+ * The registry of instances. See registry.h.
+ */
+#include "server/registry.h"
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "proto/convert.h"
+
+void registry_init(struct registry *r)
+{
+    *r = (struct registry){.stamp = 1};
+    link_init(&r->offline);
+}
+
+static void *copy_message(const ProtobufCMessage *m)
+{
+    owned(shared_unref) struct shared *packed = proto_pack(m, 0);
+
+    return packed ? protobuf_c_message_unpack(m->descriptor, &proto_allocator, packed->len,
+                                              (const uint8_t *)packed->data)
+                  : NULL;
+}
+
+static void free_message(ProtobufCMessage *m)
+{
+    if (m)
+        protobuf_c_message_free_unpacked(m, &proto_allocator);
+}
+
+static void instance_free(struct registry *r, struct instance *i)
+{
+    (void)map_remove(&r->instances, str_c(i->id));
+    link_remove(&i->link);
+    free_message((ProtobufCMessage *)i->hello);
+    free_message((ProtobufCMessage *)i->report);
+    (void)mem_free(i);
+}
+
+void registry_deinit(struct registry *r)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&r->instances, &at))) {
+        instance_free(r, slot->value);
+        at = 0; /* removal moves entries */
+    }
+    map_deinit(&r->instances);
+}
+
+void registry_expire(struct registry *r, int64_t now_ms, int64_t keep_ms)
+{
+    LIST_EACH(&r->offline, l) {
+        struct instance *i = LINK_OF(l, struct instance, link);
+
+        if (i->seen_ms + keep_ms > now_ms)
+            return;
+        instance_free(r, i);
+        r->stamp++;
+    }
+}
+
+struct instance *registry_find(const struct registry *r, struct str id)
+{
+    return map_get(&r->instances, id);
+}
+
+static struct instance *instance_new(struct registry *r, struct str id)
+{
+    struct instance *i = NEW(struct instance);
+
+    if (!i)
+        return NULL;
+    link_init(&i->link);
+    memcpy(i->id, id.data, id.len);
+    if (!map_put(&r->instances, str_c(i->id), i, NULL))
+        return mem_free(i);
+    return i;
+}
+
+static int check_id(struct str id, struct err *err)
+{
+    if (id.len == 0 || id.len > INSTANCE_ID_MAX)
+        return err_set(err, ERR_INVALID, "an instance id has 1 to %d bytes", INSTANCE_ID_MAX);
+    if (!str_is_utf8(id))
+        return err_set(err, ERR_INVALID, "an instance id must be UTF-8");
+    for (size_t i = 0; i < id.len; i++)
+        if ((unsigned char)id.data[i] < 0x21 || id.data[i] == 0x7f)
+            return err_set(err, ERR_INVALID, "an instance id has no spaces or control characters");
+    return 0;
+}
+
+struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *hello, struct err *err)
+{
+    struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
+    struct instance *i;
+    Trimtab__V1__Hello *copy;
+
+    if (check_id(id, err))
+        return NULL;
+    i = registry_find(r, id);
+    if (!i && r->instances.n >= REGISTRY_MAX) {
+        (void)err_set(err, ERR_LIMIT, "more than %d instances", REGISTRY_MAX);
+        return NULL;
+    }
+    copy = copy_message(&hello->base);
+    if (copy && !i)
+        i = instance_new(r, id);
+    if (!copy || !i) {
+        free_message((ProtobufCMessage *)copy);
+        (void)err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    free_message((ProtobufCMessage *)i->hello);
+    i->hello = copy;
+    return i;
+}
+
+void registry_connected(struct registry *r, struct instance *i, struct feed_session *session,
+                        void *stream, int64_t now_ms)
+{
+    r->n_connected += i->stream == NULL;
+    link_remove(&i->link);
+    i->session = session;
+    i->stream = stream;
+    i->connected_ms = now_ms;
+    i->seen_ms = now_ms;
+    free_message((ProtobufCMessage *)i->report);
+    i->report = NULL;
+    r->stamp++;
+}
+
+void registry_gone(struct registry *r, struct instance *i, const void *stream, int64_t now_ms)
+{
+    if (i->stream != stream)
+        return;
+    i->last = feed_session_status(i->session);
+    i->session = NULL;
+    i->stream = NULL;
+    i->seen_ms = now_ms;
+    r->n_connected--;
+    link_before(&r->offline, &i->link);
+    r->stamp++;
+}
+
+void registry_report(struct registry *r, struct instance *i, const Trimtab__V1__Ack *ack,
+                     int64_t now_ms)
+{
+    i->seen_ms = now_ms;
+    r->stamp++;
+    if (ack->stage == TRIMTAB__V1__STAGE__STORED)
+        return;
+    if (!ack->n_refused && !*ack->reason && (!i->report || !i->report->n_refused)) {
+        free_message((ProtobufCMessage *)i->report);
+        i->report = NULL; /* nothing to keep: the digests say all */
+        return;
+    }
+    free_message((ProtobufCMessage *)i->report);
+    i->report = copy_message(&ack->base);
+}
+
+/* ---- what it comes to ---- */
+
+const char *instance_state_name(enum instance_state s)
+{
+    static const char *const names[] = {"ok", "pending", "error", "stale", "offline"};
+
+    return names[s];
+}
+
+static struct feed_status status_of(const struct instance *i)
+{
+    return i->session ? feed_session_status(i->session) : i->last;
+}
+
+enum instance_state instance_state(const struct instance *i, nsec_t now)
+{
+    struct feed_status s;
+
+    if (!i->session)
+        return INSTANCE_OFFLINE;
+    s = feed_session_status(i->session);
+    if (i->report && i->report->n_refused)
+        return INSTANCE_ERROR;
+    if (s.has_applied && digest_eq(s.serving, s.expected))
+        return INSTANCE_OK;
+    if (s.waiting_since && now > s.waiting_since + PENDING_LATE_S * NSEC_PER_S)
+        return INSTANCE_STALE;
+    return INSTANCE_PENDING;
+}
+
+bool instance_has_applied(const struct instance *i, uint64_t revision)
+{
+    struct feed_status s;
+
+    if (!i->session)
+        return false;
+    s = feed_session_status(i->session);
+    if (!s.has_applied || (i->report && i->report->n_refused))
+        return false;
+    return s.applied >= revision || digest_eq(s.serving, s.expected);
+}
+
+static char *wall_text(int64_t ms, struct arena *a)
+{
+    char text[WALL_TEXT_MAX];
+
+    if (!ms)
+        return arena_c(a, STR(""));
+    wall_format(ms, text);
+    return arena_c(a, str_c(text));
+}
+
+static const char *mode_name(Trimtab__V1__Mode mode)
+{
+    const ProtobufCEnumValue *v =
+        protobuf_c_enum_descriptor_get_value(&trimtab__v1__mode__descriptor, (int)mode);
+
+    return v ? v->name : "";
+}
+
+/* [host or ip][port][uuid], for people. */
+static char *fingerprint(const Trimtab__V1__Instance *p, struct arena *a)
+{
+    char text[512];
+    const char *host = *p->host ? p->host : p->n_addresses ? p->addresses[0] : "";
+
+    (void)snprintf(text, sizeof(text), "[%s][%u][%s]", host, p->port, p->id);
+    return arena_c(a, str_c(text));
+}
+
+/* The messages that the instance sent are borrowed: info lives shorter than the registry changes. */
+Trimtab__V1__InstanceInfo *instance_info(const struct instance *i, nsec_t now, struct arena *a)
+{
+    Trimtab__V1__InstanceInfo *info = ARENA_NEW(a, Trimtab__V1__InstanceInfo);
+    struct feed_status s = status_of(i);
+
+    if (!info)
+        return NULL;
+    trimtab__v1__instance_info__init(info);
+    info->instance = i->hello->instance;
+    info->scopes = i->hello->scopes;
+    info->n_scopes = i->hello->n_scopes;
+    info->fingerprint = fingerprint(i->hello->instance, a);
+    info->state = arena_c(a, str_c(instance_state_name(instance_state(i, now))));
+    info->expected_revision = s.changed > s.sent ? s.changed : s.sent;
+    info->received_revision = s.stored;
+    info->serving_revision = s.applied;
+    info->in_sync = i->session && s.has_applied && digest_eq(s.serving, s.expected);
+    if (i->report) {
+        info->refused = i->report->refused;
+        info->n_refused = i->report->n_refused;
+    }
+    info->connected_since = wall_text(i->session ? i->connected_ms : 0, a);
+    info->last_seen = wall_text(i->seen_ms, a);
+    info->peer = arena_c(a, str_c(i->peer));
+    info->identity = arena_c(a, str_c(i->identity));
+    info->transport = arena_c(a, str_c(i->transport ? i->transport : ""));
+    info->source = arena_c(a, str_c(i->hello->serving ? i->hello->serving->source : ""));
+    info->items = s.expected_count;
+    info->mode = arena_c(a, str_c(mode_name(s.mode)));
+    info->sent_items = s.items_sent;
+    info->drift_repairs = s.repairs;
+    return info;
+}

@@ -1,0 +1,75 @@
+/*
+ * The registry: every instance that was seen, connected or not, and what it really runs, from its own words only.
+ * Belongs to the loop's thread.
+ */
+#ifndef TRIMTAB_SERVER_REGISTRY_H
+#define TRIMTAB_SERVER_REGISTRY_H
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "feed/feed.h"
+#include "server/auth.h"
+
+#include <trimtab/v1/admin.pb-c.h>
+
+enum { INSTANCE_ID_MAX = 128, REGISTRY_MAX = 200000, PENDING_LATE_S = 30 };
+
+struct instance {
+    char id[INSTANCE_ID_MAX + 1];
+    Trimtab__V1__Hello *hello; /* as said last: who it is and what it wants */
+    Trimtab__V1__Ack *report;  /* as said last about what it runs: refusals; NULL: nothing yet */
+    struct feed_session *session; /* NULL while offline; borrowed */
+    void *stream;                 /* whose session it is; for the replacement of an older one */
+    struct feed_status last;      /* when it went offline */
+    int64_t connected_ms, seen_ms;
+    char peer[64], identity[AUTH_NAME_MAX];
+    const char *transport; /* "grpc", "http" */
+    struct link link;      /* oldest first by seen_ms while offline */
+};
+
+struct registry {
+    struct map instances; /* id -> struct instance */
+    struct link offline;
+    uint64_t n_connected;
+    uint64_t stamp; /* raised by every change, so that who waits sees one */
+};
+
+void registry_init(struct registry *r);
+void registry_deinit(struct registry *r);
+
+/* Dead instances are forgotten after this many milliseconds. */
+void registry_expire(struct registry *r, int64_t now_ms, int64_t keep_ms);
+
+struct instance *registry_find(const struct registry *r, struct str id);
+
+/*
+ * The instance of a hello, made if it is new; its hello is replaced. NULL with the story: an id that is empty or too
+ * long, too many instances, no memory.
+ */
+must_use struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *hello,
+                                         struct err *err);
+
+/* It is connected through this session and stream now. */
+void registry_connected(struct registry *r, struct instance *i, struct feed_session *session,
+                        void *stream, int64_t now_ms);
+/* Its stream ended; nothing happens when another stream has taken its place. */
+void registry_gone(struct registry *r, struct instance *i, const void *stream, int64_t now_ms);
+
+/* It said what it runs. Keeps a copy. */
+void registry_report(struct registry *r, struct instance *i, const Trimtab__V1__Ack *ack,
+                     int64_t now_ms);
+
+enum instance_state { INSTANCE_OK, INSTANCE_PENDING, INSTANCE_ERROR, INSTANCE_STALE, INSTANCE_OFFLINE };
+const char *instance_state_name(enum instance_state s);
+
+/* From what it reported, never from what it was sent. stale: it has not answered for PENDING_LATE_S. */
+enum instance_state instance_state(const struct instance *i, nsec_t now);
+
+/* Whether everything up to revision that concerns it is applied, as it said itself. */
+bool instance_has_applied(const struct instance *i, uint64_t revision);
+
+/* Fills a message on the arena. */
+Trimtab__V1__InstanceInfo *instance_info(const struct instance *i, nsec_t now, struct arena *a);
+
+#endif

@@ -1,0 +1,559 @@
+/*
+ * The REST front end: routes, parameters, documents. See rest.h.
+ */
+#include "server/rest.h"
+
+#include "proto/convert.h"
+#include "proto/json.h"
+#include "server/api.h"
+
+enum { PUT_BODY_MAX = CONTENT_BYTES_MAX, DOCUMENT_BODY_MAX = 96 << 20, ANSWER_MAX = 256 << 20 };
+
+/* How a route gets at its request message. */
+enum body_use { BODY_NONE, BODY_DOCUMENT, BODY_RAW };
+
+struct route {
+    const char *method;
+    const char *path;     /* ends in "**" when the rest of the path is an id, or a number for `param` */
+    const char *api;      /* name of the use case; NULL: run is called itself */
+    const char *param;    /* field of the request that the rest of the path fills */
+    enum body_use body;
+    enum right right;     /* of routes without a use case */
+    void (*run)(struct rest *r);
+};
+
+static void run_put(struct rest *r);
+static void run_delete(struct rest *r);
+static void run_contents(struct rest *r);
+static void run_health(struct rest *r);
+static void run_ready(struct rest *r);
+static void run_openapi(struct rest *r);
+
+static const struct route routes[] = {
+    {"GET", "/v1/resources", "List", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/resources/**", "Get", "id", BODY_NONE, 0, NULL},
+    {"PUT", "/v1/resources/**", NULL, NULL, BODY_RAW, RIGHT_WRITE, run_put},
+    {"DELETE", "/v1/resources/**", NULL, NULL, BODY_NONE, RIGHT_WRITE, run_delete},
+    {"GET", "/v1/contents/**", NULL, NULL, BODY_NONE, RIGHT_READ, run_contents},
+    {"POST", "/v1/commits", "Commit", NULL, BODY_DOCUMENT, 0, NULL},
+    {"GET", "/v1/commits", "Commits", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/commits/**", "Commits", "revision", BODY_NONE, 0, NULL},
+    {"GET", "/v1/history/**", "History", "id", BODY_NONE, 0, NULL},
+    {"GET", "/v1/diff", "Diff", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/diff/**", "Diff", "id", BODY_NONE, 0, NULL},
+    {"POST", "/v1/rollback", "Rollback", NULL, BODY_DOCUMENT, 0, NULL},
+    {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/info", "Info", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/subscribe/snapshot", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_snapshot},
+    {"GET", "/v1/subscribe/poll", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_poll},
+    {"POST", "/v1/subscribe/poll", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE, subscribe_http_poll},
+    {"GET", "/v1/subscribe/events", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_events},
+    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE, subscribe_http_ack},
+    {"GET", "/metrics", NULL, NULL, BODY_NONE, RIGHT_OPERATE, metrics_answer},
+    {"GET", "/healthz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_health},
+    {"GET", "/readyz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_ready},
+    {"GET", "/openapi.json", NULL, NULL, BODY_NONE, RIGHT_NONE, run_openapi},
+};
+
+/* ---- life ---- */
+
+void rest_free(struct rest *r)
+{
+    arena_deinit(&r->arena);
+    (void)mem_free(r);
+}
+
+static void respond(struct rest *r, int status, const ProtobufCMessage *message)
+{
+    owned(buf) struct buf text = BUF_NULL(ANSWER_MAX);
+    int rc = proto_to_json_text(message, PROTO_JSON_FULL, &text);
+
+    buf_put_byte(&text, '\n');
+    if (rc || buf_status(&text))
+        (void)exchange_respond_text(r->x, 503, "application/json",
+                                    STR("{\"code\":\"OUT_OF_MEMORY\"}\n"));
+    else
+        (void)exchange_respond_text(r->x, status, "application/json", buf_str(&text));
+}
+
+void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
+{
+    respond(r, status, message);
+    rest_free(r);
+}
+
+static char *unconst(const char *text)
+{
+    return (char *)(uintptr_t)text; /* protobuf-c has no const; it is only read */
+}
+
+void rest_fail(struct rest *r, const struct err *err)
+{
+    Trimtab__V1__Error e = TRIMTAB__V1__ERROR__INIT;
+
+    e.code = unconst(err_info(err->code)->name);
+    e.message = unconst(err->text);
+    e.place = unconst(err->place);
+    e.hint = unconst(err->hint);
+    e.line = err->line;
+    e.column = err->column;
+    respond(r, r->status ? r->status : err_info(err->code)->http, &e.base);
+    rest_free(r);
+}
+
+/* ---- parameters ---- */
+
+/* Percent-decoding (RFC 3986 section 2.1); false for a broken escape or a NUL. */
+static bool decode(struct str s, char *out, size_t *ret_len)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char byte = (unsigned char)s.data[i];
+
+        if (s.data[i] == '%') {
+            if (i + 3 > s.len || !hex_decode(str_part(s, i + 1, i + 3), &byte, 1))
+                return false;
+            i += 2;
+        }
+        if (byte == 0)
+            return false;
+        out[n++] = (char)byte;
+    }
+    *ret_len = n;
+    return true;
+}
+
+static struct str decoded(struct rest *r, struct str s)
+{
+    char *out = arena_alloc(&r->arena, s.len + 1);
+    size_t n;
+
+    return out && decode(s, out, &n) ? str_of(out, n) : STR_NULL;
+}
+
+struct str rest_query(struct rest *r, const char *name)
+{
+    struct str rest = exchange_query(r->x), pair;
+
+    while (rest.len && str_next(&rest, '&', &pair)) {
+        size_t equals = str_index(pair, '=');
+
+        if (str_eq(str_part(pair, 0, equals), str_c(name)))
+            return decoded(r, str_from(pair, equals + 1));
+    }
+    return STR_NULL;
+}
+
+static json_t *typed(const ProtobufCFieldDescriptor *f, struct str value)
+{
+    uint64_t number;
+
+    /* parameters are texts, numbers and truth values only */
+    if (f->type == PROTOBUF_C_TYPE_STRING)
+        return json_stringn(value.data ? value.data : "", value.len);
+    if (f->type == PROTOBUF_C_TYPE_UINT32 || f->type == PROTOBUF_C_TYPE_UINT64)
+        return str_u64(value, &number) && number <= INT64_MAX ? json_integer((json_int_t)number) : NULL;
+    if (f->type != PROTOBUF_C_TYPE_BOOL)
+        return NULL;
+    if (str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0)
+        return json_true();
+    return str_eq(value, STR("false")) || str_eq(value, STR("0")) ? json_false() : NULL;
+}
+
+static int set_param(json_t *object, const ProtobufCMessageDescriptor *type, struct str name,
+                     struct str value, struct err *err)
+{
+    char field[64];
+    const ProtobufCFieldDescriptor *f;
+    json_t *v;
+
+    (void)snprintf(field, sizeof(field), "%.*s", STR_ARG(name));
+    f = protobuf_c_message_descriptor_get_field_by_name(type, field);
+    if (!f || f->label == PROTOBUF_C_LABEL_REPEATED || f->type == PROTOBUF_C_TYPE_MESSAGE) {
+        (void)err_set(err, ERR_INVALID, "unknown parameter \"%s\"", field);
+        err_place(err, "%s", field);
+        return ERR_INVALID;
+    }
+    v = typed(f, value);
+    if (!v || json_object_set_new_nocheck(object, f->name, v)) {
+        (void)err_set(err, ERR_INVALID, "parameter \"%s\" cannot be \"%.*s\"", field,
+                      STR_ARG(str_part(value, 0, 100)));
+        err_place(err, "%s", field);
+        return ERR_INVALID;
+    }
+    return 0;
+}
+
+int rest_query_json(struct rest *r, const ProtobufCMessageDescriptor *type, json_t *object,
+                    struct err *err)
+{
+    struct str rest = exchange_query(r->x), pair;
+    int rc = 0;
+
+    while (!rc && rest.len && str_next(&rest, '&', &pair)) {
+        size_t equals = str_index(pair, '=');
+        struct str value = decoded(r, str_from(pair, equals + 1));
+
+        if (pair.len == 0)
+            continue;
+        if (!value.data)
+            rc = err_set(err, ERR_INVALID, "a broken escape in the query");
+        else
+            rc = set_param(object, type, str_part(pair, 0, equals), value, err);
+    }
+    return rc;
+}
+
+/* ---- use cases ---- */
+
+static const struct api_method *find_api(const char *name)
+{
+    for (size_t i = 0; i < api_methods_n; i++)
+        if (strcmp(api_methods[i].name, name) == 0)
+            return &api_methods[i];
+    return NULL;
+}
+
+static int make_request(struct rest *r, const struct api_method *method, ProtobufCMessage **ret,
+                        struct err *err)
+{
+    const struct route *route = r->route;
+    json_error_t fault;
+    json_t *object = r->body.len ? json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES, &fault)
+                                 : json_object();
+    int rc = 0;
+
+    if (!object) {
+        (void)err_set(err, ERR_INVALID, "the body is not JSON: %s", r->body.len ? fault.text : "");
+        if (r->body.len)
+            err_at(err, (uint32_t)MAX(fault.line, 1), (uint32_t)MAX(fault.column, 1));
+        return ERR_INVALID;
+    }
+    if (!json_is_object(object))
+        rc = err_set(err, ERR_INVALID, "the body must be a JSON object");
+    if (!rc && route->param)
+        rc = set_param(object, method->request, str_c(route->param), r->rest_of_path, err);
+    if (!rc)
+        rc = rest_query_json(r, method->request, object, err);
+    if (!rc)
+        rc = proto_from_json(object, method->request, &r->arena, ret, err);
+    json_decref(object);
+    return rc;
+}
+
+static void api_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+{
+    struct rest *r = ctx;
+
+    if (err)
+        rest_fail(r, err);
+    else
+        rest_answer(r, 200, response);
+}
+
+static void call_api(struct rest *r, const struct api_method *method, const ProtobufCMessage *request,
+                     api_done_fn *done)
+{
+    struct api_call *call = api_call_new(r->app, method);
+    struct err err = ERR_NULL;
+
+    if (!call) {
+        (void)err_set(&err, ERR_NOMEM, "out of memory");
+        rest_fail(r, &err);
+        return;
+    }
+    call->who = r->who;
+    (void)snprintf(call->origin, sizeof(call->origin), "rest %.*s", STR_ARG(exchange_peer(r->x)));
+    call->request = request;
+    call->done = done;
+    call->ctx = r;
+    api_run(call);
+}
+
+static void run_api(struct rest *r)
+{
+    const struct api_method *method = find_api(r->route->api);
+    ProtobufCMessage *request;
+    struct err err = ERR_NULL;
+    int rc = make_request(r, method, &request, &err);
+
+    if (rc) {
+        if (!err.code)
+            (void)err_set(&err, rc, "out of memory");
+        rest_fail(r, &err);
+        return;
+    }
+    call_api(r, method, request, api_done);
+}
+
+/* ---- put and delete: one resource, one commit ---- */
+
+/* "3" of an If-Match header with "3" or W/"3" in it. */
+static bool version_of_etag(struct str value, uint64_t *ret_version)
+{
+    if (str_starts(value, STR("W/")))
+        value = str_from(value, 2);
+    if (value.len >= 2 && value.data[0] == '"' && value.data[value.len - 1] == '"')
+        value = str_part(value, 1, value.len - 1);
+    return str_u64(value, ret_version);
+}
+
+static int preconditions(struct rest *r, Trimtab__V1__Change *c, struct err *err)
+{
+    struct str match = exchange_header(r->x, "if-match");
+    struct str none = exchange_header(r->x, "if-none-match");
+    struct str based_on = rest_query(r, "based_on");
+
+    if (none.data && !str_eq(none, STR("*")))
+        return err_set(err, ERR_INVALID, "if-none-match can only be * here");
+    c->create_only = none.data != NULL;
+    if (match.data && !str_eq(match, STR("*")) && !version_of_etag(match, &c->based_on))
+        return err_set(err, ERR_INVALID, "if-match must hold a version number");
+    if (based_on.data && !str_u64(based_on, &c->based_on))
+        return err_set(err, ERR_INVALID, "based_on must be a version number");
+    return 0;
+}
+
+static bool is_set(struct str flag)
+{
+    return flag.data && !str_eq(flag, STR("false")) && !str_eq(flag, STR("0"));
+}
+
+static void commit_one(struct rest *r, Trimtab__V1__Change *c)
+{
+    Trimtab__V1__CommitRequest *q = ARENA_NEW(&r->arena, Trimtab__V1__CommitRequest);
+    Trimtab__V1__Change **list = ARENA_NEW(&r->arena, Trimtab__V1__Change *);
+    struct err err = ERR_NULL;
+    int rc = c && q && list ? preconditions(r, c, &err) : ERR_NOMEM;
+
+    if (rc) {
+        if (!err.code)
+            (void)err_set(&err, rc, "out of memory");
+        rest_fail(r, &err);
+        return;
+    }
+    trimtab__v1__commit_request__init(q);
+    list[0] = c;
+    q->changes = list;
+    q->n_changes = 1;
+    q->message = arena_c(&r->arena, rest_query(r, "message"));
+    q->request_id = arena_c(&r->arena, rest_query(r, "request_id"));
+    q->dry_run = is_set(rest_query(r, "dry_run"));
+    call_api(r, find_api("Commit"), &q->base, api_done);
+}
+
+static Trimtab__V1__Change *change_new(struct rest *r)
+{
+    Trimtab__V1__Change *c = ARENA_NEW(&r->arena, Trimtab__V1__Change);
+
+    if (!c)
+        return NULL;
+    trimtab__v1__change__init(c);
+    c->id = arena_c(&r->arena, r->rest_of_path);
+    return c;
+}
+
+static void run_put(struct rest *r)
+{
+    Trimtab__V1__Change *c = change_new(r);
+    struct str type = exchange_header(r->x, "content-type");
+
+    if (c) {
+        /* what curl says when it says nothing */
+        if (type.data && !str_eq(type, STR("application/x-www-form-urlencoded")))
+            c->content_type = arena_c(&r->arena, type);
+        c->content = proto_bytes(r->body);
+    }
+    commit_one(r, c);
+}
+
+static void run_delete(struct rest *r)
+{
+    Trimtab__V1__Change *c = change_new(r);
+
+    if (c)
+        c->delete_ = true;
+    commit_one(r, c);
+}
+
+/* ---- contents: the bytes themselves ---- */
+
+static void contents_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+{
+    struct rest *r = ctx;
+    const Trimtab__V1__Resource *res = (const Trimtab__V1__Resource *)response;
+    char etag[SHA256_HEX_BYTES + 3], version[24], revision[24];
+    struct http_header headers[4];
+    struct segment body;
+    bool same;
+
+    if (err) {
+        rest_fail(r, err);
+        return;
+    }
+    (void)snprintf(etag, sizeof(etag), "\"%s\"", res->content_hash);
+    (void)snprintf(version, sizeof(version), "%llu", (unsigned long long)res->version);
+    (void)snprintf(revision, sizeof(revision), "%llu", (unsigned long long)res->revision);
+    headers[0] = (struct http_header){STR("content-type"), str_c(res->content_type)};
+    headers[1] = (struct http_header){STR("etag"), str_c(etag)};
+    headers[2] = (struct http_header){STR("trimtab-version"), str_c(version)};
+    headers[3] = (struct http_header){STR("trimtab-revision"), str_c(revision)};
+    same = str_eq(exchange_header(r->x, "if-none-match"), str_c(etag));
+    body = segment_copy(res->content.len ? proto_str(res->content) : str_c(res->text));
+    (void)exchange_respond(r->x, same ? 304 : 200, headers, 4, &body, same ? 0 : 1);
+    rest_free(r);
+}
+
+static void run_contents(struct rest *r)
+{
+    Trimtab__V1__GetRequest *q = ARENA_NEW(&r->arena, Trimtab__V1__GetRequest);
+    struct str version = rest_query(r, "version"), min = rest_query(r, "min_revision");
+    struct err err = ERR_NULL;
+
+    if (!q) {
+        (void)err_set(&err, ERR_NOMEM, "out of memory");
+        rest_fail(r, &err);
+        return;
+    }
+    trimtab__v1__get_request__init(q);
+    q->id = arena_c(&r->arena, r->rest_of_path);
+    if ((version.data && !str_u64(version, &q->version)) ||
+        (min.data && !str_u64(min, &q->min_revision))) {
+        (void)err_set(&err, ERR_INVALID, "version and min_revision are numbers");
+        rest_fail(r, &err);
+        return;
+    }
+    call_api(r, find_api("Get"), &q->base, contents_done);
+}
+
+/* ---- the server itself ---- */
+
+static void run_health(struct rest *r)
+{
+    (void)exchange_respond_text(r->x, 200, "text/plain", STR("ok\n"));
+    rest_free(r);
+}
+
+static void run_ready(struct rest *r)
+{
+    bool ready = !r->app->is_draining;
+
+    (void)exchange_respond_text(r->x, ready ? 200 : 503, "text/plain",
+                                ready ? STR("ready\n") : STR("draining\n"));
+    rest_free(r);
+}
+
+extern const char openapi_begin[], openapi_end[];
+
+static void run_openapi(struct rest *r)
+{
+    (void)exchange_respond_text(r->x, 200, "application/json",
+                                str_of(openapi_begin, (size_t)(openapi_end - openapi_begin)));
+    rest_free(r);
+}
+
+/* ---- routing ---- */
+
+static bool path_fits(const struct route *route, struct str path, struct str *ret_rest)
+{
+    struct str pattern = str_c(route->path);
+
+    if (!str_ends(pattern, STR("**")))
+        return str_eq(pattern, path);
+    pattern.len -= 2;
+    if (!str_starts(path, pattern) || path.len == pattern.len)
+        return false;
+    *ret_rest = str_from(path, pattern.len);
+    return true;
+}
+
+/* The route, or NULL with ERR_NOT_FOUND, or ERR_UNSUPPORTED when the path exists with another method. */
+static const struct route *find_route(struct rest *r, struct str *ret_rest, struct err *err)
+{
+    struct str method = exchange_method(r->x), path = exchange_path(r->x);
+    bool path_exists = false;
+
+    if (str_eq(method, STR("HEAD")))
+        method = STR("GET");
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (!path_fits(&routes[i], path, ret_rest))
+            continue;
+        if (str_eq(method, str_c(routes[i].method)))
+            return &routes[i];
+        path_exists = true;
+    }
+    r->status = path_exists ? 405 : 404;
+    (void)err_set(err, path_exists ? ERR_UNSUPPORTED : ERR_NOT_FOUND, "there is no %.*s %.*s",
+                  STR_ARG(method), STR_ARG(str_part(path, 0, 200)));
+    err_hint(err, "GET /openapi.json lists what there is");
+    return NULL;
+}
+
+static void run_route(struct rest *r)
+{
+    if (r->route->api)
+        run_api(r);
+    else
+        r->route->run(r);
+}
+
+static void on_body(struct exchange *x, void *ctx, int rc, struct str body)
+{
+    struct rest *r = ctx;
+
+    (void)x;
+    if (rc) { /* answered already */
+        rest_free(r);
+        return;
+    }
+    r->body = body;
+    run_route(r);
+}
+
+static int prepare(struct rest *r, struct err *err)
+{
+    struct str rest = STR_NULL;
+    enum right right;
+    int rc;
+
+    r->route = find_route(r, &rest, err);
+    right = !r->route ? RIGHT_READ : r->route->api ? find_api(r->route->api)->right : r->route->right;
+    rc = app_authorize(r->app, r->x, right, &r->who, r->route ? err : NULL);
+    if (!r->route && rc) { /* who is not known is not told what there is */
+        r->status = 0;
+        return err_set(err, rc, "a known token is needed");
+    }
+    if (!r->route)
+        return err->code;
+    if (!rc && rest.data) {
+        r->rest_of_path = decoded(r, rest);
+        if (!r->rest_of_path.data)
+            rc = err_set(err, ERR_INVALID, "the path has a broken escape");
+    }
+    return rc;
+}
+
+void rest_handle(struct app *app, struct exchange *x)
+{
+    struct rest *r = NEW(struct rest);
+    struct err err = ERR_NULL;
+
+    app->n_rest++;
+    if (!r) {
+        (void)err_set(&err, ERR_NOMEM, "out of memory");
+        (void)exchange_respond_err(x, &err);
+        return;
+    }
+    r->app = app;
+    r->x = x;
+    if (prepare(r, &err)) {
+        rest_fail(r, &err);
+        return;
+    }
+    if (r->route->body == BODY_NONE)
+        run_route(r);
+    else
+        exchange_read_body(x, r->route->body == BODY_RAW ? PUT_BODY_MAX : DOCUMENT_BODY_MAX, on_body, r);
+}

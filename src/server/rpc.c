@@ -1,0 +1,102 @@
+/*
+ * The gRPC front end. See rpc.h.
+ */
+#include "server/rpc.h"
+
+#include "proto/convert.h"
+#include "server/api.h"
+#include "server/subscribe.h"
+
+enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 16, PATH_MAX_BYTES = 64 };
+
+/* A call with the request that it borrows. */
+struct rpc_request {
+    struct grpc_call *call;
+    ProtobufCMessage *message;
+};
+
+static void rpc_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+{
+    struct rpc_request *q = ctx;
+    owned(shared_unref) struct shared *packed = NULL;
+    struct err nomem = ERR_NULL;
+
+    if (response && !(packed = proto_pack(response, 0))) {
+        (void)err_set(&nomem, ERR_NOMEM, "out of memory");
+        err = &nomem;
+    }
+    if (err) {
+        grpc_fail_err(q->call, err);
+    } else {
+        struct segment s = segment_shared(packed);
+
+        grpc_reply(q->call, &s, 1);
+    }
+    protobuf_c_message_free_unpacked(q->message, &proto_allocator);
+    (void)mem_free(q);
+}
+
+static int start(struct app *app, struct grpc_call *call, const struct api_method *method,
+                 struct str bytes, struct err *err)
+{
+    struct rpc_request *q = NEW(struct rpc_request);
+    struct api_call *api = api_call_new(app, method);
+    struct exchange *x = grpc_exchange(call);
+    int r = q && api ? 0 : ERR_NOMEM;
+
+    if (!r)
+        r = app_authorize(app, x, method->right, &api->who, err);
+    if (!r) {
+        q->call = call;
+        q->message = protobuf_c_message_unpack(method->request, &proto_allocator, bytes.len,
+                                               (const uint8_t *)bytes.data);
+        if (!q->message)
+            r = err_set(err, ERR_INVALID, "not a %s", method->request->short_name);
+    }
+    if (r) {
+        (void)mem_free(q);
+        if (api)
+            api_call_free(api);
+        return r;
+    }
+    (void)snprintf(api->origin, sizeof(api->origin), "grpc %.*s", STR_ARG(exchange_peer(x)));
+    api->request = q->message;
+    api->done = rpc_done;
+    api->ctx = q;
+    api_run(api);
+    return 0;
+}
+
+static void on_call(struct grpc_call *call, void *service_ctx, struct str message)
+{
+    struct app *app = service_ctx;
+    struct err err = ERR_NULL;
+    int r;
+
+    app->n_rpc++;
+    r = start(app, call, grpc_call_method(call)->ctx, message, &err);
+    if (r) {
+        if (!err.code)
+            (void)err_set(&err, r, "out of memory");
+        grpc_fail_err(call, &err);
+    }
+}
+
+void rpc_init(struct app *app)
+{
+    static struct grpc_method methods[METHODS_MAX];
+    static char paths[METHODS_MAX][PATH_MAX_BYTES];
+    size_t n = 0;
+
+    for (; n < api_methods_n; n++) {
+        (void)snprintf(paths[n], PATH_MAX_BYTES, "/trimtab.v1.Admin/%s", api_methods[n].name);
+        methods[n] = (struct grpc_method){.path = paths[n],
+                                          .kind = GRPC_UNARY,
+                                          .on_call = on_call,
+                                          .ctx = &api_methods[n],
+                                          .max_message = REQUEST_MAX};
+    }
+    methods[n++] = (struct grpc_method){
+        .path = "/trimtab.v1.Sync/Subscribe", .kind = GRPC_STREAM, .on_call = subscribe_on_call};
+    app->service = (struct grpc_service){.methods = methods, .n = n, .ctx = app};
+}

@@ -1,0 +1,261 @@
+/*
+ * Subscriptions by gRPC. See subscribe.h.
+ *
+ * The stream pulls: frames are taken from the session only while fewer than QUEUE_HIGH bytes wait for the kernel, so
+ * a subscriber that reads slowly holds up nothing but itself, and what it is owed merges meanwhile.
+ */
+#include "server/subscribe.h"
+
+#include "base/log.h"
+#include "proto/convert.h"
+
+enum { QUEUE_HIGH = 1 << 20 };
+
+/* ---- what all transports share ---- */
+
+static void run_pull(struct defer *d, void *ctx)
+{
+    struct subscriber *s = ctx;
+
+    (void)d;
+    s->pull(s);
+}
+
+void subscribe_ready(void *ctx)
+{
+    struct subscriber *s = ctx;
+
+    loop_defer(&s->app->loop, &s->defer);
+}
+
+int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
+                    const struct identity *who, struct err *err)
+{
+    s->app = app;
+    s->defer = (struct defer){.fn = run_pull, .ctx = s};
+    link_init(&s->link);
+    memcpy(s->identity, who->name, sizeof(s->identity));
+    (void)snprintf(s->peer, sizeof(s->peer), "%.*s", STR_ARG(exchange_peer(x)));
+    s->session = feed_session_new(app->feed, s);
+    if (!s->session)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    link_before(&app->subscriptions, &s->link);
+    return 0;
+}
+
+void subscriber_deinit(struct subscriber *s)
+{
+    defer_cancel(&s->defer);
+    link_remove(&s->link);
+    if (s->instance)
+        registry_gone(&s->app->registry, s->instance, s, clock_wall_ms());
+    s->session = feed_session_free(s->session);
+    s->instance = NULL;
+    app_changed(s->app);
+}
+
+/* A newer stream of an instance takes the place of the older one. */
+static void replace_older(struct subscriber *s, struct instance *i)
+{
+    struct subscriber *older = i->stream;
+
+    if (!older || older == s)
+        return;
+    registry_gone(&s->app->registry, i, older, clock_wall_ms());
+    older->instance = NULL;
+    LOG(INFO, "instance_replaced", LOG_C("instance", i->id), LOG_C("peer", s->peer));
+    older->leave(older, "replaced by a newer stream of the same instance");
+}
+
+static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
+{
+    struct instance *i;
+
+    if (s->instance)
+        return err_set(err, ERR_INVALID, "a second hello on one stream");
+    i = registry_hello(&s->app->registry, hello, err);
+    if (!i)
+        return err->code;
+    replace_older(s, i);
+    s->instance = i;
+    memcpy(i->identity, s->identity, sizeof(i->identity));
+    memcpy(i->peer, s->peer, sizeof(i->peer));
+    i->transport = s->transport;
+    registry_connected(&s->app->registry, i, s->session, s, clock_wall_ms());
+    return 0;
+}
+
+int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame, struct err *err)
+{
+    int r = frame->hello ? take_hello(s, frame->hello, err) : 0;
+
+    if (!r)
+        r = feed_session_frame(s->session, frame, loop_now(&s->app->loop), err);
+    if (!r && frame->ack && s->instance)
+        registry_report(&s->app->registry, s->instance, frame->ack, clock_wall_ms());
+    if (r && err && !err->code)
+        (void)err_set(err, r, "out of memory");
+    app_changed(s->app);
+    return r;
+}
+
+/* ---- gRPC ---- */
+
+struct stream {
+    struct subscriber subscriber;
+    struct grpc_call *call;
+    bool is_ended; /* nothing more is sent */
+};
+
+static struct stream *stream_of(struct subscriber *s)
+{
+    return CONTAINER_OF(s, struct stream, subscriber);
+}
+
+static void send_frame(struct stream *st, struct feed_frame *frame)
+{
+    if (frame->is_framed)
+        (void)grpc_send_framed(st->call, frame->segments[0].owner); /* on_close tells */
+    else
+        (void)grpc_send(st->call, frame->segments, frame->n); /* likewise */
+    feed_frame_deinit(frame);
+}
+
+static void stream_fail(struct stream *st, const struct err *err)
+{
+    if (st->is_ended)
+        return;
+    st->is_ended = true;
+    LOG(INFO, "subscription_refused", LOG_C("peer", st->subscriber.peer), LOG_C("error", err->text));
+    grpc_fail_err(st->call, err);
+}
+
+static void stream_pull(struct subscriber *s)
+{
+    struct stream *st = stream_of(s);
+
+    while (!st->is_ended && grpc_queued(st->call) < QUEUE_HIGH) {
+        struct feed_frame frame;
+        int r = feed_session_pull(s->session, loop_now(&s->app->loop), &frame);
+
+        if (r == FEED_NOTHING)
+            return;
+        if (r < 0) {
+            struct err err = ERR_NULL;
+
+            (void)err_set(&err, r, "out of memory");
+            stream_fail(st, &err);
+            return;
+        }
+        send_frame(st, &frame);
+    }
+}
+
+static void stream_leave(struct subscriber *s, const char *reason)
+{
+    struct stream *st = stream_of(s);
+
+    if (st->is_ended)
+        return;
+    st->is_ended = true;
+    grpc_finish(st->call, GRPC_UNAVAILABLE, reason);
+}
+
+static void on_message(struct grpc_call *call, void *ctx, struct str message)
+{
+    struct stream *st = ctx;
+    struct err err = ERR_NULL;
+    Trimtab__V1__ClientFrame *frame;
+
+    (void)call;
+    if (st->is_ended)
+        return;
+    frame = trimtab__v1__client_frame__unpack(&proto_allocator, message.len,
+                                              (const uint8_t *)message.data);
+    if (!frame) {
+        (void)err_set(&err, ERR_INVALID, "not a ClientFrame");
+        stream_fail(st, &err);
+        return;
+    }
+    if (subscriber_frame(&st->subscriber, frame, &err))
+        stream_fail(st, &err);
+    trimtab__v1__client_frame__free_unpacked(frame, &proto_allocator);
+}
+
+static void on_half_close(struct grpc_call *call, void *ctx)
+{
+    struct stream *st = ctx;
+
+    if (!st->is_ended)
+        grpc_finish(call, GRPC_OK, NULL);
+    st->is_ended = true;
+}
+
+static void on_writable(struct grpc_call *call, void *ctx)
+{
+    struct stream *st = ctx;
+
+    (void)call;
+    stream_pull(&st->subscriber);
+}
+
+static void on_close(struct grpc_call *call, void *ctx, int reason)
+{
+    struct stream *st = ctx;
+
+    (void)call;
+    (void)reason;
+    subscriber_deinit(&st->subscriber);
+    (void)mem_free(st);
+}
+
+static void on_dead_close(struct grpc_call *call, void *ctx, int reason)
+{
+    (void)call;
+    (void)ctx;
+    (void)reason;
+}
+
+static const struct grpc_ops ops = {on_message, on_half_close, on_writable, on_close};
+static const struct grpc_ops refused_ops = {.on_close = on_dead_close};
+
+void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str message)
+{
+    struct app *app = service_ctx;
+    struct identity who;
+    struct err err = ERR_NULL;
+    struct stream *st = NULL;
+    int r = app_authorize(app, grpc_exchange(call), RIGHT_SUBSCRIBE, &who, &err);
+
+    (void)message;
+    if (!r && app->is_draining)
+        r = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+    if (!r) {
+        st = NEW(struct stream);
+        r = st ? subscriber_init(&st->subscriber, app, grpc_exchange(call), &who, &err) : ERR_NOMEM;
+    }
+    if (r) {
+        if (!err.code)
+            (void)err_set(&err, r, "out of memory");
+        (void)mem_free(st);
+        grpc_set_ops(call, &refused_ops, NULL);
+        grpc_fail_err(call, &err);
+        return;
+    }
+    st->call = call;
+    st->subscriber.pull = stream_pull;
+    st->subscriber.leave = stream_leave;
+    st->subscriber.transport = "grpc";
+    grpc_set_ops(call, &ops, st);
+}
+
+/* ---- draining ---- */
+
+void subscribe_drain(struct app *app)
+{
+    LIST_EACH(&app->subscriptions, l) {
+        struct subscriber *s = LINK_OF(l, struct subscriber, link);
+
+        s->leave(s, "the server is shutting down");
+    }
+}

@@ -1,0 +1,44 @@
+/*
+ * Subscriptions by gRPC: one stream, one session of the feed, one instance of the registry.
+ */
+#ifndef TRIMTAB_SERVER_SUBSCRIBE_H
+#define TRIMTAB_SERVER_SUBSCRIBE_H
+
+#include "server/app.h"
+
+/* The method of the service Sync. */
+grpc_call_fn subscribe_on_call;
+
+/* The feed says that this session has something to send; ctx of every session is a struct subscriber. */
+void subscribe_ready(void *ctx);
+
+/* Tells all streams to go to another server, and ends them. */
+void subscribe_drain(struct app *app);
+
+/*
+ * A session of the feed with the stream that it feeds, whichever protocol that is. `pull` moves frames from the session
+ * to the stream, as many as it takes; it runs deferred, once per turn.
+ */
+struct subscriber {
+    struct app *app;
+    struct feed_session *session;
+    struct instance *instance; /* NULL before its hello */
+    struct defer defer;
+    void (*pull)(struct subscriber *s);
+    /* Another stream of the same instance has come, or the server drains: end, with this reason. */
+    void (*leave)(struct subscriber *s, const char *reason);
+    struct link link; /* in app.subscriptions */
+    char identity[AUTH_NAME_MAX];
+    char peer[64];
+    const char *transport;
+};
+
+must_use int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
+                             const struct identity *who, struct err *err);
+void subscriber_deinit(struct subscriber *s);
+
+/* Hands a client's frame to the registry and the feed. */
+must_use int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame,
+                              struct err *err);
+
+#endif
