@@ -46,6 +46,14 @@ static bool grow(struct map *m)
     return true;
 }
 
+bool map_reserve(struct map *m, size_t n)
+{
+    while (size_add(m->n, n) + 1 > m->cap / 4 * 3)
+        if (!grow(m))
+            return false;
+    return true;
+}
+
 bool map_put(struct map *m, struct str key, void *value, void **ret_old)
 {
     uint64_t hash = hash_seeded(key);

@@ -27,6 +27,8 @@ void *map_get(const struct map *m, struct str key); /* NULL: not there */
 
 /* Puts value (not NULL) under key, replacing what was there; *ret_old, if given, is the former value or NULL. */
 must_use bool map_put(struct map *m, struct str key, void *value, void **ret_old);
+/* Makes room so that the next n puts of new keys cannot fail. */
+must_use bool map_reserve(struct map *m, size_t n);
 void *map_remove(struct map *m, struct str key); /* the former value, or NULL */
 
 /* Walks all entries in no order: size_t at = 0; while ((e = map_each(m, &at))). No changes meanwhile. */

@@ -178,7 +178,7 @@ static void add_pairs(struct parts *p, const struct pair *pairs, size_t n)
     }
 }
 
-int item_hash(const struct version_opts *o, struct sha256 *ret_hash)
+int item_hash(const struct version_opts *o, const struct sha256 *content, struct sha256 *ret_hash)
 {
     owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
     const struct meta *m = o->meta ? o->meta : &meta_none;
@@ -190,7 +190,7 @@ int item_hash(const struct version_opts *o, struct sha256 *ret_hash)
     add_text(&parts, STR("trimtab item 1"));
     add_text(&parts, buf_str(&id));
     add_text(&parts, o->content_type);
-    add_text(&parts, o->content);
+    add_text(&parts, str_of(content->bytes, SHA256_BYTES));
     add_pairs(&parts, m->labels, m->n_labels);
     add_pairs(&parts, m->annotations, m->n_annotations);
     add_number(&parts, m->n_depends_on);
@@ -229,7 +229,7 @@ static int describe(struct version *v, const struct version_opts *o)
     }
     sorted.meta = v->meta;
     v->content_hash = o->content_hash ? *o->content_hash : sha256_of(o->content);
-    return item_hash(&sorted, &v->item_hash);
+    return item_hash(&sorted, &v->content_hash, &v->item_hash);
 }
 
 struct version *version_new(const struct version_opts *o)

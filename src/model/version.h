@@ -78,11 +78,12 @@ static inline bool version_is_live(const struct version *v)
 }
 
 /*
- * Content identity of an item: SHA-256 over, each with its length as eight bytes, most significant first, in
- * front: "trimtab item 1", id (with slashes), content type, content; then labels, annotations (number of
+ * Identity of an item, given the hash of its content: SHA-256 over, each with its length as eight bytes, most
+ * significant first, in front: "trimtab item 1", id (with slashes), content type, SHA-256 of the content; then labels, annotations (number of
  * pairs, then key and value of each, in byte order of the keys) and depends_on (number, then each, in order).
  */
-must_use int item_hash(const struct version_opts *o, struct sha256 *ret_hash);
+must_use int item_hash(const struct version_opts *o, const struct sha256 *content,
+                       struct sha256 *ret_hash);
 
 /*
  * The element that a binding adds to a digest: the first 16 bytes of SHA-256 over "trimtab binding 1" and the

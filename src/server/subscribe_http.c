@@ -142,7 +142,20 @@ static int query_labels(struct rest *r, Trimtab__V1__Instance *instance, struct 
     return arena_failed(&r->arena) ? ERR_NOMEM : 0;
 }
 
-/* store_id=HEX&revision=N&digest=HEX, or Last-Event-ID: HEX-N */
+/* As documents show it, in base64, or in hexadecimal. */
+static bool read_store_id(struct str text, char *id)
+{
+    owned(buf) struct buf bytes = BUF_NULL(3 * FEED_STORE_ID_BYTES);
+
+    if (hex_decode(text, id, FEED_STORE_ID_BYTES))
+        return true;
+    if (!base64_get(text, &bytes) || bytes.len != FEED_STORE_ID_BYTES)
+        return false;
+    memcpy(id, bytes.data, FEED_STORE_ID_BYTES);
+    return true;
+}
+
+/* store_id=...&revision=N&digest=HEX, or Last-Event-ID: HEX-N */
 static int query_cursor(struct rest *r, Trimtab__V1__Hello *hello, struct err *err)
 {
     struct arena *a = &r->arena;
@@ -164,8 +177,9 @@ static int query_cursor(struct rest *r, Trimtab__V1__Hello *hello, struct err *e
     if (!cursor || !id)
         return ERR_NOMEM;
     trimtab__v1__cursor__init(cursor);
-    if (!str_u64(revision, &cursor->revision) || !hex_decode(store, id, FEED_STORE_ID_BYTES))
-        return err_set(err, ERR_INVALID, "a cursor needs revision (a number) and store_id (32 digits)");
+    if (!str_u64(revision, &cursor->revision) || !read_store_id(store, id))
+        return err_set(err, ERR_INVALID,
+                       "a cursor needs revision (a number) and store_id (as in a welcome)");
     cursor->store_id = proto_bytes(str_of(id, FEED_STORE_ID_BYTES));
     cursor->count = 1;
     hello->cursor = cursor;
@@ -401,6 +415,14 @@ static void poller_free(struct poller *p)
     (void)mem_free(p);
 }
 
+/* The one timer of a poller: for its wait, or for its lingering. */
+static void timer_set(struct poller *p, void (*fn)(struct timer *t, void *ctx), uint32_t ms)
+{
+    timer_stop(&p->timer);
+    p->timer = (struct timer){.fn = fn, .ctx = p};
+    timer_start(&p->timer, &p->subscriber.app->loop, ms, 0);
+}
+
 static void linger_over(struct timer *t, void *ctx)
 {
     (void)t;
@@ -424,9 +446,8 @@ static void poll_answer(struct poller *p)
         rest_free(r);
     }
     frames_clear(p);
-    p->timer = (struct timer){.fn = linger_over, .ctx = p};
     if (p->subscriber.instance)
-        timer_start(&p->timer, &p->subscriber.app->loop, LINGER_MS, 0);
+        timer_set(p, linger_over, LINGER_MS);
     else
         poller_free(p); /* nobody can come back to it */
 }
@@ -510,8 +531,7 @@ static void poll_leave(struct subscriber *s, const char *reason)
 static void poll_wait(struct poller *p, struct rest *r, uint32_t wait_ms)
 {
     p->rest = r;
-    p->timer = (struct timer){.fn = poll_late, .ctx = p};
-    timer_start(&p->timer, &r->app->loop, MIN(wait_ms, (uint32_t)POLL_WAIT_MAX_MS), 0);
+    timer_set(p, poll_late, MIN(wait_ms, (uint32_t)POLL_WAIT_MAX_MS));
     subscribe_ready(&p->subscriber);
 }
 

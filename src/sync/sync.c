@@ -1,0 +1,592 @@
+/*
+ * The subscriber's core. See sync.h.
+ */
+#include "sync/sync.h"
+
+#include "proto/convert.h"
+#include "sync/stage.h"
+
+enum { HELLO_TIMEOUT_S = 15, SILENT_BOOKMARKS = 3, INVENTORY_ENTRIES = 4000, MASS_DROP_MIN = 100 };
+
+struct sync {
+    struct sync_opts opts;
+    struct sync_status status;
+    struct map bindings; /* struct binding: what is received */
+    struct stage stage;
+    nsec_t heard, silence_max;
+    uint64_t serving_revision;
+    struct digest serving;
+    bool has_serving, serves_copy;
+    struct shared *report; /* the last acknowledgement "applied", packed, when it refused something */
+};
+
+struct sync *sync_new(const struct sync_opts *opts)
+{
+    struct sync *s = NEW(struct sync);
+
+    if (!s)
+        return NULL;
+    s->opts = *opts;
+    if (!s->opts.mass_drop_min)
+        s->opts.mass_drop_min = MASS_DROP_MIN;
+    s->silence_max = HELLO_TIMEOUT_S * NSEC_PER_S;
+    return s;
+}
+
+static void bindings_free(struct map *bindings)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(bindings, &at)))
+        (void)binding_free(slot->value);
+    map_deinit(bindings);
+}
+
+struct sync *sync_free(struct sync *s)
+{
+    if (!s)
+        return NULL;
+    stage_clear(&s->stage);
+    bindings_free(&s->bindings);
+    (void)shared_unref(s->report);
+    return mem_free(s);
+}
+
+struct sync_status sync_status(const struct sync *s)
+{
+    return s->status;
+}
+
+static struct digest element(const struct binding *b)
+{
+    return binding_digest(binding_scope(b), &b->item->item_hash);
+}
+
+/* ---- what a local copy held ---- */
+
+int sync_load(struct sync *s, const struct sync_change *changes, size_t n,
+              const struct sync_cursor *cursor)
+{
+    struct digest digest = DIGEST_NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        struct binding *b = binding_new(changes[i].scope, changes[i].key, changes[i].item);
+        void *old = NULL;
+
+        if (!b || !map_put(&s->bindings, binding_key(b), b, &old)) {
+            (void)binding_free(b);
+            bindings_free(&s->bindings);
+            return ERR_NOMEM;
+        }
+        digest = digest_add(digest, element(b));
+        if (old) {
+            (void)binding_free(old);
+            bindings_free(&s->bindings);
+            return ERR_CORRUPT;
+        }
+    }
+    if (n != cursor->count || !digest_eq(digest, cursor->digest)) {
+        bindings_free(&s->bindings);
+        return ERR_CORRUPT;
+    }
+    s->status.cursor = *cursor;
+    s->serves_copy = true;
+    return 0;
+}
+
+/* ---- saying ---- */
+
+static void send(struct sync *s, const Trimtab__V1__ClientFrame *frame)
+{
+    s->opts.ops->send(s->opts.ctx, frame);
+}
+
+void sync_link_up(struct sync *s, nsec_t now)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
+    Trimtab__V1__Cursor cursor = TRIMTAB__V1__CURSOR__INIT;
+    Trimtab__V1__Serving serving = TRIMTAB__V1__SERVING__INIT;
+    unsigned char digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
+    char server[] = "server", copy[] = "copy";
+
+    stage_clear(&s->stage); /* what was on its way came by another link */
+    s->status.phase = SYNC_HELLO;
+    s->heard = now;
+    s->silence_max = HELLO_TIMEOUT_S * NSEC_PER_S;
+    hello.protocol = 1;
+    hello.instance = (Trimtab__V1__Instance *)(uintptr_t)s->opts.instance; /* protobuf-c has no const */
+    hello.scopes = s->opts.scopes;
+    hello.n_scopes = s->opts.n_scopes;
+    digest_put(s->status.cursor.digest, digest);
+    digest_put(s->serving, serving_digest);
+    cursor.store_id = proto_bytes(str_of(s->status.cursor.store_id, SYNC_STORE_ID_BYTES));
+    cursor.revision = s->status.cursor.revision;
+    cursor.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    cursor.count = s->status.cursor.count;
+    if (cursor.revision || cursor.count)
+        hello.cursor = &cursor;
+    serving.revision = s->serving_revision;
+    serving.digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
+    serving.source = s->serves_copy ? copy : server;
+    if (s->has_serving)
+        hello.serving = &serving;
+    frame.hello = &hello;
+    send(s, &frame);
+}
+
+void sync_link_down(struct sync *s)
+{
+    s->status.phase = SYNC_OFFLINE;
+    stage_clear(&s->stage);
+}
+
+static void send_stored(struct sync *s)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+    unsigned char digest[DIGEST_BYTES];
+
+    digest_put(s->status.cursor.digest, digest);
+    ack.stage = TRIMTAB__V1__STAGE__STORED;
+    ack.revision = s->status.cursor.revision;
+    ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    frame.ack = &ack;
+    send(s, &frame);
+}
+
+static void send_rejected(struct sync *s, uint64_t revision, const char *reason)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+    unsigned char digest[DIGEST_BYTES];
+
+    s->status.rejected++;
+    digest_put(s->status.cursor.digest, digest);
+    ack.stage = TRIMTAB__V1__STAGE__REJECTED;
+    ack.revision = revision;
+    ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    ack.reason = (char *)(uintptr_t)reason; /* protobuf-c has no const */
+    frame.ack = &ack;
+    send(s, &frame);
+}
+
+static void inventory_entry(struct arena *a, const struct binding *b, Trimtab__V1__Inventory__Entry *e)
+{
+    struct str tail = binding_tail(b);
+    size_t nul = str_index(tail, '\0');
+    struct sha256 *hash = ARENA_NEW(a, struct sha256);
+
+    trimtab__v1__inventory__entry__init(e);
+    e->scope = arena_c(a, binding_scope(b));
+    e->key = arena_c(a, tail);
+    if (!arena_failed(a))
+        e->key[nul] = '/';
+    if (hash) {
+        *hash = b->item->item_hash;
+        e->hash = proto_bytes(str_of(hash->bytes, SHA256_BYTES));
+    }
+}
+
+/* In as many frames as it needs; the last one says so. False without memory. */
+static bool send_inventory(struct sync *s)
+{
+    struct map_slot *slot;
+    size_t at = 0, left = s->bindings.n;
+
+    do {
+        owned(arena) struct arena a = ARENA_NULL;
+        Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+        Trimtab__V1__Inventory inventory = TRIMTAB__V1__INVENTORY__INIT;
+        size_t n = MIN(left, (size_t)INVENTORY_ENTRIES);
+        Trimtab__V1__Inventory__Entry *entries = ARENA_ARRAY(&a, Trimtab__V1__Inventory__Entry, n);
+
+        inventory.entries = ARENA_ARRAY(&a, Trimtab__V1__Inventory__Entry *, n);
+        if (arena_failed(&a))
+            return false;
+        while (inventory.n_entries < n && (slot = map_each(&s->bindings, &at))) {
+            inventory_entry(&a, slot->value, &entries[inventory.n_entries]);
+            inventory.entries[inventory.n_entries] = &entries[inventory.n_entries];
+            inventory.n_entries++;
+        }
+        if (arena_failed(&a))
+            return false;
+        left -= n;
+        inventory.last = left == 0;
+        frame.inventory = &inventory;
+        send(s, &frame);
+    } while (left > 0);
+    return true;
+}
+
+/* ---- a batch ---- */
+
+/* What the set will be after the staged changes. */
+static void preview(const struct sync *s, Trimtab__V1__Mode mode, struct digest *digest, uint64_t *count)
+{
+    bool is_full = mode == TRIMTAB__V1__MODE__FULL;
+    struct map_slot *slot;
+    size_t at = 0;
+
+    *digest = is_full ? DIGEST_NULL : s->status.cursor.digest;
+    *count = is_full ? 0 : s->bindings.n;
+    while ((slot = map_each(&s->stage.changes, &at))) {
+        const struct binding *b = slot->value;
+        const struct binding *old = is_full ? NULL : map_get(&s->bindings, slot->key);
+
+        if (old) {
+            *digest = digest_sub(*digest, element(old));
+            (*count)--;
+        }
+        if (b->item) {
+            *digest = digest_add(*digest, element(b));
+            (*count)++;
+        }
+    }
+}
+
+/* A full batch unbinds what it does not name. */
+static int stage_absent(struct sync *s)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&s->bindings, &at))) {
+        const struct binding *old = slot->value;
+        struct binding *drop;
+
+        if (map_get(&s->stage.changes, slot->key))
+            continue;
+        drop = binding_new(binding_scope(old), binding_tail(old), NULL);
+        if (!drop || !map_put(&s->stage.changes, binding_key(drop), drop, NULL)) {
+            (void)binding_free(drop);
+            return ERR_NOMEM;
+        }
+    }
+    return 0;
+}
+
+/* The staged changes as a list. */
+static struct sync_change *list_changes(struct sync *s, size_t *ret_n)
+{
+    struct sync_change *list = NEW_ARRAY(struct sync_change, s->stage.changes.n);
+    struct map_slot *slot;
+    size_t at = 0, n = 0;
+
+    while (list && (slot = map_each(&s->stage.changes, &at))) {
+        const struct binding *b = slot->value;
+
+        list[n++] = (struct sync_change){binding_scope(b), binding_tail(b), b->item};
+    }
+    *ret_n = n;
+    return list;
+}
+
+/* Moves the staged bindings into the set; room was made. Drops stay staged: their names are still to be told. */
+static void take_over(struct sync *s)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&s->stage.changes, &at))) {
+        struct binding *b = slot->value;
+        void *old = NULL;
+        bool put;
+
+        if (!b->item) {
+            (void)binding_free(map_remove(&s->bindings, binding_key(b)));
+            continue;
+        }
+        put = map_put(&s->bindings, binding_key(b), b, &old);
+        ASSERT(put);
+        (void)binding_free(old);
+        slot->value = NULL; /* the stage owns it no more */
+    }
+}
+
+static const char *prove(const struct sync *s, const Trimtab__V1__End *end, struct sync_cursor *cursor)
+{
+    struct digest announced;
+
+    preview(s, end->mode, &cursor->digest, &cursor->count);
+    if (end->revision < s->status.cursor.revision && end->mode == TRIMTAB__V1__MODE__RESUME)
+        return "the revision goes back";
+    if (!digest_get(proto_str(end->digest), &announced) || !digest_eq(announced, cursor->digest))
+        return "the digest is not the one that was announced";
+    if (end->count != cursor->count)
+        return "the count is not the one that was announced";
+    if (end->uncaused_drops > s->opts.mass_drop_min && end->uncaused_drops > s->bindings.n / 5)
+        return "a mass deletion without a cause";
+    return NULL;
+}
+
+static int store_and_apply(struct sync *s, const Trimtab__V1__End *end, struct sync_cursor *cursor,
+                           struct err *err)
+{
+    struct sync_batch batch = {.cursor = *cursor, .mode = end->mode, .uncaused_drops = end->uncaused_drops};
+    struct sync_change *list;
+    int r = end->mode == TRIMTAB__V1__MODE__FULL ? stage_absent(s) : 0;
+
+    if (r || !map_reserve(&s->bindings, s->stage.changes.n))
+        return ERR_NOMEM;
+    list = list_changes(s, &batch.n);
+    if (!list)
+        return ERR_NOMEM;
+    batch.changes = list;
+    r = s->opts.ops->store(s->opts.ctx, &batch, err);
+    if (!r) {
+        for (size_t i = 0; i < batch.n; i++) {
+            s->status.items += list[i].item != NULL;
+            s->status.drops += list[i].item == NULL;
+        }
+        take_over(s);
+        s->status.cursor = *cursor;
+        s->status.batches++;
+        s->serves_copy = false;
+        send_stored(s);
+        s->opts.ops->apply(s->opts.ctx, &batch);
+        stage_clear(&s->stage);
+    }
+    (void)mem_free(list);
+    return r;
+}
+
+static int take_end(struct sync *s, const Trimtab__V1__End *end, struct err *err)
+{
+    struct sync_cursor cursor = s->status.cursor;
+    const char *fault = prove(s, end, &cursor);
+    struct err why = ERR_NULL;
+    int r;
+
+    (void)err;
+    cursor.revision = end->revision;
+    if (fault) {
+        stage_clear(&s->stage);
+        s->status.repairs++;
+        send_rejected(s, end->revision, fault);
+        return 0;
+    }
+    r = store_and_apply(s, end, &cursor, &why);
+    if (r) {
+        stage_clear(&s->stage);
+        if (r == ERR_NOMEM)
+            return r;
+        send_rejected(s, end->revision, why.text);
+        return 0;
+    }
+    s->status.phase = SYNC_LIVE;
+    return 0;
+}
+
+/* ---- other frames ---- */
+
+static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct err *err)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+
+    if (s->status.phase != SYNC_HELLO)
+        return err_set(err, ERR_INVALID, "a second welcome");
+    if (w->store_id.len != SYNC_STORE_ID_BYTES)
+        return err_set(err, ERR_INVALID, "a welcome without a store id");
+    if (memcmp(s->status.cursor.store_id, w->store_id.data, SYNC_STORE_ID_BYTES) != 0) {
+        memcpy(s->status.cursor.store_id, w->store_id.data, SYNC_STORE_ID_BYTES);
+        s->status.cursor.revision = 0; /* revisions of another store say nothing here */
+    }
+    s->status.mode = w->mode;
+    s->status.head = w->head;
+    s->silence_max = SILENT_BOOKMARKS * MAX(w->bookmark_ms, 1000u) * NSEC_PER_MS;
+    s->status.phase = SYNC_SYNCING;
+    if (s->report) {
+        Trimtab__V1__Ack *ack = trimtab__v1__ack__unpack(&proto_allocator, s->report->len,
+                                                         (const uint8_t *)s->report->data);
+
+        if (!ack)
+            return ERR_NOMEM;
+        frame.ack = ack;
+        send(s, &frame);
+        trimtab__v1__ack__free_unpacked(ack, &proto_allocator);
+    }
+    return 0;
+}
+
+static int take_bookmark(struct sync *s, const Trimtab__V1__Bookmark *b, struct err *err)
+{
+    struct digest announced;
+
+    if (s->status.phase != SYNC_LIVE)
+        return err_set(err, ERR_INVALID, "a bookmark before the first batch");
+    if (!digest_get(proto_str(b->digest), &announced) || !digest_eq(announced, s->status.cursor.digest) ||
+        b->count != s->bindings.n) {
+        s->status.repairs++;
+        return send_inventory(s) ? 0 : ERR_NOMEM;
+    }
+    if (b->revision < s->status.cursor.revision)
+        return err_set(err, ERR_INVALID, "a bookmark behind the cursor");
+    s->status.cursor.revision = b->revision;
+    if (s->opts.ops->moved)
+        s->opts.ops->moved(s->opts.ctx, &s->status.cursor);
+    return 0;
+}
+
+static bool carries_batch(const Trimtab__V1__ServerFrame *frame)
+{
+    return frame->part || frame->n_changes || frame->end;
+}
+
+static int take_batch(struct sync *s, const Trimtab__V1__ServerFrame *frame, struct err *err)
+{
+    int r = 0;
+
+    if (s->status.phase != SYNC_SYNCING && s->status.phase != SYNC_LIVE)
+        return err_set(err, ERR_INVALID, "changes before the welcome");
+    if (frame->part)
+        r = stage_part(&s->stage, frame->part, err);
+    for (size_t i = 0; i < frame->n_changes && !r; i++)
+        r = stage_changes(&s->stage, frame->changes[i], err);
+    if (!r && frame->end)
+        r = take_end(s, frame->end, err);
+    return r;
+}
+
+int sync_frame(struct sync *s, const Trimtab__V1__ServerFrame *frame, nsec_t now, struct err *err)
+{
+    int r = 0;
+
+    s->heard = now;
+    if (frame->welcome)
+        r = take_welcome(s, frame->welcome, err);
+    if (!r && carries_batch(frame))
+        r = take_batch(s, frame, err);
+    if (!r && frame->bookmark)
+        r = take_bookmark(s, frame->bookmark, err);
+    if (!r && frame->ask_inventory && !send_inventory(s))
+        r = ERR_NOMEM;
+    if (!r && frame->go_away)
+        s->opts.ops->reconnect(s->opts.ctx, frame->go_away->reconnect_after_ms, frame->go_away->reason);
+    return r;
+}
+
+bool sync_tick(struct sync *s, nsec_t now)
+{
+    return s->status.phase == SYNC_OFFLINE || now <= s->heard + s->silence_max;
+}
+
+/* ---- what is served ---- */
+
+static char *key_text(struct arena *a, struct str key)
+{
+    char *text = arena_c(a, key);
+
+    if (!arena_failed(a) && key.len)
+        text[str_index(key, '\0')] = '/';
+    return text;
+}
+
+static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimtab__V1__Refusal *m)
+{
+    trimtab__v1__refusal__init(m);
+    m->scope = arena_c(a, r->scope);
+    m->key = key_text(a, r->key);
+    m->code = arena_c(a, str_c(r->code));
+    m->message = arena_c(a, r->message);
+    m->held_by = arena_c(a, r->held_by);
+    if (r->hash)
+        m->hash = proto_bytes(str_of(r->hash->bytes, SHA256_BYTES));
+    if (r->serving_hash)
+        m->serving_hash = proto_bytes(str_of(r->serving_hash->bytes, SHA256_BYTES));
+}
+
+void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
+                  const struct sync_refusal *refused, size_t n)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+    Trimtab__V1__Refusal *messages = ARENA_ARRAY(&a, Trimtab__V1__Refusal, n);
+    unsigned char received_digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
+
+    s->serving = serving;
+    s->serving_revision = revision;
+    s->has_serving = true;
+    ack.refused = ARENA_ARRAY(&a, Trimtab__V1__Refusal *, n);
+    for (size_t i = 0; !arena_failed(&a) && i < n; i++) {
+        refusal_message(&a, &refused[i], &messages[i]);
+        ack.refused[ack.n_refused++] = &messages[i];
+    }
+    digest_put(s->status.cursor.digest, received_digest);
+    digest_put(serving, serving_digest);
+    ack.stage = TRIMTAB__V1__STAGE__APPLIED;
+    ack.revision = revision;
+    ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, received_digest};
+    ack.serving_digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
+    frame.ack = &ack;
+    (void)shared_unref(s->report);
+    s->report = n ? proto_pack(&ack.base, 0) : NULL;
+    if (s->status.phase == SYNC_SYNCING || s->status.phase == SYNC_LIVE)
+        send(s, &frame);
+}
+
+/* ---- looking ---- */
+
+struct version *sync_find(const struct sync *s, struct str scope, struct str kind, struct str name)
+{
+    owned(buf) struct buf key = BUF_NULL(2 * ID_BYTES_MAX);
+    const struct binding *b;
+
+    buf_put_str(&key, scope);
+    buf_put_byte(&key, '\0');
+    buf_put_str(&key, kind);
+    buf_put_byte(&key, '\0');
+    buf_put_str(&key, name);
+    b = buf_status(&key) ? NULL : map_get(&s->bindings, buf_str(&key));
+    return b ? b->item : NULL;
+}
+
+int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+    int r = 0;
+
+    while (!r && (slot = map_each(&s->bindings, &at))) {
+        const struct binding *b = slot->value;
+        struct sync_change change = {binding_scope(b), binding_tail(b), b->item};
+
+        r = fn(ctx, &change);
+    }
+    return r;
+}
+
+/* The hash of an item from its bytes, not as it was noted. */
+static bool rehash(struct binding *b)
+{
+    struct version *v = b->item;
+    struct version_opts o = {.key = v->key, .content_type = v->content_type, .meta = v->meta};
+    struct sha256 content = sha256_of(v->content), item;
+
+    if (item_hash(&o, &content, &item) || sha256_eq(&item, &v->item_hash))
+        return true;
+    v->content_hash = content; /* what it has become: the inventory tells the truth */
+    v->item_hash = item;
+    return false;
+}
+
+bool sync_verify(struct sync *s)
+{
+    struct map_slot *slot;
+    struct digest digest = DIGEST_NULL;
+    size_t at = 0;
+
+    while ((slot = map_each(&s->bindings, &at))) {
+        (void)rehash(slot->value); /* what differs shows in the digest */
+        digest = digest_add(digest, element(slot->value));
+    }
+    if (digest_eq(digest, s->status.cursor.digest))
+        return true;
+    s->status.cursor.digest = digest;
+    s->status.repairs++;
+    if (s->status.phase == SYNC_LIVE)
+        (void)send_inventory(s); /* without memory the next bookmark asks again */
+    return false;
+}

@@ -1,0 +1,145 @@
+/*
+ * The subscriber's core, without I/O: says hello, stages batches, proves them, and acknowledges. The link that carries
+ * frames, the local copy that keeps what was received, and whoever applies it, stand behind struct sync_ops; each has
+ * a simulated counterpart in tests/sim.
+ *
+ *   (S1) A batch is staged whole and proved (every content hash, the count, the digest) before anything of it is stored.
+ *   (S2) What is stored replaces what was received in one step (ops.store); "stored" is said only after that.
+ *   (S3) The cursor moves with a stored batch or with a bookmark that proves the same digest, never otherwise.
+ *   (S4) A digest that is not the server's is answered with the inventory, so it is mended, not hidden.
+ *   (S5) Revisions never go down within one store id (I1): a batch or bookmark behind the cursor is rejected.
+ *
+ *              link up        welcome          End proved and stored
+ *   OFFLINE ----------> HELLO ---------> SYNCING ------------------> LIVE <---+ next batch, bookmark
+ *      ^                  |                 |                          |      |
+ *      +------------------+----- link down, silence, server's word ----+------+
+ */
+#ifndef TRIMTAB_SYNC_SYNC_H
+#define TRIMTAB_SYNC_SYNC_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "model/scope.h"
+
+#include <trimtab/v1/sync.pb-c.h>
+
+struct sync;
+
+enum { SYNC_STORE_ID_BYTES = 16 };
+
+/* Where a subscriber stands. */
+struct sync_cursor {
+    unsigned char store_id[SYNC_STORE_ID_BYTES];
+    uint64_t revision; /* 0: nothing was ever received, or for another subscription */
+    struct digest digest;
+    uint64_t count;
+};
+
+/* One change of a batch: what a name of a scope comes to. item NULL: it is unbound. Borrowed. */
+struct sync_change {
+    struct str scope;
+    struct str key; /* kind NUL name */
+    struct version *item;
+};
+
+/* A whole proved batch. */
+struct sync_batch {
+    const struct sync_change *changes;
+    size_t n;
+    struct sync_cursor cursor; /* after it */
+    Trimtab__V1__Mode mode;    /* FULL: names that no change binds are unbound, and listed as such in changes */
+    uint64_t uncaused_drops;
+};
+
+struct sync_ops {
+    /* Sends a frame to the server; failures show as a link that goes down. */
+    void (*send)(void *ctx, const Trimtab__V1__ClientFrame *frame);
+    /*
+     * Makes the batch durable in one step and returns 0; then sync says so. A failure rejects the batch (it will be
+     * offered again) and leaves what was received before.
+     */
+    int (*store)(void *ctx, const struct sync_batch *batch, struct err *err);
+    /* A bookmark moved the cursor; need not be durable at once. May be NULL. */
+    void (*moved)(void *ctx, const struct sync_cursor *cursor);
+    /*
+     * The batch is stored, and sync_find and sync_each show it: apply it, and call sync_applied when that is done, now
+     * or later. Versions in it may be referenced.
+     */
+    void (*apply)(void *ctx, const struct sync_batch *batch);
+    /* The server asks for the link to be made anew, after this many milliseconds at most. */
+    void (*reconnect)(void *ctx, uint32_t after_ms, const char *reason);
+};
+
+struct sync_opts {
+    const Trimtab__V1__Instance *instance; /* borrowed for the life of the sync */
+    Trimtab__V1__Scope **scopes;           /* likewise */
+    size_t n_scopes;
+    const struct sync_ops *ops;
+    void *ctx;
+    /* Refuse a batch that drops more than this many items, and more than a fifth, without a cause; 0: 100. */
+    uint64_t mass_drop_min;
+};
+
+/* A subscriber that has nothing yet. NULL without memory. */
+must_use struct sync *sync_new(const struct sync_opts *opts);
+struct sync *sync_free(struct sync *s); /* always NULL; takes NULL */
+
+/*
+ * Gives back what a local copy held, before the first link. Changes bind; the digest is computed from them, and must be
+ * the cursor's: ERR_CORRUPT otherwise. ERR_NOMEM.
+ */
+must_use int sync_load(struct sync *s, const struct sync_change *changes, size_t n,
+                       const struct sync_cursor *cursor);
+
+/* The link is up: says hello. */
+void sync_link_up(struct sync *s, nsec_t now);
+void sync_link_down(struct sync *s);
+
+/*
+ * Takes a frame of the server (borrowed). ERR_INVALID and the like, with the story, when the stream makes no sense: the
+ * link must be made anew. Faults of a batch are answered to the server and are no error here.
+ */
+must_use int sync_frame(struct sync *s, const Trimtab__V1__ServerFrame *frame, nsec_t now,
+                        struct err *err);
+
+/* Something refused, for the acknowledgement. Borrowed until return. */
+struct sync_refusal {
+    struct str scope, key; /* kind NUL name */
+    const struct sha256 *hash;         /* NULL: a refused drop */
+    const struct sha256 *serving_hash; /* NULL: nothing is served */
+    const char *code;
+    struct str message;
+    struct str held_by; /* kind/name; empty: refused by itself */
+};
+
+/*
+ * What is served now: the result of applying the batch of this revision. refused is everything that differs from what
+ * was received. Also called at the start, for what was served from the local copy (revision of the cursor).
+ */
+void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
+                  const struct sync_refusal *refused, size_t n);
+
+/* Time passes. Returns false when the server has been silent for too long: the link is dead. */
+must_use bool sync_tick(struct sync *s, nsec_t now);
+
+struct sync_status {
+    enum sync_phase { SYNC_OFFLINE, SYNC_HELLO, SYNC_SYNCING, SYNC_LIVE } phase;
+    struct sync_cursor cursor;
+    uint64_t batches, items, drops, rejected, repairs, parts_bytes;
+    Trimtab__V1__Mode mode; /* how the last session began */
+    uint64_t head;          /* as the last welcome said */
+};
+struct sync_status sync_status(const struct sync *s);
+
+/* What is received: the version bound to a name, or NULL; and a walk over all. Borrowed. */
+struct version *sync_find(const struct sync *s, struct str scope, struct str kind, struct str name);
+typedef int sync_each_fn(void *ctx, const struct sync_change *binding); /* 0 to go on */
+int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx);
+
+/*
+ * Computes the digest of what is held anew, from the bytes; when it is not that of the cursor the server is asked to
+ * mend it. Returns whether it was right.
+ */
+bool sync_verify(struct sync *s);
+
+#endif
