@@ -109,6 +109,7 @@ static void run_timers(struct loop *loop)
         uint64_t repeat_ms = t->repeat_ms;
 
         timer_stop(t);
+        loop->has_run = true;
         /* Restarted before the call, so that the callback may stop it or free it. */
         if (repeat_ms)
             timer_start(t, loop, repeat_ms, repeat_ms);
@@ -177,6 +178,7 @@ static void run_round(struct loop *loop)
         struct defer *d = LINK_OF(round.next, struct defer, link);
 
         link_remove(&d->link);
+        loop->has_run = true;
         d->fn(d, d->ctx);
     }
 }
@@ -186,12 +188,15 @@ static void nothing(uv_idle_t *idle)
     (void)idle; /* an active idle handle keeps the loop from waiting, that is all it is for */
 }
 
-/* Work that keeps deferring itself must not keep sockets waiting: after some rounds the rest goes to the next turn. */
+/*
+ * Work that keeps deferring itself must not keep sockets waiting: after some rounds the rest goes to the next turn. And
+ * a single turn that has done something already does not wait: what its caller waits for may have happened.
+ */
 static void run_deferred(struct loop *loop)
 {
     for (int i = 0; i < DEFER_ROUNDS && !link_is_alone(&loop->deferred); i++)
         run_round(loop);
-    if (link_is_alone(&loop->deferred))
+    if (link_is_alone(&loop->deferred) && !(loop->is_single && loop->has_run))
         (void)uv_idle_stop(&loop->again); /* cannot fail */
     else
         (void)uv_idle_start(&loop->again, nothing); /* cannot fail with a function */
@@ -326,7 +331,10 @@ void loop_run(struct loop *loop)
 
 void loop_turn(struct loop *loop, enum loop_wait wait)
 {
+    loop->is_single = true;
+    loop->has_run = false;
     (void)uv_run(&loop->uv, wait == LOOP_WAIT ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    loop->is_single = false;
 }
 
 void loop_stop(struct loop *loop)

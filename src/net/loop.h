@@ -97,6 +97,7 @@ struct loop {
     struct link deferred;
     _Atomic(struct post *) posted; /* newest first */
     _Atomic bool must_stop;
+    bool is_single, has_run; /* inside loop_turn; whether it has called anybody */
     char *read_buf;       /* LOOP_READ_BYTES; contents last until the reader returns */
     char *scratch;        /* LOOP_SCRATCH_BYTES; used inside one flush */
     uint64_t n_turns;     /* for metrics */
@@ -116,7 +117,7 @@ void loop_close(struct loop *loop);
 /* Runs until loop_stop. A loop that has nothing to wait for waits. */
 void loop_run(struct loop *loop);
 
-/* Runs one turn; waits for events only if asked to. For tests and for programs that wait for one thing. */
+/* Runs one turn; waits for events only if asked to and if nothing was due. For tests and for programs that wait for one thing. */
 enum loop_wait { LOOP_POLL, LOOP_WAIT };
 void loop_turn(struct loop *loop, enum loop_wait wait);
 
