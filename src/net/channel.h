@@ -30,6 +30,7 @@ struct peer {
     nsec_t ready_since;    /* 0: SETTINGS have not come */
     size_t n_rpcs;
     bool is_draining; /* GOAWAY has come */
+    bool must_break;  /* out of memory where a frame had to be queued */
     bool is_closed;
 };
 

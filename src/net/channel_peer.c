@@ -149,6 +149,12 @@ static void broken(struct peer *peer, int code, const char *text)
     channel_peer_lost(peer->channel, peer, &story);
 }
 
+/* A frame that cannot be queued leaves the other side waiting: the connection is broken, from the loop. */
+static void must_have(struct peer *peer, int r)
+{
+    peer->must_break |= r == NGHTTP2_ERR_NOMEM;
+}
+
 void peer_start(struct peer *peer, struct rpc *rpc)
 {
     struct channel *ch = peer->channel;
@@ -187,15 +193,14 @@ void peer_wake(struct peer *peer, struct rpc *rpc)
 {
     if (rpc->is_deferred) {
         rpc->is_deferred = false;
-        (void)nghttp2_session_resume_data(peer->session, rpc->stream_id); /* not deferred any more: nothing to resume */
+        must_have(peer, nghttp2_session_resume_data(peer->session, rpc->stream_id));
     }
     conn_flush_soon(&peer->conn);
 }
 
 void peer_reset(struct peer *peer, struct rpc *rpc)
 {
-    (void)nghttp2_submit_rst_stream(peer->session, NGHTTP2_FLAG_NONE, rpc->stream_id,
-                                    NGHTTP2_CANCEL); /* without memory the next send fails */
+    must_have(peer, nghttp2_submit_rst_stream(peer->session, NGHTTP2_FLAG_NONE, rpc->stream_id, NGHTTP2_CANCEL));
     detach(peer, rpc);
     conn_flush_soon(&peer->conn);
 }
@@ -205,7 +210,7 @@ void peer_consume(struct peer *peer, struct rpc *rpc, size_t n)
     n = MIN(n, rpc->outstanding);
     rpc->outstanding -= n;
     if (n)
-        (void)nghttp2_session_consume(peer->session, rpc->stream_id, n); /* without memory the next receive fails */
+        must_have(peer, nghttp2_session_consume(peer->session, rpc->stream_id, n));
     conn_flush_soon(&peer->conn);
 }
 
@@ -305,6 +310,10 @@ static void fill(struct conn *c, void *ctx, struct gather *g)
     int r;
 
     (void)c;
+    if (peer->must_break) {
+        broken(peer, ERR_NOMEM, "no memory for a frame");
+        return;
+    }
     peer->gather = g;
     r = nghttp2_session_send(peer->session);
     peer->gather = NULL;

@@ -48,6 +48,8 @@ void exchange_detach(struct exchange *x, int reason)
         return;
     x->is_live = false;
     x->reason = reason;
+    if (!x->is_dispatched)
+        x->has_finished = true; /* it never had an owner */
     segq_deinit(&x->out);
     link_remove(&x->in_conn);
     link_before(&server->settling, &x->in_conn);
@@ -188,6 +190,7 @@ void exchange_dispatch(struct exchange *x)
 {
     struct http_server *server = x->hc->server;
 
+    x->is_dispatched = true;
     x->is_head = str_eq(x->method, STR("HEAD"));
     server->stats.requests++;
     server->on_request(server->ctx, x);

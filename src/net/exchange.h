@@ -79,6 +79,7 @@ struct exchange {
     int32_t stream_id;
     int32_t version;
     bool is_starting;  /* start is due: what comes now waits behind it */
+    bool is_dispatched; /* on_request has it */
     bool is_live;      /* attached to its connection */
     bool is_head;      /* method HEAD */
     bool has_ended;    /* the request is complete */
@@ -127,6 +128,7 @@ struct h2 {
     nsec_t ping_sent; /* 0: none under way */
     struct gather *gather; /* during fill */
     bool is_dying;         /* flood or protocol error: GOAWAY, then close */
+    bool must_break;       /* no memory to say even that */
 };
 
 struct http_conn {

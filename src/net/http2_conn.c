@@ -136,7 +136,9 @@ static void die(struct http_conn *hc, uint32_t code)
         return;
     h2->is_dying = true;
     hc->server->stats.protocol_errors++;
-    (void)nghttp2_session_terminate_session(h2->session, code); /* without memory it is closed all the same */
+    if (nghttp2_session_terminate_session(h2->session, code))
+        h2->must_break = true; /* not even a GOAWAY */
+    conn_flush_soon(&hc->conn);
 }
 
 static void count_flood(struct http_conn *hc, uint32_t *counter, uint32_t limit)
@@ -399,6 +401,10 @@ static void h2_fill(struct http_conn *hc, struct gather *g)
 {
     int r;
 
+    if (hc->h2.must_break) {
+        http_conn_break(hc, ERR_NOMEM);
+        return;
+    }
     hc->h2.gather = g;
     r = nghttp2_session_send(hc->h2.session);
     hc->h2.gather = NULL;
