@@ -125,6 +125,18 @@ static void gone_errno(struct conn *c, const char *what, int number)
 
 /* ---- writing ---- */
 
+static void read_some(struct conn *c);
+
+/*
+ * The peer has closed. What it said before is often the reason (a TLS alert, GOAWAY, an early answer) and may still be
+ * there to be read; only without it the failure to send is the story.
+ */
+static void send_failed(struct conn *c, const struct err *story)
+{
+    read_some(c);
+    gone(c, story->code, story);
+}
+
 static void backlog_free(struct conn *c)
 {
     struct backlog *b = c->backlog;
@@ -173,6 +185,7 @@ static int backlog_keep(struct conn *c, struct gather *g, size_t first)
 static ssize_t send_plain(struct conn *c, struct iovec *slices, size_t n)
 {
     struct msghdr message = {.msg_iov = slices, .msg_iovlen = n};
+    struct err story;
     ssize_t sent;
 
     do
@@ -182,7 +195,10 @@ static ssize_t send_plain(struct conn *c, struct iovec *slices, size_t n)
         return sent;
     if (errno == EAGAIN || errno == ENOBUFS)
         return 0;
-    gone_errno(c, "cannot send", errno);
+    err_set_errno(&story, "cannot send");
+    if (errno == ECONNRESET || errno == EPIPE)
+        story.code = ERR_CANCELLED;
+    send_failed(c, &story);
     return -1;
 }
 
@@ -200,7 +216,8 @@ static ssize_t send_tls(struct conn *c, const struct iovec *slice)
     default: break;
     }
     tls_story(c->ssl, &story);
-    gone(c, ERR_CANCELLED, &story);
+    story.code = ERR_CANCELLED;
+    send_failed(c, &story);
     return -1;
 }
 
