@@ -355,7 +355,7 @@ static bool is_changed(const struct scope_walk *w, const struct version *item, s
 bool scope_walk_next(struct scope_walk *w, struct scope_step *ret_step)
 {
     struct str tail;
-    size_t layer;
+    size_t layer = 0;
 
     while (smallest(w, &tail, &layer)) {
         size_t nul = str_index(tail, '\0');

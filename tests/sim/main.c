@@ -1,0 +1,86 @@
+/*
+ * Runs the simulation over many seeds, and over planted defects that it must find.
+ *
+ *   TRIMTAB_SIM_SEEDS=N   how many seeds      TRIMTAB_SIM_SEED=S   only this one, to reproduce
+ */
+#include "sim.h"
+#include "tap.h"
+
+enum { CLIENTS = 50, STEPS = 350 };
+
+static uint64_t number(const char *name, uint64_t standard)
+{
+    const char *text = getenv(name);
+    uint64_t n;
+
+    return text && str_u64(str_c(text), &n) ? n : standard;
+}
+
+#ifdef TRIMTAB_SANITIZED
+enum { SEEDS_DEFAULT = 40 };
+#else
+enum { SEEDS_DEFAULT = 1000 };
+#endif
+
+TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
+{
+    uint64_t one = number("TRIMTAB_SIM_SEED", 0);
+    uint64_t n = one ? 1 : number("TRIMTAB_SIM_SEEDS", getenv("TRIMTAB_QUICK") ? 20 : SEEDS_DEFAULT);
+    struct sim_result sum = {.commits = 0};
+    unsigned failed = 0;
+
+    for (uint64_t i = 0; i < n && failed < 5; i++) {
+        uint64_t seed = one ? one : i + 1;
+        struct sim_result r = sim_run(seed, DEFECT_NONE, CLIENTS, STEPS);
+
+        if (r.violation[0]) {
+            failed++;
+            tap_check(false, __FILE__, __LINE__, "seed %llu: %s", (unsigned long long)seed, r.violation);
+        }
+        for (int f = 0; f < N_FAULTS; f++)
+            sum.faults[f] += r.faults[f];
+        sum.commits += r.commits;
+        sum.batches += r.batches;
+        sum.bookmarks += r.bookmarks;
+        sum.repairs += r.repairs;
+        sum.checks += r.checks;
+    }
+    tap_note("%llu seeds: %llu commits, %llu batches, %llu bookmarks, %llu repairs, %llu checks of a view",
+             (unsigned long long)n, (unsigned long long)sum.commits, (unsigned long long)sum.batches,
+             (unsigned long long)sum.bookmarks, (unsigned long long)sum.repairs,
+             (unsigned long long)sum.checks);
+    for (int f = 0; f < N_FAULTS; f++) {
+        tap_note("fault: %-20s %llu", sim_fault_names[f], (unsigned long long)sum.faults[f]);
+        if (!one)
+            tap_check(sum.faults[f] > 0, __FILE__, __LINE__, "%s never struck", sim_fault_names[f]);
+    }
+}
+
+/* A check that never fails proves nothing. */
+static void must_find(enum sim_defect defect)
+{
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct sim_result r = sim_run(seed, defect, CLIENTS, STEPS);
+
+        if (r.violation[0]) {
+            tap_note("found at seed %llu: %s", (unsigned long long)seed, r.violation);
+            return;
+        }
+    }
+    tap_check(false, __FILE__, __LINE__, "the defect was not found in 50 seeds");
+}
+
+TEST_WITHIN(600, "a planted defect is found: a bookmark before its data")
+{
+    must_find(DEFECT_BOOKMARK_BEFORE_DATA);
+}
+
+TEST_WITHIN(600, "a planted defect is found: a cursor moved on a timeout")
+{
+    must_find(DEFECT_CURSOR_ON_TIMEOUT);
+}
+
+TEST_WITHIN(600, "a planted defect is found: a split commit")
+{
+    must_find(DEFECT_SPLIT_COMMIT);
+}

@@ -1,0 +1,58 @@
+/*
+ * The plain model that judges the simulation: what every name was at every revision, kept as lists and looked up by
+ * walking them. It shares no code with feed, sync or the model's state, on purpose.
+ */
+#ifndef TRIMTAB_TESTS_SIM_ORACLE_H
+#define TRIMTAB_TESTS_SIM_ORACLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SPACES = 3,  /* namespaces a, b, c */
+    KINDS = 2,   /* item, file */
+    NAMES = 8,   /* n0 .. n7 */
+    LAYERS = 3,
+    SCOPES = 2,
+    KEYS = KINDS * NAMES,
+};
+
+/* What a name came to by one commit; content 0 is "not there". */
+struct event {
+    uint64_t revision, content;
+};
+
+struct history {
+    struct event *events;
+    size_t n, cap;
+};
+
+struct oracle {
+    struct history names[SPACES][KINDS][NAMES];
+    uint64_t head;  /* newest revision in the log */
+    uint64_t acked; /* newest that somebody was told of */
+};
+
+/* A subscription: scopes with namespaces in order; kind -1 is every kind. */
+struct wish {
+    int n_scopes;
+    struct {
+        int layers[LAYERS], n_layers, kind;
+    } scopes[SCOPES];
+};
+
+void oracle_free(struct oracle *o);
+void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revision, uint64_t content);
+/* The log is found to end here: what came later is forgotten. */
+void oracle_cut(struct oracle *o, uint64_t head);
+
+/* The content that a subscriber must have for a name of a scope at a revision; 0: none. */
+uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind, int name,
+                       uint64_t revision);
+
+/* The bytes of a content: a function of its number alone. Returns the length; out has room for CONTENT_ROOM. */
+enum { CONTENT_ROOM = 700 * 1024 };
+size_t content_bytes(uint64_t content, char *out);
+
+#endif

@@ -1,0 +1,907 @@
+/*
+ * The simulation. See sim.h. Everything random comes from one generator, so a seed is a run.
+ *
+ * Checked as it goes, by the oracle: what a subscriber stores is exactly the view at the revision of its cursor (I2,
+ * I10), of a revision that is durable, and revisions never go down (I1); after a crash it has what it had stored (I7);
+ * nobody has more than a bounded number of frames under way (I8). At the end all faults stop: everybody must come to
+ * the view of the head, stuck ones excepted while they are stuck, and serve it but for reported refusals (I3).
+ */
+#include "sim.h"
+
+#include "oracle.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "feed/feed.h"
+#include "proto/convert.h"
+#include "store/mem.h"
+#include "sync/sync.h"
+
+#include <stdarg.h>
+
+const char *const sim_fault_names[N_FAULTS] = {
+    "cut",       "stuck",     "server crash",  "client crash", "client store failed", "disk failed",
+    "disk lost", "disk done", "disk unsynced", "clock jump",   "refusal",             "no memory",
+};
+
+enum { WIRE_FRAMES_MAX = 6, CLIENTS_MAX = 64, CHANGES_MAX = 5, SETTLE_ROUNDS = 4000 };
+
+struct packet {
+    struct packet *next;
+    size_t len;
+    uint8_t bytes[];
+};
+
+struct queue {
+    struct packet *first, **last;
+    int n;
+};
+
+struct sim;
+
+struct client {
+    struct sim *sim;
+    int index;
+    bool up, linked, stuck, timed_out;
+    struct wish wish;
+    struct sync *sync;
+    Trimtab__V1__Instance instance;
+    Trimtab__V1__Scope scopes[SCOPES], *scope_list[SCOPES];
+    Trimtab__V1__Selector selectors[SCOPES], *selector_list[SCOPES];
+    char id[32], scope_names[SCOPES][16], *namespaces[SCOPES][LAYERS], *kinds[SCOPES][1];
+    struct queue to_server, to_client;
+    struct feed_session *session;
+    /* its local copy: what survives a crash */
+    uint64_t copy[SCOPES][KINDS][NAMES]; /* content numbers */
+    struct sync_cursor cursor;
+    /* what it serves */
+    uint64_t serves[SCOPES][KINDS][NAMES];
+    uint64_t serving_revision;
+    bool must_apply;
+    uint64_t apply_revision;
+    uint64_t highest; /* revision that was ever stored, for I1 */
+};
+
+struct sim {
+    struct rng rng;
+    enum sim_defect defect;
+    struct sim_result result;
+    struct oracle oracle;
+    nsec_t now;
+    struct store_disk *disk;
+    struct store *store; /* NULL while the server is down */
+    struct store_watch *watch;
+    struct state *state;
+    struct feed *feed;
+    uint64_t next_content, next_request;
+    bool faults_on;
+    int n_clients;
+    struct client clients[CLIENTS_MAX];
+    char room[CONTENT_ROOM];
+};
+
+static void violate(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void violate(struct sim *s, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (s->result.violation[0])
+        return;
+    va_start(ap, fmt);
+    (void)vsnprintf(s->result.violation, sizeof(s->result.violation), fmt, ap);
+    va_end(ap);
+}
+
+static bool chance(struct sim *s, unsigned per_mille)
+{
+    return rng_below(&s->rng, 1000) < per_mille;
+}
+
+static bool strikes(struct sim *s, enum sim_fault f, unsigned per_mille)
+{
+    if (!s->faults_on || !chance(s, per_mille))
+        return false;
+    s->result.faults[f]++;
+    return true;
+}
+
+/* ---- names ---- */
+
+static const char *const spaces[SPACES] = {"a", "b", "c"};
+static const char *const kinds[KINDS] = {"item", "file"};
+
+static void id_of(int space, int kind, int name, char out[32])
+{
+    (void)snprintf(out, 32, "%s/%s/n%d", spaces[space], kinds[kind], name);
+}
+
+/* "a/item/n3" or kind NUL name back to numbers. */
+static int kind_of(char first)
+{
+    return first == 'f';
+}
+
+/* ---- the wire ---- */
+
+static void queue_clear(struct queue *q)
+{
+    while (q->first) {
+        struct packet *p = q->first;
+
+        q->first = p->next;
+        free(p);
+    }
+    q->last = &q->first;
+    q->n = 0;
+}
+
+static void queue_put(struct queue *q, const struct segment *segments, size_t n, size_t skip)
+{
+    size_t len = 0, at = 0;
+    struct packet *p;
+
+    for (size_t i = 0; i < n; i++)
+        len += segments[i].bytes.len;
+    p = malloc(sizeof(*p) + len);
+    p->next = NULL;
+    p->len = len - skip;
+    for (size_t i = 0; i < n; i++) {
+        struct str bytes = str_from(segments[i].bytes, i == 0 ? skip : 0);
+
+        memcpy(p->bytes + at, bytes.data, bytes.len);
+        at += bytes.len;
+    }
+    *q->last = p;
+    q->last = &p->next;
+    q->n++;
+}
+
+static struct packet *queue_take(struct queue *q)
+{
+    struct packet *p = q->first;
+
+    if (!p)
+        return NULL;
+    q->first = p->next;
+    if (!q->first)
+        q->last = &q->first;
+    q->n--;
+    return p;
+}
+
+static void unlink_client(struct client *c)
+{
+    c->session = feed_session_free(c->session);
+    queue_clear(&c->to_server);
+    queue_clear(&c->to_client);
+    if (c->linked && c->sync)
+        sync_link_down(c->sync);
+    c->linked = false;
+}
+
+/* ---- a subscriber ---- */
+
+static void client_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
+{
+    struct client *c = ctx;
+    struct shared *packed = proto_pack(&frame->base, 0);
+    struct segment segment = {packed, shared_str(packed)};
+
+    queue_put(&c->to_server, &segment, 1, 0);
+    (void)shared_unref(packed);
+}
+
+static uint64_t content_number(struct sim *s, const struct version *v)
+{
+    unsigned long long n = 0;
+    size_t len;
+
+    if (!v || sscanf(v->content.data, "[%llu", &n) != 1)
+        return 0;
+    len = content_bytes(n, s->room);
+    if (!str_eq(v->content, str_of(s->room, len)))
+        violate(s, "I10: content %llu arrived altered", n);
+    return n;
+}
+
+/* I2, I10: what is held is the view at the cursor's revision, name for name. */
+static void check_view(struct client *c, uint64_t held[SCOPES][KINDS][NAMES], uint64_t revision,
+                       const char *when)
+{
+    struct sim *s = c->sim;
+
+    s->result.checks++;
+    for (int i = 0; i < c->wish.n_scopes; i++)
+        for (int k = 0; k < KINDS; k++)
+            for (int n = 0; n < NAMES; n++) {
+                uint64_t want = oracle_expect(&s->oracle, &c->wish, i, k, n, revision);
+
+                if (held[i][k][n] != want)
+                    violate(s, "I2: client %d %s revision %llu has %llu for scope %d %s/n%d, not %llu",
+                            c->index, when, (unsigned long long)revision,
+                            (unsigned long long)held[i][k][n], i, kinds[k], n,
+                            (unsigned long long)want);
+            }
+}
+
+static void apply_batch(struct client *c, uint64_t held[SCOPES][KINDS][NAMES],
+                        const struct sync_batch *batch)
+{
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct sync_change *change = &batch->changes[i];
+        int scope = change->scope.data[0] - '0';
+        struct str name = str_from(change->key, str_index(change->key, '\0') + 1);
+
+        held[scope][kind_of(change->key.data[0])][name.data[1] - '0'] =
+            content_number(c->sim, change->item);
+    }
+}
+
+static int client_store(void *ctx, const struct sync_batch *batch, struct err *err)
+{
+    struct client *c = ctx;
+    struct sim *s = c->sim;
+    uint64_t held[SCOPES][KINDS][NAMES];
+
+    if (strikes(s, FAULT_CLIENT_STORE, 15))
+        return err_set(err, ERR_IO, "simulated");
+    memcpy(held, c->copy, sizeof(held));
+    apply_batch(c, held, batch);
+    if (batch->cursor.revision > s->oracle.head)
+        violate(s, "I1: client %d was told of revision %llu, the log ends at %llu", c->index,
+                (unsigned long long)batch->cursor.revision, (unsigned long long)s->oracle.head);
+    if (batch->cursor.revision < c->highest)
+        violate(s, "I1: client %d went back from revision %llu to %llu", c->index,
+                (unsigned long long)c->highest, (unsigned long long)batch->cursor.revision);
+    check_view(c, held, batch->cursor.revision, "storing");
+    memcpy(c->copy, held, sizeof(held));
+    c->cursor = batch->cursor;
+    c->highest = batch->cursor.revision;
+    if (c->highest > s->oracle.acked)
+        s->oracle.acked = c->highest;
+    s->result.batches++;
+    return 0;
+}
+
+static void client_moved(void *ctx, const struct sync_cursor *cursor)
+{
+    struct client *c = ctx;
+
+    c->sim->result.bookmarks++;
+    c->cursor = *cursor;
+    c->highest = cursor->revision;
+    check_view(c, c->copy, cursor->revision, "at bookmark of");
+}
+
+static void client_apply(void *ctx, const struct sync_batch *batch)
+{
+    struct client *c = ctx;
+
+    c->must_apply = true;
+    c->apply_revision = batch->cursor.revision;
+}
+
+static void client_reconnect(void *ctx, uint32_t after_ms, const char *reason)
+{
+    struct client *c = ctx;
+
+    (void)after_ms;
+    (void)reason;
+    c->timed_out = true;
+}
+
+static const struct sync_ops client_ops = {client_send, client_store, client_moved, client_apply,
+                                           client_reconnect};
+
+struct loading {
+    struct client *c;
+    struct sync_change changes[SCOPES * KEYS];
+    size_t n;
+    struct digest digest;
+};
+
+/* A version as the local copy would make it from its rows. */
+static struct version *version_of(struct client *c, int scope, int kind, int name, uint64_t content)
+{
+    struct sim *s = c->sim;
+    size_t len = content_bytes(content, s->room);
+    struct shared *bytes = shared_copy(str_of(s->room, len));
+    char key[80];
+    int space = -1;
+    struct version *v;
+
+    for (int i = 0; i < c->wish.scopes[scope].n_layers && space < 0; i++) {
+        const struct history *h = &s->oracle.names[c->wish.scopes[scope].layers[i]][kind][name];
+
+        for (size_t e = 0; e < h->n; e++)
+            if (h->events[e].content == content)
+                space = c->wish.scopes[scope].layers[i];
+    }
+    (void)snprintf(key, sizeof(key), "%s", spaces[space < 0 ? 0 : space]);
+    memcpy(key + 2, kinds[kind], 5);
+    (void)snprintf(key + 7, sizeof(key) - 7, "n%d", name);
+    v = version_new(&(struct version_opts){
+        .key = str_of(key, 9),
+        .content_type = kind ? STR("text/plain") : STR("application/json"),
+        .wire = bytes,
+        .content = shared_str(bytes),
+        .number = 1,
+        .revision = 1,
+    });
+    (void)shared_unref(bytes);
+    return v;
+}
+
+/* I7: a new start has what was stored, and proves it by the digest. */
+static void client_load(struct client *c)
+{
+    struct loading *l = calloc(1, sizeof(*l));
+
+    for (int i = 0; i < c->wish.n_scopes; i++)
+        for (int k = 0; k < KINDS; k++)
+            for (int n = 0; n < NAMES; n++) {
+                struct version *v;
+
+                if (!c->copy[i][k][n])
+                    continue;
+                v = version_of(c, i, k, n, c->copy[i][k][n]);
+                l->changes[l->n++] = (struct sync_change){str_c(c->scope_names[i]),
+                                                          str_of(v->key.data + 2, 7), v};
+            }
+    if (sync_load(c->sync, l->changes, l->n, &c->cursor))
+        violate(c->sim, "I7: client %d cannot take back what it had stored", c->index);
+    for (size_t i = 0; i < l->n; i++)
+        (void)version_unref(l->changes[i].item);
+    free(l);
+}
+
+static void client_start(struct client *c)
+{
+    c->sync = sync_new(&(struct sync_opts){.instance = &c->instance,
+                                           .scopes = c->scope_list,
+                                           .n_scopes = (size_t)c->wish.n_scopes,
+                                           .ops = &client_ops,
+                                           .ctx = c});
+    c->up = true;
+    c->must_apply = false;
+    if (c->cursor.revision)
+        client_load(c);
+    c->must_apply = c->cursor.revision != 0;
+    c->apply_revision = c->cursor.revision;
+}
+
+static void client_crash(struct client *c)
+{
+    unlink_client(c);
+    c->sync = sync_free(c->sync);
+    c->up = false;
+}
+
+/* The wish of a client, from the generator, as messages. */
+static void client_init(struct sim *s, struct client *c, int index)
+{
+    *c = (struct client){.sim = s, .index = index};
+    c->to_server.last = &c->to_server.first;
+    c->to_client.last = &c->to_client.first;
+    (void)snprintf(c->id, sizeof(c->id), "client-%d", index);
+    trimtab__v1__instance__init(&c->instance);
+    c->instance.id = c->id;
+    c->wish.n_scopes = chance(s, 300) ? 2 : 1;
+    for (int i = 0; i < c->wish.n_scopes; i++) {
+        int first = (int)rng_below(&s->rng, SPACES);
+
+        trimtab__v1__scope__init(&c->scopes[i]);
+        trimtab__v1__selector__init(&c->selectors[i]);
+        c->wish.scopes[i].n_layers = 1 + (int)rng_below(&s->rng, LAYERS);
+        for (int l = 0; l < c->wish.scopes[i].n_layers; l++) {
+            c->wish.scopes[i].layers[l] = (first + l) % SPACES;
+            c->namespaces[i][l] = (char *)(uintptr_t)spaces[(first + l) % SPACES];
+        }
+        c->wish.scopes[i].kind = chance(s, 300) ? (int)rng_below(&s->rng, KINDS) : -1;
+        (void)snprintf(c->scope_names[i], sizeof(c->scope_names[i]), "%d", i);
+        c->scopes[i].name = c->scope_names[i];
+        c->scopes[i].namespaces = c->namespaces[i];
+        c->scopes[i].n_namespaces = (size_t)c->wish.scopes[i].n_layers;
+        if (c->wish.scopes[i].kind >= 0) {
+            c->kinds[i][0] = (char *)(uintptr_t)kinds[c->wish.scopes[i].kind];
+            c->selectors[i].kinds = c->kinds[i];
+            c->selectors[i].n_kinds = 1;
+            c->selector_list[i] = &c->selectors[i];
+            c->scopes[i].selectors = &c->selector_list[i];
+            c->scopes[i].n_selectors = 1;
+        }
+        c->scope_list[i] = &c->scopes[i];
+    }
+    client_start(c);
+}
+
+/* Applies: everything but what it refuses, which stays at what was served before. */
+static void client_apply_now(struct client *c)
+{
+    struct sync_refusal refused[SCOPES * KEYS];
+    static char keys[SCOPES * KEYS][32];
+    struct digest serving = sync_status(c->sync).cursor.digest;
+    size_t n = 0;
+
+    for (int i = 0; i < c->wish.n_scopes; i++)
+        for (int k = 0; k < KINDS; k++)
+            for (int m = 0; m < NAMES; m++) {
+                uint64_t content = c->copy[i][k][m];
+                struct version *v;
+
+                if (content % 37 != 36 || !content) {
+                    c->serves[i][k][m] = content;
+                    continue;
+                }
+                if (c->sim->faults_on)
+                    c->sim->result.faults[FAULT_REFUSAL]++;
+                (void)snprintf(keys[n], sizeof(keys[n]), "%s", kinds[k]);
+                (void)snprintf(keys[n] + 5, sizeof(keys[n]) - 5, "n%d", m);
+                v = sync_find(c->sync, str_c(c->scope_names[i]), str_c(kinds[k]), str_of(keys[n] + 5, 2));
+                if (!v) {
+                    violate(c->sim, "I7: client %d lost a name that it had stored", c->index);
+                    continue;
+                }
+                serving = digest_sub(serving, binding_digest(str_c(c->scope_names[i]), &v->item_hash));
+                refused[n] = (struct sync_refusal){.scope = str_c(c->scope_names[i]),
+                                                   .key = str_of(keys[n], 7),
+                                                   .hash = &v->item_hash,
+                                                   .code = "CHECK_FAILED",
+                                                   .message = STR("simulated")};
+                n++;
+            }
+    c->must_apply = false;
+    c->serving_revision = c->apply_revision;
+    sync_applied(c->sync, c->apply_revision, serving, refused, n);
+}
+
+/* ---- the server ---- */
+
+static enum store_fault disk_fault(void *ctx, enum store_write write)
+{
+    struct sim *s = ctx;
+
+    if (write != STORE_WRITE_APPEND)
+        return STORE_FAULT_NONE;
+    if (strikes(s, FAULT_DISK_FAIL, 20))
+        return STORE_FAULT_FAIL;
+    if (strikes(s, FAULT_DISK_LOST, 20))
+        return STORE_FAULT_LOST;
+    if (strikes(s, FAULT_DISK_DONE, 20))
+        return STORE_FAULT_DONE;
+    if (strikes(s, FAULT_DISK_UNSYNCED, 20))
+        return STORE_FAULT_UNSYNCED;
+    return STORE_FAULT_NONE;
+}
+
+/* What the log says, to the oracle. */
+static void note_record(struct sim *s, const struct store_entry *entry)
+{
+    Trimtab__V1__Record *record = record_unpack(entry->bytes, NULL);
+
+    if (entry->revision <= s->oracle.head) { /* read again after a crash */
+        trimtab__v1__record__free_unpacked(record, &proto_allocator);
+        return;
+    }
+    if (entry->revision != s->oracle.head + 1)
+        violate(s, "the log jumps to revision %llu", (unsigned long long)entry->revision);
+    for (size_t i = 0; i < record->n_changes; i++) {
+        const Trimtab__V1__RecordChange *c = record->changes[i];
+        unsigned long long content = 0;
+
+        if (!c->deleted)
+            (void)sscanf((const char *)c->content.data, "[%llu", &content);
+        oracle_note(&s->oracle, c->id[0] - 'a', kind_of(c->id[2]), c->id[8] - '0', entry->revision,
+                    content);
+    }
+    s->oracle.head = entry->revision;
+    trimtab__v1__record__free_unpacked(record, &proto_allocator);
+}
+
+static void publish(struct sim *s, struct version **versions, size_t n, uint64_t revision)
+{
+    struct state *next;
+
+    if (s->defect == DEFECT_SPLIT_COMMIT && n > 1 && s->feed) {
+        for (size_t i = 0; i < n; i++) {
+            struct state *half = state_apply(s->state, &versions[i], 0, s->state->revision + 1);
+
+            if (state_load(&half, versions[i], revision))
+                return;
+            (void)state_unref(s->state);
+            s->state = half;
+            feed_publish(s->feed, half, &versions[i], 1);
+            for (int c = 0; c < s->n_clients; c++) /* somebody takes a frame in between */
+                if (s->clients[c].session && s->clients[c].to_client.n < WIRE_FRAMES_MAX) {
+                    struct feed_frame f;
+
+                    if (feed_session_pull(s->clients[c].session, s->now, &f) == FEED_FRAME) {
+                        queue_put(&s->clients[c].to_client, f.segments, f.n, f.is_framed ? 5 : 0);
+                        feed_frame_deinit(&f);
+                    }
+                }
+        }
+        return;
+    }
+    next = state_apply(s->state, versions, n, revision);
+    (void)state_unref(s->state);
+    s->state = next;
+    if (!s->feed)
+        return;
+    if (strikes(s, FAULT_MEMORY, 50))
+        (void)mem_fail_after(rng_below(&s->rng, 6));
+    feed_publish(s->feed, next, versions, n);
+    (void)mem_fail_after(UINT64_MAX);
+}
+
+static int on_record(void *ctx, const struct store_entry *entry)
+{
+    struct sim *s = ctx;
+    struct version **versions;
+    size_t n;
+
+    note_record(s, entry);
+    if (record_decode(entry->bytes, entry->revision, &versions, &n, NULL))
+        return ERR_CORRUPT;
+    publish(s, versions, n, entry->revision);
+    for (size_t i = 0; i < n; i++)
+        (void)version_unref(versions[i]);
+    (void)mem_free(versions);
+    return 0;
+}
+
+static void on_ready(void *ctx)
+{
+    (void)ctx; /* everybody is looked at in every step */
+}
+
+static void server_start(struct sim *s)
+{
+    struct store_opts opts = {.semantics = 1, .disk = s->disk, .now = s->now};
+    struct store_watcher watcher = {.record = on_record, .ctx = s};
+    struct store_identity identity = {.semantics = 0};
+    struct feed_opts feed = {.bookmark_every = 5 * NSEC_PER_S, .ready = on_ready};
+
+    if (store_open("mem:", &opts, &s->store, NULL) || store_identity(s->store, &identity, NULL)) {
+        violate(s, "the store does not open after a crash");
+        return;
+    }
+    if (store_head(s->store).revision < s->oracle.acked)
+        violate(s, "I1: the log ends at %llu, but %llu was acknowledged",
+                (unsigned long long)store_head(s->store).revision, (unsigned long long)s->oracle.acked);
+    oracle_cut(&s->oracle, store_head(s->store).revision);
+    s->state = state_new();
+    if (store_watch_open(s->store, 1, &watcher, &s->watch, NULL))
+        violate(s, "the log cannot be read");
+    memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
+    s->feed = feed_new(&feed, s->state);
+}
+
+static void server_stop(struct sim *s)
+{
+    for (int i = 0; i < s->n_clients; i++)
+        unlink_client(&s->clients[i]);
+    s->feed = feed_free(s->feed);
+    s->watch = store_watch_close(s->watch);
+    s->store = store_drop(s->store);
+    s->state = state_unref(s->state);
+}
+
+/* ---- what happens ---- */
+
+static size_t random_changes(struct sim *s, struct change *changes, char ids[][32], char **contents)
+{
+    size_t n = 1 + rng_below(&s->rng, CHANGES_MAX);
+
+    for (size_t i = 0; i < n; i++) {
+        int space = (int)rng_below(&s->rng, SPACES), kind = (int)rng_below(&s->rng, KINDS);
+        int name = (int)rng_below(&s->rng, NAMES);
+        uint64_t content = s->next_content++;
+
+        id_of(space, kind, name, ids[i]);
+        changes[i] = (struct change){.id = str_c(ids[i]), .keep_meta = true};
+        changes[i].delete = chance(s, 250);
+        if (!changes[i].delete) {
+            size_t len = content_bytes(content, s->room);
+
+            contents[i] = mem_dup(s->room, len);
+            changes[i].content = str_of(contents[i], len);
+        }
+    }
+    return n;
+}
+
+static void append(struct sim *s, struct commit *commit, const struct change_plan *plans)
+{
+    owned(shared_unref) struct shared *record = record_encode(commit, plans);
+    struct store_record r = {.request = commit->request_id, .bytes = shared_str(record)};
+    struct store_append op = {&r, 1, s->state->revision};
+    struct store_appended done;
+    uint64_t revision = 0;
+    int rc = store_append(s->store, &op, &done, NULL);
+
+    s->result.commits++;
+    if (rc == 0) {
+        if (s->oracle.head != done.head.revision)
+            violate(s, "an appended record did not come on the watch");
+        s->oracle.acked = done.head.revision;
+    } else if (rc == ERR_TIMEOUT && chance(s, 700)) {
+        if (store_find_request(s->store, commit->request_id, &revision, NULL) == 0)
+            s->oracle.acked = MAX(s->oracle.acked, revision);
+    } else if (rc > 0) {
+        violate(s, "an append at the head answers %d", rc);
+    }
+}
+
+static void do_commit(struct sim *s)
+{
+    struct change changes[CHANGES_MAX];
+    struct change_plan plans[CHANGES_MAX];
+    char ids[CHANGES_MAX][32], request[32], *contents[CHANGES_MAX] = {NULL};
+    struct commit commit = {.changes = changes, .time_ms = 1};
+    owned(buf) struct buf keys = BUF_NULL(4096);
+    bool news = false;
+
+    if (!s->store)
+        return;
+    if (store_catch_up(s->store, NULL)) /* settles what is still unknown */
+        return;
+    commit.n = random_changes(s, changes, ids, contents);
+    (void)snprintf(request, sizeof(request), "r%llu", (unsigned long long)s->next_request++);
+    commit.request_id = str_c(request);
+    if (commit_check(s->state, &commit, plans, &keys, NULL) == 0) {
+        for (size_t i = 0; i < commit.n; i++)
+            news |= plans[i].action != CHANGE_UNCHANGED;
+        if (news)
+            append(s, &commit, plans);
+    }
+    for (size_t i = 0; i < CHANGES_MAX; i++)
+        (void)mem_free(contents[i]);
+}
+
+static void do_link(struct client *c)
+{
+    struct sim *s = c->sim;
+
+    if (!c->up || c->linked || !s->feed)
+        return;
+    if (c->cursor.revision) /* a cursor says: everything up to here is held */
+        check_view(c, c->copy, sync_status(c->sync).cursor.revision, "coming back with");
+    c->session = feed_session_new(s->feed, c);
+    c->linked = true;
+    c->timed_out = false;
+    sync_link_up(c->sync, s->now);
+}
+
+/* The server takes one frame of a client. */
+static void do_receive(struct client *c)
+{
+    struct packet *p = c->session ? queue_take(&c->to_server) : NULL;
+    Trimtab__V1__ClientFrame *frame;
+
+    if (!p)
+        return;
+    frame = trimtab__v1__client_frame__unpack(NULL, p->len, p->bytes);
+    free(p);
+    if (!frame || feed_session_frame(c->session, frame, c->sim->now, NULL))
+        unlink_client(c);
+    if (frame)
+        trimtab__v1__client_frame__free_unpacked(frame, NULL);
+}
+
+/* With the planted defect: a bookmark that runs ahead of the data that it should follow. */
+static void spoil_bookmark(struct client *c)
+{
+    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__Bookmark b = TRIMTAB__V1__BOOKMARK__INIT;
+    struct sync_status status = sync_status(c->sync);
+    unsigned char digest[DIGEST_BYTES];
+    struct shared *packed;
+    struct segment segment;
+
+    digest_put(status.cursor.digest, digest);
+    b.revision = c->sim->oracle.head;
+    b.count = status.cursor.count;
+    b.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    frame.bookmark = &b;
+    packed = proto_pack(&frame.base, 0);
+    segment = (struct segment){packed, shared_str(packed)};
+    queue_put(&c->to_client, &segment, 1, 0);
+    (void)shared_unref(packed);
+}
+
+static void do_pull(struct client *c)
+{
+    struct feed_frame frame;
+    int r;
+
+    if (!c->session || c->to_client.n >= WIRE_FRAMES_MAX)
+        return;
+    if (c->sim->defect == DEFECT_BOOKMARK_BEFORE_DATA && chance(c->sim, 20) &&
+        sync_status(c->sync).phase == SYNC_LIVE)
+        spoil_bookmark(c);
+    r = feed_session_pull(c->session, c->sim->now, &frame);
+    if (r < 0) {
+        unlink_client(c);
+        return;
+    }
+    if (r != FEED_FRAME)
+        return;
+    queue_put(&c->to_client, frame.segments, frame.n, frame.is_framed ? 5 : 0);
+    feed_frame_deinit(&frame);
+}
+
+/* A client takes one frame of the server. */
+static void do_deliver(struct client *c)
+{
+    struct packet *p = c->up && c->linked && !c->stuck ? queue_take(&c->to_client) : NULL;
+    Trimtab__V1__ServerFrame *frame;
+
+    if (!p)
+        return;
+    frame = trimtab__v1__server_frame__unpack(NULL, p->len, p->bytes);
+    free(p);
+    if (!frame || sync_frame(c->sync, frame, c->sim->now, NULL))
+        unlink_client(c);
+    if (frame)
+        trimtab__v1__server_frame__free_unpacked(frame, NULL);
+}
+
+static void do_time(struct sim *s)
+{
+    s->now += rng_below(&s->rng, 400) * NSEC_PER_MS;
+    if (strikes(s, FAULT_CLOCK_JUMP, 30))
+        s->now += rng_below(&s->rng, 120) * NSEC_PER_S;
+    if (s->feed)
+        (void)feed_tick(s->feed, s->now);
+    for (int i = 0; i < s->n_clients; i++) {
+        struct client *c = &s->clients[i];
+
+        if (!c->up || !c->linked || (sync_tick(c->sync, s->now) && !c->timed_out))
+            continue;
+        unlink_client(c);
+        if (s->defect == DEFECT_CURSOR_ON_TIMEOUT && c->cursor.revision) {
+            client_crash(c);
+            c->cursor.revision = s->oracle.head; /* as if silence meant that there was nothing */
+        }
+    }
+}
+
+static void do_faults(struct sim *s)
+{
+    struct client *c = &s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)];
+
+    if (c->linked && strikes(s, FAULT_CUT, 60))
+        unlink_client(c);
+    if (c->up && strikes(s, FAULT_CLIENT_CRASH, 40))
+        client_crash(c);
+    else if (!c->up)
+        client_start(c);
+    if (!c->stuck && strikes(s, FAULT_STUCK, 30))
+        c->stuck = true;
+    else if (c->stuck && chance(s, 200))
+        c->stuck = false;
+    if (s->store && strikes(s, FAULT_SERVER_CRASH, 4)) {
+        store_disk_crash(s->disk);
+        server_stop(s);
+    } else if (!s->store && chance(s, 200)) {
+        server_start(s);
+    }
+}
+
+static void client_step(struct client *c)
+{
+    if (!c->linked)
+        do_link(c);
+    do_receive(c);
+    do_pull(c);
+    do_deliver(c);
+    if (c->up && c->must_apply && chance(c->sim, 500))
+        client_apply_now(c);
+    if (c->to_client.n > WIRE_FRAMES_MAX + 1)
+        violate(c->sim, "I8: %d frames are under way to client %d", c->to_client.n, c->index);
+}
+
+static void step(struct sim *s)
+{
+    if (chance(s, 150))
+        do_commit(s);
+    for (int i = 0; i < 12; i++)
+        client_step(&s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)]);
+    if (chance(s, 300))
+        do_time(s);
+    if (s->faults_on)
+        do_faults(s);
+}
+
+/* ---- the end: faults stop, everybody must arrive ---- */
+
+static bool has_arrived(struct client *c)
+{
+    struct sync_status status = sync_status(c->sync);
+    struct feed_status fed;
+
+    if (!c->session || status.phase != SYNC_LIVE || c->must_apply)
+        return false;
+    fed = feed_session_status(c->session);
+    return digest_eq(status.cursor.digest, fed.expected) && fed.phase == FEED_STEADY &&
+           fed.has_applied && fed.applied >= fed.changed && !c->to_client.n && !c->to_server.n;
+}
+
+/* One stays stuck to the end: it must not be in anybody's way. */
+static void settle(struct sim *s)
+{
+    bool all = false;
+
+    s->faults_on = false;
+    if (!s->store)
+        server_start(s);
+    for (int i = 0; i < s->n_clients; i++) {
+        s->clients[i].stuck = i == 0;
+        if (!s->clients[i].up)
+            client_start(&s->clients[i]);
+    }
+    if (s->store && store_catch_up(s->store, NULL))
+        violate(s, "the store does not settle");
+    for (int round = 0; round < SETTLE_ROUNDS && !all && !s->result.violation[0]; round++) {
+        all = true;
+        for (int i = 0; i < s->n_clients; i++) {
+            client_step(&s->clients[i]);
+            if (i > 0 && !has_arrived(&s->clients[i]))
+                all = false;
+        }
+        if (round % 50 == 49)
+            do_time(s);
+    }
+    for (int i = 1; i < s->n_clients && !s->result.violation[0]; i++) {
+        struct client *c = &s->clients[i];
+
+        if (!has_arrived(c)) {
+            violate(s, "I3: client %d does not come to the view of the head", i);
+            return;
+        }
+        check_view(c, c->copy, s->oracle.head, "at the end of");
+        for (int sc = 0; sc < c->wish.n_scopes; sc++)
+            for (int k = 0; k < KINDS; k++)
+                for (int n = 0; n < NAMES; n++)
+                    if (c->serves[sc][k][n] != c->copy[sc][k][n] && c->copy[sc][k][n] % 37 != 36)
+                        violate(s, "I3: client %d serves what it has not reported", i);
+    }
+}
+
+struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, int steps)
+{
+    static struct sim sim;
+    struct sim_result result;
+    struct sim *s = &sim;
+
+    memset(s, 0, sizeof(*s));
+    s->rng.state = seed;
+    s->defect = defect;
+    s->now = NSEC_PER_S;
+    s->next_content = 1;
+    s->n_clients = clients;
+    s->faults_on = true;
+    s->disk = store_disk_new(seed);
+    server_start(s);
+    store_disk_faults(s->disk, disk_fault, s);
+    for (int i = 0; i < clients; i++)
+        client_init(s, &s->clients[i], i);
+    for (int i = 0; i < steps && !s->result.violation[0]; i++)
+        step(s);
+    if (!s->result.violation[0])
+        settle(s);
+    for (int i = 0; i < clients; i++) {
+        if (s->clients[i].sync)
+            s->result.repairs += sync_status(s->clients[i].sync).repairs;
+        unlink_client(&s->clients[i]);
+    }
+    for (int i = 0; i < clients; i++)
+        s->clients[i].sync = sync_free(s->clients[i].sync);
+    if (s->store)
+        server_stop(s);
+    s->disk = store_disk_free(s->disk);
+    oracle_free(&s->oracle);
+    result = s->result;
+    return result;
+}

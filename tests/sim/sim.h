@@ -1,0 +1,45 @@
+/*
+ * One server and many subscribers in one process and one thread, from a seed: the real model, store (in memory, with a
+ * disk that loses what was not synced), feed and sync; a simulated network, clock and power supply.
+ */
+#ifndef TRIMTAB_TESTS_SIM_SIM_H
+#define TRIMTAB_TESTS_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sim_fault {
+    FAULT_CUT,          /* a connection breaks, with what was on its way */
+    FAULT_STUCK,        /* a subscriber stops reading for a while */
+    FAULT_SERVER_CRASH, /* and what was not synced is lost */
+    FAULT_CLIENT_CRASH,
+    FAULT_CLIENT_STORE, /* a local copy cannot be written */
+    FAULT_DISK_FAIL,
+    FAULT_DISK_LOST,
+    FAULT_DISK_DONE,
+    FAULT_DISK_UNSYNCED,
+    FAULT_CLOCK_JUMP,
+    FAULT_REFUSAL,      /* an item that a subscriber refuses */
+    FAULT_MEMORY,       /* an allocation fails while a commit is published */
+    N_FAULTS,
+};
+extern const char *const sim_fault_names[N_FAULTS];
+
+/* Faults of our own making, which the oracle must see. */
+enum sim_defect {
+    DEFECT_NONE,
+    DEFECT_BOOKMARK_BEFORE_DATA,
+    DEFECT_CURSOR_ON_TIMEOUT,
+    DEFECT_SPLIT_COMMIT,
+};
+
+struct sim_result {
+    uint64_t faults[N_FAULTS];
+    uint64_t commits, batches, bookmarks, repairs, checks;
+    char violation[256]; /* empty: none */
+};
+
+/* steps: how much happens before everything is healed and must converge. */
+struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, int steps);
+
+#endif
