@@ -144,8 +144,8 @@ static int item_bytes(struct stage *s, const Trimtab__V1__Item *item, struct sha
     return 0;
 }
 
-static int make_version(const Trimtab__V1__Item *item, struct shared *bytes, struct version **ret,
-                        struct err *err)
+int version_received(const Trimtab__V1__Item *item, struct shared *bytes, struct version **ret,
+                     struct err *err)
 {
     owned(arena) struct arena a = ARENA_NULL;
     struct version_opts o;
@@ -170,7 +170,7 @@ static int stage_item(struct stage *s, struct str scope, const Trimtab__V1__Item
     int r = item_bytes(s, item, &bytes, err);
 
     if (!r)
-        r = make_version(item, bytes, &v, err);
+        r = version_received(item, bytes, &v, err);
     if (r)
         return r;
     name = key_name(v->key);

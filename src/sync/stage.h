@@ -49,4 +49,11 @@ void stage_clear(struct stage *s);
 must_use int stage_part(struct stage *s, const Trimtab__V1__Part *part, struct err *err);
 must_use int stage_changes(struct stage *s, const Trimtab__V1__Changes *changes, struct err *err);
 
+/*
+ * The version that a received item comes to, with its bytes (referenced). ERR_INVALID when the bytes are not those that
+ * the item announces. *ret is a new reference.
+ */
+must_use int version_received(const Trimtab__V1__Item *item, struct shared *bytes,
+                              struct version **ret, struct err *err);
+
 #endif
