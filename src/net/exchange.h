@@ -144,10 +144,8 @@ struct http_conn {
     char sniffed[4]; /* the first bytes, until they tell which protocol it is */
     char peer[56];
     char *tls_name; /* NULL: none */
-    union {
-        struct h1 h1;
-        struct h2 h2;
-    };
+    struct h1 *h1; /* NULL on HTTP/2; freed with the connection, as its functions may be under way when it closes */
+    struct h2 h2;
 };
 
 struct http_server {

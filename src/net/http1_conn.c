@@ -24,7 +24,7 @@ static void process(struct http_conn *hc, struct str input);
 
 static void linger(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     if (h1->is_lingering)
         return;
@@ -42,7 +42,7 @@ static void linger(struct http_conn *hc)
 static void refuse(struct http_conn *hc, const struct http1_refusal *why)
 {
     owned(buf) struct buf body = BUF_NULL(ERROR_BODY_MAX), head = BUF_NULL(ERROR_BODY_MAX);
-    struct exchange *x = take(hc->h1.x);
+    struct exchange *x = take(hc->h1->x);
     bool has_begun = x && x->has_begun;
     char length[24];
     struct http_header headers[] = {{STR("content-type"), STR("application/json")},
@@ -57,12 +57,12 @@ static void refuse(struct http_conn *hc, const struct http1_refusal *why)
     http1_put_head(&head, why->status, headers, ARRAY_LEN(headers), STR_NULL);
     buf_put_str(&head, buf_str(&body));
     if (!has_begun && !buf_status(&body) && !buf_status(&head))
-        hc->h1.last = shared_copy(buf_str(&head));
-    if (!hc->h1.last) {
+        hc->h1->last = shared_copy(buf_str(&head));
+    if (!hc->h1->last) {
         http_conn_break(hc, ERR_INVALID);
         return;
     }
-    hc->h1.must_close = true;
+    hc->h1->must_close = true;
     conn_flush_soon(&hc->conn);
 }
 
@@ -77,7 +77,7 @@ static void refuse_late(struct http_conn *hc, const char *message)
 static void on_data(void *ctx, struct str bytes)
 {
     struct http_conn *hc = ctx;
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     if (h1->x) {
         exchange_got_data(h1->x, bytes);
@@ -91,7 +91,7 @@ static void on_data(void *ctx, struct str bytes)
 
 static int start_exchange(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
     struct http1_head head = http1_take_head(&h1->engine);
     struct exchange *x = exchange_new(hc);
 
@@ -124,12 +124,12 @@ static int start_exchange(struct http_conn *hc)
 /* How much of the input the engine may see now: a body's reader is given no more than the window. */
 static size_t allowance(const struct http_conn *hc)
 {
-    const struct exchange *x = hc->h1.x;
+    const struct exchange *x = hc->h1->x;
     size_t window = hc->server->limits.stream_window;
 
     if (!x)
-        return hc->h1.last || hc->h1.must_close ? 0 : SIZE_MAX;
-    if (hc->h1.engine.state == HTTP1_AT_END)
+        return hc->h1->last || hc->h1->must_close ? 0 : SIZE_MAX;
+    if (hc->h1->engine.state == HTTP1_AT_END)
         return 0;
     return x->outstanding >= window ? 0 : window - x->outstanding;
 }
@@ -137,7 +137,7 @@ static size_t allowance(const struct http_conn *hc)
 /* One step of the engine. False: nothing more can be done with the input now. */
 static bool step(struct http_conn *hc, struct str *input)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
     struct str piece = str_part(*input, 0, allowance(hc));
     size_t before = piece.len;
     int r;
@@ -171,7 +171,7 @@ static bool step(struct http_conn *hc, struct str *input)
 /* The answer is out and the request is read: the next one may come. */
 static void next_request(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     http1_next(&h1->engine);
     h1->is_in_head = false;
@@ -180,7 +180,7 @@ static void next_request(struct http_conn *hc)
 
 static void keep(struct http_conn *hc, struct str input)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     buf_put_str(&h1->pending, input);
     if (buf_status(&h1->pending))
@@ -191,7 +191,7 @@ static void keep(struct http_conn *hc, struct str input)
 
 static void process(struct http_conn *hc, struct str input)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     h1->is_processing = true;
     do {
@@ -220,22 +220,22 @@ static void process(struct http_conn *hc, struct str input)
 /* Input that was kept goes first, as one piece with what has come. */
 static void process_pending(struct http_conn *hc)
 {
-    struct buf pending = hc->h1.pending;
+    struct buf pending = hc->h1->pending;
 
-    if (hc->h1.is_processing || hc->is_closed || hc->h1.is_lingering)
+    if (hc->h1->is_processing || hc->is_closed || hc->h1->is_lingering)
         return;
-    hc->h1.pending = BUF_NULL(PENDING_MAX);
+    hc->h1->pending = BUF_NULL(PENDING_MAX);
     hc->refs++;
     process(hc, buf_str(&pending));
     buf_deinit(&pending);
-    if (!hc->is_closed && hc->h1.pending.len < READ_BYTES)
+    if (!hc->is_closed && hc->h1->pending.len < READ_BYTES)
         conn_resume(&hc->conn);
     http_conn_unref(hc);
 }
 
 static void h1_on_bytes(struct http_conn *hc, struct str bytes)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     if (h1->is_lingering) {
         h1->discarded += (uint32_t)bytes.len;
@@ -262,14 +262,14 @@ static void on_more(struct defer *d, void *ctx)
 /* Goes on with what was kept, from the loop. */
 static void process_soon(struct http_conn *hc)
 {
-    hc->h1.more.fn = on_more;
-    hc->h1.more.ctx = hc;
-    loop_defer(hc->server->loop, &hc->h1.more);
+    hc->h1->more.fn = on_more;
+    hc->h1->more.ctx = hc;
+    loop_defer(hc->server->loop, &hc->h1->more);
 }
 
 static void h1_on_eof(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     h1->has_eof = true;
     /* An answer that is complete still goes out; anything else is in vain. */
@@ -285,11 +285,11 @@ static void h1_on_eof(struct http_conn *hc)
 /* Whether the rest of the request is not worth reading, so that the connection cannot be kept. */
 static bool has_too_much_left(const struct http_conn *hc, const struct exchange *x)
 {
-    const struct http1 *engine = &hc->h1.engine;
+    const struct http1 *engine = &hc->h1->engine;
 
     if (x->has_ended)
         return false;
-    return hc->h1.expects_continue || (engine->parser.flags & F_CHUNKED) ||
+    return hc->h1->expects_continue || (engine->parser.flags & F_CHUNKED) ||
            engine->parser.content_length > hc->server->limits.discard_body;
 }
 
@@ -304,7 +304,7 @@ static bool find_length(const struct http_header *headers, size_t n, uint64_t *r
 static int h1_begin(struct exchange *x, int status, const struct http_header *headers, size_t n, bool has_body)
 {
     struct http_conn *hc = x->hc;
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
     owned(buf) struct buf head = BUF_NULL(MIB);
     struct str extra = STR_NULL;
 
@@ -340,15 +340,15 @@ static void h1_reset(struct exchange *x)
 {
     struct http_conn *hc = x->hc;
 
-    hc->h1.x = NULL;
-    hc->h1.must_close = true;
-    hc->h1.must_break = true;
+    hc->h1->x = NULL;
+    hc->h1->must_close = true;
+    hc->h1->must_break = true;
     process_soon(hc);
 }
 
 static void h1_want_body(struct exchange *x)
 {
-    struct h1 *h1 = &x->hc->h1;
+    struct h1 *h1 = x->hc->h1;
 
     if (h1->expects_continue && !x->has_begun) {
         h1->want_continue = true;
@@ -360,7 +360,7 @@ static void h1_want_body(struct exchange *x)
 static void h1_consume(struct exchange *x, size_t n)
 {
     (void)n;
-    if (x->hc->h1.pending.len && !x->hc->h1.is_processing)
+    if (x->hc->h1->pending.len && !x->hc->h1->is_processing)
         process_soon(x->hc);
 }
 
@@ -390,7 +390,7 @@ static void fill_body(struct h1 *h1, struct exchange *x, struct gather *g)
 /* The owner promised a length and did not keep it: only the end of the connection can tell the client. */
 static void check_length(struct http_conn *hc, struct exchange *x)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     if (h1->has_length && !x->is_head && (h1->length_left || x->out.bytes))
         h1->must_close = h1->must_break = true;
@@ -399,7 +399,7 @@ static void check_length(struct http_conn *hc, struct exchange *x)
 static void h1_fill(struct http_conn *hc, struct gather *g)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
     struct exchange *x = h1->x;
 
     if (h1->want_continue)
@@ -431,7 +431,7 @@ static void h1_fill(struct http_conn *hc, struct gather *g)
 
 static void h1_on_flushed(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
     struct exchange *x = h1->x;
 
     if (conn_backlog(&hc->conn)) {
@@ -461,7 +461,7 @@ static void h1_on_flushed(struct http_conn *hc)
 static void h1_tick(struct http_conn *hc, nsec_t now)
 {
     const struct http_limits *limits = &hc->server->limits;
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     if (h1->is_lingering) {
         if (has_passed(h1->waiting_since, LINGER_MS, now))
@@ -490,7 +490,7 @@ static void h1_tick(struct http_conn *hc, nsec_t now)
 
 static void h1_drain(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     h1->must_close = true;
     if (!h1->x && !h1->last && http1_is_idle(&h1->engine) && !h1->pending.len)
@@ -499,7 +499,7 @@ static void h1_drain(struct http_conn *hc)
 
 static void h1_deinit(struct http_conn *hc)
 {
-    struct h1 *h1 = &hc->h1;
+    struct h1 *h1 = hc->h1;
 
     defer_cancel(&h1->more);
     http1_deinit(&h1->engine);
@@ -512,10 +512,12 @@ static void h1_deinit(struct http_conn *hc)
 int http1_conn_init(struct http_conn *hc)
 {
     const struct http_limits *limits = &hc->server->limits;
-    struct h1 *h1 = &hc->h1;
     struct http1_limits engine = {limits->request_line, limits->header_list, limits->header_count};
+    struct h1 *h1 = NEW(struct h1);
 
-    memset(h1, 0, sizeof(*h1));
+    if (!h1)
+        return ERR_NOMEM;
+    hc->h1 = h1;
     http1_init(&h1->engine, &engine, on_data, hc);
     h1->pending = BUF_NULL(PENDING_MAX);
     h1->waiting_since = loop_now(hc->server->loop);

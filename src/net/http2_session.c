@@ -4,6 +4,7 @@
 #include "net/http2_session.h"
 
 #include "base/alloc.h"
+#include "net/pages.h"
 
 static void *get(size_t size, void *ctx)
 {
@@ -14,7 +15,8 @@ static void *get(size_t size, void *ctx)
 static void drop(void *p, void *ctx)
 {
     (void)ctx;
-    (void)mem_free(p);
+    if (!pages_free(p))
+        (void)mem_free(p);
 }
 
 static void *get_zeroed(size_t n, size_t size, void *ctx)
@@ -23,10 +25,29 @@ static void *get_zeroed(size_t n, size_t size, void *ctx)
     return mem_alloc_array(n, size); /* which clears */
 }
 
+/* The frame buffer of a session, and nothing else, is of this size; it is asked for by resizing nothing. */
+static bool is_frame_buffer(size_t size)
+{
+    return size > FRAME_BYTES && size <= PAGES_BLOCK;
+}
+
 static void *resize(void *p, size_t size, void *ctx)
 {
+    void *grown;
+
     (void)ctx;
-    return mem_realloc_array(p, size, 1);
+    if (!p && is_frame_buffer(size))
+        return pages_alloc();
+    if (!pages_own(p))
+        return mem_realloc_array(p, size, 1);
+    if (size <= PAGES_BLOCK)
+        return p;
+    grown = mem_alloc(size);
+    if (grown) {
+        memcpy(grown, p, PAGES_BLOCK);
+        (void)pages_free(p); /* it is one */
+    }
+    return grown;
 }
 
 nghttp2_mem *http2_memory(void)

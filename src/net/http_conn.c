@@ -16,6 +16,7 @@ void http_conn_unref(struct http_conn *hc)
     if (--hc->refs)
         return;
     (void)mem_free(hc->tls_name);
+    (void)mem_free(hc->h1);
     (void)mem_free(hc);
     http_server_unref(server);
 }

@@ -5,6 +5,7 @@
 
 #include "net/grpc_frame.h"
 #include "net/grpc_text.h"
+#include "net/pages.h"
 #include "tap.h"
 
 #include <pthread.h>
@@ -340,4 +341,31 @@ TEST("time-outs and binary headers are written as gRPC has them")
     grpc_base64_put(&out, STR("\xff\xfe\xfd\0"));
     CHECK_STR(buf_str(&out), STR("//79AA"));
     buf_deinit(&out);
+}
+
+/* ---- pages ---- */
+
+TEST("blocks of pages do not overlap, are known as such, and come back whole after use")
+{
+    enum { N = 500 };
+    static char *blocks[N];
+    char other[64];
+    struct rng rng = {5};
+
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < N; i++) {
+            blocks[i] = pages_alloc();
+            REQUIRE(blocks[i] != NULL && pages_own(blocks[i]));
+            memset(blocks[i], (int)(i % 251), PAGES_BLOCK);
+        }
+        for (size_t i = 0; i < N; i++)
+            CHECK(blocks[i][0] == (char)(i % 251) && blocks[i][PAGES_BLOCK - 1] == (char)(i % 251));
+        for (size_t i = N; i > 0; i--) { /* in any order */
+            size_t k = rng_below(&rng, i);
+
+            CHECK(pages_free(blocks[k]));
+            blocks[k] = blocks[i - 1];
+        }
+    }
+    CHECK(!pages_own(NULL) && !pages_own(other) && !pages_free(other));
 }
