@@ -87,7 +87,8 @@ static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, str
 
 int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame, struct err *err)
 {
-    int r = frame->hello ? take_hello(s, frame->hello, err) : 0;
+    bool has_id = frame->hello && frame->hello->instance && *frame->hello->instance->id;
+    int r = has_id ? take_hello(s, frame->hello, err) : 0; /* without: sees what all see, is not listed */
 
     if (!r)
         r = feed_session_frame(s->session, frame, loop_now(&s->app->loop), err);

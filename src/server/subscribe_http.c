@@ -573,9 +573,7 @@ static int say_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, stru
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
 
     frame.hello = (Trimtab__V1__Hello *)(uintptr_t)hello; /* protobuf-c has no const */
-    if (hello->instance && *hello->instance->id)
-        return subscriber_frame(s, &frame, err);
-    return feed_session_frame(s->session, &frame, loop_now(&s->app->loop), err); /* nobody's: stable */
+    return subscriber_frame(s, &frame, err);
 }
 
 static void poll_first(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t wait_ms)

@@ -1,0 +1,114 @@
+/*
+ * Commands of the command line: a table of rows, one file per group of verbs. A command gets its words after the
+ * global flags were taken; it prints its result to standard output and talks on standard error.
+ */
+#ifndef TRIMTAB_CLI_CMD_H
+#define TRIMTAB_CLI_CMD_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <trimtab/v1/admin.pb-c.h>
+
+enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_NAME };
+
+/* How the server is reached, and how results are shown. */
+struct cli {
+    struct arena arena;
+    const char *server, *token, *token_file, *ca, *cert, *key, *context;
+    enum output output;
+    bool is_quiet;
+};
+
+/* One flag of a command. Exactly one target is not NULL. */
+struct flag {
+    const char *name; /* "--message" */
+    char letter;      /* 'm', or 0 */
+    const char *help;
+    const char **text;
+    bool *is_set;
+    uint64_t *number;
+    struct flag_list *list; /* may be given many times */
+};
+
+struct flag_list {
+    const char *at[64];
+    size_t n;
+};
+
+struct command {
+    const char *name, *usage, *help;
+    int (*run)(struct cli *cli, int argc, char **argv, struct err *err);
+};
+
+extern const struct command *const commands[];
+extern const size_t commands_n;
+
+/*
+ * Takes flags out of argv (argv[0] is the command) and leaves the other words in words. ERR_INVALID with the usage as
+ * hint; ERR_CANCELLED after --help was answered.
+ */
+enum { WORDS_MAX = 4096 };
+struct words {
+    char *at[WORDS_MAX];
+    size_t n;
+};
+must_use int take_flags(const struct command *c, const struct flag *flags, size_t n_flags, int argc,
+                        char **argv, struct words *words, struct err *err);
+
+/* A usage error of this command. */
+int usage(const struct command *c, struct err *err, const char *fmt, ...) printf_like(3, 4);
+
+/* Calls a method of the service Admin; *ret is on cli's arena or freed with the process. */
+must_use int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
+                  const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, uint32_t timeout_ms,
+                  struct err *err);
+
+/* A random request id, on the arena: a repeated attempt is the same commit. */
+must_use const char *request_id(struct cli *cli);
+
+/* ---- output ---- */
+
+/* Prints a message as one JSON document. */
+must_use int print_json(const ProtobufCMessage *m, struct err *err);
+
+/* A table whose columns are as wide as their widest cell; the last one is free. Cells are copied. */
+enum { TABLE_COLUMNS_MAX = 8 };
+struct table {
+    struct arena *arena;
+    const char *const *heads;
+    size_t n_columns;
+    char *(*rows)[TABLE_COLUMNS_MAX];
+    size_t n, cap;
+};
+void table_row(struct table *t, ...); /* n_columns C strings */
+void table_print(struct table *t);
+
+/* Display width of UTF-8 text: east Asian wide characters count two. */
+size_t text_width(struct str s);
+
+/* Tells a person something on standard error, unless quiet. */
+void say(const struct cli *cli, const char *fmt, ...) printf_like(2, 3);
+
+/* Waits until everybody concerned has applied a revision, telling progress. ERR_TIMEOUT or ERR_REFUSED says who not. */
+must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct err *err);
+
+/* The whole of a file, or of standard input for "-". ERR_LIMIT over 8 MiB. */
+must_use int read_input(const char *path, struct buf *out, struct err *err);
+
+extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import, cmd_export,
+    cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status, cmd_info,
+    cmd_context, cmd_completion, cmd_complete;
+
+/* ---- contexts ---- */
+
+/* Fills in what flags and environment left open, from the contexts file. */
+must_use int context_apply(struct cli *cli, struct err *err);
+
+/* How the channel is made, for commands that stream. */
+struct channel_opts;
+struct tls;
+must_use int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls, struct err *err);
+
+#endif

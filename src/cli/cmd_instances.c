@@ -1,0 +1,268 @@
+/*
+ * instances, status, info, watch: what every instance really runs, and what changes.
+ */
+#include "base/clock.h"
+#include "cli/cmd.h"
+#include "net/grpc_client.h"
+#include "proto/convert.h"
+
+#include <inttypes.h>
+#include <unistd.h>
+
+/* ---- instances ---- */
+
+static const char *reason_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
+{
+    char text[400];
+
+    if (!i->n_refused)
+        return strcmp(i->state, "pending") == 0 ? "has not acknowledged yet" : "";
+    (void)snprintf(text, sizeof(text), "%s %s: %s%s", i->refused[0]->key, i->refused[0]->code,
+                   i->refused[0]->message, i->n_refused > 1 ? " (and more)" : "");
+    return arena_c(a, str_c(text));
+}
+
+static void instance_row(struct table *t, const Trimtab__V1__InstanceInfo *i)
+{
+    char expected[24], serving[24], items[24];
+
+    (void)snprintf(expected, sizeof(expected), "%" PRIu64, i->expected_revision);
+    (void)snprintf(serving, sizeof(serving), "%" PRIu64, i->serving_revision);
+    (void)snprintf(items, sizeof(items), "%" PRIu64, i->items);
+    table_row(t, i->instance->id, i->instance->host, i->state, expected, serving, items,
+              i->instance->program, reason_of(t->arena, i));
+}
+
+static int run_instances(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    static const char *const heads[] = {"INSTANCE", "HOST", "STATE", "EXPECTED", "SERVING", "ITEMS", "PROGRAM", "REASON"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+    Trimtab__V1__InstancesRequest q = TRIMTAB__V1__INSTANCES_REQUEST__INIT;
+    Trimtab__V1__InstancesResponse *m;
+    bool connected = false;
+    const struct flag flags[] = {
+        {"--connected", 0, "only those that are connected", NULL, &connected, NULL, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_instances, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n > 1)
+        return usage(&cmd_instances, err, "instances takes the beginning of one id or host");
+    q.prefix = words.n ? words.at[0] : q.prefix;
+    q.connected_only = connected;
+    r = call(cli, "Instances", &q.base, &trimtab__v1__instances_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    for (size_t i = 0; i < m->n_instances; i++) {
+        if (cli->output == OUTPUT_NAME)
+            (void)printf("%s\n", m->instances[i]->instance->id);
+        else
+            instance_row(&t, m->instances[i]);
+    }
+    if (cli->output == OUTPUT_TABLE)
+        table_print(&t);
+    trimtab__v1__instances_response__free_unpacked(m, NULL);
+    return 0;
+}
+
+const struct command cmd_instances = {"instances", "instances [PREFIX] [--connected]", "lists instances and what each really runs", run_instances};
+
+/* ---- status ---- */
+
+static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__StatusRequest q = TRIMTAB__V1__STATUS_REQUEST__INIT;
+    Trimtab__V1__StatusResponse *m;
+    bool wait = false;
+    uint64_t timeout_s = 60;
+    const struct flag flags[] = {
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait, NULL, NULL},
+        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &timeout_s, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_status, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n > 1 || (words.n && !str_u64(str_c(words.at[0]), &q.revision)))
+        return usage(&cmd_status, err, "status takes a revision");
+    if (wait)
+        return wait_applied(cli, q.revision, timeout_s * 1000, err);
+    r = call(cli, "Status", &q.base, &trimtab__v1__status_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    (void)printf("revision %" PRIu64 "\nconcerned %" PRIu64 "\napplied %" PRIu64 "\nrefused %" PRIu64
+                 "\npending %" PRIu64 "\n",
+                 m->revision, m->concerned, m->applied, m->refused, m->pending);
+    for (size_t i = 0; i < m->n_waiting; i++)
+        (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id, m->waiting[i]->state,
+                     reason_of(&cli->arena, m->waiting[i]));
+    trimtab__v1__status_response__free_unpacked(m, NULL);
+    return 0;
+}
+
+const struct command cmd_status = {"status", "status [REVISION] [--wait [--timeout S]]", "shows what became of a commit among the instances", run_status};
+
+/* ---- info ---- */
+
+static int run_info(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__InfoRequest q = TRIMTAB__V1__INFO_REQUEST__INIT;
+    Trimtab__V1__InfoResponse *m;
+    struct words words;
+    int r = take_flags(&cmd_info, NULL, 0, argc, argv, &words, err);
+
+    if (!r)
+        r = call(cli, "Info", &q.base, &trimtab__v1__info_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    (void)printf("version    %s\nstore      %s %s\nhead       %" PRIu64 "\nresources  %" PRIu64 " (%" PRIu64
+                 " bytes)\ninstances  %" PRIu64 " connected\nstarted    %s%s\n",
+                 m->version, m->engine, m->store_id, m->head, m->resources, m->content_bytes,
+                 m->instances, m->started, m->draining ? "\ndraining" : "");
+    trimtab__v1__info_response__free_unpacked(m, NULL);
+    return 0;
+}
+
+const struct command cmd_info = {"info", "info", "shows the server", run_info};
+
+/* ---- watch ---- */
+
+/* A subscriber without an id: it sees what everybody sees, and is not listed. */
+struct watching {
+    struct cli *cli;
+    struct loop loop;
+    struct rpc *rpc;
+    struct err err;
+    bool seen_all; /* the first batch is what is, not what changes */
+    bool show_all;
+};
+
+static void send_frame(struct watching *w, const Trimtab__V1__ClientFrame *frame)
+{
+    struct shared *packed = proto_pack(&frame->base, 0);
+    struct segment segment = segment_shared(packed);
+
+    if (packed)
+        (void)rpc_send(w->rpc, &segment, 1); /* on_close tells */
+    (void)shared_unref(packed);
+}
+
+static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
+{
+    if (!w->seen_all && !w->show_all)
+        return;
+    for (size_t i = 0; i < c->n_put; i++)
+        (void)printf("put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes\n", c->put[i]->id,
+                     c->put[i]->version, c->put[i]->revision, c->put[i]->size);
+    for (size_t i = 0; i < c->n_drop; i++)
+        (void)printf("drop  %s\n", c->drop[i]);
+    (void)fflush(stdout);
+}
+
+static void on_message(struct rpc *rpc, void *ctx, struct str message)
+{
+    struct watching *w = ctx;
+    Trimtab__V1__ServerFrame *m = trimtab__v1__server_frame__unpack(NULL, message.len, (const uint8_t *)message.data);
+
+    (void)rpc;
+    for (size_t i = 0; m && i < m->n_changes; i++)
+        show_changes(w, m->changes[i]);
+    if (m && m->end) {
+        Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+        Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+
+        ack.stage = TRIMTAB__V1__STAGE__STORED;
+        ack.revision = m->end->revision;
+        frame.ack = &ack;
+        send_frame(w, &frame);
+        if (!w->seen_all)
+            say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n", m->end->revision, m->end->count);
+        w->seen_all = true;
+    }
+    trimtab__v1__server_frame__free_unpacked(m, NULL);
+}
+
+static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *err)
+{
+    struct watching *w = ctx;
+
+    (void)rpc;
+    (void)status;
+    if (err)
+        w->err = *err;
+    else
+        (void)err_set(&w->err, ERR_UNAVAILABLE, "the server ended the stream");
+    loop_stop(&w->loop);
+}
+
+static const struct rpc_ops watch_ops = {.on_message = on_message, .on_close = on_close};
+
+static int start_watch(struct watching *w, struct channel *ch, struct words *words, struct err *err)
+{
+    struct rpc_opts opts = {.method = "/trimtab.v1.Sync/Subscribe"};
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
+    Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
+    int r = channel_stream(ch, &opts, &watch_ops, w, &w->rpc);
+
+    if (r)
+        return err_set(err, r, "out of memory");
+    scope.namespaces = words->at;
+    scope.n_namespaces = words->n;
+    hello.protocol = 1;
+    hello.scopes = scopes;
+    hello.n_scopes = 1;
+    frame.hello = &hello;
+    send_frame(w, &frame);
+    return 0;
+}
+
+static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    static struct watching w; /* its loop must not move */
+    const struct flag flags[] = {
+        {"--all", 'a', "what is there first, then changes", NULL, &w.show_all, NULL, NULL},
+    };
+    struct channel_opts opts;
+    struct channel *ch = NULL;
+    struct tls *tls = NULL;
+    struct words words;
+    int r = take_flags(&cmd_watch, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n == 0)
+        return usage(&cmd_watch, err, "watch takes namespaces, the strongest first");
+    w.cli = cli;
+    r = channel_of(cli, &opts, &tls, err);
+    if (!r)
+        r = loop_open(&w.loop, err);
+    if (r)
+        return r;
+    r = channel_open(&w.loop, &opts, &ch, err);
+    if (!r)
+        r = start_watch(&w, ch, &words, err);
+    if (!r)
+        loop_run(&w.loop);
+    if (ch)
+        channel_close(ch, NULL, NULL);
+    loop_close(&w.loop);
+    tls_close(tls);
+    if (!r) {
+        *err = w.err;
+        r = w.err.code;
+    }
+    return r;
+}
+
+const struct command cmd_watch = {"watch", "watch NAMESPACE... [--all]", "prints changes as they are committed", run_watch};

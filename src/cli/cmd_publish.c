@@ -1,0 +1,339 @@
+/*
+ * publish, export, import: files and folders as one commit, and back byte for byte.
+ *
+ * An exported folder holds DIR/namespace/kind/name for every resource, and DIR/.trimtab.json with what files cannot
+ * hold: ids, content types and metadata.
+ */
+#include "base/file.h"
+#include "cli/cmd.h"
+#include "cli/tree.h"
+#include "model/commit.h"
+#include "proto/convert.h"
+#include "proto/json.h"
+
+#include <inttypes.h>
+#include <sys/stat.h>
+
+enum { COMMIT_TIMEOUT_MS = 120000, MANIFEST_MAX = 64 << 20 };
+static const char manifest_name[] = ".trimtab.json";
+
+/* ---- committing many ---- */
+
+struct publishing {
+    const char *message;
+    bool dry_run, prune, no_wait, wait;
+    uint64_t timeout_s;
+};
+
+static int add_change(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id, struct str content,
+                      struct err *err)
+{
+    Trimtab__V1__Change *c = ARENA_NEW(&cli->arena, Trimtab__V1__Change);
+
+    if (q->n_changes == COMMIT_CHANGES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d files in one commit", COMMIT_CHANGES_MAX);
+    if (!c)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    trimtab__v1__change__init(c);
+    c->id = arena_c(&cli->arena, str_c(id));
+    c->content = proto_bytes(content);
+    q->changes[q->n_changes++] = c;
+    return 0;
+}
+
+static int begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    trimtab__v1__commit_request__init(q);
+    q->changes = ARENA_ARRAY(&cli->arena, Trimtab__V1__Change *, COMMIT_CHANGES_MAX);
+    return q->changes ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
+static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
+{
+    size_t unchanged = 0;
+
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&c->base, err);
+    for (size_t i = 0; i < c->n_changes; i++) {
+        const Trimtab__V1__ChangeResult *r = c->changes[i];
+
+        if (strcmp(r->action, "unchanged") == 0)
+            unchanged++;
+        else if (cli->output == OUTPUT_NAME)
+            (void)printf("%s\n", r->id);
+        else
+            (void)printf("%-9s %s\n%s", r->action, r->id, r->diff);
+    }
+    if (cli->output == OUTPUT_TABLE && unchanged)
+        (void)printf("%zu unchanged\n", unchanged);
+    if (cli->output == OUTPUT_TABLE && !c->dry_run)
+        (void)printf("revision %" PRIu64 "\n", c->revision);
+    return 0;
+}
+
+static int publish_all(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct publishing *how,
+                       struct err *err)
+{
+    ProtobufCMessage *m;
+    uint64_t revision;
+    int r;
+
+    if (q->n_changes == 0 && !q->n_prune)
+        return err_set(err, ERR_INVALID, "there is nothing to publish");
+    q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
+    q->request_id = (char *)(uintptr_t)request_id(cli);
+    q->dry_run = how->dry_run;
+    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m, COMMIT_TIMEOUT_MS, err);
+    if (r)
+        return r;
+    revision = ((Trimtab__V1__CommitResponse *)m)->revision;
+    r = show_changes(cli, (Trimtab__V1__CommitResponse *)m, err);
+    protobuf_c_message_free_unpacked(m, NULL);
+    if (!r && how->wait && !how->dry_run)
+        r = wait_applied(cli, revision, how->timeout_s * 1000, err);
+    return r;
+}
+
+/* ---- publish ---- */
+
+static int publish_folder(struct cli *cli, const char *space, const char *path,
+                          Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    struct tree_files files;
+    int r = tree_read(path, &cli->arena, &files, err);
+
+    for (size_t i = 0; i < files.n && !r; i++) {
+        char id[ID_BYTES_MAX + 1];
+
+        (void)snprintf(id, sizeof(id), "%s/file/%s", space, files.at[i].name);
+        r = add_change(cli, q, id, files.at[i].content, err);
+    }
+    return r;
+}
+
+static int publish_file(struct cli *cli, const char *space, const char *path,
+                        Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
+    const char *slash = strrchr(path, '/');
+    char id[ID_BYTES_MAX + 1];
+    int r = read_input(path, &content, err);
+
+    if (r) {
+        err_place(err, "%s", path);
+        return r;
+    }
+    (void)snprintf(id, sizeof(id), "%s/file/%s", space, slash ? slash + 1 : path);
+    return add_change(cli, q, id, arena_str(&cli->arena, buf_str(&content)), err);
+}
+
+static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct publishing how = {.message = "", .timeout_s = 60};
+    const struct flag flags[] = {
+        {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
+        {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &how.prune, NULL, NULL},
+        {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run, NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait, NULL, NULL},
+        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
+    };
+    Trimtab__V1__CommitRequest q;
+    struct words words;
+    int r = take_flags(&cmd_publish, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n < 2)
+        return usage(&cmd_publish, err, "publish takes a namespace, then files or folders");
+    r = namespace_check(str_c(words.at[0]), err);
+    if (!r)
+        r = begin(cli, &q, err);
+    for (size_t i = 1; i < words.n && !r; i++) {
+        struct stat st;
+
+        if (stat(words.at[i], &st))
+            r = err_set_errno(err, "cannot open %s", words.at[i]);
+        else if (S_ISDIR(st.st_mode))
+            r = publish_folder(cli, words.at[0], words.at[i], &q, err);
+        else
+            r = publish_file(cli, words.at[0], words.at[i], &q, err);
+    }
+    if (r)
+        return r;
+    if (how.prune) {
+        q.prune = &words.at[0];
+        q.n_prune = 1;
+    }
+    return publish_all(cli, &q, &how, err);
+}
+
+const struct command cmd_publish = {"publish", "publish NAMESPACE PATH... [-m WHY] [--prune] [--dry-run] [--wait [--timeout S]]",
+                                    "commits files or folders as one commit", run_publish};
+
+/* ---- export ---- */
+
+struct exporting {
+    struct cli *cli;
+    const char *root;
+    json_t *entries;
+    size_t n;
+};
+
+static int export_one(struct exporting *e, Trimtab__V1__Resource *r, struct err *err)
+{
+    struct str content = r->content.len ? proto_str(r->content) : str_c(r->text);
+    Trimtab__V1__Resource entry = TRIMTAB__V1__RESOURCE__INIT;
+    json_t *row;
+    int rc = tree_write(e->root, r->id, content, err);
+
+    if (rc)
+        return rc;
+    entry.id = r->id;
+    entry.content_type = r->content_type;
+    entry.metadata = r->metadata;
+    row = proto_to_json(&entry.base, PROTO_JSON_SPARSE);
+    if (!row || json_array_append_new(e->entries, row))
+        return err_set(err, ERR_NOMEM, "out of memory");
+    e->n++;
+    return 0;
+}
+
+static int export_all(struct exporting *e, Trimtab__V1__ListRequest *q, struct err *err)
+{
+    int r;
+
+    do {
+        Trimtab__V1__ListResponse *list;
+
+        r = call(e->cli, "List", &q->base, &trimtab__v1__list_response__descriptor,
+                 (ProtobufCMessage **)&list, 60000, err);
+        if (r)
+            return r;
+        for (size_t i = 0; i < list->n_resources && !r; i++)
+            r = export_one(e, list->resources[i], err);
+        q->after = arena_c(&e->cli->arena, str_c(list->next));
+        trimtab__v1__list_response__free_unpacked(list, NULL);
+    } while (!r && *q->after);
+    return r;
+}
+
+static int write_manifest(const struct exporting *e, struct err *err)
+{
+    char path[4096];
+    char *text = json_dumps(e->entries, JSON_INDENT(1) | JSON_SORT_KEYS);
+    int r;
+
+    if (!text)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    (void)snprintf(path, sizeof(path), "%s/%s", e->root, manifest_name);
+    r = file_make_dirs(e->root, 0755, err);
+    if (!r)
+        r = file_replace(path, str_c(text), 0644, err);
+    free(text);
+    return r;
+}
+
+static int run_export(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__ListRequest q = TRIMTAB__V1__LIST_REQUEST__INIT;
+    struct exporting e = {.cli = cli};
+    struct words words;
+    int r = take_flags(&cmd_export, NULL, 0, argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n != 2)
+        return usage(&cmd_export, err, "export takes a namespace (or the beginning of one) and a folder");
+    e.root = words.at[1];
+    e.entries = json_array();
+    q.prefix = words.at[0];
+    q.content = true;
+    r = e.entries ? export_all(&e, &q, err) : err_set(err, ERR_NOMEM, "out of memory");
+    if (!r)
+        r = write_manifest(&e, err);
+    json_decref(e.entries);
+    if (!r)
+        say(cli, "%zu resources exported to %s\n", e.n, e.root);
+    return r;
+}
+
+const struct command cmd_export = {"export", "export NAMESPACE DIR", "writes resources to a folder, byte for byte", run_export};
+
+/* ---- import ---- */
+
+static int import_entry(struct cli *cli, const char *root, const json_t *row, Trimtab__V1__CommitRequest *q,
+                        struct err *err)
+{
+    owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
+    Trimtab__V1__Resource *entry;
+    char path[4096];
+    struct name name;
+    int r = proto_from_json(row, &trimtab__v1__resource__descriptor, &cli->arena,
+                            (ProtobufCMessage **)&entry, err);
+
+    if (!r)
+        r = name_parse(str_c(entry->id), &name, err);
+    if (r)
+        return r;
+    (void)snprintf(path, sizeof(path), "%s/%s", root, entry->id);
+    r = file_read(path, &content, err);
+    if (!r)
+        r = add_change(cli, q, entry->id, arena_str(&cli->arena, buf_str(&content)), err);
+    if (r)
+        return r;
+    q->changes[q->n_changes - 1]->content_type = entry->content_type;
+    q->changes[q->n_changes - 1]->metadata = entry->metadata;
+    return 0;
+}
+
+static int import_manifest(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    owned(buf) struct buf text = BUF_NULL(MANIFEST_MAX);
+    char path[4096];
+    json_error_t fault;
+    json_t *rows;
+    int r;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", root, manifest_name);
+    r = file_read(path, &text, err);
+    if (r) {
+        err_hint(err, "import reads what export wrote; trimtab publish takes any folder");
+        return r;
+    }
+    rows = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &fault);
+    if (!json_is_array(rows)) {
+        (void)err_set(err, ERR_INVALID, "not a list: %s", rows ? "" : fault.text);
+        err_place(err, "%s", path);
+        err_at(err, rows ? 1 : (uint32_t)fault.line, rows ? 1 : (uint32_t)fault.column);
+        r = ERR_INVALID;
+    }
+    for (size_t i = 0; !r && i < json_array_size(rows); i++)
+        r = import_entry(cli, root, json_array_get(rows, i), q, err);
+    json_decref(rows);
+    return r;
+}
+
+static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct publishing how = {.message = "", .timeout_s = 60};
+    const struct flag flags[] = {
+        {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
+        {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run, NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait, NULL, NULL},
+        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
+    };
+    Trimtab__V1__CommitRequest q;
+    struct words words;
+    int r = take_flags(&cmd_import, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n != 1)
+        return usage(&cmd_import, err, "import takes the folder that export wrote");
+    r = begin(cli, &q, err);
+    if (!r)
+        r = import_manifest(cli, words.at[0], &q, err);
+    return r ? r : publish_all(cli, &q, &how, err);
+}
+
+const struct command cmd_import = {"import", "import DIR [-m WHY] [--dry-run] [--wait]", "commits what export wrote, as one commit", run_import};

@@ -1,0 +1,116 @@
+/*
+ * Output: tables for people, documents for programs. See cmd.h.
+ */
+#include "cli/cmd.h"
+#include "proto/json.h"
+
+#include <stdarg.h>
+
+int print_json(const ProtobufCMessage *m, struct err *err)
+{
+    owned(buf) struct buf text = BUF_NULL(512 * MIB);
+    int r = proto_to_json_text(m, PROTO_JSON_FULL, &text);
+
+    if (r)
+        return err_set(err, r, "the result is too large to print");
+    (void)printf("%.*s\n", (int)text.len, text.data);
+    return 0;
+}
+
+void say(const struct cli *cli, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (cli->is_quiet)
+        return;
+    va_start(ap, fmt);
+    (void)vfprintf(stderr, fmt, ap);
+    va_end(ap);
+}
+
+/* One code point of well-formed UTF-8. */
+static uint32_t next_point(struct str *s)
+{
+    unsigned char c = (unsigned char)s->data[0];
+    size_t n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    uint32_t point = n == 1 ? c : c & (0x3fu >> (n - 1));
+
+    n = MIN(n, s->len);
+    for (size_t i = 1; i < n; i++)
+        point = point << 6 | ((unsigned char)s->data[i] & 0x3f);
+    *s = str_from(*s, n);
+    return point;
+}
+
+size_t text_width(struct str s)
+{
+    size_t width = 0;
+
+    while (s.len) {
+        uint32_t p = next_point(&s);
+        bool wide = (p >= 0x1100 && p <= 0x115f) || (p >= 0x2e80 && p <= 0xa4cf) ||
+                    (p >= 0xac00 && p <= 0xd7a3) || (p >= 0xf900 && p <= 0xfaff) ||
+                    (p >= 0xfe30 && p <= 0xfe6f) || (p >= 0xff00 && p <= 0xff60) ||
+                    (p >= 0x1f300 && p <= 0x1faff) || (p >= 0x20000 && p <= 0x3fffd);
+
+        width += wide ? 2 : 1;
+    }
+    return width;
+}
+
+/* What a terminal could take for a command does not reach it. */
+static char *cell(struct arena *a, const char *text)
+{
+    char *copy = arena_c(a, str_c(text));
+
+    for (char *c = copy; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
+    return copy;
+}
+
+void table_row(struct table *t, ...)
+{
+    va_list ap;
+
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 64;
+        char *(*rows)[TABLE_COLUMNS_MAX] = arena_array(t->arena, cap, sizeof(*rows));
+
+        if (!rows)
+            return;
+        if (t->n)
+            memcpy(rows, t->rows, t->n * sizeof(*rows));
+        t->rows = rows;
+        t->cap = cap;
+    }
+    va_start(ap, t);
+    for (size_t i = 0; i < t->n_columns; i++)
+        t->rows[t->n][i] = cell(t->arena, va_arg(ap, const char *));
+    va_end(ap);
+    t->n++;
+}
+
+static void print_cells(const struct table *t, const char *const *cells, const size_t *widths)
+{
+    for (size_t i = 0; i < t->n_columns; i++) {
+        size_t pad = widths[i] - text_width(str_c(cells[i]));
+
+        (void)printf("%s%*s", cells[i], i + 1 < t->n_columns ? (int)pad + 2 : 0, "");
+    }
+    (void)printf("\n");
+}
+
+void table_print(struct table *t)
+{
+    size_t widths[TABLE_COLUMNS_MAX];
+
+    for (size_t i = 0; i < t->n_columns; i++) {
+        widths[i] = text_width(str_c(t->heads[i]));
+        for (size_t r = 0; r < t->n; r++)
+            widths[i] = MAX(widths[i], text_width(str_c(t->rows[r][i])));
+    }
+    print_cells(t, t->heads, widths);
+    for (size_t r = 0; r < t->n; r++)
+        print_cells(t, (const char *const *)t->rows[r], widths);
+}
