@@ -23,7 +23,8 @@ static struct seen run(struct str input, uint64_t seed)
 
     grpc_deframer_init(&d, MAX_MESSAGE);
     while (input.len && seen.last <= GRPC_MESSAGE) {
-        struct str piece = str_part(input, 0, seed ? 1 + rng_below(&rng, 9) : input.len), message;
+        struct str piece = str_part(input, 0, seed ? 1 + rng_below(&rng, 9) : input.len),
+                   message;
 
         input = str_from(input, piece.len);
         while ((seen.last = grpc_deframe(&d, &piece, &message)) == GRPC_MESSAGE) {
@@ -47,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     cut = run(str_of(data + 1, size - 1), (uint64_t)data[0] + 1);
     whole = run(str_of(data + 1, size - 1), 0);
-    ASSERT(cut.n == whole.n && cut.bytes == whole.bytes && cut.sum == whole.sum && cut.last == whole.last);
+    ASSERT(cut.n == whole.n && cut.bytes == whole.bytes && cut.sum == whole.sum &&
+           cut.last == whole.last);
     return 0;
 }

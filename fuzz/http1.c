@@ -25,7 +25,8 @@ static void check_head(struct http1 *h)
     ASSERT(head.path.len && (head.path.data[0] == '/' || str_eq(head.path, STR("*"))));
     ASSERT(head.headers.n <= h->limits.header_count);
     for (size_t i = 0; i < head.headers.n; i++)
-        ASSERT(http_is_token(head.headers.at[i].name) && http_is_value(head.headers.at[i].value));
+        ASSERT(http_is_token(head.headers.at[i].name) &&
+               http_is_value(head.headers.at[i].value));
     ASSERT(!(head.is_chunked && head.content_length));
     http1_head_deinit(&head);
 }

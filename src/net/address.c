@@ -120,7 +120,7 @@ static void remove_stale(const struct sockaddr_un *sa, socklen_t len)
         return;
     if (connect(fd, (const struct sockaddr *)sa, len) && errno == ECONNREFUSED)
         (void)unlink(sa->sun_path); /* if it stays, bind says so */
-    (void)close(fd); /* nothing was written */
+    (void)close(fd);                /* nothing was written */
 }
 
 static int listen_unix(const struct address *a, int *ret_fd, struct err *err)
@@ -161,7 +161,8 @@ static int listen_on(const struct addrinfo *info, bool reuse_port)
 
 int address_listen(const struct address *a, bool reuse_port, int *ret_fd, struct err *err)
 {
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     int r, fd;
 
@@ -169,7 +170,8 @@ int address_listen(const struct address *a, bool reuse_port, int *ret_fd, struct
         return listen_unix(a, ret_fd, err);
     r = getaddrinfo(a->host[0] ? a->host : NULL, a->port, &hints, &found);
     if (r)
-        return err_set(err, ERR_INVALID, "cannot find the host \"%s\": %s", a->host, gai_strerror(r));
+        return err_set(err, ERR_INVALID, "cannot find the host \"%s\": %s", a->host,
+                       gai_strerror(r));
     fd = listen_on(found, reuse_port);
     if (fd < 0)
         r = err_set_errno(err, "cannot listen on %s:%s", a->host, a->port);

@@ -21,7 +21,8 @@ static void set_state(struct channel *ch, enum channel_state state, const struct
 /* Full jitter: anything up to the ceiling, so that ten thousand clients of a restarted server do not come at once. */
 static uint64_t backoff_ms(struct channel *ch)
 {
-    uint64_t ceiling = (uint64_t)ch->opts.backoff_min_ms << MIN(ch->n_rounds, (uint32_t)BACKOFF_DOUBLINGS);
+    uint64_t ceiling = (uint64_t)ch->opts.backoff_min_ms
+                       << MIN(ch->n_rounds, (uint32_t)BACKOFF_DOUBLINGS);
 
     return rng_below(&ch->rng, MIN(ceiling, ch->opts.backoff_max_ms) + 1);
 }
@@ -61,7 +62,7 @@ static void start_round(struct channel *ch)
 
 static void fail_waiting(struct channel *ch)
 {
-    LIST_EACH(&ch->waiting, l) {
+    LIST_EACH (&ch->waiting, l) {
         struct rpc *rpc = LINK_OF(l, struct rpc, link);
 
         if (!rpc->wait_for_ready)
@@ -128,7 +129,8 @@ static void reconnect(struct channel *ch, bool was_steady, const struct err *sto
 
 static bool was_steady(const struct channel *ch, const struct peer *peer)
 {
-    return peer->ready_since && loop_now(ch->loop) - peer->ready_since >= STEADY_MS * NSEC_PER_MS;
+    return peer->ready_since &&
+           loop_now(ch->loop) - peer->ready_since >= STEADY_MS * NSEC_PER_MS;
 }
 
 void channel_peer_lost(struct channel *ch, struct peer *peer, const struct err *told)
@@ -169,7 +171,7 @@ static void on_ping(struct timer *t, void *ctx)
     nsec_t now = loop_now(ch->loop);
 
     (void)t;
-    LIST_EACH(&ch->peers, l) {
+    LIST_EACH (&ch->peers, l) {
         struct peer *peer = LINK_OF(l, struct peer, in_channel);
 
         if (peer->ready_since)
@@ -297,7 +299,8 @@ static int copy_addresses(struct channel *ch, const struct channel_opts *opts, s
         return ERR_NOMEM;
     for (size_t i = 0; !r && i < opts->n_addresses; i++) {
         ch->names[i] = mem_dup(opts->addresses[i], strlen(opts->addresses[i]));
-        r = ch->names[i] ? address_parse(opts->addresses[i], &ch->addresses[i], err) : ERR_NOMEM;
+        r = ch->names[i] ? address_parse(opts->addresses[i], &ch->addresses[i], err)
+                         : ERR_NOMEM;
     }
     return r;
 }
@@ -336,7 +339,8 @@ static void init_members(struct channel *ch, struct loop *loop, const struct cha
     ch->settle = (struct defer){.fn = rpcs_settle, .ctx = ch};
 }
 
-int channel_open(struct loop *loop, const struct channel_opts *opts, struct channel **ret_channel, struct err *err)
+int channel_open(struct loop *loop, const struct channel_opts *opts,
+                 struct channel **ret_channel, struct err *err)
 {
     struct channel *ch = NEW(struct channel);
     uint32_t ping_ms;
@@ -353,7 +357,8 @@ int channel_open(struct loop *loop, const struct channel_opts *opts, struct chan
         return r;
     }
     if (ch->opts.ping_interval_ms != UINT32_MAX) {
-        ping_ms = MAX(MIN(ch->opts.ping_interval_ms, ch->opts.ping_timeout_ms) / 2, (uint32_t)10);
+        ping_ms =
+            MAX(MIN(ch->opts.ping_interval_ms, ch->opts.ping_timeout_ms) / 2, (uint32_t)10);
         timer_start(&ch->ping, loop, ping_ms, ping_ms);
     }
     timer_start(&ch->wait, loop, 0, 0);

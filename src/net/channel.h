@@ -51,13 +51,13 @@ struct channel {
     struct rng rng;
 
     enum channel_state state;
-    size_t at;            /* the address in use or tried */
-    size_t n_tried;       /* in this round */
-    uint32_t n_rounds;    /* failed in a row */
-    struct err story;     /* of the last failure */
+    size_t at;         /* the address in use or tried */
+    size_t n_tried;    /* in this round */
+    uint32_t n_rounds; /* failed in a row */
+    struct err story;  /* of the last failure */
     struct lookup *lookup;
     struct addrinfo *found, *next; /* what the look-up gave, and what is left to try */
-    struct peer *current; /* NULL between connections */
+    struct peer *current;          /* NULL between connections */
     struct link peers;
     struct timer wait;  /* until the next round */
     struct timer limit; /* of one address */

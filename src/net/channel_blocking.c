@@ -33,7 +33,8 @@ static void on_channel_closed(void *ctx)
     loop_stop(ctx);
 }
 
-static int call_on(struct channel *ch, struct wait *w, const struct rpc_opts *call, struct str request)
+static int call_on(struct channel *ch, struct wait *w, const struct rpc_opts *call,
+                   struct str request)
 {
     struct rpc_opts opts = *call;
     int r;
@@ -48,8 +49,8 @@ static int call_on(struct channel *ch, struct wait *w, const struct rpc_opts *ca
     return w->r;
 }
 
-int channel_call_blocking(const struct channel_opts *opts, const struct rpc_opts *call, struct str request,
-                          struct buf *response, struct err *err)
+int channel_call_blocking(const struct channel_opts *opts, const struct rpc_opts *call,
+                          struct str request, struct buf *response, struct err *err)
 {
     struct channel_opts quiet = *opts;
     struct channel *ch = NULL;

@@ -65,7 +65,8 @@ static void use_found(struct channel *ch, int r, struct addrinfo *found, const c
 {
     struct err why;
 
-    err_set(&why, ERR_UNAVAILABLE, "cannot find the host \"%s\": %s", ch->addresses[ch->at].host, reason);
+    err_set(&why, ERR_UNAVAILABLE, "cannot find the host \"%s\": %s",
+            ch->addresses[ch->at].host, reason);
     ch->found = ch->next = r ? NULL : found;
     channel_dial_next(ch, &why);
 }
@@ -90,7 +91,8 @@ static void look_up(struct channel *ch, const struct address *a, const struct ad
 
     if (lookup) {
         lookup->channel = ch;
-        if (uv_getaddrinfo(&ch->loop->uv, &lookup->request, on_found, host_of(a), a->port, hints) == 0) {
+        if (uv_getaddrinfo(&ch->loop->uv, &lookup->request, on_found, host_of(a), a->port,
+                           hints) == 0) {
             ch->lookup = lookup;
             return;
         }
@@ -102,7 +104,8 @@ static void look_up(struct channel *ch, const struct address *a, const struct ad
 void channel_dial(struct channel *ch)
 {
     const struct address *a = &ch->addresses[ch->at];
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     struct sockaddr_un path;
     socklen_t len;
@@ -125,7 +128,8 @@ void channel_dial_cancel(struct channel *ch)
 {
     if (ch->lookup) {
         ch->lookup->channel = NULL;
-        (void)uv_cancel((uv_req_t *)&ch->lookup->request); /* one that runs already comes to its end */
+        (void)uv_cancel(
+            (uv_req_t *)&ch->lookup->request); /* one that runs already comes to its end */
         ch->lookup = NULL;
     }
     if (ch->found)

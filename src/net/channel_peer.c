@@ -16,8 +16,9 @@ static struct rpc *rpc_of(nghttp2_session *session, int32_t stream_id)
 
 /* ---- what comes in ---- */
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                     const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *ctx)
 {
     struct rpc *rpc = rpc_of(session, frame->hd.stream_id);
 
@@ -46,15 +47,16 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_end_stream(session, frame->hd.stream_id);
     else if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
         peer->ping_sent = 0;
-    else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK) && !peer->ready_since)
+    else if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK) &&
+             !peer->ready_since)
         peer->ready_since = MAX(loop_now(peer->channel->loop), 1);
     else if (frame->hd.type == NGHTTP2_GOAWAY)
         peer->is_draining = true;
     return 0;
 }
 
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *bytes,
-                         size_t len, void *ctx)
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
+                         const uint8_t *bytes, size_t len, void *ctx)
 {
     struct rpc *rpc = rpc_of(session, stream_id);
 
@@ -63,22 +65,26 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     if (rpc && !rpc->is_over)
         rpc_got_data(rpc, str_of(bytes, len));
     else
-        (void)nghttp2_session_consume(session, stream_id, len); /* without memory the next receive fails */
+        (void)nghttp2_session_consume(session, stream_id,
+                                      len); /* without memory the next receive fails */
     return 0;
 }
 
 /* The call and the connection let go of each other. */
 static void detach(struct peer *peer, struct rpc *rpc)
 {
-    (void)nghttp2_session_set_stream_user_data(peer->session, rpc->stream_id, NULL); /* none: never submitted */
+    (void)nghttp2_session_set_stream_user_data(peer->session, rpc->stream_id,
+                                               NULL); /* none: never submitted */
     if (rpc->outstanding)
-        (void)nghttp2_session_consume_connection(peer->session, rpc->outstanding); /* as above */
+        (void)nghttp2_session_consume_connection(peer->session,
+                                                 rpc->outstanding); /* as above */
     rpc->outstanding = 0;
     rpc->peer = NULL;
     peer->n_rpcs--;
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *ctx)
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                           void *ctx)
 {
     struct rpc *rpc = rpc_of(session, stream_id);
 
@@ -91,7 +97,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 
 /* ---- what goes out ---- */
 
-static ssize_t on_send(nghttp2_session *session, const uint8_t *bytes, size_t len, int flags, void *ctx)
+static ssize_t on_send(nghttp2_session *session, const uint8_t *bytes, size_t len, int flags,
+                       void *ctx)
 {
     struct peer *peer = ctx;
 
@@ -100,8 +107,8 @@ static ssize_t on_send(nghttp2_session *session, const uint8_t *bytes, size_t le
     return http2_gather_frame(peer->gather, bytes, len);
 }
 
-static ssize_t on_source(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room, uint32_t *flags,
-                         nghttp2_data_source *source, void *ctx)
+static ssize_t on_source(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
+                         uint32_t *flags, nghttp2_data_source *source, void *ctx)
 {
     struct rpc *rpc = rpc_of(session, stream_id);
     size_t n;
@@ -122,8 +129,8 @@ static ssize_t on_source(nghttp2_session *session, int32_t stream_id, uint8_t *b
     return (ssize_t)n;
 }
 
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
-                        nghttp2_data_source *source, void *ctx)
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
+                        size_t len, nghttp2_data_source *source, void *ctx)
 {
     struct peer *peer = ctx;
     struct rpc *rpc = rpc_of(session, frame->hd.stream_id);
@@ -180,7 +187,9 @@ void peer_start(struct peer *peer, struct rpc *rpc)
         nv[n++] = http2_nv(rpc->metadata[i].name, rpc->metadata[i].value);
     rpc->stream_id = nghttp2_submit_request(peer->session, NULL, nv, n, &provider, rpc);
     if (rpc->stream_id < 0) {
-        rpc_end_text(rpc, rpc->stream_id == NGHTTP2_ERR_NOMEM ? GRPC_RESOURCE_EXHAUSTED : GRPC_UNAVAILABLE,
+        rpc_end_text(rpc,
+                     rpc->stream_id == NGHTTP2_ERR_NOMEM ? GRPC_RESOURCE_EXHAUSTED
+                                                         : GRPC_UNAVAILABLE,
                      nghttp2_strerror(rpc->stream_id));
         return;
     }
@@ -200,7 +209,8 @@ void peer_wake(struct peer *peer, struct rpc *rpc)
 
 void peer_reset(struct peer *peer, struct rpc *rpc)
 {
-    must_have(peer, nghttp2_submit_rst_stream(peer->session, NGHTTP2_FLAG_NONE, rpc->stream_id, NGHTTP2_CANCEL));
+    must_have(peer, nghttp2_submit_rst_stream(peer->session, NGHTTP2_FLAG_NONE, rpc->stream_id,
+                                              NGHTTP2_CANCEL));
     detach(peer, rpc);
     conn_flush_soon(&peer->conn);
 }
@@ -240,7 +250,8 @@ static nghttp2_option *options;
 static void make_globals(void)
 {
     if (nghttp2_session_callbacks_new(&callbacks) || nghttp2_option_new(&options)) {
-        callbacks = NULL; /* every connection fails, for ever: a process that starts without memory */
+        callbacks =
+            NULL; /* every connection fails, for ever: a process that starts without memory */
         return;
     }
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
@@ -269,7 +280,8 @@ static void on_open(struct conn *c, void *ctx)
         broken(peer, ERR_UNAVAILABLE, "the server does not speak HTTP/2");
         return;
     }
-    if (!callbacks || nghttp2_session_client_new3(&peer->session, callbacks, peer, options, http2_memory()) ||
+    if (!callbacks ||
+        nghttp2_session_client_new3(&peer->session, callbacks, peer, options, http2_memory()) ||
         http2_announce(peer->session, &windows)) {
         broken(peer, ERR_NOMEM, "no memory for a connection");
         return;
@@ -279,7 +291,8 @@ static void on_open(struct conn *c, void *ctx)
 
 static bool is_finished(const struct peer *peer)
 {
-    return !nghttp2_session_want_read(peer->session) && !nghttp2_session_want_write(peer->session);
+    return !nghttp2_session_want_read(peer->session) &&
+           !nghttp2_session_want_write(peer->session);
 }
 
 static void on_bytes(struct conn *c, void *ctx, struct str bytes)
@@ -289,7 +302,9 @@ static void on_bytes(struct conn *c, void *ctx, struct str bytes)
     ssize_t n = nghttp2_session_mem_recv(peer->session, (const uint8_t *)bytes.data, bytes.len);
 
     if (n < 0) {
-        broken(peer, ERR_UNAVAILABLE, was_ready ? "the server broke the HTTP/2 protocol" : "the server does not speak HTTP/2");
+        broken(peer, ERR_UNAVAILABLE,
+               was_ready ? "the server broke the HTTP/2 protocol"
+                         : "the server does not speak HTTP/2");
         return;
     }
     if (!was_ready && peer->ready_since)
@@ -323,10 +338,11 @@ static void fill(struct conn *c, void *ctx, struct gather *g)
 
 static struct rpc *next_writable(struct peer *peer)
 {
-    LIST_EACH(&peer->channel->active, l) {
+    LIST_EACH (&peer->channel->active, l) {
         struct rpc *rpc = LINK_OF(l, struct rpc, link);
 
-        if (rpc->peer == peer && rpc->was_taken && rpc_queued(rpc) < peer->channel->opts.write_low)
+        if (rpc->peer == peer && rpc->was_taken &&
+            rpc_queued(rpc) < peer->channel->opts.write_low)
             return rpc;
     }
     return NULL;
@@ -369,14 +385,16 @@ static void on_closed(struct conn *c, void *ctx)
     channel_unref(ch);
 }
 
-static const struct conn_ops conn_ops = {on_open, on_bytes, fill, on_flushed, on_gone, on_closed};
+static const struct conn_ops conn_ops = {on_open,    on_bytes, fill,
+                                         on_flushed, on_gone,  on_closed};
 
 /* ---- life ---- */
 
 int peer_open(struct channel *ch, int fd, const char *host)
 {
     struct peer *peer = NEW(struct peer);
-    struct conn_opts opts = {.loop = ch->loop, .fd = fd, .is_connecting = true, .ops = &conn_ops, .ctx = peer};
+    struct conn_opts opts = {
+        .loop = ch->loop, .fd = fd, .is_connecting = true, .ops = &conn_ops, .ctx = peer};
     int r;
 
     if (peer && ch->tls)
@@ -405,7 +423,7 @@ void peer_close(struct peer *peer, const struct err *story)
         return;
     peer->is_closed = true;
     link_remove(&peer->in_channel);
-    LIST_EACH(&peer->channel->active, l) {
+    LIST_EACH (&peer->channel->active, l) {
         struct rpc *rpc = LINK_OF(l, struct rpc, link);
 
         if (rpc->peer != peer)

@@ -226,7 +226,8 @@ static int send_slices(struct conn *c, struct iovec *slices, struct shared **own
                        size_t *first)
 {
     while (*first < n) {
-        ssize_t sent = c->ssl ? send_tls(c, &slices[*first]) : send_plain(c, slices + *first, n - *first);
+        ssize_t sent =
+            c->ssl ? send_tls(c, &slices[*first]) : send_plain(c, slices + *first, n - *first);
 
         if (sent <= 0)
             return (int)sent;
@@ -563,7 +564,8 @@ int conn_open(struct conn *c, const struct conn_opts *opts)
         return r;
     }
     c->poll.data = c;
-    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* Unix-domain sockets have none */
+    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one,
+                     sizeof(one)); /* Unix-domain sockets have none */
     update_interest(c);
     loop_defer(c->loop, &c->flush);
     return 0;

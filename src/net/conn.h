@@ -22,8 +22,8 @@
 
 enum {
     GATHER_SLICES = 512,
-    GATHER_PER_FRAME = 40,        /* slices that one frame of FRAME_BYTES may need */
-    GATHER_COPY_MAX = 512,        /* up to this size copying is cheaper than a slice of its own */
+    GATHER_PER_FRAME = 40, /* slices that one frame of FRAME_BYTES may need */
+    GATHER_COPY_MAX = 512, /* up to this size copying is cheaper than a slice of its own */
     GATHER_BYTES = 256 * 1024,
     FRAME_BYTES = 16 * 1024,
 };
@@ -74,14 +74,14 @@ struct conn {
     struct backlog *backlog;
     size_t backlog_bytes;
     struct defer flush;
-    struct defer reread; /* after a pause, for bytes that the TLS session holds */
+    struct defer reread;          /* after a pause, for bytes that the TLS session holds */
     nsec_t last_read, last_write; /* when bytes last came in, when the kernel last took some */
     uint32_t read_max;            /* bytes per read */
     int fd;
     enum conn_state state;
-    int interest;                 /* UV_READABLE | UV_WRITABLE as set */
-    bool is_paused;               /* do not read */
-    bool is_blocked;              /* the socket took no more: wait until writable */
+    int interest;    /* UV_READABLE | UV_WRITABLE as set */
+    bool is_paused;  /* do not read */
+    bool is_blocked; /* the socket took no more: wait until writable */
     bool has_eof;
     uv_poll_t poll;
 };

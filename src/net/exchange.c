@@ -208,8 +208,9 @@ static void fail_body(struct exchange *x, int r, const char *message)
     buf_deinit(&x->body);
     err_set(&err, r, "%s", message);
     if (r == ERR_TIMEOUT)
-        (void)exchange_respond_text(x, 408, "application/json",
-                                    STR("{\"code\":\"TIMEOUT\",\"message\":\"the body came too slowly\"}"));
+        (void)exchange_respond_text(
+            x, 408, "application/json",
+            STR("{\"code\":\"TIMEOUT\",\"message\":\"the body came too slowly\"}"));
     else
         (void)exchange_respond_err(x, &err); /* without memory it is reset */
     done(x, x->body_ctx, r, STR_NULL);
@@ -315,7 +316,8 @@ void exchange_check_body(struct exchange *x, nsec_t now)
     const struct http_limits *limits = &x->hc->server->limits;
     uint64_t seconds;
 
-    if (x->body_mode != BODY_READ || x->has_ended || !has_passed(x->asked, limits->body_grace_ms, now))
+    if (x->body_mode != BODY_READ || x->has_ended ||
+        !has_passed(x->asked, limits->body_grace_ms, now))
         return;
     seconds = (now - x->asked) / NSEC_PER_S;
     if (x->received >= MAX(seconds, 1) * limits->body_min_rate)

@@ -26,7 +26,8 @@ struct http_conn;
 /* What the owner of an exchange asks of its connection. x is attached in all of them. */
 struct protocol {
     /* The answer's head; has_body is false when nothing can follow. ERR_NOMEM. */
-    int (*begin)(struct exchange *x, int status, const struct http_header *headers, size_t n, bool has_body);
+    int (*begin)(struct exchange *x, int status, const struct http_header *headers, size_t n,
+                 bool has_body);
     /* Bytes were queued, or the end was marked. */
     void (*wake)(struct exchange *x);
     void (*reset)(struct exchange *x);
@@ -50,8 +51,8 @@ extern const struct protocol protocol_http1, protocol_http2, protocol_unknown;
 enum body_mode { BODY_UNASKED, BODY_READ, BODY_STREAM, BODY_DISCARD };
 
 struct exchange {
-    struct link in_conn;   /* http_conn.exchanges, or http_server.settling */
-    struct http_conn *hc;  /* referenced */
+    struct link in_conn;  /* http_conn.exchanges, or http_server.settling */
+    struct http_conn *hc; /* referenced */
     const struct exchange_ops *ops;
     void *ctx, *user;
 
@@ -65,10 +66,10 @@ struct exchange {
     struct buf body;
     exchange_body_fn *body_done;
     void *body_ctx;
-    uint64_t received;   /* bytes of body */
-    struct defer start;  /* body that came before the ops */
-    size_t outstanding;  /* given to on_data, not given back */
-    nsec_t asked;        /* when the body was asked for */
+    uint64_t received;  /* bytes of body */
+    struct defer start; /* body that came before the ops */
+    size_t outstanding; /* given to on_data, not given back */
+    nsec_t asked;       /* when the body was asked for */
 
     struct segq out;
     struct http_header *trailers; /* one allocation with its texts */
@@ -78,20 +79,20 @@ struct exchange {
 
     int32_t stream_id;
     int32_t version;
-    bool is_starting;  /* start is due: what comes now waits behind it */
+    bool is_starting;   /* start is due: what comes now waits behind it */
     bool is_dispatched; /* on_request has it */
-    bool is_live;      /* attached to its connection */
-    bool is_head;      /* method HEAD */
-    bool has_ended;    /* the request is complete */
-    bool has_begun;    /* the answer's head went to the protocol */
-    bool has_finished; /* the owner has nothing more to say */
-    bool is_settled;   /* the owner knows, or there is nothing to tell */
-    bool in_callback;  /* settle is talking to the owner */
-    bool was_taken;    /* since on_flushed: on_writable is due */
-    bool is_deferred;  /* HTTP/2: the data source waits for resume */
-    bool was_refused;  /* HTTP/2: header list over the limit */
-    bool half_closed;  /* HTTP/2: END_STREAM has come */
-    bool end_is_sent;  /* HTTP/2: END_STREAM has gone */
+    bool is_live;       /* attached to its connection */
+    bool is_head;       /* method HEAD */
+    bool has_ended;     /* the request is complete */
+    bool has_begun;     /* the answer's head went to the protocol */
+    bool has_finished;  /* the owner has nothing more to say */
+    bool is_settled;    /* the owner knows, or there is nothing to tell */
+    bool in_callback;   /* settle is talking to the owner */
+    bool was_taken;     /* since on_flushed: on_writable is due */
+    bool is_deferred;   /* HTTP/2: the data source waits for resume */
+    bool was_refused;   /* HTTP/2: header list over the limit */
+    bool half_closed;   /* HTTP/2: END_STREAM has come */
+    bool end_is_sent;   /* HTTP/2: END_STREAM has gone */
 };
 
 /* HTTP/1.1's part of a connection. */
@@ -104,16 +105,16 @@ struct h1 {
     uint64_t length_left; /* of a body with content-length that we answer with */
     nsec_t waiting_since; /* for the next request, its head, or the peer's end */
     uint32_t discarded;
-    bool is_in_head;      /* bytes of a head have come: header timeout, not idle timeout */
+    bool is_in_head; /* bytes of a head have come: header timeout, not idle timeout */
     bool is_chunked, has_length;
-    struct defer more;    /* pending input can go on */
-    bool must_close;      /* after this answer */
-    bool must_break;      /* the answer cannot be completed: no clean end */
+    struct defer more; /* pending input can go on */
+    bool must_close;   /* after this answer */
+    bool must_break;   /* the answer cannot be completed: no clean end */
     bool expects_continue, want_continue;
     bool had_request;
     bool last_is_sent;
     bool end_is_sent;
-    bool is_lingering;    /* our end is sent, theirs is awaited */
+    bool is_lingering; /* our end is sent, theirs is awaited */
     bool has_eof;
     bool is_processing;
 };
@@ -125,7 +126,7 @@ struct h2 {
     uint32_t n_resets, n_controls; /* in this period */
     nsec_t period;                 /* its beginning */
     nsec_t idle_since;
-    nsec_t ping_sent; /* 0: none under way */
+    nsec_t ping_sent;      /* 0: none under way */
     struct gather *gather; /* during fill */
     bool is_dying;         /* flood or protocol error: GOAWAY, then close */
     bool must_break;       /* no memory to say even that */
@@ -144,7 +145,8 @@ struct http_conn {
     char sniffed[4]; /* the first bytes, until they tell which protocol it is */
     char peer[56];
     char *tls_name; /* NULL: none */
-    struct h1 *h1; /* NULL on HTTP/2; freed with the connection, as its functions may be under way when it closes */
+    struct h1 *
+        h1; /* NULL on HTTP/2; freed with the connection, as its functions may be under way when it closes */
     struct h2 h2;
 };
 
@@ -186,9 +188,11 @@ void exchange_got_end(struct exchange *x);
 /* Lets go: x must not be used by the protocol any more. reason as of on_close. */
 void exchange_detach(struct exchange *x, int reason);
 /* exchange_write with up to SEGQ_SMALL bytes in front, which cost nothing. */
-int exchange_write_prefixed(struct exchange *x, struct str prefix, const struct segment *segments, size_t n);
+int exchange_write_prefixed(struct exchange *x, struct str prefix,
+                            const struct segment *segments, size_t n);
 /* exchange_begin for an answer that is nothing but its head. */
-int exchange_begin_last(struct exchange *x, int status, const struct http_header *headers, size_t n);
+int exchange_begin_last(struct exchange *x, int status, const struct http_header *headers,
+                        size_t n);
 /* The owner has answered or reset: frees one that waited for just that. */
 void exchange_owner_is_done(struct exchange *x);
 /* The server's defer: tells owners of detached exchanges. */

@@ -94,10 +94,13 @@ void grpc_fail(struct grpc_call *call, int status, const char *message, struct s
 void grpc_fail_err(struct grpc_call *call, const struct err *err);
 
 struct grpc_ops {
-    void (*on_message)(struct grpc_call *call, void *ctx, struct str message); /* borrowed until return */
-    void (*on_half_close)(struct grpc_call *call, void *ctx);                  /* the peer sends no more */
-    void (*on_writable)(struct grpc_call *call, void *ctx); /* queue fell below limits.write_low */
-    void (*on_close)(struct grpc_call *call, void *ctx, int reason); /* as exchange_ops.on_close */
+    void (*on_message)(struct grpc_call *call, void *ctx,
+                       struct str message);                   /* borrowed until return */
+    void (*on_half_close)(struct grpc_call *call, void *ctx); /* the peer sends no more */
+    void (*on_writable)(struct grpc_call *call,
+                        void *ctx); /* queue fell below limits.write_low */
+    void (*on_close)(struct grpc_call *call, void *ctx,
+                     int reason); /* as exchange_ops.on_close */
 };
 
 /* Must be called inside on_call of a stream; ops members may be NULL, on_close should not be. */

@@ -29,29 +29,31 @@ enum channel_state { CHANNEL_CONNECTING, CHANNEL_READY, CHANNEL_FAILED };
 struct channel_opts {
     const char *const *addresses; /* "host:port", "[::1]:port", "unix:/path" */
     size_t n_addresses;
-    struct tls *tls;        /* from tls_client_open; NULL: plain text; must outlive the channel */
-    const char *authority;  /* NULL: the address */
-    const char *token;      /* sent as "authorization: Bearer ..."; NULL: none */
-    const char *user_agent; /* NULL: "trimtab/<version>" */
-    uint64_t seed;          /* of the jitter */
-    uint32_t connect_timeout_ms;   /* 5 s per address: look-up, TCP, TLS and SETTINGS */
-    uint32_t backoff_min_ms;       /* 100 ms */
-    uint32_t backoff_max_ms;       /* 10 s */
-    uint32_t ping_interval_ms;     /* 10 s without inbound bytes while calls are open; UINT32_MAX: never */
-    uint32_t ping_timeout_ms;      /* 5 s */
-    uint32_t stream_window;        /* 4 MiB */
-    uint32_t connection_window;    /* 16 MiB */
-    uint32_t max_frame;            /* 1 MiB */
-    uint32_t write_low;            /* 64 KiB */
-    size_t max_message;            /* 16 MiB */
+    struct tls *tls; /* from tls_client_open; NULL: plain text; must outlive the channel */
+    const char *authority;       /* NULL: the address */
+    const char *token;           /* sent as "authorization: Bearer ..."; NULL: none */
+    const char *user_agent;      /* NULL: "trimtab/<version>" */
+    uint64_t seed;               /* of the jitter */
+    uint32_t connect_timeout_ms; /* 5 s per address: look-up, TCP, TLS and SETTINGS */
+    uint32_t backoff_min_ms;     /* 100 ms */
+    uint32_t backoff_max_ms;     /* 10 s */
+    uint32_t
+        ping_interval_ms; /* 10 s without inbound bytes while calls are open; UINT32_MAX: never */
+    uint32_t ping_timeout_ms;   /* 5 s */
+    uint32_t stream_window;     /* 4 MiB */
+    uint32_t connection_window; /* 16 MiB */
+    uint32_t max_frame;         /* 1 MiB */
+    uint32_t write_low;         /* 64 KiB */
+    size_t max_message;         /* 16 MiB */
     /* story is set with CHANNEL_FAILED (why) and with CHANNEL_CONNECTING after a loss. Never runs inside a call. */
-    void (*on_state)(struct channel *ch, void *ctx, enum channel_state state, const struct err *story);
+    void (*on_state)(struct channel *ch, void *ctx, enum channel_state state,
+                     const struct err *story);
     void *ctx;
 };
 
 /* Starts to connect. ERR_INVALID (an address), ERR_NOMEM. */
-must_use int channel_open(struct loop *loop, const struct channel_opts *opts, struct channel **ret_channel,
-                          struct err *err);
+must_use int channel_open(struct loop *loop, const struct channel_opts *opts,
+                          struct channel **ret_channel, struct err *err);
 
 /*
  * Ends all calls (on_close with GRPC_CANCELLED, from the loop), then frees the channel and calls done (may be NULL).
@@ -75,7 +77,7 @@ struct rpc_opts {
     const char *method;  /* "/trimtab.v1.Admin/Get"; copied */
     uint32_t timeout_ms; /* 0: none; also sent as grpc-timeout */
     bool wait_for_ready;
-    bool manual_consume; /* streams: see rpc_consume */
+    bool manual_consume;                /* streams: see rpc_consume */
     const struct http_header *metadata; /* borrowed until return */
     size_t n_metadata;
     size_t max_message; /* 0: the channel's */
@@ -91,19 +93,20 @@ typedef void rpc_done_fn(void *ctx, int status, const struct err *err, struct st
  * Starts a unary call; done is called exactly once, never inside this call. *ret_rpc (may be NULL) serves rpc_cancel
  * and rpc_detach until done. ERR_NOMEM: nothing was started.
  */
-must_use int channel_unary(struct channel *ch, const struct rpc_opts *opts, struct str request, rpc_done_fn *done,
-                           void *ctx, struct rpc **ret_rpc);
+must_use int channel_unary(struct channel *ch, const struct rpc_opts *opts, struct str request,
+                           rpc_done_fn *done, void *ctx, struct rpc **ret_rpc);
 
 struct rpc_ops {
-    void (*on_message)(struct rpc *rpc, void *ctx, struct str message); /* borrowed until return */
+    void (*on_message)(struct rpc *rpc, void *ctx,
+                       struct str message);          /* borrowed until return */
     void (*on_writable)(struct rpc *rpc, void *ctx); /* queue fell below write_low */
     /* Exactly once, never inside a call of the owner; after it the rpc is gone. err is not NULL when status != 0. */
     void (*on_close)(struct rpc *rpc, void *ctx, int status, const struct err *err);
 };
 
 /* Starts a bidirectional stream. ops outlives it. ERR_NOMEM: nothing was started. */
-must_use int channel_stream(struct channel *ch, const struct rpc_opts *opts, const struct rpc_ops *ops, void *ctx,
-                            struct rpc **ret_rpc);
+must_use int channel_stream(struct channel *ch, const struct rpc_opts *opts,
+                            const struct rpc_ops *ops, void *ctx, struct rpc **ret_rpc);
 
 /* One message; the prefix is added. May be used before the channel is ready. ERR_NOMEM, ERR_CANCELLED (it has ended). */
 int rpc_send(struct rpc *rpc, const struct segment *segments, size_t n);
@@ -123,7 +126,7 @@ void rpc_detach(struct rpc *rpc);
  * *response is appended to (its ceiling holds). opts as for channel_open, on_state is ignored. Returns 0 or the
  * code of err.
  */
-must_use int channel_call_blocking(const struct channel_opts *opts, const struct rpc_opts *call, struct str request,
-                                   struct buf *response, struct err *err);
+must_use int channel_call_blocking(const struct channel_opts *opts, const struct rpc_opts *call,
+                                   struct str request, struct buf *response, struct err *err);
 
 #endif

@@ -22,8 +22,8 @@ enum grpc_deframe {
     GRPC_MESSAGE = 1,
     /* Terminal, besides ERR_NOMEM: */
     GRPC_COMPRESSED = 2, /* flag set; we negotiate none */
-    GRPC_TOO_LARGE = 3,  /* announced length over max_message, seen before any of it is stored */
-    GRPC_BAD_FLAGS = 4,  /* a flag byte over 1 */
+    GRPC_TOO_LARGE = 3, /* announced length over max_message, seen before any of it is stored */
+    GRPC_BAD_FLAGS = 4, /* a flag byte over 1 */
 };
 
 void grpc_deframer_init(struct grpc_deframer *d, size_t max_message);

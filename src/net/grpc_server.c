@@ -23,7 +23,8 @@ struct grpc_call {
     struct buf message; /* of a unary call */
     struct timer timer;
     nsec_t deadline;
-    int64_t credit;      /* bytes taken apart and not yet given back; negative: the owner gave some back early */
+    int64_t
+        credit; /* bytes taken apart and not yet given back; negative: the owner gave some back early */
     int reason;          /* of the end, when it was ours */
     bool has_message;    /* unary: one has come */
     bool is_handed_over; /* unary: the handler has it, and will answer */
@@ -158,7 +159,8 @@ static void got_message(struct grpc_call *call, struct str message)
 {
     if (call->method->kind == GRPC_UNARY) {
         if (call->has_message) {
-            fail(call, ERR_INVALID, GRPC_INVALID_ARGUMENT, "a unary call with more than one message");
+            fail(call, ERR_INVALID, GRPC_INVALID_ARGUMENT,
+                 "a unary call with more than one message");
             return;
         }
         call->has_message = true;
@@ -176,10 +178,12 @@ static void refuse_frame(struct grpc_call *call, int why)
 {
     switch (why) {
     case GRPC_COMPRESSED:
-        fail(call, ERR_UNSUPPORTED, GRPC_UNIMPLEMENTED, "compressed messages are not supported");
+        fail(call, ERR_UNSUPPORTED, GRPC_UNIMPLEMENTED,
+             "compressed messages are not supported");
         return;
     case GRPC_TOO_LARGE:
-        fail(call, ERR_LIMIT, GRPC_RESOURCE_EXHAUSTED, "the message is larger than this server takes");
+        fail(call, ERR_LIMIT, GRPC_RESOURCE_EXHAUSTED,
+             "the message is larger than this server takes");
         return;
     case GRPC_BAD_FLAGS:
         fail(call, ERR_INVALID, GRPC_INTERNAL, "the message frame is malformed");
@@ -196,7 +200,8 @@ static void on_data(struct exchange *x, void *ctx, struct str bytes)
     int r = 0;
 
     (void)x;
-    while (!call->has_ended && (r = grpc_deframe(&call->deframer, &bytes, &message)) == GRPC_MESSAGE) {
+    while (!call->has_ended &&
+           (r = grpc_deframe(&call->deframer, &bytes, &message)) == GRPC_MESSAGE) {
         messages += message.len;
         got_message(call, message);
     }
@@ -260,7 +265,8 @@ static const struct exchange_ops ops = {on_data, on_end, on_writable, on_close};
 
 /* ---- the beginning ---- */
 
-static const struct grpc_method *find_method(const struct grpc_service *service, struct str path)
+static const struct grpc_method *find_method(const struct grpc_service *service,
+                                             struct str path)
 {
     for (size_t i = 0; i < service->n; i++)
         if (str_eq(path, str_c(service->methods[i].path)))
@@ -270,7 +276,8 @@ static const struct grpc_method *find_method(const struct grpc_service *service,
 
 bool grpc_wants(const struct grpc_service *service, const struct exchange *x)
 {
-    return grpc_is_content_type(exchange_header(x, "content-type")) || find_method(service, exchange_path(x));
+    return grpc_is_content_type(exchange_header(x, "content-type")) ||
+           find_method(service, exchange_path(x));
 }
 
 static void on_deadline(struct timer *t, void *ctx)
@@ -281,12 +288,15 @@ static void on_deadline(struct timer *t, void *ctx)
 
 static void refuse(struct exchange *x, int status, struct str code)
 {
-    struct http_header headers[] = {{STR("content-type"), STR("application/grpc")}, {STR("grpc-status"), code}};
+    struct http_header headers[] = {{STR("content-type"), STR("application/grpc")},
+                                    {STR("grpc-status"), code}};
 
-    (void)exchange_respond(x, status, headers, ARRAY_LEN(headers), NULL, 0); /* without memory it is reset */
+    (void)exchange_respond(x, status, headers, ARRAY_LEN(headers), NULL,
+                           0); /* without memory it is reset */
 }
 
-static struct grpc_call *call_new(const struct grpc_service *service, const struct grpc_method *method)
+static struct grpc_call *call_new(const struct grpc_service *service,
+                                  const struct grpc_method *method)
 {
     struct grpc_call *call = NEW(struct grpc_call);
     size_t max = service->max_message ? service->max_message : DEFAULT_MAX_MESSAGE;
@@ -296,7 +306,8 @@ static struct grpc_call *call_new(const struct grpc_service *service, const stru
     call->service = service;
     call->method = method;
     call->timer = (struct timer){.fn = on_deadline, .ctx = call};
-    grpc_deframer_init(&call->deframer, method && method->max_message ? method->max_message : max);
+    grpc_deframer_init(&call->deframer,
+                       method && method->max_message ? method->max_message : max);
     return call;
 }
 
@@ -383,12 +394,14 @@ void grpc_set_ops(struct grpc_call *call, const struct grpc_ops *with, void *ctx
 
 static void begin(struct grpc_call *call)
 {
-    static const struct http_header headers[] = {{STR("content-type"), STR("application/grpc")}};
+    static const struct http_header headers[] = {
+        {STR("content-type"), STR("application/grpc")}};
 
     if (call->has_begun)
         return;
     call->has_begun = true;
-    (void)exchange_begin(call->x, 200, headers, ARRAY_LEN(headers)); /* the write that follows tells */
+    (void)exchange_begin(call->x, 200, headers,
+                         ARRAY_LEN(headers)); /* the write that follows tells */
 }
 
 /* The owner of a unary call is done with it; what is under way on the exchange ends by itself. */

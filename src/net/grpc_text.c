@@ -73,12 +73,14 @@ void grpc_timeout_put(uint64_t timeout_ms, char out[GRPC_TIMEOUT_MAX])
     else if ((timeout_ms + 999) / 1000 <= most)
         (void)snprintf(out, GRPC_TIMEOUT_MAX, "%uS", (unsigned)((timeout_ms + 999) / 1000));
     else
-        (void)snprintf(out, GRPC_TIMEOUT_MAX, "%uH", (unsigned)MIN(timeout_ms / 3600000 + 1, most));
+        (void)snprintf(out, GRPC_TIMEOUT_MAX, "%uH",
+                       (unsigned)MIN(timeout_ms / 3600000 + 1, most));
 }
 
 void grpc_base64_put(struct buf *out, struct str bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *in = (const unsigned char *)bytes.data;
 
     for (size_t i = 0; i < bytes.len; i += 3) {

@@ -44,25 +44,30 @@ struct http_header {
 
 /* A limit of 0 means the default, given here. */
 struct http_limits {
-    uint32_t request_line;        /* 8 KiB: over it 414 */
-    uint32_t header_list;         /* 16 KiB, all names and values: over it 431 */
-    uint32_t header_count;        /* 100: over it 431 */
-    uint32_t discard_body;        /* 64 KiB of a body nobody asked for are read, then the connection closes */
-    uint32_t header_timeout_ms;   /* 10 s from the first byte (or the accept) to complete headers: 408 */
-    uint32_t idle_timeout_ms;     /* 75 s without a request on a kept connection */
-    uint32_t body_min_rate;       /* 1 KiB/s after a grace of body_grace_ms, else 408; exchange_read_body only */
-    uint32_t body_grace_ms;       /* 10 s */
-    uint32_t write_stall_ms;      /* 60 s with bytes waiting and none taken */
-    uint32_t write_low;           /* 64 KiB: on_writable when the queue falls below */
-    uint32_t max_streams;         /* 100 concurrent per HTTP/2 connection */
-    uint32_t max_resets;          /* 200 inbound RST_STREAM per 10 s, then GOAWAY */
-    uint32_t max_controls;        /* 200 inbound PING, SETTINGS and PRIORITY frames per 10 s, then GOAWAY */
-    uint32_t stream_window;       /* 1 MiB inbound per stream */
-    uint32_t connection_window;   /* 4 MiB inbound per connection */
-    uint32_t ping_interval_ms;    /* 30 s without inbound bytes on HTTP/2: PING; UINT32_MAX: never */
-    uint32_t ping_timeout_ms;     /* 20 s for the answer, then the peer counts as dead */
-    uint32_t max_connections;     /* 50,000 per server: those over it are closed at once */
-    uint32_t accept_budget;       /* 64 per turn, 16 with TLS */
+    uint32_t request_line; /* 8 KiB: over it 414 */
+    uint32_t header_list;  /* 16 KiB, all names and values: over it 431 */
+    uint32_t header_count; /* 100: over it 431 */
+    uint32_t
+        discard_body; /* 64 KiB of a body nobody asked for are read, then the connection closes */
+    uint32_t
+        header_timeout_ms; /* 10 s from the first byte (or the accept) to complete headers: 408 */
+    uint32_t idle_timeout_ms; /* 75 s without a request on a kept connection */
+    uint32_t
+        body_min_rate; /* 1 KiB/s after a grace of body_grace_ms, else 408; exchange_read_body only */
+    uint32_t body_grace_ms;  /* 10 s */
+    uint32_t write_stall_ms; /* 60 s with bytes waiting and none taken */
+    uint32_t write_low;      /* 64 KiB: on_writable when the queue falls below */
+    uint32_t max_streams;    /* 100 concurrent per HTTP/2 connection */
+    uint32_t max_resets;     /* 200 inbound RST_STREAM per 10 s, then GOAWAY */
+    uint32_t
+        max_controls; /* 200 inbound PING, SETTINGS and PRIORITY frames per 10 s, then GOAWAY */
+    uint32_t stream_window;     /* 1 MiB inbound per stream */
+    uint32_t connection_window; /* 4 MiB inbound per connection */
+    uint32_t
+        ping_interval_ms; /* 30 s without inbound bytes on HTTP/2: PING; UINT32_MAX: never */
+    uint32_t ping_timeout_ms; /* 20 s for the answer, then the peer counts as dead */
+    uint32_t max_connections; /* 50,000 per server: those over it are closed at once */
+    uint32_t accept_budget;   /* 64 per turn, 16 with TLS */
 };
 
 /* The request is there. Must answer or keep x (see above). */
@@ -98,10 +103,10 @@ void http_server_drain(struct http_server *server, void (*done)(void *ctx), void
 void http_server_close(struct http_server *server, void (*done)(void *ctx), void *ctx);
 
 struct http_stats {
-    uint64_t connections;     /* open now */
-    uint64_t exchanges;       /* open now */
-    uint64_t accepted;        /* since the start, as are all below */
-    uint64_t refused;         /* over max_connections */
+    uint64_t connections; /* open now */
+    uint64_t exchanges;   /* open now */
+    uint64_t accepted;    /* since the start, as are all below */
+    uint64_t refused;     /* over max_connections */
     uint64_t requests;
     uint64_t protocol_errors; /* malformed requests, floods, failed handshakes */
     uint64_t timeouts;        /* slow headers, slow bodies, stalled readers, dead peers */
@@ -111,8 +116,9 @@ struct http_stats http_server_stats(const struct http_server *server);
 /* ---- the request; slices live as long as the exchange ---- */
 
 struct str exchange_method(const struct exchange *x);
-struct str exchange_path(const struct exchange *x);  /* as sent, without query; not percent-decoded */
-struct str exchange_query(const struct exchange *x); /* after '?', raw; empty when none */
+struct str exchange_path(
+    const struct exchange *x); /* as sent, without query; not percent-decoded */
+struct str exchange_query(const struct exchange *x);     /* after '?', raw; empty when none */
 struct str exchange_authority(const struct exchange *x); /* Host or :authority */
 /* First header with this lower-case name; data is NULL when it is not there. */
 struct str exchange_header(const struct exchange *x, const char *name);
@@ -120,7 +126,8 @@ size_t exchange_header_count(const struct exchange *x);
 struct http_header exchange_header_at(const struct exchange *x, size_t i);
 int exchange_http_version(const struct exchange *x); /* 10, 11 or 20 */
 struct str exchange_peer(const struct exchange *x);  /* "10.0.0.7:51234" */
-struct str exchange_tls_name(const struct exchange *x); /* of the verified client certificate; empty: none */
+struct str exchange_tls_name(
+    const struct exchange *x); /* of the verified client certificate; empty: none */
 bool exchange_is_tls(const struct exchange *x);
 struct loop *exchange_loop(const struct exchange *x);
 nsec_t exchange_started(const struct exchange *x);
@@ -137,8 +144,9 @@ typedef void exchange_body_fn(struct exchange *x, void *ctx, int r, struct str b
 void exchange_read_body(struct exchange *x, size_t limit, exchange_body_fn *done, void *ctx);
 
 struct exchange_ops {
-    void (*on_data)(struct exchange *x, void *ctx, struct str bytes); /* borrowed until return */
-    void (*on_end)(struct exchange *x, void *ctx);                    /* the body is complete */
+    void (*on_data)(struct exchange *x, void *ctx,
+                    struct str bytes);             /* borrowed until return */
+    void (*on_end)(struct exchange *x, void *ctx); /* the body is complete */
     void (*on_writable)(struct exchange *x, void *ctx);
     /*
      * 0: the answer went out whole; else ERR_CANCELLED (peer or server left), ERR_TIMEOUT (slow or dead peer),
@@ -159,11 +167,12 @@ void exchange_consume(struct exchange *x, size_t n);
  * added; the body is left out for HEAD, 204 and 304. Names must be lower-case tokens and values free of control
  * bytes, else the peer gets a 500. On ERR_NOMEM the exchange is reset. 0 also when the peer is gone.
  */
-int exchange_respond(struct exchange *x, int status, const struct http_header *headers, size_t n_headers,
-                     const struct segment *body, size_t n_body);
+int exchange_respond(struct exchange *x, int status, const struct http_header *headers,
+                     size_t n_headers, const struct segment *body, size_t n_body);
 
 /* The same for a text that is copied. content_type is a C string. */
-int exchange_respond_text(struct exchange *x, int status, const char *content_type, struct str body);
+int exchange_respond_text(struct exchange *x, int status, const char *content_type,
+                          struct str body);
 
 /* {"code":"...","message":"...","place":"...","hint":"..."} with the HTTP status of err->code. */
 int exchange_respond_err(struct exchange *x, const struct err *err);

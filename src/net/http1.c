@@ -41,7 +41,8 @@ void http1_head_deinit(struct http1_head *head)
     *head = HTTP1_HEAD_NULL;
 }
 
-void http1_init(struct http1 *h, const struct http1_limits *limits, void (*on_data)(void *, struct str), void *ctx)
+void http1_init(struct http1 *h, const struct http1_limits *limits,
+                void (*on_data)(void *, struct str), void *ctx)
 {
     *h = (struct http1){.limits = *limits, .on_data = on_data, .ctx = ctx};
     h->block = BUF_NULL((size_t)limits->request_line + limits->header_list + 8);
@@ -143,18 +144,44 @@ const char *http_reason(int status)
         int status;
         const char *reason;
     } table[] = {
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
-        {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
-        {307, "Temporary Redirect"}, {308, "Permanent Redirect"},
-        {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-        {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {408, "Request Timeout"},
-        {409, "Conflict"}, {410, "Gone"}, {411, "Length Required"}, {412, "Precondition Failed"},
-        {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
-        {417, "Expectation Failed"}, {421, "Misdirected Request"}, {422, "Unprocessable Content"},
-        {423, "Locked"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"}, {499, "Client Closed Request"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"},
-        {503, "Service Unavailable"}, {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {417, "Expectation Failed"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {423, "Locked"},
+        {428, "Precondition Required"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {499, "Client Closed Request"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
@@ -163,7 +190,8 @@ const char *http_reason(int status)
     return "Unknown";
 }
 
-void http1_put_head(struct buf *out, int status, const struct http_header *headers, size_t n, struct str extra)
+void http1_put_head(struct buf *out, int status, const struct http_header *headers, size_t n,
+                    struct str extra)
 {
     buf_printf(out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
     for (size_t i = 0; i < n; i++) {

@@ -57,11 +57,13 @@ struct http1 {
     size_t overhead;      /* bytes of chunk framing since the last byte of body */
     const char *body_end; /* of the piece of input at hand */
     bool is_complete;
-    void (*on_data)(void *ctx, struct str bytes); /* a piece of the body, from inside http1_feed */
+    void (*on_data)(void *ctx,
+                    struct str bytes); /* a piece of the body, from inside http1_feed */
     void *ctx;
 };
 
-void http1_init(struct http1 *h, const struct http1_limits *limits, void (*on_data)(void *, struct str), void *ctx);
+void http1_init(struct http1 *h, const struct http1_limits *limits,
+                void (*on_data)(void *, struct str), void *ctx);
 void http1_deinit(struct http1 *h);
 
 /* Takes bytes from *input, which is moved on. Returns enum http1_event or ERR_NOMEM. */
@@ -83,6 +85,7 @@ static inline bool http1_is_idle(const struct http1 *h)
 const char *http_reason(int status);
 
 /* Status line and headers, closed by the empty line; extra is one ready-made line with CRLF, or empty. */
-void http1_put_head(struct buf *out, int status, const struct http_header *headers, size_t n, struct str extra);
+void http1_put_head(struct buf *out, int status, const struct http_header *headers, size_t n,
+                    struct str extra);
 
 #endif

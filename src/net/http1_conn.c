@@ -150,9 +150,7 @@ static bool step(struct http_conn *hc, struct str *input)
         return false;
     switch (r) {
     case HTTP1_NEED_MORE: return input->len && allowance(hc);
-    case HTTP1_HEAD:
-        r = start_exchange(hc);
-        break;
+    case HTTP1_HEAD: r = start_exchange(hc); break;
     case HTTP1_END:
         if (h1->x && !h1->x->has_ended)
             exchange_got_end(h1->x);
@@ -301,7 +299,8 @@ static bool find_length(const struct http_header *headers, size_t n, uint64_t *r
     return false;
 }
 
-static int h1_begin(struct exchange *x, int status, const struct http_header *headers, size_t n, bool has_body)
+static int h1_begin(struct exchange *x, int status, const struct http_header *headers, size_t n,
+                    bool has_body)
 {
     struct http_conn *hc = x->hc;
     struct h1 *h1 = hc->h1;
@@ -414,7 +413,8 @@ static void h1_fill(struct http_conn *hc, struct gather *g)
         fill_body(h1, x, g);
     if (x)
         x->last_taken = loop_now(hc->server->loop);
-    if (x && x->has_finished && !h1->end_is_sent && (!x->out.bytes || h1->has_length)) {
+    if (x && x->has_finished && !h1->end_is_sent &&
+        (!x->out.bytes || (h1->has_length && !h1->length_left))) {
         check_length(hc, x);
         if (h1->is_chunked)
             gather_copy(g, "0\r\n\r\n", 5);
@@ -484,7 +484,8 @@ static void h1_tick(struct http_conn *hc, nsec_t now)
             refuse_late(hc, "the head of the request came too slowly");
         return;
     }
-    if (has_passed(h1->waiting_since, h1->had_request ? limits->idle_timeout_ms : limits->header_timeout_ms, now))
+    if (has_passed(h1->waiting_since,
+                   h1->had_request ? limits->idle_timeout_ms : limits->header_timeout_ms, now))
         http_conn_break(hc, 0);
 }
 
@@ -512,7 +513,8 @@ static void h1_deinit(struct http_conn *hc)
 int http1_conn_init(struct http_conn *hc)
 {
     const struct http_limits *limits = &hc->server->limits;
-    struct http1_limits engine = {limits->request_line, limits->header_list, limits->header_count};
+    struct http1_limits engine = {limits->request_line, limits->header_list,
+                                  limits->header_count};
     struct h1 *h1 = NEW(struct h1);
 
     if (!h1)

@@ -48,7 +48,8 @@ static int check_version(struct http1 *h, struct str version)
     else if (str_eq(version, STR("HTTP/1.0")))
         h->head.version = 10;
     else if (str_starts(version, STR("HTTP/")))
-        return refuse(h, 505, "UNSUPPORTED", "this server speaks HTTP/1.0, HTTP/1.1 and HTTP/2");
+        return refuse(h, 505, "UNSUPPORTED",
+                      "this server speaks HTTP/1.0, HTTP/1.1 and HTTP/2");
     else
         return bad(h, "the request line does not end in an HTTP version");
     return 0;
@@ -61,7 +62,8 @@ static int split_target(struct http1 *h, struct str target)
     size_t mark;
 
     for (size_t i = 0; i < target.len; i++)
-        if ((unsigned char)target.data[i] <= ' ' || (unsigned char)target.data[i] >= 0x7f || target.data[i] == '#')
+        if ((unsigned char)target.data[i] <= ' ' || (unsigned char)target.data[i] >= 0x7f ||
+            target.data[i] == '#')
             return bad(h, "the request target has a byte that must be percent-encoded");
     if (str_starts(target, STR("http://")) || str_starts(target, STR("https://"))) {
         target = str_from(target, str_index(target, '/') + 2);

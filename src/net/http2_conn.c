@@ -28,12 +28,14 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     x->stream_id = frame->hd.stream_id;
     x->version = 20;
-    x->body = BUF_NULL(hc->server->limits.header_list + (size_t)hc->server->limits.header_count * 8 + 64);
+    x->body = BUF_NULL(hc->server->limits.header_list +
+                       (size_t)hc->server->limits.header_count * 8 + 64);
     return nghttp2_session_set_stream_user_data(session, x->stream_id, x);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                     const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *ctx)
 {
     struct exchange *x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     struct http_conn *hc = ctx;
@@ -119,8 +121,9 @@ static void start_exchange(struct http_conn *hc, struct exchange *x)
     }
     if (was_refused) {
         hc->server->stats.protocol_errors++;
-        (void)exchange_respond_text(x, 431, "application/json",
-                                    STR("{\"code\":\"LIMIT\",\"message\":\"the headers are too long\"}"));
+        (void)exchange_respond_text(
+            x, 431, "application/json",
+            STR("{\"code\":\"LIMIT\",\"message\":\"the headers are too long\"}"));
         return;
     }
     exchange_dispatch(x);
@@ -159,7 +162,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     struct exchange *x;
 
     switch (frame->hd.type) {
-    case NGHTTP2_RST_STREAM: count_flood(hc, &hc->h2.n_resets, hc->server->limits.max_resets); return 0;
+    case NGHTTP2_RST_STREAM:
+        count_flood(hc, &hc->h2.n_resets, hc->server->limits.max_resets);
+        return 0;
     case NGHTTP2_PING:
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PRIORITY:
@@ -172,7 +177,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_DATA: break;
     default: return 0;
     }
-    if (frame->hd.type == NGHTTP2_DATA && !frame->hd.length && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+    if (frame->hd.type == NGHTTP2_DATA && !frame->hd.length &&
+        !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         count_flood(hc, &hc->h2.n_controls, hc->server->limits.max_controls);
     x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (!x || !x->is_live)
@@ -188,8 +194,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *bytes,
-                         size_t len, void *ctx)
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
+                         const uint8_t *bytes, size_t len, void *ctx)
 {
     struct exchange *x = nghttp2_session_get_stream_user_data(session, stream_id);
 
@@ -198,11 +204,13 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     if (x && x->is_live)
         exchange_got_data(x, str_of(bytes, len));
     else
-        (void)nghttp2_session_consume(session, stream_id, len); /* without memory the next receive fails */
+        (void)nghttp2_session_consume(session, stream_id,
+                                      len); /* without memory the next receive fails */
     return 0;
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *ctx)
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                           void *ctx)
 {
     struct exchange *x = nghttp2_session_get_stream_user_data(session, stream_id);
     struct http_conn *hc = ctx;
@@ -211,16 +219,19 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     hc->h2.idle_since = loop_now(hc->server->loop);
     if (!x)
         return 0;
-    (void)nghttp2_session_set_stream_user_data(session, stream_id, NULL); /* the stream is there still */
+    (void)nghttp2_session_set_stream_user_data(session, stream_id,
+                                               NULL); /* the stream is there still */
     if (x->outstanding)
-        (void)nghttp2_session_consume_connection(session, x->outstanding); /* without memory the next receive fails */
+        (void)nghttp2_session_consume_connection(
+            session, x->outstanding); /* without memory the next receive fails */
     exchange_detach(x, x->end_is_sent && error_code == NGHTTP2_NO_ERROR ? 0 : ERR_CANCELLED);
     return 0;
 }
 
 /* ---- what goes out ---- */
 
-static ssize_t on_send(nghttp2_session *session, const uint8_t *bytes, size_t len, int flags, void *ctx)
+static ssize_t on_send(nghttp2_session *session, const uint8_t *bytes, size_t len, int flags,
+                       void *ctx)
 {
     struct http_conn *hc = ctx;
 
@@ -244,8 +255,8 @@ static int mark_end(nghttp2_session *session, struct exchange *x, uint32_t *flag
     return nghttp2_submit_trailer(session, x->stream_id, trailers, n);
 }
 
-static ssize_t on_source(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room, uint32_t *flags,
-                         nghttp2_data_source *source, void *ctx)
+static ssize_t on_source(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
+                         uint32_t *flags, nghttp2_data_source *source, void *ctx)
 {
     struct exchange *x = nghttp2_session_get_stream_user_data(session, stream_id);
     size_t n;
@@ -265,13 +276,14 @@ static ssize_t on_source(nghttp2_session *session, int32_t stream_id, uint8_t *b
     if (n == x->out.bytes && x->has_finished) {
         r = mark_end(session, x, flags);
         if (r)
-            return r == NGHTTP2_ERR_NOMEM ? NGHTTP2_ERR_CALLBACK_FAILURE : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+            return r == NGHTTP2_ERR_NOMEM ? NGHTTP2_ERR_CALLBACK_FAILURE
+                                          : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     return (ssize_t)n;
 }
 
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
-                        nghttp2_data_source *source, void *ctx)
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
+                        size_t len, nghttp2_data_source *source, void *ctx)
 {
     struct http_conn *hc = ctx;
     struct exchange *x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -307,15 +319,16 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     x->end_is_sent = true;
     if (x->half_closed)
         return 0;
-    return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR) ==
-                   NGHTTP2_ERR_NOMEM
+    return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                     NGHTTP2_NO_ERROR) == NGHTTP2_ERR_NOMEM
                ? NGHTTP2_ERR_CALLBACK_FAILURE
                : 0;
 }
 
 /* ---- from the exchange ---- */
 
-static int h2_begin(struct exchange *x, int status, const struct http_header *headers, size_t n, bool has_body)
+static int h2_begin(struct exchange *x, int status, const struct http_header *headers, size_t n,
+                    bool has_body)
 {
     struct http_conn *hc = x->hc;
     nghttp2_data_provider provider = {.read_callback = on_source};
@@ -330,7 +343,8 @@ static int h2_begin(struct exchange *x, int status, const struct http_header *he
     nv[0] = http2_nv(STR(":status"), str_c(digits));
     for (size_t i = 0; i < n; i++)
         nv[at++] = http2_nv(headers[i].name, headers[i].value);
-    r = nghttp2_submit_response(hc->h2.session, x->stream_id, nv, at, has_body ? &provider : NULL);
+    r = nghttp2_submit_response(hc->h2.session, x->stream_id, nv, at,
+                                has_body ? &provider : NULL);
     conn_flush_soon(&hc->conn);
     return r ? http2_err(r) : 0;
 }
@@ -354,7 +368,8 @@ static void h2_reset(struct exchange *x)
     if (x->outstanding)
         (void)nghttp2_session_consume_connection(hc->h2.session, x->outstanding); /* as above */
     /* The stream may outlive the exchange by some frames. */
-    (void)nghttp2_session_set_stream_user_data(hc->h2.session, x->stream_id, NULL); /* none: it is closed */
+    (void)nghttp2_session_set_stream_user_data(hc->h2.session, x->stream_id,
+                                               NULL); /* none: it is closed */
     if (nghttp2_submit_rst_stream(hc->h2.session, NGHTTP2_FLAG_NONE, x->stream_id,
                                   x->has_begun ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR))
         die(hc, NGHTTP2_INTERNAL_ERROR);
@@ -363,7 +378,8 @@ static void h2_reset(struct exchange *x)
 
 static void h2_want_body(struct exchange *x)
 {
-    (void)x; /* HTTP/2 clients that wait for 100 (Continue) are so rare that the window alone speaks */
+    (void)
+        x; /* HTTP/2 clients that wait for 100 (Continue) are so rare that the window alone speaks */
 }
 
 static void h2_consume(struct exchange *x, size_t n)
@@ -381,13 +397,15 @@ static void close_if_done(struct http_conn *hc)
 {
     nghttp2_session *session = hc->h2.session;
 
-    if (!nghttp2_session_want_read(session) && !nghttp2_session_want_write(session) && !conn_backlog(&hc->conn))
+    if (!nghttp2_session_want_read(session) && !nghttp2_session_want_write(session) &&
+        !conn_backlog(&hc->conn))
         http_conn_break(hc, hc->h2.is_dying ? ERR_INVALID : 0);
 }
 
 static void h2_on_bytes(struct http_conn *hc, struct str bytes)
 {
-    ssize_t n = nghttp2_session_mem_recv(hc->h2.session, (const uint8_t *)bytes.data, bytes.len);
+    ssize_t n =
+        nghttp2_session_mem_recv(hc->h2.session, (const uint8_t *)bytes.data, bytes.len);
 
     if (n < 0) {
         hc->server->stats.protocol_errors++;
@@ -449,7 +467,7 @@ static void check_streams(struct http_conn *hc, nsec_t now)
 {
     uint32_t stall_ms = hc->server->limits.write_stall_ms;
 
-    LIST_EACH(&hc->exchanges, l) {
+    LIST_EACH (&hc->exchanges, l) {
         struct exchange *x = LINK_OF(l, struct exchange, in_conn);
 
         if (x->out.bytes && has_passed(x->last_taken, stall_ms, now)) {
@@ -463,7 +481,7 @@ static void check_streams(struct http_conn *hc, nsec_t now)
 /* One at a time, as an owner that is told may let go of others. */
 static void check_bodies(struct http_conn *hc, nsec_t now)
 {
-    LIST_EACH(&hc->exchanges, l) {
+    LIST_EACH (&hc->exchanges, l) {
         struct exchange *x = LINK_OF(l, struct exchange, in_conn);
         enum body_mode before = x->body_mode;
 
@@ -483,7 +501,8 @@ static void h2_tick(struct http_conn *hc, nsec_t now)
     check_ping(hc, now);
     if (hc->is_closed || h2->n_streams)
         return;
-    if (has_passed(h2->idle_since, h2->is_dying ? limits->header_timeout_ms : limits->idle_timeout_ms, now))
+    if (has_passed(h2->idle_since,
+                   h2->is_dying ? limits->header_timeout_ms : limits->idle_timeout_ms, now))
         http_conn_break(hc, 0);
 }
 
@@ -500,7 +519,8 @@ static void h2_drain(struct http_conn *hc)
 
 static void h2_deinit(struct http_conn *hc)
 {
-    nghttp2_session_del(hc->h2.session); /* does not tell of the streams: they were detached before */
+    nghttp2_session_del(
+        hc->h2.session); /* does not tell of the streams: they were detached before */
     hc->h2.session = NULL;
 }
 
@@ -512,7 +532,8 @@ static nghttp2_option *options;
 static void make_globals(void)
 {
     if (nghttp2_session_callbacks_new(&callbacks) || nghttp2_option_new(&options)) {
-        callbacks = NULL; /* the next session is refused, for ever: a process that starts without memory */
+        callbacks =
+            NULL; /* the next session is refused, for ever: a process that starts without memory */
         return;
     }
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
@@ -543,7 +564,8 @@ int http2_conn_init(struct http_conn *hc)
     (void)pthread_once(&once, make_globals); /* fails only on misuse */
     memset(h2, 0, sizeof(*h2));
     h2->period = h2->idle_since = loop_now(hc->server->loop);
-    if (!callbacks || nghttp2_session_server_new3(&h2->session, callbacks, hc, options, http2_memory()))
+    if (!callbacks ||
+        nghttp2_session_server_new3(&h2->session, callbacks, hc, options, http2_memory()))
         return ERR_NOMEM;
     hc->protocol = &protocol_http2;
     hc->conn.read_max = LOOP_READ_BYTES;

@@ -74,16 +74,19 @@ int http2_announce(nghttp2_session *session, const struct http2_windows *w)
     int r;
 
     settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, w->stream};
-    settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, w->header_list};
+    settings[n++] =
+        (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, w->header_list};
     if (w->max_streams)
-        settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, w->max_streams};
+        settings[n++] =
+            (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, w->max_streams};
     else
         settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
     if (w->max_frame > FRAME_BYTES)
         settings[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_FRAME_SIZE, w->max_frame};
     r = nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, n);
     if (!r)
-        r = nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, (int32_t)w->connection);
+        r = nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,
+                                                  (int32_t)w->connection);
     return r ? http2_err(r) : 0;
 }
 

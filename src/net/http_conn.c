@@ -27,7 +27,8 @@ void http_conn_break(struct http_conn *hc, int reason)
         return;
     hc->is_closed = true;
     while (!link_is_alone(&hc->exchanges))
-        exchange_detach(LINK_OF(hc->exchanges.next, struct exchange, in_conn), reason ? reason : ERR_CANCELLED);
+        exchange_detach(LINK_OF(hc->exchanges.next, struct exchange, in_conn),
+                        reason ? reason : ERR_CANCELLED);
     hc->protocol->deinit(hc);
     link_remove(&hc->in_server);
     conn_close(&hc->conn);
@@ -100,7 +101,8 @@ static void on_gone(struct conn *c, void *ctx, int reason, const struct err *sto
         http_conn_break(hc, reason);
 }
 
-static const struct conn_ops conn_ops = {on_open, on_bytes, fill, on_flushed, on_gone, on_closed};
+static const struct conn_ops conn_ops = {on_open,    on_bytes, fill,
+                                         on_flushed, on_gone,  on_closed};
 
 /* ---- before the protocol is known ---- */
 
@@ -189,8 +191,10 @@ void http_conn_start(struct http_server *server, int fd, const struct sockaddr *
     link_init(&hc->exchanges);
     link_init(&hc->in_server);
     address_format(peer, hc->peer, sizeof(hc->peer));
-    if (conn_open(&hc->conn, &(struct conn_opts){.loop = server->loop, .fd = fd, .ssl = ssl,
-                                                 .ops = &conn_ops, .ctx = hc})) {
+    if (conn_open(
+            &hc->conn,
+            &(struct conn_opts){
+                .loop = server->loop, .fd = fd, .ssl = ssl, .ops = &conn_ops, .ctx = hc})) {
         (void)mem_free(hc);
         return;
     }

@@ -48,7 +48,8 @@ static void set_defaults(struct http_limits *l, bool is_tls)
 /* A quarter of the shortest time-out, so that each is late by no more than that. */
 static uint32_t tick_ms(const struct http_limits *l)
 {
-    uint32_t least = MIN(MIN(MIN(l->header_timeout_ms, l->idle_timeout_ms), MIN(l->body_grace_ms, l->write_stall_ms)),
+    uint32_t least = MIN(MIN(MIN(l->header_timeout_ms, l->idle_timeout_ms),
+                             MIN(l->body_grace_ms, l->write_stall_ms)),
                          MIN(l->ping_interval_ms, l->ping_timeout_ms));
 
     return MAX((uint32_t)TICK_MIN_MS, MIN(least / 4, (uint32_t)TICK_MAX_MS));
@@ -61,7 +62,8 @@ static void on_listener(uv_poll_t *poll, int status, int events);
 static void listen_again(struct http_server *server)
 {
     if (server->is_listening)
-        (void)uv_poll_start(&server->poll, UV_READABLE, on_listener); /* fails only on a closing handle */
+        (void)uv_poll_start(&server->poll, UV_READABLE,
+                            on_listener); /* fails only on a closing handle */
 }
 
 static void on_rest_over(struct timer *t, void *ctx)
@@ -168,7 +170,7 @@ static void on_tick(struct timer *t, void *ctx)
     uint32_t stall_ms = server->limits.write_stall_ms;
 
     (void)t;
-    LIST_EACH(&server->conns, l) {
+    LIST_EACH (&server->conns, l) {
         struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
 
         if (conn_backlog(&hc->conn) && has_passed(hc->conn.last_write, stall_ms, now)) {
@@ -227,8 +229,8 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     return server;
 }
 
-int http_server_open(struct loop *loop, const struct http_server_opts *opts, struct http_server **ret_server,
-                     struct err *err)
+int http_server_open(struct loop *loop, const struct http_server_opts *opts,
+                     struct http_server **ret_server, struct err *err)
 {
     struct address address;
     struct http_server *server;
@@ -288,12 +290,13 @@ static void drained(struct http_server *server)
 static void close_all(struct http_server *server)
 {
     while (!link_is_alone(&server->conns))
-        http_conn_break(LINK_OF(server->conns.next, struct http_conn, in_server), ERR_CANCELLED);
+        http_conn_break(LINK_OF(server->conns.next, struct http_conn, in_server),
+                        ERR_CANCELLED);
 }
 
 static void drain_all(struct http_server *server)
 {
-    LIST_EACH(&server->conns, l) {
+    LIST_EACH (&server->conns, l) {
         struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
 
         hc->protocol->drain(hc);

@@ -326,7 +326,8 @@ void loop_close(struct loop *loop)
 
 void loop_run(struct loop *loop)
 {
-    (void)uv_run(&loop->uv, UV_RUN_DEFAULT); /* says whether handles are left: there always are */
+    (void)uv_run(&loop->uv,
+                 UV_RUN_DEFAULT); /* says whether handles are left: there always are */
 }
 
 void loop_turn(struct loop *loop, enum loop_wait wait)
@@ -363,7 +364,8 @@ static void on_worked(uv_work_t *request, int status)
 void loop_work(struct loop *loop, struct work *w)
 {
     w->request.data = w;
-    (void)uv_queue_work(&loop->uv, &w->request, on_worker, on_worked); /* fails only without a function */
+    (void)uv_queue_work(&loop->uv, &w->request, on_worker,
+                        on_worked); /* fails only without a function */
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -381,5 +383,6 @@ int loop_watch_signal(struct loop *loop, struct signal_watch *s, struct err *err
     s->handle.data = s;
     if (!r)
         r = uv_signal_start(&s->handle, on_signal, s->number);
-    return r ? err_set(err, ERR_IO, "cannot watch signal %d: %s", s->number, uv_strerror(r)) : 0;
+    return r ? err_set(err, ERR_IO, "cannot watch signal %d: %s", s->number, uv_strerror(r))
+             : 0;
 }

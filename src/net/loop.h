@@ -81,8 +81,10 @@ struct signal_watch {
 /* ---- the loop ---- */
 
 enum {
-    LOOP_READ_BYTES = 256 * 1024,   /* one read buffer per loop, so that idle connections hold none */
-    LOOP_SCRATCH_BYTES = 64 * 1024, /* heads and frame headers on their way out; TLS plain text */
+    LOOP_READ_BYTES =
+        256 * 1024, /* one read buffer per loop, so that idle connections hold none */
+    LOOP_SCRATCH_BYTES =
+        64 * 1024, /* heads and frame headers on their way out; TLS plain text */
 };
 
 struct loop {
@@ -98,10 +100,10 @@ struct loop {
     _Atomic(struct post *) posted; /* newest first */
     _Atomic bool must_stop;
     bool is_single, has_run; /* inside loop_turn; whether it has called anybody */
-    char *read_buf;       /* LOOP_READ_BYTES; contents last until the reader returns */
-    char *scratch;        /* LOOP_SCRATCH_BYTES; used inside one flush */
-    uint64_t n_turns;     /* for metrics */
-    uint64_t n_writes;    /* writev, send and SSL_write calls that sent something */
+    char *read_buf;          /* LOOP_READ_BYTES; contents last until the reader returns */
+    char *scratch;           /* LOOP_SCRATCH_BYTES; used inside one flush */
+    uint64_t n_turns;        /* for metrics */
+    uint64_t n_writes;       /* writev, send and SSL_write calls that sent something */
     uint64_t write_bytes;
 };
 

@@ -17,9 +17,9 @@
 enum { PAGE = 4096, SLAB = 1024 * 1024, BLOCKS = (SLAB - PAGE) / PAGES_BLOCK, TABLE = 1024 };
 
 struct slab {
-    struct link link;      /* in with_room, while it has room */
-    struct slab *next;     /* of the same place in the table */
-    void *free[BLOCKS];    /* a stack */
+    struct link link;   /* in with_room, while it has room */
+    struct slab *next;  /* of the same place in the table */
+    void *free[BLOCKS]; /* a stack */
     unsigned n_free;
 };
 
@@ -52,7 +52,8 @@ static bool is_block(const void *p)
 /* Twice the size is mapped, and what is not aligned is given back. */
 static struct slab *slab_new(void)
 {
-    char *raw = mmap(NULL, 2 * (size_t)SLAB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *raw = mmap(NULL, 2 * (size_t)SLAB, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     struct slab *s;
     size_t before;
 
@@ -63,7 +64,8 @@ static struct slab *slab_new(void)
     if (before)
         (void)munmap(raw, before); /* of our own mapping: cannot fail, as below */
     (void)munmap(raw + before + SLAB, SLAB - before);
-    (void)madvise(s, SLAB, MADV_NOHUGEPAGE); /* advice; a huge page would touch all blocks at once */
+    (void)madvise(s, SLAB,
+                  MADV_NOHUGEPAGE); /* advice; a huge page would touch all blocks at once */
     link_init(&s->link);
     for (unsigned i = 0; i < BLOCKS; i++)
         s->free[i] = (char *)s + PAGE + (size_t)i * PAGES_BLOCK;
@@ -89,7 +91,8 @@ static void slab_free(struct slab *s)
 
 static void *take_block(void)
 {
-    struct slab *s = link_is_alone(&with_room) ? slab_new() : LINK_OF(with_room.next, struct slab, link);
+    struct slab *s =
+        link_is_alone(&with_room) ? slab_new() : LINK_OF(with_room.next, struct slab, link);
 
     if (!s)
         return NULL;
@@ -138,7 +141,8 @@ bool pages_free(void *p)
     if (!pages_own(p))
         return false;
     /* Untouched again, all but the first page; done before others can have it. */
-    (void)madvise((char *)p + PAGE, PAGES_BLOCK - PAGE, MADV_DONTNEED); /* advice: it may stay */
+    (void)madvise((char *)p + PAGE, PAGES_BLOCK - PAGE,
+                  MADV_DONTNEED); /* advice: it may stay */
     (void)pthread_mutex_lock(&lock);
     give_block(p);
     (void)pthread_mutex_unlock(&lock);

@@ -103,7 +103,8 @@ static void exchange_fail(struct exchange *x, int reason)
 }
 
 /* Marks the head as begun, and passes it on. */
-static int begin(struct exchange *x, int status, const struct http_header *headers, size_t n, bool has_body)
+static int begin(struct exchange *x, int status, const struct http_header *headers, size_t n,
+                 bool has_body)
 {
     int r;
 
@@ -117,8 +118,8 @@ static int begin(struct exchange *x, int status, const struct http_header *heade
 
 /* ---- the owner's calls ---- */
 
-static int begin_checked(struct exchange *x, int status, const struct http_header *headers, size_t n,
-                         bool has_body)
+static int begin_checked(struct exchange *x, int status, const struct http_header *headers,
+                         size_t n, bool has_body)
 {
     if (!x->is_live)
         return ERR_CANCELLED;
@@ -134,7 +135,8 @@ int exchange_begin(struct exchange *x, int status, const struct http_header *hea
     return begin_checked(x, status, headers, n, !has_no_body(status));
 }
 
-int exchange_begin_last(struct exchange *x, int status, const struct http_header *headers, size_t n)
+int exchange_begin_last(struct exchange *x, int status, const struct http_header *headers,
+                        size_t n)
 {
     return begin_checked(x, status, headers, n, false);
 }
@@ -144,7 +146,8 @@ int exchange_write(struct exchange *x, const struct segment *segments, size_t n)
     return exchange_write_prefixed(x, STR_NULL, segments, n);
 }
 
-int exchange_write_prefixed(struct exchange *x, struct str prefix, const struct segment *segments, size_t n)
+int exchange_write_prefixed(struct exchange *x, struct str prefix,
+                            const struct segment *segments, size_t n)
 {
     if (!x->is_live || x->has_finished)
         return ERR_CANCELLED;
@@ -203,8 +206,8 @@ static size_t total_bytes(const struct segment *segments, size_t n)
 enum { RESPOND_HEADERS = 32 };
 
 /* An answer whose headers are good and few. */
-static int respond(struct exchange *x, int status, struct http_header *headers, size_t n_headers,
-                   const struct segment *body, size_t n_body)
+static int respond(struct exchange *x, int status, struct http_header *headers,
+                   size_t n_headers, const struct segment *body, size_t n_body)
 {
     size_t length = total_bytes(body, n_body);
     char digits[24];
@@ -222,8 +225,8 @@ static int respond(struct exchange *x, int status, struct http_header *headers, 
     return r;
 }
 
-int exchange_respond(struct exchange *x, int status, const struct http_header *headers, size_t n_headers,
-                     const struct segment *body, size_t n_body)
+int exchange_respond(struct exchange *x, int status, const struct http_header *headers,
+                     size_t n_headers, const struct segment *body, size_t n_body)
 {
     struct http_header all[RESPOND_HEADERS + 1];
 
@@ -238,14 +241,16 @@ int exchange_respond(struct exchange *x, int status, const struct http_header *h
         return ERR_INVALID;
     }
     if (n_headers > RESPOND_HEADERS || !are_valid(headers, n_headers))
-        return exchange_respond_text(x, 500, "application/json",
-                                     STR("{\"code\":\"INTERNAL\",\"message\":\"bad response headers\"}"));
+        return exchange_respond_text(
+            x, 500, "application/json",
+            STR("{\"code\":\"INTERNAL\",\"message\":\"bad response headers\"}"));
     for (size_t i = 0; i < n_headers; i++)
         all[i] = headers[i];
     return respond(x, status, all, n_headers, body, n_body);
 }
 
-int exchange_respond_text(struct exchange *x, int status, const char *content_type, struct str body)
+int exchange_respond_text(struct exchange *x, int status, const char *content_type,
+                          struct str body)
 {
     struct http_header type = {STR("content-type"), str_c(content_type)};
     struct segment segment = segment_copy(body);
@@ -275,7 +280,7 @@ static struct exchange *next_writable(struct http_conn *hc)
 {
     uint32_t low = hc->server->limits.write_low;
 
-    LIST_EACH(&hc->exchanges, l) {
+    LIST_EACH (&hc->exchanges, l) {
         struct exchange *x = LINK_OF(l, struct exchange, in_conn);
 
         if (x->was_taken && exchange_queued(x) < low)

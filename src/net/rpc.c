@@ -55,7 +55,8 @@ static void tell(struct rpc *rpc)
             rpc->ops->on_close(rpc, rpc->ctx, rpc->status, err);
         return;
     }
-    rpc->done(rpc->ctx, rpc->status, err, rpc->status == GRPC_OK ? buf_str(&rpc->message) : STR_NULL);
+    rpc->done(rpc->ctx, rpc->status, err,
+              rpc->status == GRPC_OK ? buf_str(&rpc->message) : STR_NULL);
 }
 
 void rpcs_settle(struct defer *d, void *ctx)
@@ -111,7 +112,8 @@ void rpc_got_header(struct rpc *rpc, struct str name, struct str value)
     else if (str_eq(name, STR("content-type")))
         rpc->has_content_type = grpc_is_content_type(value);
     else if (str_eq(name, STR("grpc-status")))
-        rpc->trailer_status = str_u64(value, &number) && number <= 16 ? (int)number : GRPC_UNKNOWN;
+        rpc->trailer_status =
+            str_u64(value, &number) && number <= 16 ? (int)number : GRPC_UNKNOWN;
     else if (str_eq(name, STR("grpc-message")))
         grpc_percent_get(value, rpc->err.text, sizeof(rpc->err.text));
     else if (str_eq(name, STR("trimtab-code")))
@@ -156,12 +158,14 @@ void rpc_got_data(struct rpc *rpc, struct str bytes)
     int r = 0;
 
     rpc->outstanding += total;
-    while (!rpc->is_over && (r = grpc_deframe(&rpc->deframer, &bytes, &message)) == GRPC_MESSAGE) {
+    while (!rpc->is_over &&
+           (r = grpc_deframe(&rpc->deframer, &bytes, &message)) == GRPC_MESSAGE) {
         messages += message.len;
         got_message(rpc, message);
     }
     if (r == GRPC_TOO_LARGE)
-        rpc_end_text(rpc, GRPC_RESOURCE_EXHAUSTED, "the server's message is larger than this client takes");
+        rpc_end_text(rpc, GRPC_RESOURCE_EXHAUSTED,
+                     "the server's message is larger than this client takes");
     else if (r == ERR_NOMEM)
         rpc_end_text(rpc, GRPC_RESOURCE_EXHAUSTED, "out of memory");
     else if (r != GRPC_NEED_MORE && r != GRPC_MESSAGE)
@@ -174,7 +178,8 @@ static void end_with_status(struct rpc *rpc, int status)
 {
     rpc->err.code = rpc->code[0] ? err_code_from_name(rpc->code) : err_code_from_grpc(status);
     if (!rpc->err.text[0])
-        (void)snprintf(rpc->err.text, sizeof(rpc->err.text), "the server answered with gRPC status %d", status);
+        (void)snprintf(rpc->err.text, sizeof(rpc->err.text),
+                       "the server answered with gRPC status %d", status);
     rpc_end(rpc, status, NULL);
 }
 
@@ -194,10 +199,12 @@ void rpc_stream_closed(struct rpc *rpc, uint32_t h2_code)
         else
             rpc_end(rpc, GRPC_OK, NULL);
     } else if (rpc->http_status && (rpc->http_status != 200 || !rpc->has_content_type)) {
-        (void)snprintf(text, sizeof(text), "the server answered with HTTP status %d", rpc->http_status);
+        (void)snprintf(text, sizeof(text), "the server answered with HTTP status %d",
+                       rpc->http_status);
         rpc_end_text(rpc, status_from_http(rpc->http_status), text);
     } else {
-        (void)snprintf(text, sizeof(text), "the server broke the call off (HTTP/2 error %u)", h2_code);
+        (void)snprintf(text, sizeof(text), "the server broke the call off (HTTP/2 error %u)",
+                       h2_code);
         rpc_end_text(rpc, status_from_reset(h2_code), text);
     }
 }
@@ -210,7 +217,8 @@ bool rpc_timeout_text(struct rpc *rpc, char out[GRPC_TIMEOUT_MAX])
 
     if (!timer_is_running(&rpc->deadline))
         return false;
-    grpc_timeout_put(rpc->deadline.due > now ? (rpc->deadline.due - now) / NSEC_PER_MS : 1, out);
+    grpc_timeout_put(rpc->deadline.due > now ? (rpc->deadline.due - now) / NSEC_PER_MS : 1,
+                     out);
     return true;
 }
 
@@ -246,7 +254,8 @@ static int copy_metadata(struct rpc *rpc, const struct rpc_opts *opts)
     rpc->n_metadata = n;
     text = (char *)&rpc->metadata[n];
     for (size_t i = 0; i < n; i++) {
-        struct http_header from = i ? opts->metadata[i - 1] : (struct http_header){STR_NULL, path};
+        struct http_header from =
+            i ? opts->metadata[i - 1] : (struct http_header){STR_NULL, path};
 
         rpc->metadata[i].name = str_of(text, from.name.len);
         if (from.name.len)
@@ -274,7 +283,8 @@ static int rpc_make(struct channel *ch, const struct rpc_opts *opts, struct rpc 
     rpc->trailer_status = -1;
     rpc->wait_for_ready = opts->wait_for_ready;
     rpc->is_manual = opts->manual_consume;
-    grpc_deframer_init(&rpc->deframer, opts->max_message ? opts->max_message : ch->opts.max_message);
+    grpc_deframer_init(&rpc->deframer,
+                       opts->max_message ? opts->max_message : ch->opts.max_message);
     rpc->message = BUF_NULL(rpc->deframer.max_message);
     rpc->deadline = (struct timer){.fn = on_deadline, .ctx = rpc};
     link_init(&rpc->link);
@@ -309,8 +319,8 @@ static int queue(struct rpc *rpc, const struct segment *segments, size_t n)
     return segq_put(&rpc->out, str_of(prefix, sizeof(prefix)), segments, n);
 }
 
-int channel_unary(struct channel *ch, const struct rpc_opts *opts, struct str request, rpc_done_fn *done, void *ctx,
-                  struct rpc **ret_rpc)
+int channel_unary(struct channel *ch, const struct rpc_opts *opts, struct str request,
+                  rpc_done_fn *done, void *ctx, struct rpc **ret_rpc)
 {
     struct segment segment = segment_copy(request);
     struct rpc *rpc;
@@ -332,8 +342,8 @@ int channel_unary(struct channel *ch, const struct rpc_opts *opts, struct str re
     return 0;
 }
 
-int channel_stream(struct channel *ch, const struct rpc_opts *opts, const struct rpc_ops *ops, void *ctx,
-                   struct rpc **ret_rpc)
+int channel_stream(struct channel *ch, const struct rpc_opts *opts, const struct rpc_ops *ops,
+                   void *ctx, struct rpc **ret_rpc)
 {
     struct rpc *rpc;
     int r = rpc_make(ch, opts, &rpc);

@@ -99,12 +99,14 @@ int segq_put(struct segq *q, struct str prefix, const struct segment *segments, 
         if (!bytes.len)
             continue;
         if (segments[i].owner) {
-            append(q, (struct segq_entry){shared_ref(segments[i].owner), bytes.len, {bytes.data}});
+            append(q,
+                   (struct segq_entry){shared_ref(segments[i].owner), bytes.len, {bytes.data}});
         } else if (bytes.len <= SEGQ_SMALL) {
             append(q, small_entry(bytes));
         } else {
             memcpy(copies->data + copied, bytes.data, bytes.len);
-            append(q, (struct segq_entry){shared_ref(copies), bytes.len, {copies->data + copied}});
+            append(q,
+                   (struct segq_entry){shared_ref(copies), bytes.len, {copies->data + copied}});
             copied += bytes.len;
         }
     }

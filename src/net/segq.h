@@ -29,7 +29,8 @@ struct segq {
 void segq_deinit(struct segq *q);
 
 /* All or nothing; prefix (at most SEGQ_SMALL bytes, may be empty) goes first. ERR_NOMEM. */
-must_use int segq_put(struct segq *q, struct str prefix, const struct segment *segments, size_t n);
+must_use int segq_put(struct segq *q, struct str prefix, const struct segment *segments,
+                      size_t n);
 /* Takes over a reference. ERR_NOMEM leaves it with the caller. */
 must_use int segq_put_owned(struct segq *q, struct shared *owner);
 

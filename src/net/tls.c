@@ -27,7 +27,7 @@ struct tls {
 };
 
 static const unsigned char alpn_offer[] = "\x02h2";
-static const unsigned char alpn_known[] = "\x02h2\x08http/1.1";
+static const unsigned char alpn_known[] = "\x02h2\x08http/1.1\x08http/1.0";
 
 /* ---- reading the files ---- */
 
@@ -81,11 +81,13 @@ static int load_identity(SSL_CTX *ctx, const struct tls *tls, struct err *err)
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     if (SSL_CTX_use_PrivateKey_file(ctx, tls->key_file, SSL_FILETYPE_PEM) != 1) {
         if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
-            return bad_file(tls->key_file, err, "the private key does not belong to the certificate");
+            return bad_file(tls->key_file, err,
+                            "the private key does not belong to the certificate");
         return bad_file(tls->key_file, err, "not a usable PEM private key without passphrase");
     }
     if (SSL_CTX_check_private_key(ctx) != 1)
-        return bad_file(tls->key_file, err, "the private key does not belong to the certificate");
+        return bad_file(tls->key_file, err,
+                        "the private key does not belong to the certificate");
     return 0;
 }
 
@@ -122,8 +124,8 @@ static int choose_protocol(SSL *ssl, const unsigned char **ret, unsigned char *r
 
     (void)ssl;
     (void)arg;
-    if (SSL_select_next_proto(&chosen, ret_len, alpn_known, sizeof(alpn_known) - 1, offered, n) !=
-        OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, ret_len, alpn_known, sizeof(alpn_known) - 1, offered,
+                              n) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *ret = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -134,9 +136,10 @@ static void setup_server(SSL_CTX *ctx, const struct tls *tls)
     static const unsigned char id[] = "trimtab";
 
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
-    (void)SSL_CTX_set_session_id_context(ctx, id, sizeof(id) - 1); /* fails only when too long */
-    (void)SSL_CTX_set_num_tickets(ctx, 1);                         /* always 1 */
-    (void)SSL_CTX_set_timeout(ctx, TICKET_LIFE_S);                 /* the former value */
+    (void)SSL_CTX_set_session_id_context(ctx, id,
+                                         sizeof(id) - 1); /* fails only when too long */
+    (void)SSL_CTX_set_num_tickets(ctx, 1);                /* always 1 */
+    (void)SSL_CTX_set_timeout(ctx, TICKET_LIFE_S);        /* the former value */
     if (tls->client_auth == TLS_CLIENT_REQUIRED)
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     else if (tls->client_auth == TLS_CLIENT_OPTIONAL)
@@ -203,7 +206,8 @@ static int tls_make(struct tls *draft, struct tls **ret_tls, struct err *err)
     tls->enable_ktls = draft->enable_ktls;
     tls->skip_verify = draft->skip_verify;
     (void)pthread_mutex_init(&tls->lock, NULL); /* cannot fail with default attributes */
-    if (!copy_path(&tls->cert_file, draft->cert_file) || !copy_path(&tls->key_file, draft->key_file) ||
+    if (!copy_path(&tls->cert_file, draft->cert_file) ||
+        !copy_path(&tls->key_file, draft->key_file) ||
         !copy_path(&tls->ca_file, draft->ca_file) ||
         !copy_path(&tls->server_name, draft->server_name))
         r = err_set(err, ERR_NOMEM, "no memory for a TLS context");
@@ -240,9 +244,11 @@ int tls_server_open(const struct tls_server_opts *opts, struct tls **ret_tls, st
     };
 
     if (!opts->cert_file || !opts->key_file)
-        return err_set(err, ERR_INVALID, "a TLS server needs a certificate and its private key");
+        return err_set(err, ERR_INVALID,
+                       "a TLS server needs a certificate and its private key");
     if (opts->client_auth != TLS_CLIENT_NONE && !opts->client_ca_file)
-        return err_set(err, ERR_INVALID, "client certificates need a certificate authority to verify them");
+        return err_set(err, ERR_INVALID,
+                       "client certificates need a certificate authority to verify them");
     return tls_make(&draft, ret_tls, err);
 }
 
@@ -257,7 +263,8 @@ int tls_client_open(const struct tls_client_opts *opts, struct tls **ret_tls, st
     };
 
     if (!opts->cert_file != !opts->key_file)
-        return err_set(err, ERR_INVALID, "a client certificate and its private key go together");
+        return err_set(err, ERR_INVALID,
+                       "a client certificate and its private key go together");
     return tls_make(&draft, ret_tls, err);
 }
 
@@ -300,7 +307,8 @@ static bool expect_host(SSL *ssl, const char *host)
         return true;
     ERR_clear_error();
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+    return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
+           SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
 SSL *tls_session(struct tls *tls, const char *host)
@@ -342,7 +350,8 @@ struct str tls_peer_name(SSL *ssl, char out[TLS_NAME_MAX])
     memory = BIO_new(BIO_s_mem());
     if (!memory)
         return STR_NULL;
-    (void)X509_NAME_print_ex(memory, subject, 0, XN_FLAG_RFC2253); /* what was printed is what counts */
+    (void)X509_NAME_print_ex(memory, subject, 0,
+                             XN_FLAG_RFC2253); /* what was printed is what counts */
     n = BIO_read(memory, out, TLS_NAME_MAX);
     (void)BIO_free(memory); /* of a memory buffer: always 1 */
     return n > 0 ? str_of(out, (size_t)n) : STR_NULL;

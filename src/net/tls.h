@@ -34,12 +34,14 @@ struct tls_client_opts {
     const char *cert_file; /* NULL: none */
     const char *key_file;
     const char *server_name; /* NULL: the host of the address that is dialled */
-    bool skip_verify;        /* encrypts, trusts anybody; for people at a terminal who ask for it */
+    bool skip_verify; /* encrypts, trusts anybody; for people at a terminal who ask for it */
 };
 
 /* ERR_NOT_FOUND, ERR_INVALID (place: the file), ERR_NOMEM. */
-must_use int tls_server_open(const struct tls_server_opts *opts, struct tls **ret_tls, struct err *err);
-must_use int tls_client_open(const struct tls_client_opts *opts, struct tls **ret_tls, struct err *err);
+must_use int tls_server_open(const struct tls_server_opts *opts, struct tls **ret_tls,
+                             struct err *err);
+must_use int tls_client_open(const struct tls_client_opts *opts, struct tls **ret_tls,
+                             struct err *err);
 
 /* Reads the files again. On failure the former context stays in use. Any thread. */
 must_use int tls_reload(struct tls *tls, struct err *err);

@@ -77,14 +77,17 @@ TEST("the token and other metadata reach the method")
 {
     struct http_header bad = {STR("x y"), STR("z")};
 
-    REQUIRE(world_open(&w, (struct http_server_opts){0}, (struct channel_opts){.token = "s3cret"}));
+    REQUIRE(
+        world_open(&w, (struct http_server_opts){0}, (struct channel_opts){.token = "s3cret"}));
     CHECK_I64(call("/test/WhoAmI", STR_NULL), GRPC_OK);
     CHECK_STR(buf_str(&w.response), STR("Bearer s3cret|"));
     CHECK_I64(channel_set_token(w.channel, "other"), 0);
     CHECK_I64(call("/test/WhoAmI", STR_NULL), GRPC_OK);
     CHECK_STR(buf_str(&w.response), STR("Bearer other|"));
-    CHECK_I64(channel_unary(w.channel, &(struct rpc_opts){.method = "/test/Echo", .metadata = &bad, .n_metadata = 1},
-                            STR_NULL, world_done, &w, NULL),
+    CHECK_I64(channel_unary(
+                  w.channel,
+                  &(struct rpc_opts){.method = "/test/Echo", .metadata = &bad, .n_metadata = 1},
+                  STR_NULL, world_done, &w, NULL),
               ERR_INVALID);
     world_close(&w);
 }
@@ -94,8 +97,9 @@ TEST("a deadline ends the call on both sides, and the late reply is dropped")
     struct segment late = segment_copy(STR("late"));
 
     REQUIRE(begin());
-    CHECK_I64(world_call(&w, &(struct rpc_opts){.method = "/test/Hold", .timeout_ms = 40}, STR("x")),
-              GRPC_DEADLINE_EXCEEDED);
+    CHECK_I64(
+        world_call(&w, &(struct rpc_opts){.method = "/test/Hold", .timeout_ms = 40}, STR("x")),
+        GRPC_DEADLINE_EXCEEDED);
     CHECK_I64(w.err.code, ERR_TIMEOUT);
     REQUIRE(w.held != NULL);
     WHILE(&w, grpc_is_live(w.held));
@@ -110,7 +114,8 @@ TEST("a reply may come later, out of order")
     struct segment reply = segment_copy(STR("at last"));
 
     REQUIRE(begin());
-    REQUIRE(channel_unary(w.channel, &(struct rpc_opts){.method = "/test/Hold"}, STR("x"), world_done, &w, NULL) == 0);
+    REQUIRE(channel_unary(w.channel, &(struct rpc_opts){.method = "/test/Hold"}, STR("x"),
+                          world_done, &w, NULL) == 0);
     WHILE(&w, !w.held);
     CHECK_I64(call("/test/Echo", STR("first")), GRPC_OK);
     grpc_reply(w.held, &reply, 1);
@@ -124,14 +129,16 @@ TEST("a cancelled call ends with CANCELLED here and is told there")
     struct rpc *rpc;
 
     REQUIRE(begin());
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
     WHILE(&w, !w.stream);
     rpc_cancel(rpc);
     CHECK_I64(w.n_closes, 0); /* not inside the call */
     WHILE(&w, !w.n_closes || !w.n_server_closes);
     CHECK_I64(w.status, GRPC_CANCELLED);
     CHECK_I64(w.server_reason, ERR_CANCELLED);
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
     WHILE(&w, !w.stream);
     rpc_detach(rpc);
     WHILE(&w, w.n_server_closes < 2);
@@ -144,11 +151,13 @@ TEST("a conversation: messages both ways, half-close, and a clean end")
     struct rpc *rpc;
 
     REQUIRE(begin());
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
     for (int i = 0; i < 1000; i++) {
         char text[32];
-        struct segment segments[] = {segment_copy(STR("message ")),
-                                     segment_copy(str_of(text, (size_t)snprintf(text, sizeof(text), "%d", i)))};
+        struct segment segments[] = {
+            segment_copy(STR("message ")),
+            segment_copy(str_of(text, (size_t)snprintf(text, sizeof(text), "%d", i)))};
 
         CHECK_I64(rpc_send(rpc, segments, 2), 0);
     }
@@ -162,7 +171,8 @@ TEST("a conversation: messages both ways, half-close, and a clean end")
     world_close(&w);
 }
 
-TEST("one shared message goes to a stream many times, without waiting for half of it to be read")
+TEST(
+    "one shared message goes to a stream many times, without waiting for half of it to be read")
 {
     enum { TIMES = 3000, BYTES = 5000 };
     struct rpc *rpc;
@@ -172,7 +182,8 @@ TEST("one shared message goes to a stream many times, without waiting for half o
     memset(w.pushed->data, 'x', w.pushed->len);
     grpc_prefix_put((unsigned char *)w.pushed->data, BYTES);
     w.to_push = TIMES;
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Push"}, &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Push"},
+                           &world_rpc_ops, &w, &rpc) == 0);
     WHILE(&w, w.n_messages < TIMES);
     CHECK_U64(w.message_bytes, (uint64_t)TIMES * BYTES);
     rpc_half_close(rpc);
@@ -187,7 +198,8 @@ TEST("a reader that does not consume stops the sender at the window, and starts 
     struct rpc *rpc;
     size_t before;
 
-    REQUIRE(world_open(&w, (struct http_server_opts){0}, (struct channel_opts){.stream_window = WINDOW}));
+    REQUIRE(world_open(&w, (struct http_server_opts){0},
+                       (struct channel_opts){.stream_window = WINDOW}));
     w.pushed = shared_new(GRPC_PREFIX_BYTES + BYTES);
     memset(w.pushed->data, 'x', w.pushed->len);
     grpc_prefix_put((unsigned char *)w.pushed->data, BYTES);
@@ -219,7 +231,8 @@ TEST("an early error on a large upload arrives, and the stream is given back")
 {
     static char big[3000000];
 
-    REQUIRE(world_open(&w, (struct http_server_opts){.limits = {.stream_window = 65536}}, (struct channel_opts){0}));
+    REQUIRE(world_open(&w, (struct http_server_opts){.limits = {.stream_window = 65536}},
+                       (struct channel_opts){0}));
     for (int i = 0; i < 200; i++)
         CHECK_I64(call("/test/Small", str_of(big, sizeof(big))), GRPC_RESOURCE_EXHAUSTED);
     CHECK_I64(call("/test/Echo", STR("x")), GRPC_OK);
@@ -261,13 +274,15 @@ TEST("the next address is taken when one does not answer")
     world_close(&w);
 }
 
-TEST("a drained server finishes open streams, takes no new ones, and the channel looks elsewhere")
+TEST("a drained server finishes open streams, takes no new ones, and the channel looks "
+     "elsewhere")
 {
     struct rpc *rpc;
     struct segment hello = segment_copy(STR("hello"));
 
     REQUIRE(begin());
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
     WHILE(&w, !w.stream);
     http_server_drain(w.server, NULL, NULL);
     WHILE(&w, channel_state(w.channel) == CHANNEL_READY);
@@ -286,7 +301,8 @@ TEST("a lost connection fails its calls, and a new one is made")
     struct rpc *rpc;
 
     REQUIRE(begin());
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
     WHILE(&w, !w.stream);
     channel_reconnect(w.channel);
     WHILE(&w, !w.n_closes || w.n_ready < 2);
@@ -300,8 +316,10 @@ TEST("closing a channel ends its calls with CANCELLED, from the loop")
     struct rpc *rpc;
 
     REQUIRE(begin());
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
-    REQUIRE(channel_unary(w.channel, &(struct rpc_opts){.method = "/test/Hold"}, STR("x"), world_done, &w, NULL) == 0);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
+    REQUIRE(channel_unary(w.channel, &(struct rpc_opts){.method = "/test/Hold"}, STR("x"),
+                          world_done, &w, NULL) == 0);
     WHILE(&w, !w.stream || !w.held);
     channel_close(w.channel, NULL, NULL);
     w.channel = NULL;
@@ -318,7 +336,8 @@ TEST("a Unix-domain socket serves as well")
     char address[128];
 
     (void)snprintf(address, sizeof(address), "unix:%s/s", tap_tmpdir());
-    REQUIRE(world_open(&w, (struct http_server_opts){.address = address}, (struct channel_opts){0}));
+    REQUIRE(world_open(&w, (struct http_server_opts){.address = address},
+                       (struct channel_opts){0}));
     CHECK_I64(call("/test/Echo", STR("x")), GRPC_OK);
     world_close(&w);
     CHECK(access(address + 5, F_OK) != 0);
@@ -332,7 +351,8 @@ TEST("a server that takes the connection and says nothing is given up")
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     char address[128];
     const char *addresses[] = {address};
-    struct channel_opts opts = {.addresses = addresses, .n_addresses = 1, .connect_timeout_ms = 40};
+    struct channel_opts opts = {
+        .addresses = addresses, .n_addresses = 1, .connect_timeout_ms = 40};
     struct sockaddr_un *sa = (struct sockaddr_un *)(void *)&room;
 
     memset(&room, 0, sizeof(room));
@@ -371,16 +391,20 @@ TEST("a client that stops answering is found by PING and disconnected")
     world_close(&w);
 }
 
-TEST("a client that is alive but idle is kept by its PING answers, and our channel finds a dead server likewise")
+TEST("a client that is alive but idle is kept by its PING answers, and our channel finds a "
+     "dead server likewise")
 {
-    struct http_server_opts server = {.limits = {.ping_interval_ms = 20, .ping_timeout_ms = 200}};
+    struct http_server_opts server = {
+        .limits = {.ping_interval_ms = 20, .ping_timeout_ms = 200}};
     struct channel_opts client = {.ping_interval_ms = 20, .ping_timeout_ms = 200};
     struct rpc *rpc;
 
     REQUIRE(world_open(&w, server, client));
-    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"}, &world_rpc_ops, &w, &rpc) == 0);
-    CHECK_I64(world_call(&w, &(struct rpc_opts){.method = "/test/Hold", .timeout_ms = 400}, STR("x")),
-              GRPC_DEADLINE_EXCEEDED);
+    REQUIRE(channel_stream(w.channel, &(struct rpc_opts){.method = "/test/Chat"},
+                           &world_rpc_ops, &w, &rpc) == 0);
+    CHECK_I64(
+        world_call(&w, &(struct rpc_opts){.method = "/test/Hold", .timeout_ms = 400}, STR("x")),
+        GRPC_DEADLINE_EXCEEDED);
     CHECK_I64(w.n_closes, 0);
     CHECK_I64(w.n_ready, 1);
     WHILE(&w, grpc_is_live(w.held));
@@ -399,7 +423,8 @@ TEST("floods of PING, SETTINGS and RST_STREAM end in GOAWAY")
     for (int kind = 0; kind < 2; kind++) {
         buf_clear(&bytes);
         for (int i = 0; i < 300; i++)
-            buf_put(&bytes, kind ? settings : ping, kind ? sizeof(settings) - 1 : sizeof(ping) - 1);
+            buf_put(&bytes, kind ? settings : ping,
+                    kind ? sizeof(settings) - 1 : sizeof(ping) - 1);
         raw_h2(&raw);
         (void)raw_send(&raw, buf_str(&bytes));
         raw_wait_close(&raw);
@@ -409,7 +434,8 @@ TEST("floods of PING, SETTINGS and RST_STREAM end in GOAWAY")
     for (unsigned i = 0; i < 300; i++) {
         unsigned id = 2 * i + 1;
         /* HEADERS (:method GET, :path /, :scheme http, :authority x; every other without), then RST_STREAM(CANCEL) */
-        unsigned char frames[] = "\0\0\6\1\5\0\0\0\0\x82\x84\x86\1\1x" "\0\0\4\3\0\0\0\0\0\0\0\0\10";
+        unsigned char frames[] = "\0\0\6\1\5\0\0\0\0\x82\x84\x86\1\1x"
+                                 "\0\0\4\3\0\0\0\0\0\0\0\0\10";
 
         if (i % 2)
             memcpy(frames + 12, "\x84\x84\x84", 3);
@@ -449,12 +475,14 @@ TEST("bytes that are no HTTP/2 end the connection, not the server")
 
 /* ---- memory ---- */
 
-TEST_WITHIN(300, "a unary call survives every allocation that fails: it fails too, and nothing leaks")
+TEST_WITHIN(
+    300, "a unary call survives every allocation that fails: it fails too, and nothing leaks")
 {
-    REQUIRE(world_open(&w, (struct http_server_opts){0}, (struct channel_opts){.backoff_max_ms = 1}));
-    ALLOC_SWEEP(n)
-    {
-        struct rpc_opts opts = {.method = "/test/Echo", .timeout_ms = 200, .wait_for_ready = true};
+    REQUIRE(world_open(&w, (struct http_server_opts){0},
+                       (struct channel_opts){.backoff_max_ms = 1}));
+    ALLOC_SWEEP (n) {
+        struct rpc_opts opts = {
+            .method = "/test/Echo", .timeout_ms = 200, .wait_for_ready = true};
         int done = w.n_done;
 
         if (channel_unary(w.channel, &opts, STR("hello"), world_done, &w, NULL))
@@ -462,7 +490,8 @@ TEST_WITHIN(300, "a unary call survives every allocation that fails: it fails to
         WHILE(&w, w.n_done == done);
         if (w.status != GRPC_OK)
             CHECK(w.err.code < 0);
-        else if (buf_status(&w.response) == 0) /* the test's own buffer may have been the victim */
+        else if (buf_status(&w.response) ==
+                 0) /* the test's own buffer may have been the victim */
             CHECK_STR(buf_str(&w.response), STR("hello"));
     }
     CHECK_I64(w.status, GRPC_OK);
@@ -497,7 +526,8 @@ TEST("a blocking call connects, calls and goes, and tells why it cannot")
     loop_stop(&w.loop);
     (void)pthread_join(thread, NULL);
     opts.addresses = nobody;
-    CHECK_I64(channel_call_blocking(&opts, &rpc, STR("hello"), &response, &err), ERR_UNAVAILABLE);
+    CHECK_I64(channel_call_blocking(&opts, &rpc, STR("hello"), &response, &err),
+              ERR_UNAVAILABLE);
     CHECK_STR(str_c(err.place), STR("127.0.0.1:1"));
     buf_deinit(&response);
     world_close(&w);

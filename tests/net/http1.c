@@ -69,7 +69,8 @@ static void on_end(struct exchange *x, void *ctx)
 
 static const struct exchange_ops hold_ops = {.on_close = on_close};
 static const struct exchange_ops produce_ops = {.on_writable = produce, .on_close = on_close};
-static const struct exchange_ops stream_ops = {.on_data = on_data, .on_end = on_end, .on_close = on_close};
+static const struct exchange_ops stream_ops = {
+    .on_data = on_data, .on_end = on_end, .on_close = on_close};
 
 static void on_request(void *ctx, struct exchange *x)
 {
@@ -89,6 +90,14 @@ static void on_request(void *ctx, struct exchange *x)
         exchange_set_ops(x, &produce_ops, NULL);
         (void)exchange_begin(x, 200, NULL, 0);
         produce(x, NULL);
+    } else if (str_eq(path, STR("/big"))) {
+        struct segment segments[2];
+        struct shared *half = shared_new(5000000);
+
+        memset(half->data, 'b', half->len);
+        segments[0] = segments[1] = segment_shared(half);
+        (void)exchange_respond(x, 200, NULL, 0, segments, 2);
+        (void)shared_unref(half);
     } else if (str_eq(path, STR("/reset"))) {
         exchange_reset(x);
     } else if (str_eq(path, STR("/bad-header"))) {
@@ -97,8 +106,8 @@ static void on_request(void *ctx, struct exchange *x)
         (void)exchange_respond(x, 200, &bad, 1, NULL, 0);
     } else {
         char text[200];
-        int n = snprintf(text, sizeof(text), "%.*s %.*s ?%.*s", STR_ARG(exchange_method(x)), STR_ARG(path),
-                         STR_ARG(exchange_query(x)));
+        int n = snprintf(text, sizeof(text), "%.*s %.*s ?%.*s", STR_ARG(exchange_method(x)),
+                         STR_ARG(path), STR_ARG(exchange_query(x)));
 
         (void)exchange_respond_text(x, 200, "text/plain", str_of(text, (size_t)n));
     }
@@ -106,11 +115,13 @@ static void on_request(void *ctx, struct exchange *x)
 
 static bool start(struct http_limits limits)
 {
-    struct http_server_opts opts = {.address = "127.0.0.1:0", .limits = limits, .on_request = on_request};
+    struct http_server_opts opts = {
+        .address = "127.0.0.1:0", .limits = limits, .on_request = on_request};
     struct err err = ERR_NULL;
 
     memset(&world, 0, sizeof(world));
-    if (loop_open(&world.loop, &err) || http_server_open(&world.loop, &opts, &world.server, &err)) {
+    if (loop_open(&world.loop, &err) ||
+        http_server_open(&world.loop, &opts, &world.server, &err)) {
         tap_note("%s", err.text);
         return false;
     }
@@ -148,7 +159,7 @@ static int status_of(const struct raw *raw)
 
 /* ---- the table: bytes, and the status that must come back (then the connection closes) ---- */
 
-#define GET "GET / HTTP/1.1\r\n"
+#define GET  "GET / HTTP/1.1\r\n"
 #define HOST "Host: x\r\n"
 
 static const struct {
@@ -184,30 +195,46 @@ static const struct {
     {"a control byte in a header value", STR(GET HOST "A: x\x01y\r\n\r\n"), 400},
     {"bare line feeds", STR("GET / HTTP/1.1\nHost: x\n\n"), 400},
     {"a bare CR in a header", STR(GET HOST "A: x\ry\r\n\r\n"), 400},
-    {"Content-Length with a plus", STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: +3\r\n\r\nabc"), 400},
-    {"Content-Length that is negative", STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: -3\r\n\r\nabc"), 400},
+    {"Content-Length with a plus",
+     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: +3\r\n\r\nabc"), 400},
+    {"Content-Length that is negative",
+     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: -3\r\n\r\nabc"), 400},
     {"Content-Length over 64 bits",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 99999999999999999999999\r\n\r\n"), 400},
+     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 99999999999999999999999\r\n\r\n"),
+     400},
     {"two Content-Lengths",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"), 400},
-    {"a Content-Length list", STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3, 3\r\n\r\nabc"), 400},
+     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
+     400},
+    {"a Content-Length list",
+     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3, 3\r\n\r\nabc"), 400},
     {"Content-Length and Transfer-Encoding",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400},
+     STR("POST /echo HTTP/1.1\r\n" HOST
+         "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+     400},
     {"Transfer-Encoding and Content-Length",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"), 400},
-    {"Transfer-Encoding: gzip", STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n"), 501},
+     STR("POST /echo HTTP/1.1\r\n" HOST
+         "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
+     400},
+    {"Transfer-Encoding: gzip",
+     STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n"), 501},
     {"Transfer-Encoding: gzip, chunked",
      STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n"), 501},
     {"Transfer-Encoding with a vertical tab",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b" "chunked\r\n\r\n"), 400},
+     STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b"
+         "chunked\r\n\r\n"),
+     400},
     {"Transfer-Encoding in HTTP/1.0",
      STR("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400},
     {"a chunk size that is no number",
      STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nxyz\r\n"), 400},
     {"a chunk size over 64 bits",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"), 400},
+     STR("POST /echo HTTP/1.1\r\n" HOST
+         "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"),
+     400},
     {"a chunk that is longer than its size",
-     STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n"), 400},
+     STR("POST /echo HTTP/1.1\r\n" HOST
+         "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n"),
+     400},
     {"an unknown expectation", STR(GET HOST "Expect: tea\r\n\r\n"), 417},
     {"a body over the handler's limit",
      STR("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 100001\r\n\r\n"), 413},
@@ -225,11 +252,13 @@ TEST("malformed requests get the status that says what is wrong, whole or byte b
 
             raw_open(&raw, &world.loop, http_server_port(world.server));
             for (size_t k = 0; by_byte && k + 1 < bytes.len; k++)
-                (void)raw_send(&raw, str_part(bytes, k, k + 1)); /* it may answer before the last byte */
+                (void)raw_send(
+                    &raw, str_part(bytes, k, k + 1)); /* it may answer before the last byte */
             (void)raw_send(&raw, by_byte ? str_from(bytes, bytes.len - 1) : bytes);
             (void)raw_wait(&raw, "}");
-            if (!tap_check(status_of(&raw) == malformed[i].status, __FILE__, __LINE__, "%s: got %d, want %d",
-                           malformed[i].what, status_of(&raw), malformed[i].status))
+            if (!tap_check(status_of(&raw) == malformed[i].status, __FILE__, __LINE__,
+                           "%s: got %d, want %d", malformed[i].what, status_of(&raw),
+                           malformed[i].status))
                 tap_note("%.*s", STR_ARG(buf_str(&raw.got)));
             CHECK(raw_wait(&raw, "\"message\":"));
             raw_close(&raw);
@@ -290,7 +319,8 @@ TEST("an absolute target, OPTIONS *, and leading empty lines are understood")
 
     REQUIRE(start((struct http_limits){0}));
     talk(&raw, STR("\r\n\r\nGET http://example.org/p?q HTTP/1.1\r\nHost: other\r\n\r\n"
-                   "OPTIONS * HTTP/1.1\r\n" HOST "\r\nGET http://example.org?q HTTP/1.1\r\n" HOST "\r\n"));
+                   "OPTIONS * HTTP/1.1\r\n" HOST
+                   "\r\nGET http://example.org?q HTTP/1.1\r\n" HOST "\r\n"));
     CHECK(raw_wait(&raw, "GET /p ?q"));
     CHECK(raw_wait(&raw, "OPTIONS * ?"));
     CHECK(raw_wait(&raw, "GET / ?q"));
@@ -329,8 +359,10 @@ TEST("HEAD has the headers of GET and no body")
 
 TEST("chunked bodies arrive whole, with extensions and trailers left out, however they are cut")
 {
-    static const char wire[] = "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: Chunked\r\n\r\n"
-                               "3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nGET /next HTTP/1.1\r\n" HOST "\r\n";
+    static const char wire[] =
+        "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: Chunked\r\n\r\n"
+        "3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nGET /next HTTP/1.1\r\n" HOST
+        "\r\n";
     struct raw raw;
 
     REQUIRE(start((struct http_limits){0}));
@@ -350,12 +382,14 @@ TEST("100 Continue is sent when the body is asked for, and not when it is refuse
     struct raw raw;
 
     REQUIRE(start((struct http_limits){0}));
-    talk(&raw, STR("POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+    talk(&raw, STR("POST /echo HTTP/1.1\r\n" HOST
+                   "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     CHECK(raw_wait(&raw, "HTTP/1.1 100 Continue\r\n\r\n"));
     CHECK(raw_send(&raw, STR("abc")));
     CHECK(raw_wait(&raw, "\r\n\r\nabc"));
     raw_close(&raw);
-    talk(&raw, STR("POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 300000\r\n\r\n"));
+    talk(&raw, STR("POST /echo HTTP/1.1\r\n" HOST
+                   "Expect: 100-continue\r\nContent-Length: 300000\r\n\r\n"));
     raw_wait_close(&raw);
     CHECK_I64(status_of(&raw), 413);
     raw_close(&raw);
@@ -369,7 +403,8 @@ TEST("a chunked body over the limit is refused before it has come")
 
     memset(chunk, 'x', sizeof(chunk));
     REQUIRE(start((struct http_limits){0}));
-    talk(&raw, STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffff\r\n"));
+    talk(&raw,
+         STR("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffff\r\n"));
     (void)raw_send(&raw, str_of(chunk, sizeof(chunk)));
     (void)raw_send(&raw, str_of(chunk, sizeof(chunk)));
     CHECK(raw_wait(&raw, "}\n"));
@@ -405,12 +440,26 @@ TEST("a producer is pulled: it never has much more queued than its bound")
     for (int i = 0; i < 200; i++)
         loop_turn(&world.loop, LOOP_POLL);
     before = world.produced;
-    CHECK(before < world.to_produce); /* nobody has read: the sockets are full, and it stopped */
+    CHECK(before <
+          world.to_produce); /* nobody has read: the sockets are full, and it stopped */
     raw_wait_close(&raw);
     CHECK_U64(world.produced, world.to_produce);
     CHECK(raw.got.len > 20000000);
     CHECK_STR(str_from(buf_str(&raw.got), raw.got.len - 7), STR("\r\n0\r\n\r\n"));
     CHECK_I64(world.last_reason, 0);
+    raw_close(&raw);
+    stop();
+}
+
+TEST("a large answer of known length comes whole, and the connection is kept")
+{
+    struct raw raw;
+
+    REQUIRE(start((struct http_limits){0}));
+    talk(&raw, STR("GET /big HTTP/1.1\r\n" HOST "\r\nGET /b HTTP/1.1\r\n" HOST "\r\n"));
+    CHECK(raw_wait(&raw, "GET /b ?"));
+    CHECK(raw.got.len > 10000000 && raw.got.len < 10001000);
+    CHECK(raw_wait(&raw, "content-length: 10000000\r\n\r\nb"));
     raw_close(&raw);
     stop();
 }
@@ -442,7 +491,8 @@ TEST("a reset exchange closes the connection without an answer")
 
 /* ---- ends ---- */
 
-TEST("a client that leaves is told to the owner once, and an owner without on_close may answer in vain")
+TEST("a client that leaves is told to the owner once, and an owner without on_close may answer "
+     "in vain")
 {
     struct raw raw;
 
@@ -508,7 +558,8 @@ TEST("a drain closes idle connections, lets an answer finish, then tells")
 
 TEST("slow heads get 408, slow bodies too, and idle connections are closed")
 {
-    struct http_limits limits = {.header_timeout_ms = 60, .idle_timeout_ms = 60, .body_grace_ms = 60};
+    struct http_limits limits = {
+        .header_timeout_ms = 60, .idle_timeout_ms = 60, .body_grace_ms = 60};
     struct raw raw;
 
     REQUIRE(start(limits));

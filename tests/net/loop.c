@@ -35,7 +35,8 @@ static void stop_timer(struct timer *t, void *ctx)
 TEST("timers run in the order of their due times, stopped ones never")
 {
     struct loop loop;
-    struct timer a = {.fn = note_timer, .ctx = "a"}, b = a, c = a, end = {.fn = stop_timer, .ctx = &loop};
+    struct timer a = {.fn = note_timer, .ctx = "a"}, b = a, c = a,
+                 end = {.fn = stop_timer, .ctx = &loop};
 
     trace[0] = '\0';
     REQUIRE(loop_open(&loop, NULL) == 0);
@@ -146,7 +147,8 @@ TEST("deferred work runs once at the end of the turn, and what it defers after i
     static struct steps s;
 
     trace[0] = '\0';
-    s = (struct steps){.first = {.fn = defer_first, .ctx = &s}, .second = {.fn = defer_second, .ctx = &s}};
+    s = (struct steps){.first = {.fn = defer_first, .ctx = &s},
+                       .second = {.fn = defer_second, .ctx = &s}};
     REQUIRE(loop_open(&s.loop, NULL) == 0);
     loop_defer(&s.loop, &s.first);
     loop_defer(&s.loop, &s.first);
@@ -359,7 +361,8 @@ TEST("blocks of pages do not overlap, are known as such, and come back whole aft
             memset(blocks[i], (int)(i % 251), PAGES_BLOCK);
         }
         for (size_t i = 0; i < N; i++)
-            CHECK(blocks[i][0] == (char)(i % 251) && blocks[i][PAGES_BLOCK - 1] == (char)(i % 251));
+            CHECK(blocks[i][0] == (char)(i % 251) &&
+                  blocks[i][PAGES_BLOCK - 1] == (char)(i % 251));
         for (size_t i = N; i > 0; i--) { /* in any order */
             size_t k = rng_below(&rng, i);
 

@@ -55,19 +55,23 @@ struct validity {
     long from, to;
 };
 
-static struct identity make_identity(const char *name, const struct identity *by, struct validity valid)
+static struct identity make_identity(const char *name, const struct identity *by,
+                                     struct validity valid)
 {
     struct identity id = {.key = EVP_EC_gen("P-256"), .cert = X509_new()};
     X509_NAME *subject = X509_get_subject_name(id.cert);
 
     CHECK(X509_set_version(id.cert, 2));
-    CHECK(ASN1_INTEGER_set(X509_get_serialNumber(id.cert), (long)strlen(name) + (by ? 100 : 1)));
+    CHECK(
+        ASN1_INTEGER_set(X509_get_serialNumber(id.cert), (long)strlen(name) + (by ? 100 : 1)));
     CHECK(X509_gmtime_adj(X509_getm_notBefore(id.cert), valid.from) != NULL);
     CHECK(X509_gmtime_adj(X509_getm_notAfter(id.cert), valid.to) != NULL);
-    CHECK(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0));
+    CHECK(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name,
+                                     -1, -1, 0));
     CHECK(X509_set_issuer_name(id.cert, by ? X509_get_subject_name(by->cert) : subject));
     CHECK(X509_set_pubkey(id.cert, id.key));
-    add_extension(id.cert, by ? by->cert : id.cert, NID_basic_constraints, by ? "critical,CA:FALSE" : "critical,CA:TRUE");
+    add_extension(id.cert, by ? by->cert : id.cert, NID_basic_constraints,
+                  by ? "critical,CA:FALSE" : "critical,CA:TRUE");
     if (by)
         add_extension(id.cert, by->cert, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
     CHECK(X509_sign(id.cert, by ? by->key : id.key, EVP_sha256()));
@@ -107,21 +111,27 @@ struct ends {
     struct tls *server, *client;
 };
 
-static bool ends_open(struct ends *e, enum tls_client_auth auth, const struct identity *client, const char *ca)
+static bool ends_open(struct ends *e, enum tls_client_auth auth, const struct identity *client,
+                      const char *ca)
 {
-    struct tls_server_opts server = {.cert_file = ids.server.cert_file, .key_file = ids.server.key_file,
+    struct tls_server_opts server = {.cert_file = ids.server.cert_file,
+                                     .key_file = ids.server.key_file,
                                      .client_auth = auth,
-                                     .client_ca_file = auth == TLS_CLIENT_NONE ? NULL : ids.ca.cert_file};
-    struct tls_client_opts opts = {.ca_file = ca, .cert_file = client ? client->cert_file : NULL,
+                                     .client_ca_file =
+                                         auth == TLS_CLIENT_NONE ? NULL : ids.ca.cert_file};
+    struct tls_client_opts opts = {.ca_file = ca,
+                                   .cert_file = client ? client->cert_file : NULL,
                                    .key_file = client ? client->key_file : NULL};
     struct err err = ERR_NULL;
 
     *e = (struct ends){NULL, NULL};
-    if (tls_server_open(&server, &e->server, &err) || tls_client_open(&opts, &e->client, &err)) {
+    if (tls_server_open(&server, &e->server, &err) ||
+        tls_client_open(&opts, &e->client, &err)) {
         tap_note("%s: %s", err.place, err.text);
         return false;
     }
-    return world_open(&w, (struct http_server_opts){.tls = e->server}, (struct channel_opts){.tls = e->client});
+    return world_open(&w, (struct http_server_opts){.tls = e->server},
+                      (struct channel_opts){.tls = e->client});
 }
 
 static void ends_close(struct ends *e)
@@ -148,13 +158,15 @@ TEST("calls work over TLS, also large ones")
     CHECK_STR(buf_str(&w.response), STR("|"));
     for (size_t i = 0; i < big->len; i++)
         big->data[i] = (char)(i * 13);
-    CHECK_I64(world_call(&w, &(struct rpc_opts){.method = "/test/Echo"}, shared_str(big)), GRPC_OK);
+    CHECK_I64(world_call(&w, &(struct rpc_opts){.method = "/test/Echo"}, shared_str(big)),
+              GRPC_OK);
     CHECK(str_eq(buf_str(&w.response), shared_str(big)));
     (void)shared_unref(big);
     ends_close(&e);
 }
 
-TEST("a required client certificate names the client; a missing, foreign or expired one is refused")
+TEST("a required client certificate names the client; a missing, foreign or expired one is "
+     "refused")
 {
     const struct identity *clients[] = {NULL, &ids.foreign, &ids.old};
     struct ends e;
@@ -206,8 +218,10 @@ TEST("a client refuses a server of another authority, and one with another name"
     ends_close(&e);
     ids_make();
     opts.ca_file = ids.ca.cert_file;
-    server = (struct tls_server_opts){.cert_file = ids.server.cert_file, .key_file = ids.server.key_file};
-    REQUIRE(tls_client_open(&opts, &client, NULL) == 0 && tls_server_open(&server, &tls, NULL) == 0);
+    server = (struct tls_server_opts){.cert_file = ids.server.cert_file,
+                                      .key_file = ids.server.key_file};
+    REQUIRE(tls_client_open(&opts, &client, NULL) == 0 &&
+            tls_server_open(&server, &tls, NULL) == 0);
     channel.tls = client;
     REQUIRE(world_open(&w, (struct http_server_opts){.tls = tls}, channel));
     CHECK_I64(whoami(), GRPC_UNAVAILABLE);
@@ -232,7 +246,8 @@ TEST("plain text to a TLS port, and TLS to a plain one, fail with the reason")
     address = http_server_address(w.server);
     REQUIRE(channel_open(&w.loop, &opts, &plain, &err) == 0);
     before = w.n_done;
-    REQUIRE(channel_unary(plain, &(struct rpc_opts){.method = "/test/Echo"}, STR_NULL, world_done, &w, NULL) == 0);
+    REQUIRE(channel_unary(plain, &(struct rpc_opts){.method = "/test/Echo"}, STR_NULL,
+                          world_done, &w, NULL) == 0);
     WHILE(&w, w.n_done == before);
     CHECK_I64(w.status, GRPC_UNAVAILABLE);
     channel_close(plain, NULL, NULL);
@@ -241,7 +256,8 @@ TEST("plain text to a TLS port, and TLS to a plain one, fail with the reason")
     opts.tls = e.client;
     REQUIRE(channel_open(&w.loop, &opts, &plain, &err) == 0);
     before = w.n_done;
-    REQUIRE(channel_unary(plain, &(struct rpc_opts){.method = "/test/Echo"}, STR_NULL, world_done, &w, NULL) == 0);
+    REQUIRE(channel_unary(plain, &(struct rpc_opts){.method = "/test/Echo"}, STR_NULL,
+                          world_done, &w, NULL) == 0);
     WHILE(&w, w.n_done == before);
     CHECK_I64(w.status, GRPC_UNAVAILABLE);
     tap_note("%s", w.err.text);
@@ -258,24 +274,29 @@ TEST("files that are missing, mixed up or no PEM are named")
     struct tls_server_opts opts;
 
     ids_make();
-    opts = (struct tls_server_opts){.cert_file = "/nonexistent.crt", .key_file = ids.server.key_file};
+    opts = (struct tls_server_opts){.cert_file = "/nonexistent.crt",
+                                    .key_file = ids.server.key_file};
     CHECK_I64(tls_server_open(&opts, &tls, &err), ERR_NOT_FOUND);
     CHECK_STR(str_c(err.place), STR("/nonexistent.crt"));
     opts.cert_file = ids.server.key_file;
     CHECK_I64(tls_server_open(&opts, &tls, &err), ERR_INVALID);
     CHECK_STR(str_c(err.place), str_c(ids.server.key_file));
-    opts = (struct tls_server_opts){.cert_file = ids.server.cert_file, .key_file = ids.client.key_file};
+    opts = (struct tls_server_opts){.cert_file = ids.server.cert_file,
+                                    .key_file = ids.client.key_file};
     CHECK_I64(tls_server_open(&opts, &tls, &err), ERR_INVALID);
     CHECK_STR(str_c(err.place), str_c(ids.client.key_file));
     CHECK(strstr(err.text, "does not belong"));
-    opts = (struct tls_server_opts){.cert_file = ids.server.cert_file, .key_file = ids.server.key_file,
-                                    .client_auth = TLS_CLIENT_REQUIRED, .client_ca_file = ids.ca.key_file};
+    opts = (struct tls_server_opts){.cert_file = ids.server.cert_file,
+                                    .key_file = ids.server.key_file,
+                                    .client_auth = TLS_CLIENT_REQUIRED,
+                                    .client_ca_file = ids.ca.key_file};
     CHECK_I64(tls_server_open(&opts, &tls, &err), ERR_INVALID);
     CHECK_STR(str_c(err.place), str_c(ids.ca.key_file));
     ids_drop();
 }
 
-TEST("a reload takes the new certificate for new connections, and keeps the old one if the new is bad")
+TEST("a reload takes the new certificate for new connections, and keeps the old one if the new "
+     "is bad")
 {
     owned(buf) struct buf pem = BUF_NULL(MIB);
     struct ends e;

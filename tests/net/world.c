@@ -35,8 +35,10 @@ static void hold(struct grpc_call *call, void *ctx, struct str message)
 
 static void whoami(struct grpc_call *call, void *ctx, struct str message)
 {
-    struct str token = grpc_metadata(call, "authorization"), name = exchange_tls_name(grpc_exchange(call));
-    struct segment segments[] = {segment_copy(token), segment_copy(STR("|")), segment_copy(name)};
+    struct str token = grpc_metadata(call, "authorization"),
+               name = exchange_tls_name(grpc_exchange(call));
+    struct segment segments[] = {segment_copy(token), segment_copy(STR("|")),
+                                 segment_copy(name)};
 
     (void)ctx;
     (void)message;
@@ -97,7 +99,11 @@ static const struct grpc_method methods[] = {
     {.path = "/test/Refuse", .kind = GRPC_UNARY, .on_call = refuse},
     {.path = "/test/Hold", .kind = GRPC_UNARY, .on_call = hold},
     {.path = "/test/WhoAmI", .kind = GRPC_UNARY, .on_call = whoami},
-    {.path = "/test/Chat", .kind = GRPC_STREAM, .on_call = open_stream, .ctx = "echo", .max_message = 16 * MIB},
+    {.path = "/test/Chat",
+     .kind = GRPC_STREAM,
+     .on_call = open_stream,
+     .ctx = "echo",
+     .max_message = 16 * MIB},
     {.path = "/test/Push", .kind = GRPC_STREAM, .on_call = open_stream},
 };
 
@@ -117,7 +123,8 @@ static void on_request(void *ctx, struct exchange *x)
 
 /* ---- the client ---- */
 
-static void on_state(struct channel *ch, void *ctx, enum channel_state state, const struct err *story)
+static void on_state(struct channel *ch, void *ctx, enum channel_state state,
+                     const struct err *story)
 {
     struct world *w = ctx;
 
