@@ -1,0 +1,176 @@
+/*
+ * The admin listener: /healthz, /status and /metrics, for the host itself. Reads only.
+ */
+#include "agent/agent.h"
+
+#include "base/file.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+
+/* ---- status ---- */
+
+static json_t *text(struct str s)
+{
+    json_t *j = json_stringn(s.data ? s.data : "", s.len);
+
+    return j ? j : json_string("(not UTF-8)");
+}
+
+static json_t *hex_digest(struct digest d)
+{
+    unsigned char bytes[DIGEST_BYTES];
+    char hex[2 * DIGEST_BYTES + 1];
+
+    digest_put(d, bytes);
+    hex_encode(bytes, sizeof(bytes), hex);
+    return json_string(hex);
+}
+
+static json_t *refusal(const struct pending *p)
+{
+    struct str key = str_of(p->key, p->len);
+    json_t *j = json_object();
+
+    (void)json_object_set_new(j, "scope", text(key_scope(key)));
+    (void)json_object_set_new(j, "kind", text(key_kind(key)));
+    (void)json_object_set_new(j, "name", text(key_path(key)));
+    (void)json_object_set_new(j, "code", json_string(p->is_refused ? p->code : "PENDING"));
+    (void)json_object_set_new(j, "message", text(str_c(p->is_refused ? p->message : NULL)));
+    (void)json_object_set_new(j, "held_by", text(str_c(p->is_refused ? p->held_by : NULL)));
+    return j;
+}
+
+static json_t *refusals(const struct agent *a)
+{
+    json_t *list = json_array();
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&a->ledger.pending, &at)))
+        (void)json_array_append_new(list, refusal(slot->value)); /* what does not fit into memory is left out */
+    return list;
+}
+
+static const char *phase_name(enum sync_phase p)
+{
+    static const char *const names[] = {"offline", "hello", "syncing", "live"};
+
+    return names[p];
+}
+
+static json_t *status(const struct agent *a)
+{
+    struct sync_status s = sync_status(a->sync);
+    json_t *j = json_object();
+
+    (void)json_object_set_new(j, "instance", json_string(a->instance->id));
+    (void)json_object_set_new(j, "version", json_string(TRIMTAB_VERSION));
+    (void)json_object_set_new(j, "connected", json_boolean(a->is_connected));
+    (void)json_object_set_new(j, "server", json_string(sync_link_address(a->link)));
+    (void)json_object_set_new(j, "link", json_string(a->is_connected ? "" : a->link_story));
+    (void)json_object_set_new(j, "phase", json_string(phase_name(s.phase)));
+    (void)json_object_set_new(j, "revision", json_integer((json_int_t)s.cursor.revision));
+    (void)json_object_set_new(j, "items", json_integer((json_int_t)s.cursor.count));
+    (void)json_object_set_new(j, "received_digest", hex_digest(s.cursor.digest));
+    (void)json_object_set_new(j, "serving_digest", hex_digest(a->ledger.digest));
+    (void)json_object_set_new(j, "serving_items", json_integer((json_int_t)a->ledger.serving.n));
+    (void)json_object_set_new(j, "busy", json_boolean(apply_is_busy(a->apply)));
+    (void)json_object_set_new(j, "refusals", refusals(a));
+    return j;
+}
+
+static void answer_status(struct agent *a, struct exchange *x)
+{
+    json_t *j = status(a);
+    char *dump = json_dumps(j, JSON_INDENT(2));
+    struct err err = ERR_NULL;
+
+    if (dump) {
+        (void)exchange_respond_text(x, 200, "application/json", str_c(dump));
+    } else {
+        (void)err_set(&err, ERR_NOMEM, "out of memory");
+        (void)exchange_respond_err(x, &err);
+    }
+    free(dump); /* jansson's own memory */
+    json_decref(j);
+}
+
+/* ---- metrics ---- */
+
+struct metric {
+    const char *name, *type, *help;
+    uint64_t value;
+};
+
+static void answer_metrics(struct agent *a, struct exchange *x)
+{
+    struct sync_status s = sync_status(a->sync);
+    struct apply_stats p = apply_stats(a->apply);
+    const struct metric metrics[] = {
+        {"connected", "gauge", "Whether a server is connected.", a->is_connected},
+        {"streams_total", "counter", "Streams begun.", sync_link_streams(a->link)},
+        {"revision", "gauge", "Revision of what was received.", s.cursor.revision},
+        {"items", "gauge", "Items received.", s.cursor.count},
+        {"serving_items", "gauge", "Items served.", a->ledger.serving.n},
+        {"not_served", "gauge", "Names whose served item is not the received one.", a->ledger.pending.n},
+        {"batches_total", "counter", "Batches stored.", s.batches},
+        {"batches_rejected_total", "counter", "Batches rejected.", s.rejected},
+        {"items_received_total", "counter", "Items in them.", s.items},
+        {"drops_received_total", "counter", "Drops in them.", s.drops},
+        {"repairs_total", "counter", "Times that drift was found.", s.repairs},
+        {"verified_total", "counter", "Times that what is held was proved anew.", a->n_verified},
+        {"jobs_total", "counter", "Jobs of applying.", p.jobs},
+        {"checks_total", "counter", "Check commands run.", p.checks},
+        {"checks_failed_total", "counter", "Check commands that failed.", p.checks_failed},
+        {"reloads_total", "counter", "Reloads.", p.reloads},
+        {"reloads_failed_total", "counter", "Reloads that failed.", p.reloads_failed},
+        {"files_written_total", "counter", "Files put in place.", p.files_written},
+        {"files_removed_total", "counter", "Files removed.", p.files_removed},
+        {"files_restored_total", "counter", "Local edits put right.", p.files_restored},
+        {"start_seconds", "gauge", "When the agent started, since 1970.", (uint64_t)(a->started_ms / 1000)},
+    };
+    owned(buf) struct buf out = BUF_NULL(1 * MIB);
+
+    for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
+        buf_printf(&out, "# HELP trimtab_agent_%s %s\n# TYPE trimtab_agent_%s %s\ntrimtab_agent_%s %" PRIu64 "\n",
+                   metrics[i].name, metrics[i].help, metrics[i].name, metrics[i].type, metrics[i].name,
+                   metrics[i].value);
+    (void)exchange_respond_text(x, 200, "text/plain; version=0.0.4", buf_str(&out));
+}
+
+/* ---- the listener ---- */
+
+static void on_request(void *ctx, struct exchange *x)
+{
+    struct agent *a = ctx;
+    struct str path = exchange_path(x), method = exchange_method(x);
+    struct err err = ERR_NULL;
+
+    if (!str_eq(method, STR("GET")) && !str_eq(method, STR("HEAD"))) {
+        (void)err_set(&err, ERR_UNSUPPORTED, "only GET is taken here");
+        (void)exchange_respond_err(x, &err);
+    } else if (str_eq(path, STR("/healthz"))) {
+        (void)exchange_respond_text(x, 200, "text/plain", STR("ok\n"));
+    } else if (str_eq(path, STR("/readyz"))) { /* it has something to serve */
+        (void)exchange_respond_text(x, a->knows_nothing ? 503 : 200, "text/plain",
+                                    a->knows_nothing ? STR("nothing received yet\n") : STR("ok\n"));
+    } else if (str_eq(path, STR("/status"))) {
+        answer_status(a, x);
+    } else if (str_eq(path, STR("/metrics"))) {
+        answer_metrics(a, x);
+    } else {
+        (void)err_set(&err, ERR_NOT_FOUND, "there are /healthz, /readyz, /status and /metrics");
+        (void)exchange_respond_err(x, &err);
+    }
+}
+
+int admin_open(struct agent *a, struct err *err)
+{
+    struct http_server_opts opts = {.address = a->config.admin_listen, .on_request = on_request, .ctx = a};
+    int r = http_server_open(&a->loop, &opts, &a->admin, err);
+
+    if (!r && *a->config.admin_address_file)
+        r = file_replace(a->config.admin_address_file, str_c(http_server_address(a->admin)), 0644, err);
+    return r;
+}

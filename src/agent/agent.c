@@ -1,0 +1,468 @@
+/*
+ * The agent as a whole: start, run, reload, stop. See agent.h.
+ */
+#include "agent/agent.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <signal.h>
+
+enum { FLUSH_MS = 10000, TOKEN_FILE_MAX = 1000 };
+
+/* ---- what the core asks for ---- */
+
+static void op_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
+{
+    struct agent *a = ctx;
+
+    if (a->link)
+        sync_link_send(a->link, frame);
+}
+
+static int op_store(void *ctx, const struct sync_batch *batch, struct err *err)
+{
+    struct agent *a = ctx;
+    int r = copy_store(a->copy, batch, err);
+
+    if (r)
+        LOG(ERROR, "store_failed", LOG_U64("revision", batch->cursor.revision), LOG_C("error", err->text));
+    return r;
+}
+
+static void op_moved(void *ctx, const struct sync_cursor *cursor)
+{
+    struct agent *a = ctx;
+
+    copy_moved(a->copy, cursor);
+    if (!timer_is_running(&a->flush))
+        timer_start(&a->flush, &a->loop, FLUSH_MS, 0);
+}
+
+static void op_apply(void *ctx, const struct sync_batch *batch)
+{
+    struct agent *a = ctx;
+
+    LOG(INFO, "received", LOG_U64("revision", batch->cursor.revision), LOG_U64("changes", batch->n),
+        LOG_U64("items", batch->cursor.count));
+    for (size_t i = 0; i < batch->n; i++)
+        if (ledger_note(&a->ledger, &batch->changes[i], batch->cursor.revision))
+            loop_defer(&a->loop, &a->rescan);
+    apply_kick(a->apply);
+}
+
+static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
+{
+    struct agent *a = ctx;
+
+    LOG(INFO, "asked_to_reconnect", LOG_U64("after_ms", after_ms), LOG_C("reason", reason));
+    sync_link_reconnect(a->link, after_ms, reason);
+}
+
+static const struct sync_ops ops = {op_send, op_store, op_moved, op_apply, op_reconnect};
+
+static void run_rescan(struct defer *d, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)d;
+    if (ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision))
+        timer_start(&a->verify, &a->loop, 1000, a->config.verify_interval / NSEC_PER_MS); /* tries again */
+    else
+        apply_kick(a->apply);
+}
+
+/* ---- what is served ---- */
+
+static void fill_refusal(const struct agent *a, const struct pending *p, struct sync_refusal *out)
+{
+    struct str key = str_of(p->key, p->len);
+    const struct version *received = ledger_received(&a->ledger, key);
+    const struct version *serving = ledger_serving(&a->ledger, key);
+
+    *out = (struct sync_refusal){.scope = key_scope(key),
+                                 .key = key_tail(key),
+                                 .hash = received ? &received->item_hash : NULL,
+                                 .serving_hash = serving ? &serving->item_hash : NULL,
+                                 .code = p->code,
+                                 .message = str_c(p->message),
+                                 .held_by = str_c(p->held_by)};
+}
+
+/* Tells what is served, and why it is not what was received. */
+static void tell_applied(void *ctx, uint64_t revision)
+{
+    struct agent *a = ctx;
+    struct sync_refusal *list = NEW_ARRAY(struct sync_refusal, a->ledger.pending.n);
+    struct map_slot *slot;
+    size_t at = 0, n = 0;
+
+    while (list && (slot = map_each(&a->ledger.pending, &at))) {
+        const struct pending *p = slot->value;
+
+        if (p->is_refused)
+            fill_refusal(a, p, &list[n++]);
+    }
+    sync_applied(a->sync, revision, a->ledger.digest, list, n);
+    a->knows_nothing = false;
+    (void)mem_free(list);
+}
+
+/* ---- timers ---- */
+
+static void on_verify(struct timer *t, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)t;
+    a->n_verified++;
+    if (!sync_verify(a->sync)) {
+        a->n_drifted++;
+        LOG(ERROR, "drift", LOG_C("action", "the server is asked to mend it"));
+    }
+    if (ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision))
+        LOG(ERROR, "out_of_memory", LOG_C("while", "comparing"));
+}
+
+static void on_retry(struct timer *t, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)t;
+    apply_retry(a->apply, APPLY_RETRY_PASSING);
+}
+
+static void on_flush(struct timer *t, void *ctx)
+{
+    struct agent *a = ctx;
+    struct err err = ERR_NULL;
+
+    (void)t;
+    if (copy_flush(a->copy, &err))
+        LOG(WARN, "flush_failed", LOG_C("error", err.text));
+}
+
+/* ---- the link ---- */
+
+static void on_link(void *ctx, enum sync_link_state state, const char *address, const struct err *story)
+{
+    struct agent *a = ctx;
+    char line[ERR_TEXT_MAX];
+
+    if (state == SYNC_LINK_UP) {
+        a->is_connected = true;
+        a->connected_ms = clock_wall_ms();
+        a->link_story[0] = '\0';
+        LOG(INFO, "connected", LOG_C("server", address));
+        return;
+    }
+    (void)err_describe(story, line, sizeof(line));
+    if (a->is_connected || strncmp(line, a->link_story, sizeof(a->link_story) - 1) != 0) /* once each */
+        LOG(WARN, "disconnected", LOG_C("server", address), LOG_C("reason", line));
+    a->is_connected = false;
+    (void)snprintf(a->link_story, sizeof(a->link_story), "%s", line);
+}
+
+static int read_token(struct agent *a, struct err *err)
+{
+    owned(buf) struct buf text = BUF_NULL(TOKEN_FILE_MAX);
+    struct str token;
+    int r;
+
+    if (!*a->config.token_file)
+        return 0;
+    r = file_read(a->config.token_file, &text, err);
+    if (r)
+        return r;
+    token = str_trim(buf_str(&text));
+    if (!token.len || memchr(token.data, '\n', token.len))
+        return err_set(err, ERR_INVALID, "%s must hold one token", a->config.token_file);
+    (void)snprintf(a->token, sizeof(a->token), "%.*s", STR_ARG(token));
+    return 0;
+}
+
+static const char *or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
+
+static int open_tls(struct agent *a, struct err *err)
+{
+    const struct config *c = &a->config;
+    struct tls_client_opts opts = {.ca_file = or_null(c->tls_ca),
+                                   .cert_file = or_null(c->tls_cert),
+                                   .key_file = or_null(c->tls_key),
+                                   .server_name = or_null(c->tls_server_name)};
+
+    if (!c->tls && !opts.ca_file && !opts.cert_file)
+        return 0;
+    return tls_client_open(&opts, &a->tls, err);
+}
+
+static int open_link(struct agent *a, struct err *err)
+{
+    struct sync_link_opts opts = {.loop = &a->loop, .sync = a->sync, .on_state = on_link, .ctx = a};
+
+    opts.channel = (struct channel_opts){.addresses = a->config.addresses,
+                                         .n_addresses = a->config.n_addresses,
+                                         .tls = a->tls,
+                                         .token = or_null(a->token)};
+    if (random_bytes(&opts.channel.seed, sizeof(opts.channel.seed)))
+        return err_set(err, ERR_IO, "the system has no random bytes");
+    return sync_link_open(&opts, &a->link, err);
+}
+
+/* ---- the local copy ---- */
+
+/* Reads the copy; one that cannot be trusted is set aside, and the agent starts with nothing. */
+static int load_copy(struct agent *a, struct copy_content *content, struct err *err)
+{
+    char aside[COPY_PATH_MAX];
+    int r = copy_load(a->copy, content, err);
+    bool is_foreign = !r && *content->instance && *a->config.instance_id &&
+                      strcmp(content->instance, a->config.instance_id) != 0;
+
+    if (is_foreign)
+        (void)err_set(err, ERR_CORRUPT, "the local copy belongs to instance %s", content->instance);
+    if (r != ERR_CORRUPT && !is_foreign)
+        return r;
+    copy_content_deinit(content);
+    LOG(ERROR, "copy_broken", LOG_C("error", err->text), LOG_C("action", "set aside, starting without it"));
+    r = copy_set_aside(a->copy, aside, err);
+    if (r)
+        return r;
+    LOG(WARN, "copy_set_aside", LOG_C("file", aside));
+    *err = ERR_NULL;
+    return copy_load(a->copy, content, err);
+}
+
+static int subscribe_copy(struct agent *a, struct copy_content *content, struct err *err)
+{
+    struct copy_subscription s = {.instance = a->instance->id, .hash = agent_subscription_hash(a)};
+    struct str *scopes = ARENA_ARRAY(&a->arena, struct str, a->config.scopes.n);
+
+    if (!scopes)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < a->config.scopes.n; i++)
+        scopes[s.n_scopes++] = a->config.scopes.at[i].name;
+    s.scopes = scopes;
+    return copy_subscribe(a->copy, &s, content, err);
+}
+
+static int open_copy(struct agent *a, struct copy_content *content, struct err *err)
+{
+    owned(buf) struct buf path = BUF_NULL(COPY_PATH_MAX);
+    int r = file_make_dirs(a->config.data_dir, 0700, err);
+
+    buf_printf(&path, "%s/copy.db", a->config.data_dir);
+    if (!r && !buf_c(&path))
+        r = err_set(err, ERR_NOMEM, "out of memory");
+    if (!r)
+        r = copy_open(buf_c(&path), &a->copy, err);
+    if (!r)
+        r = load_copy(a, content, err);
+    if (!r)
+        r = agent_identify(a, content->instance, err);
+    if (!r && *content->instance && strcmp(content->instance, a->instance->id) != 0) {
+        char aside[COPY_PATH_MAX];
+
+        LOG(ERROR, "copy_foreign", LOG_C("of", content->instance), LOG_C("action", "set aside"));
+        copy_content_deinit(content);
+        r = copy_set_aside(a->copy, aside, err);
+        if (!r)
+            r = copy_load(a->copy, content, err);
+    }
+    if (!r)
+        r = agent_make_scopes(a, err);
+    return r ? r : subscribe_copy(a, content, err);
+}
+
+static int open_core(struct agent *a, const struct copy_content *content, struct err *err)
+{
+    struct sync_opts opts = {.instance = a->instance,
+                             .scopes = a->scopes,
+                             .n_scopes = a->config.scopes.n,
+                             .ops = &ops,
+                             .ctx = a,
+                             .mass_drop_min = a->config.mass_drop_min};
+    struct apply_opts apply = {.loop = &a->loop,
+                               .config = &a->config,
+                               .ledger = &a->ledger,
+                               .copy = a->copy,
+                               .applied = tell_applied,
+                               .ctx = a};
+    int r;
+
+    a->sync = sync_new(&opts);
+    r = a->sync ? 0 : ERR_NOMEM;
+    if (!r && *content->instance)
+        r = sync_load(a->sync, content->items, content->n_items, &content->cursor);
+    if (r)
+        return err_set(err, r, "the local copy cannot be taken over");
+    ledger_init(&a->ledger, a->sync);
+    a->has_ledger = true;
+    r = ledger_load(&a->ledger, content);
+    if (!r)
+        r = apply_new(&apply, content, &a->apply);
+    if (r)
+        return err_set(err, r, "out of memory");
+    a->knows_nothing = content->applied == 0;
+    if (content->applied)
+        tell_applied(a, content->applied);
+    LOG(INFO, "copy_loaded", LOG_U64("items", content->n_items), LOG_U64("revision", content->cursor.revision),
+        LOG_U64("not_served", content->n_served), LOG_C("instance", a->instance->id));
+    return 0;
+}
+
+/* ---- signals ---- */
+
+static void on_stop_signal(struct signal_watch *s, void *ctx)
+{
+    LOG(INFO, "stopping", LOG_U64("signal", (uint64_t)s->number));
+    agent_stop(ctx);
+}
+
+static void on_reload_signal(struct signal_watch *s, void *ctx)
+{
+    struct agent *a = ctx;
+    struct err err = ERR_NULL;
+    int r = read_token(a, &err);
+
+    (void)s;
+    if (!r)
+        r = sync_link_set_token(a->link, a->token);
+    if (!r && a->tls)
+        r = tls_reload(a->tls, &err);
+    if (r)
+        LOG(ERROR, "reload_failed", LOG_C("error", err.code ? err.text : "out of memory"));
+    else
+        LOG(INFO, "reloaded");
+    sync_link_kick(a->link);
+    apply_retry(a->apply, APPLY_RETRY_ALL);
+    apply_verify(a->apply);
+}
+
+static int watch_signals(struct agent *a, struct err *err)
+{
+    a->on_term = (struct signal_watch){.fn = on_stop_signal, .ctx = a, .number = SIGTERM};
+    a->on_int = (struct signal_watch){.fn = on_stop_signal, .ctx = a, .number = SIGINT};
+    a->on_hup = (struct signal_watch){.fn = on_reload_signal, .ctx = a, .number = SIGHUP};
+    if (loop_watch_signal(&a->loop, &a->on_term, err) || loop_watch_signal(&a->loop, &a->on_int, err))
+        return ERR_IO;
+    return loop_watch_signal(&a->loop, &a->on_hup, err);
+}
+
+/* ---- life ---- */
+
+static int open_parts(struct agent *a, struct err *err)
+{
+    struct copy_content content = {.instance = ""};
+    int r = read_token(a, err);
+
+    if (!r)
+        r = open_tls(a, err);
+    if (!r)
+        r = open_copy(a, &content, err);
+    if (!r)
+        r = open_core(a, &content, err);
+    copy_content_deinit(&content);
+    if (!r)
+        r = watch_signals(a, err);
+    if (!r && *a->config.admin_listen)
+        r = admin_open(a, err);
+    return r ? r : open_link(a, err);
+}
+
+int agent_open(struct agent *a, const struct config *config, struct err *err)
+{
+    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS, retry_ms = config->retry_interval / NSEC_PER_MS;
+    int r;
+
+    *a = (struct agent){.config = *config, .started_ms = clock_wall_ms()};
+    a->verify = (struct timer){.fn = on_verify, .ctx = a};
+    a->retry = (struct timer){.fn = on_retry, .ctx = a};
+    a->flush = (struct timer){.fn = on_flush, .ctx = a};
+    a->rescan = (struct defer){.fn = run_rescan, .ctx = a};
+    (void)snprintf(a->link_story, sizeof(a->link_story), "connecting");
+    (void)signal(SIGPIPE, SIG_IGN);
+    r = loop_open(&a->loop, err);
+    if (r)
+        return r;
+    a->has_loop = true;
+    r = open_parts(a, err);
+    if (r)
+        return r;
+    for (size_t i = 0; i < config->files.n; i++)
+        sink_sweep(&config->files.at[i]);
+    timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
+    timer_start(&a->retry, &a->loop, retry_ms, retry_ms);
+    if (!a->knows_nothing)
+        apply_verify(a->apply); /* what was served is served again, whoever can be reached */
+    else if (a->ledger.pending.n)
+        apply_kick(a->apply);
+    return 0;
+}
+
+void agent_run(struct agent *a)
+{
+    loop_run(&a->loop);
+}
+
+static void stop_loop(void *ctx)
+{
+    struct agent *a = ctx;
+
+    loop_stop(&a->loop);
+}
+
+void agent_stop(struct agent *a)
+{
+    if (a->is_stopping) { /* asked twice: at once */
+        loop_stop(&a->loop);
+        return;
+    }
+    a->is_stopping = true;
+    apply_stop(a->apply, stop_loop, a);
+}
+
+static void set_true(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static void close_net(struct agent *a)
+{
+    bool closed = a->link == NULL;
+
+    if (a->link)
+        sync_link_close(take(a->link), set_true, &closed);
+    while (!closed)
+        loop_turn(&a->loop, LOOP_WAIT);
+    closed = a->admin == NULL;
+    if (a->admin)
+        http_server_close(take(a->admin), set_true, &closed);
+    while (!closed)
+        loop_turn(&a->loop, LOOP_WAIT);
+}
+
+void agent_close(struct agent *a)
+{
+    if (!a->has_loop)
+        return;
+    timer_stop(&a->verify);
+    timer_stop(&a->retry);
+    timer_stop(&a->flush);
+    defer_cancel(&a->rescan);
+    close_net(a);
+    while (a->apply && apply_is_busy(a->apply)) /* asked twice to stop: what is under way on a worker must end */
+        loop_turn(&a->loop, LOOP_WAIT);
+    a->apply = apply_free(a->apply);
+    loop_close(&a->loop);
+    if (a->has_ledger)
+        ledger_deinit(&a->ledger);
+    a->sync = sync_free(a->sync);
+    a->copy = copy_close(a->copy);
+    tls_close(a->tls);
+    arena_deinit(&a->arena);
+    a->has_loop = false;
+}

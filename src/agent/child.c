@@ -1,0 +1,242 @@
+/*
+ * Child processes on libuv. See child.h. A child is over when it has ended and its output has: or, since a daemon that
+ * it left behind may keep the pipe open, a moment after it has ended.
+ */
+#include "agent/child.h"
+
+#include "base/alloc.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { COMMAND_MAX = 65536, AFTER_END_MS = 200, ENVIRONMENT_MAX = 4096 };
+
+struct child {
+    struct child_opts opts;
+    uv_process_t process;
+    uv_pipe_t pipe;
+    struct timer limit;
+    struct buf output;
+    char story[128];
+    bool has_process, has_pipe; /* handles that are still open */
+    bool has_ended, is_forgotten, timed_out;
+    int64_t status;
+    int signal;
+    char chunk[2048];
+};
+
+static void unref(struct child *c)
+{
+    if (c->has_process || c->has_pipe)
+        return;
+    buf_deinit(&c->output);
+    (void)mem_free(c);
+}
+
+static void on_process_closed(uv_handle_t *h)
+{
+    struct child *c = h->data;
+
+    c->has_process = false;
+    unref(c);
+}
+
+static void on_pipe_closed(uv_handle_t *h)
+{
+    struct child *c = h->data;
+
+    c->has_pipe = false;
+    unref(c);
+}
+
+static void close_all(struct child *c)
+{
+    timer_stop(&c->limit);
+    if (c->has_process && !uv_is_closing((uv_handle_t *)&c->process))
+        uv_close((uv_handle_t *)&c->process, on_process_closed);
+    if (c->has_pipe && !uv_is_closing((uv_handle_t *)&c->pipe))
+        uv_close((uv_handle_t *)&c->pipe, on_pipe_closed);
+}
+
+static void finish(struct child *c)
+{
+    struct child_result result = {.has_passed = !c->timed_out && c->status == 0 && c->signal == 0,
+                                  .output = buf_str(&c->output),
+                                  .story = c->story};
+
+    if (c->timed_out)
+        (void)snprintf(c->story, sizeof(c->story), "no answer in %llu ms",
+                       (unsigned long long)c->opts.timeout_ms);
+    else if (c->signal)
+        (void)snprintf(c->story, sizeof(c->story), "killed by signal %d", c->signal);
+    else
+        (void)snprintf(c->story, sizeof(c->story), "exit status %lld", (long long)c->status);
+    timer_stop(&c->limit);
+    if (!c->is_forgotten)
+        c->opts.done(c->opts.ctx, &result);
+    close_all(c);
+}
+
+static bool is_over(const struct child *c)
+{
+    return uv_is_closing((const uv_handle_t *)&c->process);
+}
+
+static void kill_group(struct child *c)
+{
+    if (!c->has_ended)
+        (void)kill(-c->process.pid, SIGKILL); /* it leads a group of its own */
+}
+
+static void on_limit(struct timer *t, void *ctx)
+{
+    struct child *c = ctx;
+
+    (void)t;
+    if (c->has_ended) { /* only its output is still open */
+        finish(c);
+        return;
+    }
+    c->timed_out = true;
+    kill_group(c);
+}
+
+static void on_exit_of(uv_process_t *process, int64_t status, int signal_number)
+{
+    struct child *c = process->data;
+
+    c->has_ended = true;
+    c->status = status;
+    c->signal = signal_number;
+    if (c->is_forgotten)
+        close_all(c);
+    else if (!uv_is_active((uv_handle_t *)&c->pipe))
+        finish(c);
+    else
+        timer_start(&c->limit, c->opts.loop, AFTER_END_MS, 0);
+}
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf)
+{
+    struct child *c = h->data;
+
+    (void)size;
+    *buf = uv_buf_init(c->chunk, sizeof(c->chunk));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct child *c = stream->data;
+
+    if (n > 0) {
+        buf_put(&c->output, buf->base, MIN((size_t)n, CHILD_OUTPUT_MAX - c->output.len));
+    } else if (n < 0) {
+        (void)uv_read_stop(stream); /* always 0 */
+        if (c->has_ended && !is_over(c))
+            finish(c);
+    }
+}
+
+void child_command(const char *command, const char *stage, struct buf *out)
+{
+    static const char mark[] = "{stage}";
+    const char *found;
+
+    while (stage && (found = strstr(command, mark))) {
+        buf_put(out, command, (size_t)(found - command));
+        buf_put_byte(out, '\'');
+        for (const char *s = stage; *s; s++)
+            if (*s == '\'')
+                buf_put_c(out, "'\\''");
+            else
+                buf_put_byte(out, (unsigned char)*s);
+        buf_put_byte(out, '\'');
+        command = found + sizeof(mark) - 1;
+    }
+    buf_put_c(out, command);
+}
+
+/* The agent's own environment and what is ours to say. */
+static size_t make_environment(const struct child_opts *o, char *words[ENVIRONMENT_MAX], char text[2][4096])
+{
+    size_t n = 0;
+
+    (void)snprintf(text[0], sizeof(text[0]), "TRIMTAB_STAGE=%s", o->stage ? o->stage : "");
+    (void)snprintf(text[1], sizeof(text[1]), "TRIMTAB_SINK=%s", o->sink ? o->sink : "");
+    for (char **e = environ; *e && n < ENVIRONMENT_MAX - 3; e++)
+        if (strncmp(*e, "TRIMTAB_", 8) != 0)
+            words[n++] = *e;
+    words[n++] = text[0];
+    words[n++] = text[1];
+    words[n] = NULL;
+    return n;
+}
+
+static int spawn(struct child *c, const char *command, struct err *err)
+{
+    char *words[ENVIRONMENT_MAX], text[2][4096];
+    char shell[] = "/bin/sh", flag[] = "-c";
+    char *args[] = {shell, flag, (char *)(uintptr_t)command, NULL}; /* libuv has no const */
+    uv_stdio_container_t stdio[2] = {{.flags = UV_IGNORE},
+                                     {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE}};
+    uv_process_options_t o = {.file = shell,
+                              .args = args,
+                              .env = words,
+                              .exit_cb = on_exit_of,
+                              .flags = UV_PROCESS_DETACHED,
+                              .stdio = stdio,
+                              .stdio_count = 2};
+    int r;
+
+    (void)make_environment(&c->opts, words, text);
+    stdio[1].data.stream = (uv_stream_t *)&c->pipe;
+    r = uv_spawn(loop_uv(c->opts.loop), &c->process, &o);
+    c->has_process = true; /* to be closed even when it did not start */
+    if (r)
+        return err_set(err, ERR_IO, "cannot run a command: %s", uv_strerror(r));
+    (void)uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read); /* a fresh pipe */
+    return 0;
+}
+
+int child_start(const struct child_opts *opts, struct child **ret_child, struct err *err)
+{
+    owned(buf) struct buf command = BUF_NULL(COMMAND_MAX);
+    struct child *c = NEW(struct child);
+    const char *text;
+    int r;
+
+    buf_put_c(&command, "exec 2>&1; "); /* one pipe for both, in the order of writing */
+    child_command(opts->command, opts->stage, &command);
+    text = buf_c(&command);
+    if (!c || !text) {
+        (void)mem_free(c);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    c->opts = *opts;
+    c->output = BUF_NULL(CHILD_OUTPUT_MAX);
+    c->process.data = c;
+    c->pipe.data = c;
+    c->limit = (struct timer){.fn = on_limit, .ctx = c};
+    (void)uv_pipe_init(loop_uv(opts->loop), &c->pipe, 0); /* always 0 */
+    c->has_pipe = true;
+    r = spawn(c, text, err);
+    if (r) {
+        c->is_forgotten = true;
+        close_all(c);
+        return r;
+    }
+    timer_start(&c->limit, opts->loop, opts->timeout_ms, 0);
+    *ret_child = c;
+    return 0;
+}
+
+void child_forget(struct child *c)
+{
+    c->is_forgotten = true;
+    timer_stop(&c->limit);
+    kill_group(c);
+    if (c->has_ended)
+        close_all(c);
+}

@@ -1,0 +1,72 @@
+/*
+ * The settings of trimtab-agent: its bootstrap configuration (A3). What it receives is dynamic; what a sink may do on
+ * this host (paths, commands, signals, owners) comes from here alone (I11).
+ *
+ *   servers = a:7700,b:7700            flat settings, also TRIMTAB_AGENT_SERVERS and --servers
+ *   [scope "web"]                      what is wanted: namespaces by priority, kinds, names
+ *   namespaces = web/edge,shared
+ *   [files "nginx"]                    where files of a scope go
+ *   scope = web
+ *   target = /etc/nginx
+ */
+#ifndef TRIMTAB_AGENT_CONFIG_H
+#define TRIMTAB_AGENT_CONFIG_H
+
+#include "base/settings.h"
+#include "base/vec.h"
+#include "model/scope.h"
+
+#include <sys/types.h>
+
+enum { CONFIG_SINKS_MAX = 64 };
+
+struct config_scope {
+    struct str name;
+    struct str *layers;
+    size_t n_layers;
+    struct str *kinds, *names;
+    size_t n_kinds, n_names;
+};
+
+enum files_layout { FILES_PLAIN, FILES_SYMLINK };
+
+/* A [files] section. */
+struct config_files {
+    struct str name;
+    struct str scope;
+    const char *target;
+    const char *check, *reload; /* command lines; NULL: none */
+    int reload_signal;          /* 0: none */
+    const char *pid_file;
+    mode_t mode, folder_mode;
+    uid_t owner; /* (uid_t)-1: as the agent */
+    gid_t group;
+    enum files_layout layout;
+    bool replace_foreign;
+    uint64_t check_timeout; /* ns; 0: the general one */
+};
+
+struct config {
+    const char *servers, *token_file, *tls_ca, *tls_cert, *tls_key, *tls_server_name;
+    const char *data_dir, *labels, *instance_id, *host, *admin_listen, *admin_address_file;
+    const char *log_level, *log_format;
+    uint64_t check_timeout, reload_timeout, verify_interval, retry_interval; /* ns */
+    uint32_t mass_drop_min;
+    bool tls;
+    bool show_version, show_help, check_config;
+    const char *config_file;
+
+    const char **addresses;
+    size_t n_addresses;
+    struct pair *pairs; /* labels */
+    size_t n_pairs;
+    VEC(struct config_scope) scopes;
+    VEC(struct config_files) files;
+};
+
+/* Reads file, environment and flags; texts live on the arena. ERR_INVALID, ERR_NOT_FOUND with the story. */
+must_use int config_load(struct config *config, int argc, char **argv, struct arena *arena, struct err *err);
+void config_deinit(struct config *config);
+void config_help(struct buf *out);
+
+#endif

@@ -1,0 +1,435 @@
+/*
+ * The ledger. See ledger.h.
+ */
+#include "agent/ledger.h"
+
+#include "sync/stage.h"
+
+void ledger_init(struct ledger *l, const struct sync *sync)
+{
+    *l = (struct ledger){.sync = sync, .digest = DIGEST_NULL};
+}
+
+static struct pending *pending_free(struct pending *p)
+{
+    if (!p)
+        return NULL;
+    (void)mem_free(p->message);
+    (void)mem_free(p->held_by);
+    return mem_free(p);
+}
+
+void ledger_deinit(struct ledger *l)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&l->serving, &at)))
+        (void)binding_free(slot->value);
+    at = 0;
+    while ((slot = map_each(&l->pending, &at)))
+        (void)pending_free(slot->value);
+    map_deinit(&l->serving);
+    map_deinit(&l->pending);
+}
+
+struct version *ledger_serving(const struct ledger *l, struct str key)
+{
+    const struct binding *b = map_get(&l->serving, key);
+
+    return b ? b->item : NULL;
+}
+
+struct version *ledger_received(const struct ledger *l, struct str key)
+{
+    return sync_find(l->sync, key_scope(key), key_kind(key), key_path(key));
+}
+
+static bool is_same(const struct version *a, const struct version *b)
+{
+    return a == b || (a && b && sha256_eq(&a->item_hash, &b->item_hash));
+}
+
+/* ---- serving ---- */
+
+static struct digest element(const struct binding *b)
+{
+    return binding_digest(binding_scope(b), &b->item->item_hash);
+}
+
+static int set_serving(struct ledger *l, struct str key, struct version *v)
+{
+    struct binding *b = v ? binding_new(key_scope(key), key_tail(key), v) : NULL;
+    void *old = NULL;
+
+    if (v && (!b || !map_put(&l->serving, binding_key(b), b, &old))) {
+        (void)binding_free(b);
+        return ERR_NOMEM;
+    }
+    if (!v)
+        old = map_remove(&l->serving, key);
+    if (old)
+        l->digest = digest_sub(l->digest, element(old));
+    if (b)
+        l->digest = digest_add(l->digest, element(b));
+    (void)binding_free(old);
+    return 0;
+}
+
+/* ---- pending ---- */
+
+static struct pending *pending_add(struct ledger *l, struct str key)
+{
+    struct pending *p = map_get(&l->pending, key);
+
+    if (p)
+        return p;
+    p = mem_zalloc(size_add(sizeof(*p), key.len));
+    if (!p)
+        return NULL;
+    p->len = key.len;
+    memcpy(p->key, key.data, key.len);
+    if (!map_put(&l->pending, str_of(p->key, p->len), p, NULL))
+        return pending_free(p);
+    return p;
+}
+
+static void pending_drop(struct ledger *l, struct str key)
+{
+    (void)pending_free(map_remove(&l->pending, key));
+}
+
+/* (L1) for one name. */
+static int compare(struct ledger *l, struct str key, uint64_t batch, bool is_news)
+{
+    struct version *received = ledger_received(l, key);
+    struct pending *p;
+
+    if (is_same(received, ledger_serving(l, key))) {
+        pending_drop(l, key);
+        return received ? set_serving(l, key, received) : 0; /* its number may be another */
+    }
+    p = pending_add(l, key);
+    if (!p)
+        return ERR_NOMEM;
+    if (is_news) {
+        p->batch = batch;
+        p->is_refused = false; /* something relevant changed */
+        p->must_retry = false;
+    }
+    return 0;
+}
+
+static int key_of(struct str scope, struct str tail, struct buf *out)
+{
+    buf_put_str(out, scope);
+    buf_put_byte(out, '\0');
+    buf_put_str(out, tail);
+    return buf_status(out);
+}
+
+int ledger_note(struct ledger *l, const struct sync_change *change, uint64_t batch)
+{
+    owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+    int r = key_of(change->scope, change->key, &key);
+
+    return r ? r : compare(l, buf_str(&key), batch, true);
+}
+
+struct rescan {
+    struct ledger *ledger;
+    uint64_t batch;
+    struct arena arena;
+    VEC(struct str) keys;
+};
+
+static int rescan_received(void *ctx, const struct sync_change *binding)
+{
+    struct rescan *s = ctx;
+    owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+    int r = key_of(binding->scope, binding->key, &key);
+
+    if (r || is_same(binding->item, ledger_serving(s->ledger, buf_str(&key))))
+        return r;
+    return compare(s->ledger, buf_str(&key), s->batch, !map_get(&s->ledger->pending, buf_str(&key)));
+}
+
+int ledger_rescan(struct ledger *l, uint64_t batch)
+{
+    struct rescan s = {.ledger = l, .batch = batch};
+    struct map_slot *slot;
+    size_t at = 0;
+    int r = sync_each(l->sync, rescan_received, &s);
+
+    while (!r && (slot = map_each(&l->serving, &at)))
+        if (!ledger_received(l, slot->key) && !VEC_PUSH(&s.keys, arena_str(&s.arena, slot->key)))
+            r = ERR_NOMEM;
+    if (arena_failed(&s.arena))
+        r = ERR_NOMEM;
+    for (size_t i = 0; i < s.keys.n && !r; i++)
+        r = compare(l, s.keys.at[i], batch, !map_get(&l->pending, s.keys.at[i]));
+    VEC_DEINIT(&s.keys);
+    arena_deinit(&s.arena);
+    return r;
+}
+
+int ledger_serve(struct ledger *l, struct str key, struct version *v)
+{
+    int r = set_serving(l, key, v);
+
+    return r ? r : compare(l, key, 0, false);
+}
+
+/* ---- what the copy says ---- */
+
+static char *copy_text(struct str s)
+{
+    return s.len ? mem_dup(s.data, s.len) : NULL;
+}
+
+static int load_served(struct ledger *l, const struct copy_served *s, struct str key)
+{
+    struct pending *p;
+    int r = set_serving(l, key, s->served);
+
+    if (r || is_same(ledger_received(l, key), s->served))
+        return r;
+    p = pending_add(l, key);
+    if (!p)
+        return ERR_NOMEM;
+    p->batch = s->batch;
+    p->group = s->group;
+    p->is_refused = s->code.len > 0;
+    (void)snprintf(p->code, sizeof(p->code), "%.*s", STR_ARG(s->code));
+    p->message = copy_text(s->message);
+    p->held_by = copy_text(s->held_by);
+    l->last_group = MAX(l->last_group, s->group);
+    return 0;
+}
+
+int ledger_load(struct ledger *l, const struct copy_content *content)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < content->n_items && content->applied && !r; i++) {
+        owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+
+        r = key_of(content->items[i].scope, content->items[i].key, &key);
+        if (!r)
+            r = set_serving(l, buf_str(&key), content->items[i].item);
+    }
+    for (size_t i = 0; i < content->n_served && !r; i++) {
+        owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+
+        r = key_of(content->served[i].scope, content->served[i].key, &key);
+        if (!r)
+            r = load_served(l, &content->served[i], buf_str(&key));
+    }
+    return r ? r : ledger_rescan(l, content->cursor.revision);
+}
+
+/* ---- groups ---- */
+
+/* Union-find over what is pending. */
+struct grouping {
+    const struct ledger *ledger;
+    struct arena *arena;
+    struct pending **pending;
+    struct version **want, **have;
+    size_t *parent;
+    size_t n;
+    struct map first; /* what joins -> index + 1 of the first that has it */
+};
+
+static size_t root_of(struct grouping *g, size_t i)
+{
+    while (g->parent[i] != i)
+        i = g->parent[i] = g->parent[g->parent[i]];
+    return i;
+}
+
+static void join(struct grouping *g, size_t a, size_t b)
+{
+    size_t ra = root_of(g, a), rb = root_of(g, b);
+
+    g->parent[MAX(ra, rb)] = MIN(ra, rb);
+}
+
+/* All that share a mark are joined. only_known: joins those that know the mark, but makes none. */
+static void mark(struct grouping *g, size_t i, char sort, struct str text, bool only_known)
+{
+    owned(buf) struct buf key = BUF_NULL(2 * ID_BYTES_MAX);
+    void *known;
+    struct str kept;
+
+    buf_put_byte(&key, (unsigned char)sort);
+    buf_put_str(&key, text);
+    if (buf_status(&key)) {
+        g->arena->failed = true;
+        return;
+    }
+    known = map_get(&g->first, buf_str(&key));
+    if (known) {
+        join(g, i, (size_t)(uintptr_t)known - 1);
+        return;
+    }
+    kept = only_known ? STR_NULL : arena_str(g->arena, buf_str(&key));
+    if (!only_known && !map_put(&g->first, kept, (void *)(uintptr_t)(i + 1), NULL))
+        g->arena->failed = true;
+}
+
+static void mark_number(struct grouping *g, size_t i, char sort, uint64_t number, bool only_known)
+{
+    mark(g, i, sort, str_of(&number, sizeof(number)), only_known);
+}
+
+/* References of a version, to names that are pending too. */
+static void mark_references(struct grouping *g, size_t i, const struct version *v)
+{
+    for (size_t d = 0; v && v->meta && d < v->meta->n_depends_on; d++) {
+        owned(buf) struct buf id = BUF_NULL(2 * ID_BYTES_MAX), key = BUF_NULL(ID_BYTES_MAX);
+        struct str text = v->meta->depends_on[d];
+        struct name name = key_name(v->key), other;
+
+        if (name_parse(text, &other, NULL)) { /* kind/name of the same namespace */
+            buf_put_str(&id, name.space);
+            buf_put_byte(&id, '/');
+            buf_put_str(&id, text);
+            if (buf_status(&id) || name_parse(buf_str(&id), &other, NULL))
+                continue;
+        }
+        name_put_key(other, &key);
+        mark(g, i, 'i', buf_str(&key), true);
+    }
+}
+
+static void join_all(struct grouping *g)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        const struct version *any = g->want[i] ? g->want[i] : g->have[i];
+
+        if (any)
+            mark(g, i, 'i', any->key, false);
+        if (g->pending[i]->group)
+            mark_number(g, i, 'g', g->pending[i]->group, false);
+        if (g->want[i])
+            mark_number(g, i, 'r', g->want[i]->revision, false);
+        else
+            mark_number(g, i, 'b', g->pending[i]->batch, false);
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        mark_number(g, i, 'b', g->pending[i]->batch, true); /* with the drops of its batch */
+        mark_references(g, i, g->want[i]);
+        mark_references(g, i, g->have[i]);
+    }
+}
+
+static int by_batch(const void *a, const void *b)
+{
+    const struct pending *const *pa = a, *const *pb = b;
+
+    if ((*pa)->batch != (*pb)->batch)
+        return (*pa)->batch < (*pb)->batch ? -1 : 1;
+    return str_cmp(str_of((*pa)->key, (*pa)->len), str_of((*pb)->key, (*pb)->len));
+}
+
+static void collect(struct grouping *g)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    g->pending = ARENA_ARRAY(g->arena, struct pending *, g->ledger->pending.n);
+    g->want = ARENA_ARRAY(g->arena, struct version *, g->ledger->pending.n);
+    g->have = ARENA_ARRAY(g->arena, struct version *, g->ledger->pending.n);
+    g->parent = ARENA_ARRAY(g->arena, size_t, g->ledger->pending.n);
+    if (arena_failed(g->arena))
+        return;
+    while ((slot = map_each(&g->ledger->pending, &at)))
+        g->pending[g->n++] = slot->value;
+    qsort(g->pending, g->n, sizeof(*g->pending), by_batch);
+    for (size_t i = 0; i < g->n; i++) {
+        struct str key = str_of(g->pending[i]->key, g->pending[i]->len);
+
+        g->want[i] = ledger_received(g->ledger, key);
+        g->have[i] = ledger_serving(g->ledger, key);
+        g->parent[i] = i;
+    }
+}
+
+/* The groups, in the order of their first members. */
+static void build(struct grouping *g, struct groups *out)
+{
+    size_t *index = ARENA_ARRAY(g->arena, size_t, g->n), *sizes = ARENA_ARRAY(g->arena, size_t, g->n);
+
+    out->at = ARENA_ARRAY(g->arena, struct group, g->n);
+    if (arena_failed(g->arena))
+        return;
+    for (size_t i = 0; i < g->n; i++) {
+        size_t root = root_of(g, i);
+
+        if (root == i)
+            index[i] = out->n++;
+        sizes[root]++;
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        struct group *group = &out->at[index[root_of(g, i)]];
+        const struct pending *p = g->pending[i];
+
+        if (!group->members)
+            group->members = ARENA_ARRAY(g->arena, struct group_member, sizes[root_of(g, i)]);
+        if (!group->members)
+            return;
+        group->members[group->n++] =
+            (struct group_member){arena_str(g->arena, str_of(p->key, p->len)), version_ref(g->want[i])};
+        group->is_fresh |= !p->is_refused;
+        group->must_retry |= p->must_retry;
+    }
+}
+
+int ledger_groups(const struct ledger *l, struct groups *ret_groups)
+{
+    struct grouping g = {.ledger = l, .arena = &ret_groups->arena};
+
+    *ret_groups = (struct groups){.n = 0};
+    collect(&g);
+    if (!arena_failed(g.arena))
+        join_all(&g);
+    if (!arena_failed(g.arena))
+        build(&g, ret_groups);
+    map_deinit(&g.first);
+    if (!arena_failed(g.arena))
+        return 0;
+    groups_deinit(ret_groups);
+    return ERR_NOMEM;
+}
+
+void groups_deinit(struct groups *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        for (size_t m = 0; m < g->at[i].n; m++)
+            (void)version_unref(g->at[i].members[m].want);
+    arena_deinit(&g->arena);
+    *g = (struct groups){.n = 0};
+}
+
+int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group,
+                  const struct refusal_text *text)
+{
+    struct pending *p = map_get(&l->pending, m->key);
+
+    if (!p)
+        return 0; /* it has become what is served */
+    p->group = group;
+    p->must_retry = false;
+    if (!is_same(ledger_received(l, m->key), m->want))
+        return 0; /* something newer has come: not tried yet */
+    p->is_refused = true;
+    (void)snprintf(p->code, sizeof(p->code), "%s", text->code);
+    (void)mem_free(p->message);
+    (void)mem_free(p->held_by);
+    p->message = copy_text(text->message);
+    p->held_by = copy_text(str_c(text->held_by));
+    return (text->message.len && !p->message) || (text->held_by && *text->held_by && !p->held_by)
+               ? ERR_NOMEM
+               : 0;
+}

@@ -1,0 +1,72 @@
+/*
+ * A place on the host: files under one folder, and never outside of it. Every path is walked one component at a time
+ * from the folder's descriptor without following symbolic links, so that nobody who can write there can lead the agent
+ * elsewhere. Blocking; for worker threads.
+ *
+ * Results: ERR_DENIED (a link or something that is no folder is in the way), ERR_LIMIT (no space), ERR_NOT_FOUND,
+ * ERR_IO; always with the story.
+ */
+#ifndef TRIMTAB_AGENT_PLACE_H
+#define TRIMTAB_AGENT_PLACE_H
+
+#include "base/err.h"
+#include "base/hash.h"
+
+#include <sys/types.h>
+
+enum { PLACE_PATH_MAX = 1024, PLACE_DEPTH_MAX = 32 };
+
+struct place {
+    int fd; /* of the folder; -1: not open */
+    mode_t mode, folder_mode;
+    uid_t owner; /* -1: left as it is */
+    gid_t group;
+};
+
+/* Relative, no empty segment, no "." and "..", nothing of ours (".trimtab-", "..data"), within the limits. */
+must_use bool place_path_is_safe(struct str path);
+
+/* Opens folder, whose own path may hold links (it is the operator's word); makes it when it is missing. */
+must_use int place_open(const char *folder, struct place *p, struct err *err);
+void place_close(struct place *p);
+
+/* The folder that holds path, and the last segment of path. With PLACE_MAKE missing folders are made. */
+enum place_make { PLACE_FIND, PLACE_MAKE };
+must_use int place_parent(const struct place *p, const char *path, enum place_make make, int *ret_fd,
+                          const char **ret_last, struct err *err);
+
+/* What is at a path. */
+enum place_sort { PLACE_NOTHING, PLACE_FILE, PLACE_FOLDER, PLACE_OTHER };
+struct place_info {
+    enum place_sort sort;
+    struct sha256 hash; /* of a file */
+    bool is_as_configured; /* mode and owner are those of the place */
+};
+must_use int place_look(const struct place *p, const char *path, struct place_info *ret_info, struct err *err);
+
+/* Writes a new file with mode and owner of the place; makes folders. PLACE_SYNC: durable on return. */
+enum place_sync { PLACE_NO_SYNC, PLACE_SYNC };
+must_use int place_write(const struct place *p, const char *path, struct str bytes, enum place_sync sync,
+                         struct err *err);
+
+/* A symbolic link at path; makes folders. */
+must_use int place_symlink(const struct place *p, const char *path, const char *to, struct err *err);
+
+/* Renames from one place to another of the same file system, replacing a file; makes folders there. */
+must_use int place_move(const struct place *from, const char *path, const struct place *to, const char *to_path,
+                        struct err *err);
+/* A second name for a file. */
+must_use int place_link(const struct place *from, const char *path, const struct place *to, const char *to_path,
+                        struct err *err);
+
+must_use int place_make_folder(const struct place *p, const char *path, bool *ret_made, struct err *err);
+/* Returns whether the folder was empty and is gone. */
+bool place_remove_empty(const struct place *p, const char *path);
+
+/* fsync of the folder that holds path. */
+must_use int place_sync_parent(const struct place *p, const char *path, struct err *err);
+
+/* Removes name in the folder fd with all that is below it, following nothing. Best effort. */
+void place_remove_tree(int fd, const char *name);
+
+#endif
