@@ -89,7 +89,7 @@ void grpc_fail(struct grpc_call *call, int status, const char *message, struct s
 
 /*
  * The same from a story: status by err_info, text as message; code name, place and hint travel in trailers of ours
- * (trimtab-code, trimtab-place, trimtab-hint), from which our client makes the same story again.
+ * (trimtab-code, -place, -at, -hint), from which our client makes the same story again.
  */
 void grpc_fail_err(struct grpc_call *call, const struct err *err);
 

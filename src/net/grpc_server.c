@@ -11,7 +11,7 @@
 #include "net/grpc_frame.h"
 #include "net/grpc_text.h"
 
-enum { DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024, TRAILERS_BYTES = 16 * 1024, TRAILERS_MAX = 6 };
+enum { DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024, TRAILERS_BYTES = 16 * 1024, TRAILERS_MAX = 7 };
 
 struct grpc_call {
     const struct grpc_service *service;
@@ -71,7 +71,7 @@ static void trailers_resolve(struct trailers *t)
 
 struct ending {
     int status;
-    const char *message, *code, *place, *hint;
+    const char *message, *code, *place, *hint, *at;
     struct str details;
 };
 
@@ -85,6 +85,7 @@ static int trailers_make(struct trailers *t, const struct ending *e)
     trailer_text(t, STR("trimtab-code"), e->code);
     trailer_text(t, STR("trimtab-place"), e->place);
     trailer_text(t, STR("trimtab-hint"), e->hint);
+    trailer_text(t, STR("trimtab-at"), e->at);
     if (e->details.len) {
         from = t->texts.len;
         grpc_base64_put(&t->texts, e->details);
@@ -475,12 +476,16 @@ void grpc_fail(struct grpc_call *call, int status, const char *message, struct s
 void grpc_fail_err(struct grpc_call *call, const struct err *err)
 {
     const struct err_info *info = err_info(err->code);
+    char at[32] = "";
 
+    if (err->line)
+        (void)snprintf(at, sizeof(at), "%u:%u", err->line, err->column);
     finish(call, &(struct ending){.status = info->grpc,
                                   .message = err->text,
                                   .code = info->name,
                                   .place = err->place,
-                                  .hint = err->hint});
+                                  .hint = err->hint,
+                                  .at = at});
     let_go(call);
 }
 

@@ -103,6 +103,17 @@ static int status_from_reset(uint32_t h2_code)
     }
 }
 
+/* "line:column"; anything else says nothing. */
+static void take_place(struct err *err, struct str value)
+{
+    size_t colon = str_index(value, ':');
+    uint64_t line, column;
+
+    if (str_u64(str_part(value, 0, colon), &line) && str_u64(str_from(value, colon + 1), &column) &&
+        line <= UINT32_MAX && column <= UINT32_MAX)
+        err_at(err, (uint32_t)line, (uint32_t)column);
+}
+
 void rpc_got_header(struct rpc *rpc, struct str name, struct str value)
 {
     uint64_t number;
@@ -122,6 +133,8 @@ void rpc_got_header(struct rpc *rpc, struct str name, struct str value)
         grpc_percent_get(value, rpc->err.place, sizeof(rpc->err.place));
     else if (str_eq(name, STR("trimtab-hint")))
         grpc_percent_get(value, rpc->err.hint, sizeof(rpc->err.hint));
+    else if (str_eq(name, STR("trimtab-at")))
+        take_place(&rpc->err, value);
 }
 
 static void got_message(struct rpc *rpc, struct str message)

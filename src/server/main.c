@@ -6,6 +6,14 @@
 
 #include <unistd.h>
 
+/*
+ * Read by jemalloc at the start: memory that connections gave back goes back to the system within a second, and a
+ * thread of its own does it.
+ */
+extern const char *malloc_conf;
+__attribute__((visibility("default"))) const char *malloc_conf =
+    "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
 static int print_help(void)
 {
     owned(buf) struct buf text = BUF_NULL(65536);
