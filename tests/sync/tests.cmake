@@ -1,0 +1,1 @@
+trimtab_test(sync_copy SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/sync/copy.c USES sync)
