@@ -68,6 +68,12 @@ static bool is_concerned(const struct status_wait *w, const struct instance *i)
     return false;
 }
 
+/* A refusal that it said of an older batch says nothing of this revision yet. */
+static bool has_refused(const struct instance *i, uint64_t revision)
+{
+    return i->report && i->report->n_refused && i->report->revision >= revision;
+}
+
 static void count(struct api_call *call, const struct status_wait *w,
                   Trimtab__V1__StatusResponse *response, nsec_t now)
 {
@@ -85,7 +91,7 @@ static void count(struct api_call *call, const struct status_wait *w,
             response->applied++;
             continue;
         }
-        if (i->report && i->report->n_refused)
+        if (has_refused(i, w->revision))
             response->refused++;
         else
             response->pending++;
@@ -129,7 +135,7 @@ static bool is_open(struct api_call *call)
         struct instance *i = slot->value;
 
         if (i->session && is_concerned(w, i) && !instance_has_applied(i, w->revision) &&
-            !(i->report && i->report->n_refused))
+            !has_refused(i, w->revision))
             return true;
     }
     return false;
