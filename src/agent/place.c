@@ -348,7 +348,7 @@ int place_sync_parent(const struct place *p, const char *path, struct err *err)
     int at, r = place_parent(p, path, PLACE_FIND, &at, &last, err);
 
     if (r)
-        return r == ERR_NOT_FOUND ? 0 : r; /* a folder that is gone needs no sync; the one above gets its own */
+        return r == ERR_NOT_FOUND || r == ERR_DENIED ? 0 : r; /* a folder that is gone needs no sync */
     if (fsync(at))
         r = failed("sync the folder of", path, err);
     (void)close(at);

@@ -142,6 +142,21 @@ static int verify_file(struct sink_plan *p, struct sink_file *f)
     return 0;
 }
 
+/* Whether what is in the way of path is ours, and goes in the same switch. */
+static bool makes_room(const struct sink_plan *p, const char *path)
+{
+    for (size_t i = 0; i < p->removals.n; i++) {
+        size_t len = strlen(p->removals.at[i]);
+
+        if (strncmp(p->removals.at[i], path, len) == 0 && path[len] == '/')
+            return true;
+    }
+    for (size_t i = 0; i < p->old_folders.n; i++)
+        if (strcmp(p->old_folders.at[i], path) == 0)
+            return true;
+    return false;
+}
+
 /* A file that we have not delivered: is the place free? */
 static int verify_free(struct sink_plan *p, struct sink_file *f)
 {
@@ -149,6 +164,10 @@ static int verify_free(struct sink_plan *p, struct sink_file *f)
     int r = is_symlink_layout(p) ? look_link(p, f->path, &info)
                                  : place_look(&p->target, f->path, &info, &p->err);
 
+    if ((r == ERR_DENIED || (!r && info.sort == PLACE_FOLDER)) && makes_room(p, f->path)) {
+        p->err = ERR_NULL;
+        return 0; /* a folder that is not empty then fails the switch */
+    }
     if (r)
         return p->code ? r : refuse(p, r, f->path);
     if (info.sort == PLACE_NOTHING || (is_symlink_layout(p) && info.sort == PLACE_FILE))
@@ -269,6 +288,17 @@ static bool has_ours(const struct sink_plan *p, const char *folder)
     return false;
 }
 
+/* Whether something that goes lies below this folder. */
+static bool has_removed(const struct sink_plan *p, const char *folder)
+{
+    size_t len = strlen(folder);
+
+    for (size_t i = 0; i < p->removals.n; i++)
+        if (strncmp(p->removals.at[i], folder, len) == 0 && p->removals.at[i][len] == '/')
+            return true;
+    return false;
+}
+
 /* What is in the target and not ours is shown to the check by links, so that it sees the tree as it would be. */
 static int link_foreign(struct sink_plan *p, int folder, const char *prefix)
 {
@@ -290,7 +320,7 @@ static int link_foreign(struct sink_plan *p, int folder, const char *prefix)
         if (snprintf(path, sizeof(path), "%s%s", prefix, e->d_name) >= PLACE_PATH_MAX || is_delivered(p, path))
             continue;
         (void)snprintf(to, sizeof(to), "%s/%s", p->config->target, path);
-        if (!has_ours(p, path)) {
+        if (!has_ours(p, path) && !has_removed(p, path)) {
             r = place_symlink(&p->fresh, path, to, &p->err);
             continue;
         }

@@ -1,0 +1,233 @@
+/*
+ * The ledger: which names stand or fall together (L3), and that what it says it serves is what it serves (L1, L2).
+ */
+#include "tap.h"
+
+#include "agent/ledger.h"
+#include "model/name.h"
+
+enum { NAMES_MAX = 32 };
+
+/* What was received, through the core's own way in: a copy that is loaded. */
+struct world {
+    struct sync *sync;
+    struct ledger ledger;
+    Trimtab__V1__Instance instance;
+};
+
+static struct version *make(const char *name, const char *content, uint64_t revision, const char *depends_on)
+{
+    owned(buf) struct buf key = BUF_NULL(4096);
+    struct shared *bytes = shared_copy(str_c(content));
+    struct str reference = str_c(depends_on);
+    struct meta meta = {.depends_on = &reference, .n_depends_on = depends_on ? 1 : 0};
+    struct version_opts o = {.content_type = STR("text/plain"), .wire = bytes, .meta = &meta, .number = 1,
+                             .revision = revision};
+    struct version *v;
+
+    name_put_key((struct name){STR("n"), STR("file"), str_c(name)}, &key);
+    o.key = buf_str(&key);
+    o.content = shared_str(bytes);
+    v = version_new(&o);
+    (void)shared_unref(bytes);
+    return v;
+}
+
+struct item {
+    const char *name, *content;
+    uint64_t revision;
+    const char *depends_on;
+};
+
+static const struct sync_ops no_ops = {.send = NULL};
+
+/* A sync that has received these. */
+static struct sync *sync_with(const struct item *items, size_t n)
+{
+    struct sync_opts opts = {.ops = &no_ops};
+    struct sync *s = sync_new(&opts);
+    struct sync_change changes[NAMES_MAX];
+    char keys[NAMES_MAX][64];
+    struct sync_cursor cursor = {.revision = 100, .count = n, .digest = DIGEST_NULL};
+
+    for (size_t i = 0; i < n; i++) {
+        int len = snprintf(keys[i], sizeof(keys[i]), "file%c%s", 0, items[i].name);
+
+        changes[i] = (struct sync_change){STR("s"), str_of(keys[i], (size_t)len),
+                                          make(items[i].name, items[i].content, items[i].revision, items[i].depends_on)};
+        cursor.digest = digest_add(cursor.digest, binding_digest(STR("s"), &changes[i].item->item_hash));
+    }
+    CHECK_I64(sync_load(s, changes, n, &cursor), 0);
+    for (size_t i = 0; i < n; i++)
+        (void)version_unref(changes[i].item);
+    return s;
+}
+
+static struct str key_of(const char *name, char out[80])
+{
+    int len = snprintf(out, 80, "s%cfile%c%s", 0, 0, name);
+
+    return str_of(out, (size_t)len);
+}
+
+/* The group that a name is in, or NULL. */
+static const struct group *group_of(const struct groups *g, const char *name)
+{
+    for (size_t i = 0; i < g->n; i++)
+        for (size_t m = 0; m < g->at[i].n; m++)
+            if (str_eq(key_path(g->at[i].members[m].key), str_c(name)))
+                return &g->at[i];
+    return NULL;
+}
+
+static void serve(struct ledger *l, const char *name, const char *content, uint64_t revision, const char *depends_on)
+{
+    char text[80];
+    struct version *v = make(name, content, revision, depends_on);
+
+    CHECK_I64(ledger_serve(l, key_of(name, text), v), 0);
+    (void)version_unref(v);
+}
+
+TEST("names of one commit are one group, names of two commits are two")
+{
+    static const struct item items[] = {{"a", "1", 5, NULL}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
+    struct sync *s = sync_with(items, ARRAY_LEN(items));
+    struct ledger l;
+    struct groups g;
+
+    ledger_init(&l, s);
+    CHECK_I64(ledger_rescan(&l, 6), 0);
+    CHECK_U64(l.pending.n, 3);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK_U64(g.n, 2);
+    CHECK(group_of(&g, "a") == group_of(&g, "b") && group_of(&g, "a") != group_of(&g, "c"));
+    groups_deinit(&g);
+    ledger_deinit(&l);
+    (void)sync_free(s);
+}
+
+TEST("a reference joins groups, by full id and by short name, from what is received and from what is served")
+{
+    static const struct item items[] = {{"a", "2", 5, "n/file/b"}, {"b", "2", 6, NULL}, {"c", "2", 7, "file/d"},
+                                        {"d", "2", 8, NULL},       {"e", "2", 9, NULL}, {"f", "2", 10, NULL}};
+    struct sync *s = sync_with(items, ARRAY_LEN(items));
+    struct ledger l;
+    struct groups g;
+
+    ledger_init(&l, s);
+    serve(&l, "e", "1", 1, "file/f"); /* the old e needs f, whatever the new one does */
+    CHECK_I64(ledger_rescan(&l, 10), 0);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK_U64(g.n, 3);
+    CHECK(group_of(&g, "a") == group_of(&g, "b"));
+    CHECK(group_of(&g, "c") == group_of(&g, "d"));
+    CHECK(group_of(&g, "e") == group_of(&g, "f"));
+    groups_deinit(&g);
+    ledger_deinit(&l);
+    (void)sync_free(s);
+}
+
+TEST("a drop goes with all that came in its batch, and a reference to what is dropped holds it")
+{
+    static const struct item items[] = {{"a", "2", 5, NULL}, {"b", "2", 6, NULL}};
+    struct sync *s = sync_with(items, ARRAY_LEN(items));
+    char text[80];
+    struct sync_change drop = {STR("s"), str_of("file\0gone", 9), NULL};
+    struct sync_change a = {STR("s"), str_of("file\0a", 6), NULL}, b = {STR("s"), str_of("file\0b", 6), NULL};
+    struct ledger l;
+    struct groups g;
+
+    ledger_init(&l, s);
+    serve(&l, "gone", "1", 1, NULL);
+    serve(&l, "b", "1", 1, "file/gone");
+    CHECK_I64(ledger_note(&l, &drop, 7), 0);
+    CHECK_I64(ledger_note(&l, &a, 7), 0);
+    CHECK_I64(ledger_note(&l, &b, 6), 0);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK_U64(g.n, 1);
+    CHECK(group_of(&g, "a") == group_of(&g, "gone") && group_of(&g, "b") == group_of(&g, "gone"));
+    groups_deinit(&g);
+    CHECK(ledger_serving(&l, key_of("gone", text)) != NULL);
+    CHECK_I64(ledger_serve(&l, key_of("gone", text), NULL), 0);
+    CHECK(ledger_serving(&l, key_of("gone", text)) == NULL);
+    ledger_deinit(&l);
+    (void)sync_free(s);
+}
+
+TEST("who was refused together stays together, until served; the digest is that of what is served")
+{
+    static const struct item items[] = {{"a", "2", 5, NULL}, {"b", "2", 5, NULL}};
+    static const struct item later[] = {{"a", "2", 5, NULL}, {"b", "3", 8, NULL}};
+    struct sync *s = sync_with(items, 2), *s2 = sync_with(later, 2);
+    struct refusal_text text = {"CHECK_FAILED", STR("line 3"), ""};
+    struct sync_change b = {STR("s"), str_of("file\0b", 6), NULL};
+    struct ledger l;
+    struct groups g;
+
+    ledger_init(&l, s);
+    CHECK_I64(ledger_rescan(&l, 5), 0);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    for (size_t m = 0; m < g.at[0].n; m++)
+        CHECK_I64(ledger_refuse(&l, &g.at[0].members[m], 1, &text), 0);
+    groups_deinit(&g);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK(g.n == 1 && !g.at[0].is_fresh);
+    groups_deinit(&g);
+    l.sync = s2; /* a later commit changes b alone */
+    CHECK_I64(ledger_note(&l, &b, 8), 0);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK(g.n == 1 && g.at[0].n == 2 && g.at[0].is_fresh);
+    for (size_t m = 0; m < g.at[0].n; m++)
+        CHECK_I64(ledger_serve(&l, g.at[0].members[m].key, g.at[0].members[m].want), 0);
+    groups_deinit(&g);
+    CHECK_U64(l.pending.n, 0);
+    CHECK(digest_eq(l.digest, sync_status(s2).cursor.digest));
+    ledger_deinit(&l);
+    (void)sync_free(s);
+    (void)sync_free(s2);
+}
+
+TEST("a change that is taken back before it was served is no longer pending")
+{
+    static const struct item new_items[] = {{"a", "2", 5, NULL}}, old_items[] = {{"a", "1", 6, NULL}};
+    struct sync *s = sync_with(new_items, 1), *s2 = sync_with(old_items, 1);
+    struct sync_change a = {STR("s"), str_of("file\0a", 6), NULL};
+    struct ledger l;
+
+    ledger_init(&l, s);
+    serve(&l, "a", "1", 1, NULL);
+    CHECK_I64(ledger_note(&l, &a, 5), 0);
+    CHECK_U64(l.pending.n, 1);
+    l.sync = s2;
+    CHECK_I64(ledger_note(&l, &a, 6), 0);
+    CHECK_U64(l.pending.n, 0);
+    CHECK(digest_eq(l.digest, sync_status(s2).cursor.digest));
+    ledger_deinit(&l);
+    (void)sync_free(s);
+    (void)sync_free(s2);
+}
+
+TEST("without memory at any point the ledger fails and loses nothing")
+{
+    static const struct item items[] = {{"a", "1", 5, "file/b"}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
+    struct sync *s = sync_with(items, ARRAY_LEN(items));
+
+    ALLOC_SWEEP(n)
+    {
+        struct ledger l;
+        struct groups g;
+
+        ledger_init(&l, s);
+        if (ledger_rescan(&l, 6) == 0 && ledger_groups(&l, &g) == 0) {
+            CHECK_U64(g.n, 2);
+            for (size_t i = 0; i < g.n; i++)
+                for (size_t m = 0; m < g.at[i].n; m++)
+                    if (ledger_serve(&l, g.at[i].members[m].key, g.at[i].members[m].want) == 0)
+                        CHECK(ledger_serving(&l, g.at[i].members[m].key) == g.at[i].members[m].want);
+            groups_deinit(&g);
+        }
+        ledger_deinit(&l);
+    }
+    (void)sync_free(s);
+}

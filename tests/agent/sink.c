@@ -1,0 +1,563 @@
+/*
+ * The file sink on a real file system: what it puts in place, what it takes back, and where it never goes.
+ */
+#include "tap.h"
+
+#include "agent/sink.h"
+#include "base/file.h"
+#include "model/name.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- helpers ---- */
+
+static const char *in_dir(const char *fmt, const char *name)
+{
+    static char paths[8][4096];
+    static int at;
+
+    at = (at + 1) % 8;
+    (void)snprintf(paths[at], sizeof(paths[at]), "%s/", tap_tmpdir());
+    (void)snprintf(paths[at] + strlen(paths[at]), 2048, "%s%s", fmt, name);
+    return paths[at];
+}
+
+static const char *target(const char *name)
+{
+    return in_dir("target/", name);
+}
+
+static struct config_files config(void)
+{
+    return (struct config_files){.name = STR("t"), .scope = STR("s"), .target = in_dir("target", ""), .mode = 0640,
+                                 .folder_mode = 0750, .owner = (uid_t)-1, .group = (gid_t)-1};
+}
+
+static struct version *make(const char *name, struct str content)
+{
+    owned(buf) struct buf key = BUF_NULL(4096);
+    struct shared *bytes = shared_copy(content);
+    struct version_opts o = {.content_type = STR("text/plain"), .wire = bytes, .number = 1, .revision = 1};
+    struct version *v;
+
+    name_put_key((struct name){STR("n"), STR("file"), str_c(name)}, &key);
+    o.key = buf_str(&key);
+    o.content = shared_str(bytes);
+    v = version_new(&o);
+    (void)shared_unref(bytes);
+    return v;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct sink_file *)a)->path, ((const struct sink_file *)b)->path);
+}
+
+enum knows { IS_NEW, IS_KNOWN };
+
+static void want_bytes(struct sink_plan *p, const char *path, struct str content, enum knows knows)
+{
+    struct sink_file f = {.path = path, .version = make(path, content), .was_delivered = knows == IS_KNOWN,
+                          .is_changed = knows == IS_NEW};
+
+    CHECK(VEC_PUSH(&p->files, f));
+    qsort(p->files.at, p->files.n, sizeof(*p->files.at), by_path);
+}
+
+static void want(struct sink_plan *p, const char *path, const char *content, enum knows knows)
+{
+    want_bytes(p, path, str_c(content), knows);
+}
+
+/* A known file whose content is another now. */
+static void change(struct sink_plan *p, const char *path, const char *content)
+{
+    want(p, path, content, IS_KNOWN);
+    for (size_t i = 0; i < p->files.n; i++)
+        if (strcmp(p->files.at[i].path, path) == 0)
+            p->files.at[i].is_changed = true;
+}
+
+static bool holds(const char *path, const char *content)
+{
+    owned(buf) struct buf bytes = BUF_NULL(1 * MIB);
+
+    return file_read(path, &bytes, NULL) == 0 && str_eq(buf_str(&bytes), str_c(content));
+}
+
+static bool put(const char *path, const char *content)
+{
+    return file_replace(path, str_c(content), 0644, NULL) == 0;
+}
+
+static bool is_there(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+static ino_t inode_of(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* How many names of ours are left beside and in the target. */
+static bool is_clean(void)
+{
+    char command[8400];
+
+    (void)snprintf(command, sizeof(command), "test -z \"$(find %s -name '*.trimtab-*')\"", tap_tmpdir());
+    return system(command) == 0;
+}
+
+static int deliver(struct sink_plan *p)
+{
+    int r = sink_stage(p);
+
+    return r ? r : sink_switch(p);
+}
+
+/* Delivers two files as the state before. */
+static bool before(const struct config_files *c)
+{
+    struct sink_plan p;
+    bool ok;
+
+    sink_plan_init(&p, c);
+    want(&p, "main.conf", "main 1", IS_NEW);
+    want(&p, "conf.d/a.conf", "a 1", IS_NEW);
+    ok = CHECK(deliver(&p) == 0);
+    if (!ok)
+        tap_note("%s", p.err.text);
+    sink_plan_deinit(&p);
+    return ok;
+}
+
+/* ---- plain ---- */
+
+TEST("files come with folders, bytes and modes as configured, and nothing else stays")
+{
+    struct config_files c = config();
+
+    REQUIRE(before(&c));
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(holds(target("conf.d/a.conf"), "a 1"));
+    CHECK_U64(mode_of(target("main.conf")), 0640);
+    CHECK_U64(mode_of(target("conf.d")), 0750);
+    CHECK(is_clean());
+}
+
+TEST("changes, additions and removals are one switch; what does not change is not touched")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+    ino_t inode;
+
+    REQUIRE(before(&c));
+    inode = inode_of(target("main.conf"));
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    want(&p, "b/c/d.conf", "d", IS_NEW);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
+    CHECK_I64(deliver(&p), 0);
+    CHECK_U64(p.new_folders.n, 2);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("b/c/d.conf"), "d"));
+    CHECK(!is_there(target("conf.d")));
+    CHECK_U64(inode_of(target("main.conf")), inode);
+    CHECK(is_clean());
+}
+
+TEST("when nothing differs nothing is staged")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
+    p.must_verify = true;
+    CHECK_I64(sink_stage(&p), 0);
+    CHECK(!p.is_changed);
+    CHECK(p.base[0] == '\0');
+    sink_plan_deinit(&p);
+}
+
+TEST("a switch can be taken back: bytes, inodes and folders are as before")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+    ino_t inode;
+
+    REQUIRE(before(&c));
+    inode = inode_of(target("main.conf"));
+    sink_plan_init(&p, &c);
+    change(&p, "main.conf", "main 2");
+    want(&p, "new/x.conf", "x", IS_NEW);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
+    CHECK_I64(deliver(&p), 0);
+    CHECK(holds(target("main.conf"), "main 2"));
+    sink_undo(&p);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK_U64(inode_of(target("main.conf")), inode);
+    CHECK(holds(target("conf.d/a.conf"), "a 1"));
+    CHECK(!is_there(target("new")));
+    CHECK(is_clean());
+}
+
+TEST("a file may become a folder, and a folder a file")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf/part", "below", IS_NEW);
+    want(&p, "conf.d", "a file now", IS_NEW);
+    CHECK(VEC_PUSH(&p.removals, "main.conf"));
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
+    CHECK_I64(deliver(&p), 0);
+    CHECK(holds(target("main.conf/part"), "below"));
+    CHECK(holds(target("conf.d"), "a file now"));
+    sink_undo(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(holds(target("conf.d/a.conf"), "a 1"));
+    sink_plan_deinit(&p);
+}
+
+TEST("a file that is not ours is refused by name and stays as it is, unless it is the same or given up")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    REQUIRE(put(target("theirs.conf"), "theirs"));
+    sink_plan_init(&p, &c);
+    change(&p, "main.conf", "main 2");
+    want(&p, "theirs.conf", "ours", IS_NEW);
+    CHECK_I64(sink_stage(&p), ERR_EXISTS);
+    CHECK_STR(str_c(p.code), STR("FOREIGN_FILE"));
+    CHECK_STR(str_c(p.culprit), STR("theirs.conf"));
+    sink_plan_deinit(&p);
+    CHECK(holds(target("theirs.conf"), "theirs"));
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(chmod(target("theirs.conf"), 0640) == 0);
+    sink_plan_init(&p, &c);
+    want(&p, "theirs.conf", "theirs", IS_NEW);
+    CHECK_I64(deliver(&p), 0);
+    CHECK(!p.is_changed);
+    sink_plan_deinit(&p);
+    c.replace_foreign = true;
+    sink_plan_init(&p, &c);
+    want(&p, "theirs.conf", "ours", IS_NEW);
+    CHECK_I64(deliver(&p), 0);
+    CHECK(holds(target("theirs.conf"), "ours"));
+    sink_undo(&p);
+    CHECK(holds(target("theirs.conf"), "theirs"));
+    sink_plan_deinit(&p);
+    CHECK(is_clean());
+}
+
+TEST("a folder with files that are not ours stays when ours are gone")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    REQUIRE(put(target("conf.d/theirs"), "theirs"));
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
+    CHECK_I64(deliver(&p), 0);
+    sink_plan_deinit(&p);
+    CHECK(!is_there(target("conf.d/a.conf")));
+    CHECK(holds(target("conf.d/theirs"), "theirs"));
+}
+
+TEST("local edits, removals and modes are put right when they are looked for")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    REQUIRE(put(target("main.conf"), "edited"));
+    REQUIRE(unlink(target("conf.d/a.conf")) == 0);
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
+    p.must_verify = true;
+    CHECK_I64(deliver(&p), 0);
+    CHECK_U64(p.n_restored, 2);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(holds(target("conf.d/a.conf"), "a 1"));
+    CHECK(chmod(target("main.conf"), 0666) == 0);
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    p.must_verify = true;
+    CHECK_I64(deliver(&p), 0);
+    sink_plan_deinit(&p);
+    CHECK_U64(mode_of(target("main.conf")), 0640);
+}
+
+TEST("the staged tree is the whole tree as it would be, with what is not ours in it")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+    char path[8192];
+
+    c.check = "true";
+    REQUIRE(before(&c));
+    REQUIRE(put(target("theirs.conf"), "theirs"));
+    REQUIRE(put(target("conf.d/theirs"), "theirs too"));
+    sink_plan_init(&p, &c);
+    change(&p, "main.conf", "main 2");
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK_I64(sink_stage(&p), 0);
+    (void)snprintf(path, sizeof(path), "%s/main.conf", p.stage);
+    CHECK(holds(path, "main 2"));
+    (void)snprintf(path, sizeof(path), "%s/conf.d/a.conf", p.stage);
+    CHECK(!is_there(path));
+    (void)snprintf(path, sizeof(path), "%s/theirs.conf", p.stage);
+    CHECK(holds(path, "theirs"));
+    (void)snprintf(path, sizeof(path), "%s/conf.d/theirs", p.stage);
+    CHECK(holds(path, "theirs too"));
+    CHECK(holds(target("main.conf"), "main 1"));
+    sink_plan_deinit(&p);
+    CHECK(holds(target("theirs.conf"), "theirs"));
+    CHECK(is_clean());
+}
+
+/* ---- where it never goes ---- */
+
+TEST("paths that leave the folder, or are ours, are no paths")
+{
+    static const char *const bad[] = {"", "/etc/passwd", "../x", "a/../b", "a/..", "./a", "a//b", "a/", "..data/x",
+                                      ".trimtab-abc/x", "a/./b"};
+    static const char *const good[] = {"a", "a/b.conf", ".hidden", "a b", "a.b/c..d", "ä"};
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        if (!CHECK(!place_path_is_safe(str_c(bad[i]))))
+            tap_note("%s", bad[i]);
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        CHECK(place_path_is_safe(str_c(good[i])));
+}
+
+TEST("a plan with such a path is refused, nothing is written")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    sink_plan_init(&p, &c);
+    want(&p, "../escape", "x", IS_NEW);
+    CHECK_I64(sink_stage(&p), ERR_DENIED);
+    CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
+    sink_plan_deinit(&p);
+    CHECK(!is_there(in_dir("escape", "")));
+}
+
+TEST("a link to a folder elsewhere is never followed, neither to write nor to remove")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    REQUIRE(mkdir(in_dir("outside", ""), 0755) == 0);
+    REQUIRE(put(in_dir("outside/", "a.conf"), "outside"));
+    REQUIRE(symlink(in_dir("outside", ""), target("way")) == 0);
+    sink_plan_init(&p, &c);
+    want(&p, "way/new.conf", "x", IS_NEW);
+    CHECK_I64(sink_stage(&p), ERR_DENIED);
+    CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
+    CHECK_STR(str_c(p.culprit), STR("way/new.conf"));
+    sink_plan_deinit(&p);
+    CHECK(!is_there(in_dir("outside/", "new.conf")));
+    REQUIRE(unlink(target("conf.d/a.conf")) == 0 && rmdir(target("conf.d")) == 0);
+    REQUIRE(symlink(in_dir("outside", ""), target("conf.d")) == 0);
+    sink_plan_init(&p, &c);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK_I64(deliver(&p), 0);
+    sink_plan_deinit(&p);
+    CHECK(holds(in_dir("outside/", "a.conf"), "outside"));
+}
+
+TEST("a link that took the place of our file is replaced, not followed")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    REQUIRE(put(in_dir("outside", ""), "outside"));
+    REQUIRE(unlink(target("main.conf")) == 0);
+    REQUIRE(symlink(in_dir("outside", ""), target("main.conf")) == 0);
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    p.must_verify = true;
+    CHECK_I64(deliver(&p), 0);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(holds(in_dir("outside", ""), "outside"));
+}
+
+TEST("a folder swapped for a link between staging and switching leads nowhere, and all is taken back")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+
+    REQUIRE(before(&c));
+    REQUIRE(mkdir(in_dir("outside", ""), 0755) == 0);
+    sink_plan_init(&p, &c);
+    change(&p, "main.conf", "main 2");
+    change(&p, "conf.d/a.conf", "a 2");
+    change(&p, "zzz.conf", "z");
+    CHECK_I64(sink_stage(&p), 0);
+    REQUIRE(rename(target("conf.d"), target("moved")) == 0);
+    REQUIRE(symlink(in_dir("outside", ""), target("conf.d")) == 0);
+    CHECK(sink_switch(&p) != 0);
+    CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
+    sink_plan_deinit(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(!is_there(in_dir("outside/", "a.conf")));
+    CHECK(is_clean());
+}
+
+TEST("a disk that is full refuses by name, and the old files are intact")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+    char command[8400];
+    char *large = mem_alloc(400000);
+
+    if (geteuid() != 0) {
+        tap_skip("needs root for a small file system");
+        (void)mem_free(large);
+        return;
+    }
+    (void)snprintf(command, sizeof(command), "mkdir %s && mount -t tmpfs -o size=128k none %s", target(""), target(""));
+    if (system(command) != 0) {
+        tap_skip("cannot mount a small file system");
+        (void)mem_free(large);
+        return;
+    }
+    memset(large, 'x', 400000);
+    if (before(&c)) {
+        sink_plan_init(&p, &c);
+        change(&p, "main.conf", "main 2");
+        want_bytes(&p, "large.bin", str_of(large, 400000), IS_NEW);
+        CHECK_I64(sink_stage(&p), ERR_LIMIT);
+        CHECK_STR(str_c(p.code), STR("NO_SPACE"));
+        CHECK_STR(str_c(p.culprit), STR("large.bin"));
+        sink_plan_deinit(&p);
+        CHECK(holds(target("main.conf"), "main 1"));
+        CHECK(holds(target("conf.d/a.conf"), "a 1"));
+        CHECK(!is_there(target("large.bin")));
+        CHECK(is_clean());
+    }
+    (void)mem_free(large);
+    (void)snprintf(command, sizeof(command), "umount %s", target(""));
+    CHECK(system(command) == 0);
+}
+
+/* ---- symlink ---- */
+
+TEST("in the layout with links all files change by one rename, and the old tree goes")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+    char first[256], second[256];
+    ssize_t n;
+
+    c.layout = FILES_SYMLINK;
+    REQUIRE(before(&c));
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(holds(target("conf.d/a.conf"), "a 1"));
+    n = readlink(target("..data"), first, sizeof(first) - 1);
+    first[MAX(n, 0)] = '\0';
+    sink_plan_init(&p, &c);
+    change(&p, "main.conf", "main 2");
+    want(&p, "new.conf", "new", IS_NEW);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK_I64(deliver(&p), 0);
+    sink_plan_deinit(&p);
+    n = readlink(target("..data"), second, sizeof(second) - 1);
+    second[MAX(n, 0)] = '\0';
+    CHECK(holds(target("main.conf"), "main 2"));
+    CHECK(holds(target("new.conf"), "new"));
+    CHECK(!is_there(target("conf.d")));
+    CHECK(strcmp(first, second) != 0 && !is_there(target(first)) && is_there(target(second)));
+}
+
+TEST("in that layout too, a switch can be taken back, edits are found, and what is not ours is refused")
+{
+    struct config_files c = config();
+    struct sink_plan p;
+    char data[256], path[512];
+    ssize_t n;
+
+    c.layout = FILES_SYMLINK;
+    REQUIRE(before(&c));
+    sink_plan_init(&p, &c);
+    change(&p, "main.conf", "main 2");
+    want(&p, "new.conf", "new", IS_NEW);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK_I64(deliver(&p), 0);
+    sink_undo(&p);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    CHECK(holds(target("conf.d/a.conf"), "a 1"));
+    CHECK(!is_there(target("new.conf")));
+    n = readlink(target("..data"), data, sizeof(data) - 1);
+    data[MAX(n, 0)] = '\0';
+    (void)snprintf(path, sizeof(path), "%s/main.conf", data);
+    REQUIRE(put(target(path), "edited"));
+    sink_plan_init(&p, &c);
+    want(&p, "main.conf", "main 1", IS_KNOWN);
+    want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
+    p.must_verify = true;
+    CHECK_I64(deliver(&p), 0);
+    CHECK_U64(p.n_restored, 1);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("main.conf"), "main 1"));
+    REQUIRE(put(target("theirs"), "theirs"));
+    sink_plan_init(&p, &c);
+    want(&p, "theirs", "ours", IS_NEW);
+    CHECK_I64(sink_stage(&p), ERR_EXISTS);
+    sink_plan_deinit(&p);
+    CHECK(holds(target("theirs"), "theirs"));
+}
+
+TEST("what a killed agent left is swept away, and only that")
+{
+    struct config_files c = config();
+
+    REQUIRE(before(&c));
+    REQUIRE(mkdir(target(".trimtab-abcdef"), 0755) == 0 && put(target(".trimtab-abcdef/x"), "x"));
+    REQUIRE(mkdir(in_dir(".target.trimtab-abcdef", ""), 0755) == 0);
+    REQUIRE(mkdir(in_dir(".other.trimtab-abcdef", ""), 0755) == 0);
+    c.target = in_dir("target", "");
+    sink_sweep(&c);
+    CHECK(!is_there(target(".trimtab-abcdef")));
+    CHECK(!is_there(in_dir(".target.trimtab-abcdef", "")));
+    CHECK(is_there(in_dir(".other.trimtab-abcdef", "")));
+    CHECK(holds(target("main.conf"), "main 1"));
+}
