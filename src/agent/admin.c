@@ -75,6 +75,8 @@ static json_t *status(const struct agent *a)
     (void)json_object_set_new(j, "received_digest", hex_digest(s.cursor.digest));
     (void)json_object_set_new(j, "serving_digest", hex_digest(a->ledger.digest));
     (void)json_object_set_new(j, "serving_items", json_integer((json_int_t)a->ledger.serving.n));
+    (void)json_object_set_new(j, "rejected", json_integer((json_int_t)s.rejected));
+    (void)json_object_set_new(j, "rejected_because", json_string(s.rejected_because));
     (void)json_object_set_new(j, "busy", json_boolean(apply_is_busy(a->apply)));
     (void)json_object_set_new(j, "refusals", refusals(a));
     return j;

@@ -461,6 +461,21 @@ static void count_files(struct apply *a, const struct sink_plan *p)
         LOG_U64("removed", p->removals.n), LOG_U64("revision", a->revision));
 }
 
+/* Whether content of this group has stopped the program from reloading: it is not put there again for others' sake. */
+static bool has_failed_reload(const struct apply *a, uint64_t group)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&a->opts.ledger->pending, &at))) {
+        const struct pending *p = slot->value;
+
+        if (p->is_refused && p->group == group && strcmp(p->code, "RELOAD_FAILED") == 0)
+            return true;
+    }
+    return false;
+}
+
 /* What was refused in a scope whose files have changed may pass now. */
 static void retry_neighbours(struct apply *a, struct str scope)
 {
@@ -474,22 +489,19 @@ static void retry_neighbours(struct apply *a, struct str scope)
         for (size_t g = 0; g < a->n_groups && !in_job; g++)
             for (size_t m = 0; m < a->groups.at[g].n && !in_job; m++)
                 in_job = str_eq(a->groups.at[g].members[m].key, slot->key);
-        if (p->is_refused && !in_job && str_eq(key_scope(slot->key), scope))
+        if (p->is_refused && !in_job && str_eq(key_scope(slot->key), scope) && !has_failed_reload(a, p->group))
             p->must_retry = true;
     }
 }
 
 static void finish_job(struct apply *a)
 {
-    bool changed = false;
-
     for (size_t g = 0; g < a->n_groups; g++) {
         struct group *group = &a->groups.at[g];
 
         for (size_t m = 0; group->verdict == GROUP_ACCEPTED && m < group->n; m++)
             if (ledger_serve(a->opts.ledger, group->members[m].key, group->members[m].want))
                 LOG(ERROR, "out_of_memory", LOG_STR("file", key_path(group->members[m].key)));
-        changed |= group->verdict == GROUP_ACCEPTED;
     }
     note_result(a);
     for (size_t i = 0; a->plans && i < n_sinks(a); i++)

@@ -6,7 +6,8 @@
 
 #include "proto/convert.h"
 
-enum { BACKOFF_MIN_MS = 200, BACKOFF_MAX_MS = 20000, BACKOFF_DOUBLINGS = 16, TICK_MS = 500, LASTED_S = 10 };
+enum { BACKOFF_MIN_MS = 200, BACKOFF_MAX_MS = 20000, BACKOFF_DOUBLINGS = 16, TICK_MS = 500, LASTED_S = 10,
+       SPREAD_MAX_MS = 300000 };
 
 struct sync_link {
     struct sync_link_opts opts;
@@ -16,6 +17,7 @@ struct sync_link {
     struct defer broken;
     struct err story; /* why it is to be broken */
     uint32_t wait_ms; /* at least this long before the next stream */
+    uint32_t spread_ms; /* and a random part of this, as a server that goes away wishes */
     bool leaves;      /* also drops the connection, to start with the next address */
     bool is_told_up;
     nsec_t since;
@@ -54,8 +56,9 @@ static void went_down(struct sync_link *l, const struct err *story)
     l->n_failures = lasted ? 0 : l->n_failures + 1;
     sync_link_down(l->opts.sync);
     tell(l, SYNC_LINK_DOWN, story);
-    wait_then_stream(l, l->wait_ms);
+    wait_then_stream(l, l->wait_ms + rng_below(&l->rng, (uint64_t)l->spread_ms + 1));
     l->wait_ms = 0;
+    l->spread_ms = 0;
     if (l->leaves)
         channel_reconnect(l->channel);
     l->leaves = false;
@@ -93,6 +96,8 @@ static void on_message(struct rpc *rpc, void *ctx, struct str message)
         return;
     frame = trimtab__v1__server_frame__unpack(&proto_allocator, message.len,
                                               (const uint8_t *)message.data);
+    if (frame && frame->go_away)
+        l->spread_ms = MIN(frame->go_away->spread_ms, (uint32_t)SPREAD_MAX_MS);
     if (!frame)
         (void)err_set(&err, ERR_INVALID, "the server sent something that is no frame");
     else if (sync_frame(l->opts.sync, frame, loop_now(l->opts.loop), &err) && !err.code)
@@ -234,7 +239,7 @@ void sync_link_reconnect(struct sync_link *l, uint32_t after_ms, const char *rea
     struct err err = ERR_NULL;
 
     (void)err_set(&err, ERR_UNAVAILABLE, "%s", reason && *reason ? reason : "the link is to be made anew");
-    l->wait_ms = after_ms;
+    l->wait_ms = MIN(after_ms, (uint32_t)SPREAD_MAX_MS);
     l->leaves = true;
     break_soon(l, &err);
 }

@@ -6,7 +6,8 @@
 #include "proto/convert.h"
 #include "sync/stage.h"
 
-enum { HELLO_TIMEOUT_S = 15, SILENT_BOOKMARKS = 3, INVENTORY_ENTRIES = 4000, MASS_DROP_MIN = 100 };
+enum { HELLO_TIMEOUT_S = 15, SILENT_BOOKMARKS = 3, INVENTORY_ENTRIES = 4000, MASS_DROP_MIN = 100,
+       REJECTED_MAX = 3, REJECTED_WAIT_MS = 1000, REJECTED_WAIT_DOUBLINGS = 6 };
 
 struct sync {
     struct sync_opts opts;
@@ -17,6 +18,7 @@ struct sync {
     uint64_t serving_revision;
     struct digest serving;
     bool has_serving, serves_copy;
+    unsigned n_rejected; /* since the last batch that was stored */
     struct shared *report; /* the last acknowledgement "applied", packed, when it refused something */
 };
 
@@ -163,6 +165,8 @@ static void send_rejected(struct sync *s, uint64_t revision, const char *reason)
     unsigned char digest[DIGEST_BYTES];
 
     s->status.rejected++;
+    s->n_rejected++;
+    (void)snprintf(s->status.rejected_because, sizeof(s->status.rejected_because), "%s", reason);
     digest_put(s->status.cursor.digest, digest);
     ack.stage = TRIMTAB__V1__STAGE__REJECTED;
     ack.revision = revision;
@@ -317,7 +321,7 @@ static const char *prove(const struct sync *s, const Trimtab__V1__End *end, stru
     if (end->count != cursor->count)
         return "the count is not the one that was announced";
     if (end->uncaused_drops > s->opts.mass_drop_min && end->uncaused_drops > s->bindings.n / 5)
-        return "a mass deletion without a cause";
+        return "a mass deletion without a cause; raise mass_drop_min to approve it";
     return NULL;
 }
 
@@ -343,6 +347,8 @@ static int store_and_apply(struct sync *s, const Trimtab__V1__End *end, struct s
         take_over(s);
         s->status.cursor = *cursor;
         s->status.batches++;
+        s->status.rejected_because[0] = '\0';
+        s->n_rejected = 0;
         s->serves_copy = false;
         send_stored(s);
         s->opts.ops->apply(s->opts.ctx, &batch);
@@ -352,27 +358,38 @@ static int store_and_apply(struct sync *s, const Trimtab__V1__End *end, struct s
     return r;
 }
 
-static int take_end(struct sync *s, const Trimtab__V1__End *end, struct err *err)
+/* Says no; after several times in a row also waits (S6). */
+static void reject(struct sync *s, uint64_t revision, const char *reason)
+{
+    stage_clear(&s->stage);
+    send_rejected(s, revision, reason);
+    if (s->n_rejected >= REJECTED_MAX)
+        s->opts.ops->reconnect(s->opts.ctx,
+                               (uint32_t)REJECTED_WAIT_MS << MIN(s->n_rejected - REJECTED_MAX,
+                                                                 (unsigned)REJECTED_WAIT_DOUBLINGS),
+                               reason);
+}
+
+static int take_end(struct sync *s, const Trimtab__V1__End *end)
 {
     struct sync_cursor cursor = s->status.cursor;
     const char *fault = prove(s, end, &cursor);
     struct err why = ERR_NULL;
     int r;
 
-    (void)err;
     cursor.revision = end->revision;
     if (fault) {
-        stage_clear(&s->stage);
         s->status.repairs++;
-        send_rejected(s, end->revision, fault);
+        reject(s, end->revision, fault);
         return 0;
     }
     r = store_and_apply(s, end, &cursor, &why);
-    if (r) {
+    if (r == ERR_NOMEM) {
         stage_clear(&s->stage);
-        if (r == ERR_NOMEM)
-            return r;
-        send_rejected(s, end->revision, why.text);
+        return r;
+    }
+    if (r) {
+        reject(s, end->revision, why.text);
         return 0;
     }
     s->status.phase = SYNC_LIVE;
@@ -445,7 +462,7 @@ static int take_batch(struct sync *s, const Trimtab__V1__ServerFrame *frame, str
     for (size_t i = 0; i < frame->n_changes && !r; i++)
         r = stage_changes(&s->stage, frame->changes[i], err);
     if (!r && frame->end)
-        r = take_end(s, frame->end, err);
+        r = take_end(s, frame->end);
     return r;
 }
 

@@ -8,6 +8,8 @@
  *   (S3) The cursor moves with a stored batch or with a bookmark that proves the same digest, never otherwise.
  *   (S4) A digest that is not the server's is answered with the inventory, so it is mended, not hidden.
  *   (S5) Revisions never go down within one store id (I1): a batch or bookmark behind the cursor is rejected.
+ *   (S6) Batches that are rejected one after the other make the link wait, longer and longer: the server offers again
+ *        at once, and neither side is served by a race.
  *
  *              link up        welcome          End proved and stored
  *   OFFLINE ----------> HELLO ---------> SYNCING ------------------> LIVE <---+ next batch, bookmark
@@ -128,6 +130,7 @@ struct sync_status {
     uint64_t batches, items, drops, rejected, repairs, parts_bytes;
     Trimtab__V1__Mode mode; /* how the last session began */
     uint64_t head;          /* as the last welcome said */
+    char rejected_because[160]; /* why the newest batch was not taken; "" when it was */
 };
 struct sync_status sync_status(const struct sync *s);
 
