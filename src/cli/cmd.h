@@ -37,6 +37,12 @@ struct flag_list {
     size_t n;
 };
 
+/* Outcomes of a command besides 0. */
+enum command_outcome {
+    COMMAND_DIFFERS = 1, /* there is a difference, and it was asked for as exit status */
+    COMMAND_HELPED,      /* the help was printed */
+};
+
 struct command {
     const char *name, *usage, *help;
     int (*run)(struct cli *cli, int argc, char **argv, struct err *err);
@@ -47,7 +53,7 @@ extern const size_t commands_n;
 
 /*
  * Takes flags out of argv (argv[0] is the command) and leaves the other words in words. ERR_INVALID with the usage as
- * hint; ERR_CANCELLED after --help was answered.
+ * hint; COMMAND_HELPED after --help was answered.
  */
 enum { WORDS_MAX = 4096 };
 struct words {

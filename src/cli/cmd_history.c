@@ -70,7 +70,7 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
     if (r)
         return r;
     (void)fputs(diff, stdout);
-    return exit_code && *diff ? 1 : 0;
+    return exit_code && *diff ? COMMAND_DIFFERS : 0;
 }
 
 const struct command cmd_diff = {"diff", "diff (ID [--from N] [--to N] [-f FILE] | --revision R) [--exit-code]", "shows a difference", run_diff};

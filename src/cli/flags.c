@@ -86,7 +86,7 @@ int take_flags(const struct command *c, const struct flag *flags, size_t n_flags
         }
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             print_usage(c, flags, n_flags);
-            return ERR_CANCELLED;
+            return COMMAND_HELPED;
         }
         f = find_flag(flags, n_flags, word, len);
         if (!f)

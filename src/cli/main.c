@@ -165,9 +165,9 @@ static int run(struct cli *cli, int argc, char **argv)
         if (strcmp(commands[i]->name, argv[1]) != 0)
             continue;
         r = commands[i]->run(cli, argc - 1, argv + 1, &err);
-        if (r == 0 || r == ERR_CANCELLED)
+        if (r == 0 || r == COMMAND_HELPED)
             return 0;
-        if (r == 1) /* a difference, told already */
+        if (r == COMMAND_DIFFERS)
             return 1;
         return fail(cli, &err, err.code == ERR_INVALID && strncmp(err.hint, "usage: ", 7) == 0);
     }

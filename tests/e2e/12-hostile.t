@@ -1,0 +1,374 @@
+#!/usr/bin/env node
+// Hostile and unlucky input over every interface: each case has its status, its code and a piece of the message, and is
+// followed by an ordinary publish that must work.
+'use strict';
+const assert = require('assert');
+const fs = require('fs');
+const net = require('net');
+const path = require('path');
+const { test, run, until, Server, proto, grpc, tmpdir, bin, spawnSync } = require('./lib.js');
+
+let server, n = 0;
+const J = JSON.stringify;
+const MIB = 1 << 20;
+
+async function publishWorks() {
+  const r = await server.commit([{ id: 'ordinary/item/x', text: String(++n) }]);
+  assert(r.revision > 0);
+}
+
+// ---- REST: method, path, body, headers -> status, code, piece of the message, and place when it matters ----
+const change = (c) => J({ changes: [c] });
+const A = { id: 'a/item/x', text: '1' };
+const rest = [
+  ['no token', 'GET', '/v1/info', , { authorization: '' }, 401, 'UNAUTHENTICATED', 'a token is needed'],
+  ['a wrong token', 'GET', '/v1/info', , { authorization: 'Bearer wrong' }, 401, 'UNAUTHENTICATED', 'not known'],
+  ['another scheme', 'GET', '/v1/info', , { authorization: 'Basic eDp5' }, 401, 'UNAUTHENTICATED', 'not known'],
+  ['a page of somebody else', 'GET', '/v1/info', , { origin: 'http://evil.example' }, 403, 'DENIED', 'evil.example'],
+  ['a host name that was bent to this machine', 'GET', '/v1/info', , { host: 'evil.example' }, 403, 'DENIED', 'not this machine'],
+  ['no such route', 'GET', '/v1/nothing', , {}, 404, 'NOT_FOUND', 'there is no GET /v1/nothing'],
+  ['no such route, and no token: not told', 'GET', '/v1/nothing', , { authorization: '' }, 401, 'UNAUTHENTICATED', 'token'],
+  ['a wrong method', 'PATCH', '/v1/info', , {}, 405, 'UNSUPPORTED', 'PATCH'],
+  ['a body that is no JSON', 'POST', '/v1/commits', '{"changes":[', {}, 400, 'INVALID', 'not JSON'],
+  ['a body that is a list', 'POST', '/v1/commits', '[]', {}, 400, 'INVALID', 'object'],
+  ['a name given twice', 'POST', '/v1/commits', '{"message":"a","message":"b"}', {}, 400, 'INVALID', 'duplicate'],
+  ['an unknown field', 'POST', '/v1/commits', J({ chnages: [] }), {}, 400, 'INVALID', 'unknown field "chnages"'],
+  ['an unknown field below', 'POST', '/v1/commits', change({ ...A, txt: '1' }), {}, 400, 'INVALID', 'unknown field "txt"'],
+  ['a number for a text', 'POST', '/v1/commits', change({ ...A, text: 1 }), {}, 400, 'INVALID', 'must be a string'],
+  ['a negative version', 'POST', '/v1/commits', change({ ...A, based_on: -1 }), {}, 400, 'INVALID', 'from 0 on'],
+  ['base64 that is none', 'POST', '/v1/commits', change({ id: 'a/item/x', content: '***' }), {}, 400, 'INVALID', 'base64'],
+  ['text and content', 'POST', '/v1/commits', change({ ...A, content: 'MQ==' }), {}, 400, 'INVALID', 'not both'],
+  ['nothing to commit', 'POST', '/v1/commits', J({ changes: [] }), {}, 400, 'INVALID', 'at least one change'],
+  ['one resource twice', 'POST', '/v1/commits', J({ changes: [A, A] }), {}, 400, 'INVALID', 'twice'],
+  ['too many changes', 'POST', '/v1/commits', J({ changes: Array.from({ length: 10001 }, (_, i) => ({ id: `a/item/i${i}`, text: '1' })) }), {}, 413, 'LIMIT', '10001 changes'],
+  ['a long request id', 'POST', '/v1/commits', J({ changes: [A], request_id: 'x'.repeat(65) }), {}, 400, 'INVALID', '64 bytes'],
+  ['a long message', 'POST', '/v1/commits', J({ changes: [A], message: 'x'.repeat(5000) }), {}, 413, 'LIMIT', 'message longer'],
+  ['an id of two parts', 'PUT', '/v1/resources/item/x', '1', {}, 400, 'INVALID', 'less than three parts'],
+  ['a name of dots', 'PUT', '/v1/resources/a/file/..%2f..%2fetc%2fpasswd', '1', {}, 400, 'INVALID', '".."'],
+  ['an empty part', 'PUT', '/v1/resources/a/file/b//c', '1', {}, 400, 'INVALID', 'empty'],
+  ['capitals in a namespace', 'PUT', '/v1/resources/Shop/item/x', '1', {}, 400, 'INVALID', 'not allowed'],
+  ['nine segments', 'PUT', '/v1/resources/1/2/3/4/5/6/7/8/9/item/x', '1', {}, 400, 'INVALID', 'at most 8'],
+  ['a namespace called file', 'PUT', '/v1/resources/file/x/item/y', '1', {}, 400, 'INVALID', '"file"'],
+  ['a long name', 'PUT', `/v1/resources/a/item/${'x'.repeat(254)}`, '1', {}, 400, 'INVALID', '253 bytes'],
+  ['a control character', 'PUT', '/v1/resources/a/item/a%01b', '1', {}, 400, 'INVALID', '0x01'],
+  ['a star in a name', 'PUT', '/v1/resources/a/item/a*', '1', {}, 400, 'INVALID', '0x2a'],
+  ['bytes that are no UTF-8', 'PUT', '/v1/resources/a/item/a%ff', '1', {}, 400, 'INVALID', 'UTF-8'],
+  ['a NUL in the path', 'PUT', '/v1/resources/a/item/a%00b', '1', {}, 400, 'INVALID', 'broken escape'],
+  ['a broken escape', 'PUT', '/v1/resources/a/item/a%zz', '1', {}, 400, 'INVALID', 'broken escape'],
+  ['an item that is no JSON', 'PUT', '/v1/resources/a/item/x', '{"a":\n tru}', {}, 400, 'INVALID', 'JSON'],
+  ['an item with a name twice', 'PUT', '/v1/resources/a/item/x', '{"a":1,"a":2}', {}, 400, 'INVALID', 'duplicate'],
+  ['an item that is no UTF-8', 'PUT', '/v1/resources/a/item/x', Buffer.from([0x22, 0xff, 0x22]), {}, 400, 'INVALID', 'UTF-8'],
+  ['content over 8 MiB in a document', 'POST', '/v1/commits', J({ changes: [{ id: 'a/file/x', text: 'x'.repeat(8 * MIB + 1) }] }), {}, 413, 'LIMIT', '8388609 bytes'],
+  ['a content type that is none', 'PUT', '/v1/resources/a/file/x', '1', { 'content-type': 'nonsense' }, 400, 'INVALID', 'type/subtype'],
+  ['a stale version', 'PUT', '/v1/resources/ordinary/item/x?based_on=999', '1', {}, 409, 'CONFLICT', 'based on version 999'],
+  ['a stale If-Match', 'PUT', '/v1/resources/ordinary/item/x', '1', { 'if-match': '"999"' }, 409, 'CONFLICT', 'newest is'],
+  ['an If-Match that is none', 'PUT', '/v1/resources/ordinary/item/x', '1', { 'if-match': '"abc"' }, 400, 'INVALID', 'version number'],
+  ['creating what exists', 'PUT', '/v1/resources/ordinary/item/x', '1', { 'if-none-match': '*' }, 409, 'EXISTS', 'exists already'],
+  ['deleting what is not there', 'DELETE', '/v1/resources/a/item/none', , {}, 404, 'NOT_FOUND', 'not there'],
+  ['reading what is not there', 'GET', '/v1/resources/a/item/none', , {}, 404, 'NOT_FOUND', 'no such resource'],
+  ['a version that is not there', 'GET', '/v1/resources/ordinary/item/x?version=9999', , {}, 404, 'NOT_FOUND', 'no version 9999'],
+  ['a version that is no number', 'GET', '/v1/resources/ordinary/item/x?version=two', , {}, 400, 'INVALID', 'version'],
+  ['an unknown parameter', 'GET', '/v1/resources?prefx=a', , {}, 400, 'INVALID', 'unknown parameter "prefx"'],
+  ['history of what never was', 'GET', '/v1/history/a/item/none', , {}, 404, 'NOT_FOUND', 'never was'],
+  ['a commit that is not there', 'GET', '/v1/commits/999999', , {}, 404, 'NOT_FOUND', 'no revision'],
+  ['a difference of nothing', 'GET', '/v1/diff', , {}, 400, 'INVALID', 'either'],
+  ['a rollback of nothing', 'POST', '/v1/rollback', '{}', {}, 400, 'INVALID', 'either'],
+  ['a rollback of what never was', 'POST', '/v1/rollback', J({ id: 'a/item/none' }), {}, 404, 'NOT_FOUND', 'no earlier version'],
+  ['a rollback of a commit that was changed since', 'POST', '/v1/rollback', J({ revision: 1 }), {}, 409, 'CONFLICT', 'based on'],
+  ['a subscription to nothing', 'GET', '/v1/subscribe/snapshot', , {}, 400, 'INVALID', 'namespaces'],
+  ['a label that the instance has not', 'GET', '/v1/subscribe/snapshot?namespaces=shop/%7benv%7d', , {}, 400, 'INVALID', 'no label "env"'],
+  ['a namespace twice', 'GET', '/v1/subscribe/snapshot?namespaces=a,a', , {}, 400, 'INVALID', 'twice'],
+  ['a cursor that is none', 'GET', '/v1/subscribe/poll?namespaces=a&revision=x&store_id=y', , {}, 400, 'INVALID', 'cursor'],
+  ['a protocol of the future', 'POST', '/v1/subscribe/poll', J({ hello: { protocol: 9, instance: { id: 'z' }, scopes: [{ namespaces: ['a'] }] } }), {}, 501, 'UNSUPPORTED', 'protocol 9'],
+  ['an acknowledgement of nobody', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody', ack: { stage: 'STORED' } }), {}, 404, 'NOT_FOUND', 'not connected'],
+  ['a stage that is none', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody', ack: { stage: 'DONE' } }), {}, 400, 'INVALID', 'enumeration'],
+];
+
+for (const [what, method, url, body, headers, status, code, piece] of rest) {
+  test(`REST: ${what}`, async () => {
+    const h = { ...headers };
+    if (h.authorization === '') delete h.authorization;
+    const q = headers.authorization === '' ? plainRequest(method, url, body, h) : server.request(method, url, body, h);
+    const r = await q;
+    assert.strictEqual(r.status, status, `${r.status} ${r.body}`);
+    const e = JSON.parse(r.body);
+    assert.strictEqual(e.code, code);
+    assert(e.message.includes(piece), `"${e.message}" has no "${piece}"`);
+    await publishWorks();
+  });
+}
+
+function plainRequest(method, url, body, headers) {
+  return new Promise((resolve, reject) => {
+    const [host, port] = server.address.split(':');
+    const q = require('http').request({ host, port, method, path: url, headers }, (res) => {
+      const parts = [];
+      res.on('data', (d) => parts.push(d));
+      res.on('end', () => resolve({ status: res.statusCode, body: Buffer.concat(parts) }));
+    });
+    q.on('error', reject);
+    q.end(body);
+  });
+}
+
+test('REST: content over 8 MiB is refused before it was read', async () => {
+  const file = path.join(server.dir, 'large');
+  fs.writeFileSync(file, Buffer.alloc(8 * MIB + 1));
+  const r = spawnSync('curl', ['-s', '-w', '%{http_code}', '-T', file, '-H', `authorization: Bearer ${server.token}`, `http://${server.address}/v1/resources/a/file/x`], { encoding: 'utf8' });
+  assert.match(r.stdout, /"LIMIT".*413$/s);
+  await publishWorks();
+});
+
+test('REST: a syntax error has its line and column', async () => {
+  const r = await server.request('PUT', '/v1/resources/a/item/x', '{"a":\n tru}');
+  const e = JSON.parse(r.body);
+  assert.strictEqual(e.line, 2);
+  assert.strictEqual(e.place, 'a/item/x');
+});
+
+// ---- bytes on the wire ----
+function raw(bytes, { half = false } = {}) {
+  return new Promise((resolve) => {
+    const [host, port] = server.address.split(':');
+    let text = '';
+    const s = net.connect({ host, port, allowHalfOpen: half }, () => s.write(bytes));
+    s.on('data', (d) => { text += d; });
+    s.on('close', () => resolve(text));
+    s.on('end', () => s.end());
+    s.on('error', () => resolve(text));
+  });
+}
+const wire = [
+  ['garbage', '\x16\x03\x01nonsense\r\n\r\n', 400],
+  ['a space before the colon', 'GET / HTTP/1.1\r\nHost : x\r\n\r\n', 400],
+  ['a folded header', 'GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n', 400],
+  ['no host', 'GET / HTTP/1.1\r\n\r\n', 400],
+  ['length and chunks at once', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 400],
+  ['a header of 64 KiB', `GET / HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(65536)}\r\n\r\n`, 431],
+  ['HTTP of the future', 'GET / HTTP/3.7\r\nHost: x\r\n\r\n', 505],
+  ['headers that never end (slowloris)', 'GET / HTTP/1.1\r\nHost: x\r\n', 408],
+];
+for (const [what, bytes, status] of wire) {
+  test(`wire: ${what}`, async () => {
+    const text = await raw(bytes);
+    assert(text.startsWith(`HTTP/1.1 ${status} `) || text.startsWith(`HTTP/1.0 ${status} `), text.slice(0, 200));
+    await publishWorks();
+  });
+}
+
+test('wire: connections that break off at any byte leave nothing behind', async () => {
+  const [host, port] = server.address.split(':');
+  const bytes = Buffer.from(`PUT /v1/resources/a/item/x HTTP/1.1\r\nHost: ${server.address}\r\nauthorization: Bearer ${server.token}\r\ncontent-length: 4\r\n\r\n12`);
+  await Promise.all(Array.from({ length: bytes.length }, (_, i) => new Promise((resolve) => {
+    const s = net.connect({ host, port }, () => s.write(bytes.subarray(0, i + 1), () => s.destroy()));
+    s.on('close', resolve);
+    s.on('error', () => {});
+  })));
+  await publishWorks();
+  await until('all connections are gone', async () => {
+    const m = (await server.request('GET', '/metrics')).body.toString();
+    return Number(m.match(/^trimtab_connections (\d+)$/m)[1]) <= 2;
+  });
+  const r = await server.request('GET', '/v1/resources/a/item/x');
+  assert.strictEqual(r.status, 404, 'nothing was stored');
+});
+
+// ---- gRPC ----
+const hello = (over) => ({ hello: { protocol: 1, instance: { id: 'h' }, scopes: [{ namespaces: ['a'] }], ...over } });
+const streams = [
+  ['an acknowledgement first', [{ ack: { stage: 'STORED' } }], 'INVALID_ARGUMENT', 'must be a hello'],
+  ['two hellos', [hello(), hello()], 'INVALID_ARGUMENT', 'second hello'],
+  ['a protocol of the future', [hello({ protocol: 7 })], 'UNIMPLEMENTED', 'protocol 7'],
+  ['no scopes', [hello({ scopes: [] })], 'INVALID_ARGUMENT', 'at least one scope'],
+  ['a scope without namespaces', [hello({ scopes: [{ namespaces: [] }] })], 'INVALID_ARGUMENT', 'at least one namespace'],
+  ['65 scopes', [hello({ scopes: Array.from({ length: 65 }, (_, i) => ({ name: `s${i}`, namespaces: ['a'] })) })], 'RESOURCE_EXHAUSTED', '64 scopes'],
+  ['two scopes of one name', [hello({ scopes: [{ namespaces: ['a'] }, { namespaces: ['b'] }] })], 'INVALID_ARGUMENT', 'two scopes'],
+  ['a namespace of dots', [hello({ scopes: [{ namespaces: ['a/../b'] }] })], 'INVALID_ARGUMENT', 'not allowed'],
+  ['an instance id with a space', [hello({ instance: { id: 'a b' } })], 'INVALID_ARGUMENT', 'spaces'],
+  ['an instance id of 129 bytes', [hello({ instance: { id: 'x'.repeat(129) } })], 'INVALID_ARGUMENT', '128 bytes'],
+  ['an acknowledgement without a stage', [hello(), { ack: {} }], 'INVALID_ARGUMENT', 'stage'],
+  ['an inventory of nonsense', [hello({ cursor: { store_id: Buffer.alloc(16), revision: 1, count: 1 } }), { inventory: { entries: [{ key: 'x', hash: Buffer.alloc(3) }], last: true } }], 'INVALID_ARGUMENT', 'inventory entry'],
+];
+for (const [what, frames, status, piece] of streams) {
+  test(`gRPC: ${what}`, async () => {
+    const client = new proto.Sync(server.address, grpc.credentials.createInsecure());
+    const meta = new grpc.Metadata();
+    meta.set('authorization', `Bearer ${server.token}`);
+    const e = await new Promise((resolve) => {
+      const s = client.Subscribe(meta);
+      s.on('data', () => {});
+      s.on('error', resolve);
+      for (const f of frames) s.write(f);
+    });
+    assert.strictEqual(e.code, grpc.status[status], `${e.code} ${e.details}`);
+    assert(e.details.includes(piece), `"${e.details}" has no "${piece}"`);
+    client.close();
+    await publishWorks();
+  });
+}
+
+test('gRPC: a method that is none, a message that is none, one that is too large', async () => {
+  const raw = new grpc.Client(server.address, grpc.credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });
+  const meta = new grpc.Metadata();
+  meta.set('authorization', `Bearer ${server.token}`);
+  const callRaw = (method, bytes) => new Promise((resolve) => raw.makeUnaryRequest(method, (b) => b, (b) => b, bytes, meta, (e) => resolve(e)));
+  assert.strictEqual((await callRaw('/trimtab.v1.Admin/Nothing', Buffer.alloc(0))).code, grpc.status.UNIMPLEMENTED);
+  assert.strictEqual((await callRaw('/trimtab.v1.Admin/Get', Buffer.from([0xff, 0xff, 0xff]))).code, grpc.status.INVALID_ARGUMENT);
+  assert.strictEqual((await callRaw('/trimtab.v1.Admin/Commit', Buffer.alloc(80 * MIB))).code, grpc.status.RESOURCE_EXHAUSTED);
+  raw.close();
+  await publishWorks();
+});
+
+// ---- the command line ----
+function cli(args, env = {}, input) {
+  const r = spawnSync(path.join(bin, 'trimtab'), args, { encoding: 'utf8', input, env: { ...process.env, TRIMTAB_CONTEXTS: '/nonexistent', TRIMTAB_SERVER: server.address, TRIMTAB_TOKEN: server.token, ...env } });
+  return { status: r.status, out: r.stdout, err: r.stderr };
+}
+let dir;
+const commands = [
+  ['a command that is none', ['pubilsh'], 2, 'no command "pubilsh"'],
+  ['a flag that is none', ['ls', '--knd', 'file'], 2, 'no flag --knd'],
+  ['a missing word', ['get'], 2, 'usage: trimtab get'],
+  ['a number that is none', ['history', 'a/item/x', '--limit', 'many'], 2, 'takes a number'],
+  ['what is not there', ['get', 'a/item/none'], 3, 'no such resource'],
+  ['a bad id', ['get', 'nonsense'], 6, 'less than three parts'],
+  ['a wrong token', ['ls'], 4, 'not known', { TRIMTAB_TOKEN: 'wrong' }],
+  ['a server that is not there', ['ls'], 9, 'is trimtabd running', { TRIMTAB_SERVER: '127.0.0.1:1' }],
+  ['a token file that is not there', ['ls'], 3, 'no file /nonexistent', { TRIMTAB_TOKEN: undefined, TRIMTAB_TOKEN_FILE: '/nonexistent/token' }],
+  ['a context that is not there', ['ls', '--context', 'nowhere'], 3, 'contexts file'],
+  ['an item that is no JSON', ['put', 'a/item/x', '--value', '{'], 6, 'a/item/x:1:'],
+  ['a stale version', ['put', 'ordinary/item/x', '--value', '1', '--based-on', '999'], 5, 'based on version 999'],
+  ['a file that is not there', ['put', 'a/file/x', '-f', '/nonexistent/file'], 3, 'no file'],
+  ['a folder with a link that leads out', ['publish', 'a', () => path.join(dir, 'links')], 4, 'leads out of the folder'],
+  ['a file over 8 MiB', ['publish', 'a', () => path.join(dir, 'big')], 6, 'larger than'],
+  ['a folder with a bad JSON file: nothing of it is stored', ['publish', 'a', () => path.join(dir, 'mixed')], 6, 'a/file/bad.json:'],
+  ['a folder that export never wrote', ['import', () => path.join(dir, 'mixed')], 3, 'import reads what export wrote'],
+];
+for (const [what, args, status, piece, env] of commands) {
+  test(`CLI: ${what}`, async () => {
+    if (!dir) {
+      dir = tmpdir();
+      for (const d of ['links', 'big', 'mixed']) fs.mkdirSync(path.join(dir, d));
+      fs.writeFileSync(path.join(dir, 'links', 'fine'), 'x');
+      fs.symlinkSync('/etc/passwd', path.join(dir, 'links', 'passwd'));
+      fs.writeFileSync(path.join(dir, 'big', 'big'), Buffer.alloc(8 * MIB + 1));
+      fs.writeFileSync(path.join(dir, 'mixed', 'good.txt'), 'x');
+      fs.writeFileSync(path.join(dir, 'mixed', 'bad.json'), '{');
+    }
+    const r = cli(args.map((a) => (typeof a === 'function' ? a() : a)), env);
+    assert.strictEqual(r.status, status, `${r.status} ${r.err}`);
+    assert(r.err.includes(piece), `"${r.err}" has no "${piece}"`);
+    assert.strictEqual(r.out, '');
+    await publishWorks();
+  });
+}
+
+test('CLI: with -o json an error is one document', () => {
+  const r = cli(['get', 'a/item/none', '-o', 'json']);
+  const e = JSON.parse(r.err);
+  assert.strictEqual(e.code, 'NOT_FOUND');
+  assert.strictEqual(e.place, 'a/item/none');
+});
+
+test('CLI: of a refused folder nothing was stored', async () => {
+  assert.strictEqual((await server.request('GET', '/v1/resources/a/file/good.txt')).status, 404);
+});
+
+// ---- certificates ----
+function openssl(args, cwd) {
+  const r = spawnSync('openssl', args, { cwd, encoding: 'utf8' });
+  assert.strictEqual(r.status, 0, r.stderr);
+}
+// OpenSSL 3.0's x509 has no -not_after; its ca has, and needs a configuration.
+function makeExpired(d) {
+  fs.writeFileSync(path.join(d, 'ca.cnf'), `[x]\ndatabase=${d}/index\nnew_certs_dir=${d}\nserial=${d}/serial\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n`);
+  fs.writeFileSync(path.join(d, 'serial'), '77\n');
+  fs.writeFileSync(path.join(d, 'index'), '');
+  openssl(['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'expired.key', '-out', 'expired.csr', '-subj', '/CN=expired'], d);
+  openssl(['ca', '-batch', '-notext', '-config', 'ca.cnf', '-name', 'x', '-cert', 'ca.pem', '-keyfile', 'ca.key', '-in', 'expired.csr', '-out', 'expired.pem', '-startdate', '20200101000000Z', '-enddate', '20200102000000Z'], d);
+}
+function makeAll(d) {
+  for (const ca of ['ca', 'foreign']) openssl(['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${ca}.key`, '-out', `${ca}.pem`, '-days', '2', '-subj', `/CN=${ca}`], d);
+  fs.writeFileSync(path.join(d, 'ext'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\n');
+  for (const [name, ca] of [['server', 'ca'], ['client', 'ca'], ['stranger', 'foreign']]) {
+    openssl(['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`], d);
+    openssl(['x509', '-req', '-in', `${name}.csr`, '-CA', `${ca}.pem`, '-CAkey', `${ca}.key`, '-CAcreateserial', '-out', `${name}.pem`, '-days', '2', '-extfile', 'ext'], d);
+  }
+  makeExpired(d);
+}
+
+let tls, certs;
+const cert = (name) => ['--cert', path.join(certs, `${name}.pem`), '--key', path.join(certs, `${name}.key`)];
+async function secure(flags) {
+  if (!certs) { certs = tmpdir(); makeAll(certs); }
+  const s = new Server(undefined, [`--tls_cert=${certs}/server.pem`, `--tls_key=${certs}/server.key`, `--tls_client_ca=${certs}/ca.pem`, ...flags]);
+  await s.start();
+  return s;
+}
+const tlsCli = (s, args, env) => cli(args, { TRIMTAB_SERVER: s.address, TRIMTAB_TOKEN: s.token, TRIMTAB_CA: path.join(certs, 'ca.pem'), ...env });
+
+test('TLS: with a certificate that is demanded, only its holders come in', async () => {
+  tls = await secure(['--tls_client_auth=required', '--tls_client_role=publisher']);
+  assert.strictEqual(tlsCli(tls, ['put', 'a/item/x', '--value', '1', ...cert('client')]).status, 0);
+  for (const [what, args, piece] of [['none', [], 'certificate'], ['a foreign one', cert('stranger'), 'c'], ['an expired one', cert('expired'), 'expired']]) {
+    const r = tlsCli(tls, ['ls', ...args]);
+    assert.strictEqual(r.status, 9, `${what}: ${r.status} ${r.err}`);
+    assert(r.err.includes(piece), `${what}: ${r.err}`);
+  }
+  assert.strictEqual(tlsCli(tls, ['put', 'a/item/x', '--value', '2', ...cert('client')]).status, 0);
+});
+
+test('TLS: a certificate without a token has the role of the setting, and no more', async () => {
+  const env = { TRIMTAB_TOKEN: undefined };
+  assert.strictEqual(tlsCli(tls, ['put', 'a/item/x', '--value', '3', ...cert('client')], env).status, 0);
+  const history = tlsCli(tls, ['history', 'a/item/x', ...cert('client')]);
+  assert(history.out.includes('cert:client'), history.out);
+});
+
+test('TLS: a server that is not of our authority is not trusted; plain text is not answered', async () => {
+  const r = tlsCli(tls, ['ls', ...cert('client')], { TRIMTAB_CA: path.join(certs, 'foreign.pem') });
+  assert.strictEqual(r.status, 4, r.err);
+  assert.match(r.err, /certificate is refused/);
+  assert.strictEqual(cli(['ls'], { TRIMTAB_SERVER: tls.address, TRIMTAB_TOKEN: tls.token }).status, 9);
+  assert.strictEqual(tlsCli(tls, ['ls', ...cert('client')]).status, 0);
+});
+
+test('TLS: gRPC and REST on one port, over HTTP/1.1 and HTTP/2', async () => {
+  for (const version of ['--http1.1', '--http2']) {
+    const r = spawnSync('curl', ['-s', version, '--cacert', `${certs}/ca.pem`, '--cert', `${certs}/client.pem`, '--key', `${certs}/client.key`, '-H', `authorization: Bearer ${tls.token}`, `https://${tls.address}/v1/contents/a/item/x`], { encoding: 'utf8' });
+    assert.strictEqual(r.stdout, '3', version);
+  }
+});
+
+test('a server will not listen beyond this machine without TLS, nor with settings that make no sense', () => {
+  const d = tmpdir();
+  for (const [flags, status, piece] of [
+    [['--listen=0.0.0.0:0'], 4, 'without TLS'],
+    [['--listen=nonsense'], 4, ''],
+    [['--bookmark_interval=soon'], 6, 'a duration'],
+    [['--lisen=127.0.0.1:0'], 3, 'listen'],
+    [['--tls_cert=/nonexistent'], 6, 'together'],
+    [['--store=redis:x'], 6, ''],
+    [['--config_file=/nonexistent'], 3, 'no file'],
+  ]) {
+    const r = spawnSync(path.join(bin, 'trimtabd'), [`--data_dir=${d}`, '--listen=127.0.0.1:0', ...flags], { encoding: 'utf8', timeout: 20000 });
+    assert.strictEqual(r.status, status, `${flags}: ${r.status} ${r.stderr}`);
+    assert(r.stderr.includes(piece), `${flags}: ${r.stderr}`);
+  }
+  fs.rmSync(d, { recursive: true, force: true });
+});
+
+test('two servers do not open one database', async () => {
+  const r = spawnSync(path.join(bin, 'trimtabd'), [`--data_dir=${server.dir}`, '--listen=127.0.0.1:0'], { encoding: 'utf8', timeout: 20000 });
+  assert.notStrictEqual(r.status, 0);
+  assert.match(r.stderr, /another process|locked/);
+  await publishWorks();
+});
+
+(async () => {
+  server = await new Server().start();
+  await publishWorks();
+  await publishWorks();
+  process.on('exit', () => { for (const d of [dir, certs]) if (d) fs.rmSync(d, { recursive: true, force: true }); });
+  run();
+})();
