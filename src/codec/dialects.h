@@ -1,5 +1,5 @@
 /*
- * The dialects, for syntax.c: one value per file.
+ * The dialects, for syntax.c: one value per file. Each is given UTF-8 of at most SYNTAX_BYTES_MAX.
  */
 #ifndef TRIMTAB_CODEC_DIALECTS_H
 #define TRIMTAB_CODEC_DIALECTS_H
@@ -13,5 +13,10 @@ struct dialect {
 };
 
 extern const struct dialect dialect_json;
+extern const struct dialect dialect_yaml;
+extern const struct dialect dialect_toml;
+extern const struct dialect dialect_properties;
+extern const struct dialect dialect_ini;
+extern const struct dialect dialect_xml;
 
 #endif

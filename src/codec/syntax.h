@@ -10,10 +10,13 @@
 #include "base/err.h"
 #include "base/str.h"
 
+enum { SYNTAX_BYTES_MAX = 8 << 20 };
+
 /*
  * 0 when content is well-formed for the media type (parameters after ';' are ignored; types that we do not
  * know are not looked into), else ERR_INVALID with line and column (both from 1, columns count characters) of
- * the fault, ERR_LIMIT for nesting or alias bombs, ERR_NOMEM. Pure; any thread.
+ * the fault, ERR_LIMIT for nesting, for alias and entity bombs (with the place) and for content over
+ * SYNTAX_BYTES_MAX, ERR_NOMEM. Pure; any thread; time and memory in proportion to the content.
  */
 must_use int syntax_check(struct str media_type, struct str content, struct err *err);
 

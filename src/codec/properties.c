@@ -1,0 +1,190 @@
+/*
+ * Java properties, as java.util.Properties.load(Reader) reads them, in UTF-8: lines end with LF, CR or CR LF; a line
+ * that ends with an odd number of '\' goes on in the next, whose leading blanks do not count; '#' and '!' begin comment lines;
+ * a key ends at the first '=', ':' or blank without a '\' before it; \t \n \r \f and \uXXXX are escapes, a '\' before
+ * anything else stands for nothing.
+ *
+ * Nearly every text is legal. We refuse what hides a mistake: \u without four hexadecimal digits (as Java does), NUL,
+ * a byte order mark, and a key that is given twice, of which Java silently takes the last.
+ */
+#include "codec/dialects.h"
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "codec/fault.h"
+#include "codec/keys.h"
+
+struct properties {
+    struct str text;
+    size_t at;
+    struct buf key; /* the key of the line, without escapes */
+    struct arena arena;
+    struct map seen;
+    struct err *err;
+};
+
+static int peek(const struct properties *p, size_t ahead)
+{
+    return p->at + ahead < p->text.len ? (unsigned char)p->text.data[p->at + ahead] : -1;
+}
+
+static bool is_blank(int c)
+{
+    return c == ' ' || c == '\t' || c == '\f';
+}
+
+static bool is_end(int c)
+{
+    return c < 0 || c == '\n' || c == '\r';
+}
+
+static void skip_blanks(struct properties *p)
+{
+    while (is_blank(peek(p, 0)))
+        p->at++;
+}
+
+static void skip_line_end(struct properties *p)
+{
+    p->at += peek(p, 0) == '\r' && peek(p, 1) == '\n' ? 2 : p->at < p->text.len;
+}
+
+/* A UTF-16 unit as three bytes at most; halves of pairs stay apart, which is enough to compare keys. */
+static void put_unit(struct buf *out, unsigned unit)
+{
+    if (unit < 0x80) {
+        buf_put_byte(out, (unsigned char)unit);
+        return;
+    }
+    if (unit < 0x800) {
+        buf_put_byte(out, (unsigned char)(0xc0 | unit >> 6));
+    } else {
+        buf_put_byte(out, (unsigned char)(0xe0 | unit >> 12));
+        buf_put_byte(out, (unsigned char)(0x80 | (unit >> 6 & 0x3f)));
+    }
+    buf_put_byte(out, (unsigned char)(0x80 | (unit & 0x3f)));
+}
+
+/* After "\u". */
+static int read_unicode(struct properties *p, struct buf *out)
+{
+    unsigned unit = 0;
+
+    for (int i = 0; i < 4; i++, p->at++) {
+        int c = peek(p, 0), lower = c | 0x20;
+
+        if (c >= '0' && c <= '9')
+            unit = unit * 16 + (unsigned)(c - '0');
+        else if (c > 0 && lower >= 'a' && lower <= 'f')
+            unit = unit * 16 + (unsigned)(lower - 'a' + 10);
+        else
+            return fault(p->err, ERR_INVALID, p->text, p->at,
+                         "a hexadecimal digit is missing after \\u");
+    }
+    if (out)
+        put_unit(out, unit);
+    return 0;
+}
+
+/* At a '\'. out is NULL where only the form matters. */
+static int read_escape(struct properties *p, struct buf *out)
+{
+    static const char from[] = "tnrf", to[] = "\t\n\r\f";
+    int c = peek(p, 1);
+    const char *known = c > 0 ? strchr(from, c) : NULL;
+
+    p->at++;
+    if (is_end(c)) {
+        skip_line_end(p);
+        skip_blanks(p);
+        return 0;
+    }
+    if (c == 'u') {
+        p->at++;
+        return read_unicode(p, out);
+    }
+    if (c == 0)
+        return fault(p->err, ERR_INVALID, p->text, p->at, "a NUL byte");
+    if (out)
+        buf_put_byte(out, (unsigned char)(known ? to[known - from] : c));
+    p->at++;
+    return 0;
+}
+
+/* One character or escape; blanks and signs are the caller's. */
+static int read_one(struct properties *p, struct buf *out)
+{
+    int c = peek(p, 0);
+
+    if (c == '\\')
+        return read_escape(p, out);
+    if (c == 0)
+        return fault(p->err, ERR_INVALID, p->text, p->at, "a NUL byte");
+    if (out)
+        buf_put_byte(out, (unsigned char)c);
+    p->at++;
+    return 0;
+}
+
+static int check_twice(struct properties *p, size_t begin)
+{
+    struct str key;
+    int r = buf_status(&p->key);
+
+    if (r)
+        return r;
+    key = arena_str(&p->arena, buf_str(&p->key));
+    if (arena_failed(&p->arena))
+        return ERR_NOMEM;
+    r = key_add(&p->seen, key);
+    return r == KEY_TWICE
+               ? fault(p->err, ERR_INVALID, p->text, begin, "this key is given twice")
+               : r;
+}
+
+static int read_property(struct properties *p)
+{
+    size_t begin = p->at;
+    int c, r = 0;
+
+    buf_clear(&p->key);
+    while (!r && !is_end(c = peek(p, 0)) && !is_blank(c) && c != '=' && c != ':')
+        r = read_one(p, &p->key);
+    if (!r)
+        r = check_twice(p, begin);
+    while (!r && !is_end(peek(p, 0)))
+        r = read_one(p, NULL);
+    return r;
+}
+
+static int read_comment(struct properties *p)
+{
+    for (int c; !is_end(c = peek(p, 0)); p->at++)
+        if (c == 0)
+            return fault(p->err, ERR_INVALID, p->text, p->at, "a NUL byte");
+    return 0;
+}
+
+static int check(struct str content, struct err *err)
+{
+    struct properties p = {.text = content, .key = BUF_NULL(content.len), .err = err};
+    int r = bom_refuse(content, err);
+
+    while (!r && p.at < content.len) {
+        int c;
+
+        skip_blanks(&p);
+        c = peek(&p, 0);
+        if (c == '#' || c == '!')
+            r = read_comment(&p);
+        else if (!is_end(c))
+            r = read_property(&p);
+        skip_line_end(&p);
+    }
+    map_deinit(&p.seen);
+    arena_deinit(&p.arena);
+    buf_deinit(&p.key);
+    return r;
+}
+
+const struct dialect dialect_properties = {"properties", check};
