@@ -55,7 +55,7 @@ const rest = [
   ['bytes that are no UTF-8', 'PUT', '/v1/resources/a/item/a%ff', '1', {}, 400, 'INVALID', 'UTF-8'],
   ['a NUL in the path', 'PUT', '/v1/resources/a/item/a%00b', '1', {}, 400, 'INVALID', 'broken escape'],
   ['a broken escape', 'PUT', '/v1/resources/a/item/a%zz', '1', {}, 400, 'INVALID', 'broken escape'],
-  ['an item that is no JSON', 'PUT', '/v1/resources/a/item/x', '{"a":\n tru}', {}, 400, 'INVALID', 'JSON'],
+  ['an item that is no JSON', 'PUT', '/v1/resources/a/item/x', '{"a":\n tru}', {}, 400, 'INVALID', 'value'],
   ['an item with a name twice', 'PUT', '/v1/resources/a/item/x', '{"a":1,"a":2}', {}, 400, 'INVALID', 'duplicate'],
   ['an item that is no UTF-8', 'PUT', '/v1/resources/a/item/x', Buffer.from([0x22, 0xff, 0x22]), {}, 400, 'INVALID', 'UTF-8'],
   ['content over 8 MiB in a document', 'POST', '/v1/commits', J({ changes: [{ id: 'a/file/x', text: 'x'.repeat(8 * MIB + 1) }] }), {}, 413, 'LIMIT', '8388609 bytes'],
