@@ -52,6 +52,9 @@ int fault(struct err *err, int code, struct str content, size_t offset, const ch
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     text[str_utf8_prefix(str_c(text))] = '\0'; /* a cut may have split a character */
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20) /* what a library quotes; a story is one line */
+            *c = ' ';
     (void)err_set(err, code, "%s", text);
     tell_place(err, content, offset);
     return code;

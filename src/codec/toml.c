@@ -11,7 +11,7 @@ struct scan {
     struct str text;
     size_t at;
     size_t key;  /* where the key or value that we are in begins; SIZE_MAX between them */
-    size_t left; /* where the last one before a '=' began */
+    size_t left; /* just behind a '=': where what stands before it begins */
     int parts;   /* dots in it */
 };
 
@@ -70,9 +70,8 @@ static bool scan_step(struct scan *s)
         s->at += str_index(str_from(s->text, s->at), '\n');
         return true;
     }
-    if (c == '=')
-        s->left = s->key;
-    if (strchr("=,[]{}\n\r", c)) {
+    if (c && strchr("=,[]{}\n\r", c)) {
+        s->left = c == '=' ? s->key : SIZE_MAX;
         end_word(s);
         return true;
     }
@@ -137,6 +136,12 @@ static size_t back_over(struct str content, size_t at, bool (*belongs)(char))
 }
 
 /* From where toml++ stands to where the fault is. */
+/* toml++ quotes keys in a way of its own. */
+static const char *story(const struct toml_fault *f)
+{
+    return strstr(f->text, "cannot redefine") ? "this key or table is there already" : f->text;
+}
+
 static size_t correct(struct str content, const struct toml_fault *f)
 {
     size_t at = offset_of(content, f);
@@ -145,6 +150,8 @@ static size_t correct(struct str content, const struct toml_fault *f)
         return content.len;
     if (strstr(f->text, "cannot redefine") && strstr(f->text, "key-value pair"))
         return key_before(content, at);
+    if (strstr(f->text, "after '\\r'"))
+        return at ? at - 1 : 0;
     if (strstr(f->text, "not representable"))
         return back_over(content, at, is_of_number);
     if (strstr(f->text, "(inclusive), saw"))
@@ -169,7 +176,7 @@ static int check(struct str content, struct err *err)
     }
     f.text[str_utf8_prefix(str_c(f.text))] = '\0';
     r = strstr(f.text, "TOML_MAX_NESTED_VALUES") ? ERR_LIMIT : ERR_INVALID;
-    return fault(err, r, content, correct(content, &f), "%s", f.text);
+    return fault(err, r, content, correct(content, &f), "%s", story(&f));
 }
 
 const struct dialect dialect_toml = {"toml", check};
