@@ -191,16 +191,26 @@ static void client_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
     (void)shared_unref(packed);
 }
 
+/* The number behind the opening bracket; 0 when there is none. */
+static uint64_t leading_number(struct str content)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 1; i < content.len && content.data[i] >= '0' && content.data[i] <= '9'; i++)
+        n = n * 10 + (uint64_t)(content.data[i] - '0');
+    return n;
+}
+
 static uint64_t content_number(struct sim *s, const struct version *v)
 {
-    unsigned long long n = 0;
+    uint64_t n = v ? leading_number(v->content) : 0;
     size_t len;
 
-    if (!v || sscanf(v->content.data, "[%llu", &n) != 1)
+    if (!n)
         return 0;
     len = content_bytes(n, s->room);
     if (!str_eq(v->content, str_of(s->room, len)))
-        violate(s, "I10: content %llu arrived altered", n);
+        violate(s, "I10: content %llu arrived altered", (unsigned long long)n);
     return n;
 }
 
@@ -487,10 +497,8 @@ static void note_record(struct sim *s, const struct store_entry *entry)
         violate(s, "the log jumps to revision %llu", (unsigned long long)entry->revision);
     for (size_t i = 0; i < record->n_changes; i++) {
         const Trimtab__V1__RecordChange *c = record->changes[i];
-        unsigned long long content = 0;
+        uint64_t content = c->deleted ? 0 : leading_number(proto_str(c->content));
 
-        if (!c->deleted)
-            (void)sscanf((const char *)c->content.data, "[%llu", &content);
         oracle_note(&s->oracle, c->id[0] - 'a', kind_of(c->id[2]), c->id[8] - '0', entry->revision,
                     content);
     }
