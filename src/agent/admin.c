@@ -48,7 +48,8 @@ static json_t *refusals(const struct agent *a)
     size_t at = 0;
 
     while ((slot = map_each(&a->ledger.pending, &at)))
-        (void)json_array_append_new(list, refusal(slot->value)); /* what does not fit into memory is left out */
+        (void)json_array_append_new(
+            list, refusal(slot->value)); /* what does not fit into memory is left out */
     return list;
 }
 
@@ -74,7 +75,8 @@ static json_t *status(const struct agent *a)
     (void)json_object_set_new(j, "items", json_integer((json_int_t)s.cursor.count));
     (void)json_object_set_new(j, "received_digest", hex_digest(s.cursor.digest));
     (void)json_object_set_new(j, "serving_digest", hex_digest(a->ledger.digest));
-    (void)json_object_set_new(j, "serving_items", json_integer((json_int_t)a->ledger.serving.n));
+    (void)json_object_set_new(j, "serving_items",
+                              json_integer((json_int_t)a->ledger.serving.n));
     (void)json_object_set_new(j, "rejected", json_integer((json_int_t)s.rejected));
     (void)json_object_set_new(j, "rejected_because", json_string(s.rejected_because));
     (void)json_object_set_new(j, "busy", json_boolean(apply_is_busy(a->apply)));
@@ -115,13 +117,15 @@ static void answer_metrics(struct agent *a, struct exchange *x)
         {"revision", "gauge", "Revision of what was received.", s.cursor.revision},
         {"items", "gauge", "Items received.", s.cursor.count},
         {"serving_items", "gauge", "Items served.", a->ledger.serving.n},
-        {"not_served", "gauge", "Names whose served item is not the received one.", a->ledger.pending.n},
+        {"not_served", "gauge", "Names whose served item is not the received one.",
+         a->ledger.pending.n},
         {"batches_total", "counter", "Batches stored.", s.batches},
         {"batches_rejected_total", "counter", "Batches rejected.", s.rejected},
         {"items_received_total", "counter", "Items in them.", s.items},
         {"drops_received_total", "counter", "Drops in them.", s.drops},
         {"repairs_total", "counter", "Times that drift was found.", s.repairs},
-        {"verified_total", "counter", "Times that what is held was proved anew.", a->n_verified},
+        {"verified_total", "counter", "Times that what is held was proved anew.",
+         a->n_verified},
         {"jobs_total", "counter", "Jobs of applying.", p.jobs},
         {"checks_total", "counter", "Check commands run.", p.checks},
         {"checks_failed_total", "counter", "Check commands that failed.", p.checks_failed},
@@ -130,14 +134,18 @@ static void answer_metrics(struct agent *a, struct exchange *x)
         {"files_written_total", "counter", "Files put in place.", p.files_written},
         {"files_removed_total", "counter", "Files removed.", p.files_removed},
         {"files_restored_total", "counter", "Local edits put right.", p.files_restored},
-        {"start_seconds", "gauge", "When the agent started, since 1970.", (uint64_t)(a->started_ms / 1000)},
+        {"start_seconds", "gauge", "When the agent started, since 1970.",
+         (uint64_t)(a->started_ms / 1000)},
     };
     owned(buf) struct buf out = BUF_NULL(1 * MIB);
 
     for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
-        buf_printf(&out, "# HELP trimtab_agent_%s %s\n# TYPE trimtab_agent_%s %s\ntrimtab_agent_%s %" PRIu64 "\n",
-                   metrics[i].name, metrics[i].help, metrics[i].name, metrics[i].type, metrics[i].name,
-                   metrics[i].value);
+        buf_printf(
+            &out,
+            "# HELP trimtab_agent_%s %s\n# TYPE trimtab_agent_%s %s\ntrimtab_agent_%s %" PRIu64
+            "\n",
+            metrics[i].name, metrics[i].help, metrics[i].name, metrics[i].type, metrics[i].name,
+            metrics[i].value);
     (void)exchange_respond_text(x, 200, "text/plain; version=0.0.4", buf_str(&out));
 }
 
@@ -156,7 +164,8 @@ static void on_request(void *ctx, struct exchange *x)
         (void)exchange_respond_text(x, 200, "text/plain", STR("ok\n"));
     } else if (str_eq(path, STR("/readyz"))) { /* it has something to serve */
         (void)exchange_respond_text(x, a->knows_nothing ? 503 : 200, "text/plain",
-                                    a->knows_nothing ? STR("nothing received yet\n") : STR("ok\n"));
+                                    a->knows_nothing ? STR("nothing received yet\n")
+                                                     : STR("ok\n"));
     } else if (str_eq(path, STR("/status"))) {
         answer_status(a, x);
     } else if (str_eq(path, STR("/metrics"))) {
@@ -169,10 +178,12 @@ static void on_request(void *ctx, struct exchange *x)
 
 int admin_open(struct agent *a, struct err *err)
 {
-    struct http_server_opts opts = {.address = a->config.admin_listen, .on_request = on_request, .ctx = a};
+    struct http_server_opts opts = {
+        .address = a->config.admin_listen, .on_request = on_request, .ctx = a};
     int r = http_server_open(&a->loop, &opts, &a->admin, err);
 
     if (!r && *a->config.admin_address_file)
-        r = file_replace(a->config.admin_address_file, str_c(http_server_address(a->admin)), 0644, err);
+        r = file_replace(a->config.admin_address_file, str_c(http_server_address(a->admin)),
+                         0644, err);
     return r;
 }

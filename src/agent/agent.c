@@ -26,7 +26,8 @@ static int op_store(void *ctx, const struct sync_batch *batch, struct err *err)
     int r = copy_store(a->copy, batch, err);
 
     if (r)
-        LOG(ERROR, "store_failed", LOG_U64("revision", batch->cursor.revision), LOG_C("error", err->text));
+        LOG(ERROR, "store_failed", LOG_U64("revision", batch->cursor.revision),
+            LOG_C("error", err->text));
     return r;
 }
 
@@ -43,8 +44,8 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     struct agent *a = ctx;
 
-    LOG(INFO, "received", LOG_U64("revision", batch->cursor.revision), LOG_U64("changes", batch->n),
-        LOG_U64("items", batch->cursor.count));
+    LOG(INFO, "received", LOG_U64("revision", batch->cursor.revision),
+        LOG_U64("changes", batch->n), LOG_U64("items", batch->cursor.count));
     for (size_t i = 0; i < batch->n; i++)
         if (ledger_note(&a->ledger, &batch->changes[i], batch->cursor.revision))
             loop_defer(&a->loop, &a->rescan);
@@ -67,14 +68,16 @@ static void run_rescan(struct defer *d, void *ctx)
 
     (void)d;
     if (ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision))
-        timer_start(&a->verify, &a->loop, 1000, a->config.verify_interval / NSEC_PER_MS); /* tries again */
+        timer_start(&a->verify, &a->loop, 1000,
+                    a->config.verify_interval / NSEC_PER_MS); /* tries again */
     else
         apply_kick(a->apply);
 }
 
 /* ---- what is served ---- */
 
-static void fill_refusal(const struct agent *a, const struct pending *p, struct sync_refusal *out)
+static void fill_refusal(const struct agent *a, const struct pending *p,
+                         struct sync_refusal *out)
 {
     struct str key = str_of(p->key, p->len);
     const struct version *received = ledger_received(&a->ledger, key);
@@ -144,7 +147,8 @@ static void on_flush(struct timer *t, void *ctx)
 
 /* ---- the link ---- */
 
-static void on_link(void *ctx, enum sync_link_state state, const char *address, const struct err *story)
+static void on_link(void *ctx, enum sync_link_state state, const char *address,
+                    const struct err *story)
 {
     struct agent *a = ctx;
     char line[ERR_TEXT_MAX];
@@ -157,7 +161,8 @@ static void on_link(void *ctx, enum sync_link_state state, const char *address, 
         return;
     }
     (void)err_describe(story, line, sizeof(line));
-    if (a->is_connected || strncmp(line, a->link_story, sizeof(a->link_story) - 1) != 0) /* once each */
+    if (a->is_connected ||
+        strncmp(line, a->link_story, sizeof(a->link_story) - 1) != 0) /* once each */
         LOG(WARN, "disconnected", LOG_C("server", address), LOG_C("reason", line));
     a->is_connected = false;
     (void)snprintf(a->link_story, sizeof(a->link_story), "%s", line);
@@ -201,7 +206,8 @@ static int open_tls(struct agent *a, struct err *err)
 
 static int open_link(struct agent *a, struct err *err)
 {
-    struct sync_link_opts opts = {.loop = &a->loop, .sync = a->sync, .on_state = on_link, .ctx = a};
+    struct sync_link_opts opts = {
+        .loop = &a->loop, .sync = a->sync, .on_state = on_link, .ctx = a};
 
     opts.channel = (struct channel_opts){.addresses = a->config.addresses,
                                          .n_addresses = a->config.n_addresses,
@@ -223,11 +229,13 @@ static int load_copy(struct agent *a, struct copy_content *content, struct err *
                       strcmp(content->instance, a->config.instance_id) != 0;
 
     if (is_foreign)
-        (void)err_set(err, ERR_CORRUPT, "the local copy belongs to instance %s", content->instance);
+        (void)err_set(err, ERR_CORRUPT, "the local copy belongs to instance %s",
+                      content->instance);
     if (r != ERR_CORRUPT && !is_foreign)
         return r;
     copy_content_deinit(content);
-    LOG(ERROR, "copy_broken", LOG_C("error", err->text), LOG_C("action", "set aside, starting without it"));
+    LOG(ERROR, "copy_broken", LOG_C("error", err->text),
+        LOG_C("action", "set aside, starting without it"));
     r = copy_set_aside(a->copy, aside, err);
     if (r)
         return r;
@@ -238,7 +246,8 @@ static int load_copy(struct agent *a, struct copy_content *content, struct err *
 
 static int subscribe_copy(struct agent *a, struct copy_content *content, struct err *err)
 {
-    struct copy_subscription s = {.instance = a->instance->id, .hash = agent_subscription_hash(a)};
+    struct copy_subscription s = {.instance = a->instance->id,
+                                  .hash = agent_subscription_hash(a)};
     struct str *scopes = ARENA_ARRAY(&a->arena, struct str, a->config.scopes.n);
 
     if (!scopes)
@@ -266,7 +275,8 @@ static int open_copy(struct agent *a, struct copy_content *content, struct err *
     if (!r && *content->instance && strcmp(content->instance, a->instance->id) != 0) {
         char aside[COPY_PATH_MAX];
 
-        LOG(ERROR, "copy_foreign", LOG_C("of", content->instance), LOG_C("action", "set aside"));
+        LOG(ERROR, "copy_foreign", LOG_C("of", content->instance),
+            LOG_C("action", "set aside"));
         copy_content_deinit(content);
         r = copy_set_aside(a->copy, aside, err);
         if (!r)
@@ -309,8 +319,9 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
     a->knows_nothing = content->applied == 0;
     if (content->applied)
         tell_applied(a, content->applied);
-    LOG(INFO, "copy_loaded", LOG_U64("items", content->n_items), LOG_U64("revision", content->cursor.revision),
-        LOG_U64("not_served", content->n_served), LOG_C("instance", a->instance->id));
+    LOG(INFO, "copy_loaded", LOG_U64("items", content->n_items),
+        LOG_U64("revision", content->cursor.revision), LOG_U64("not_served", content->n_served),
+        LOG_C("instance", a->instance->id));
     return 0;
 }
 
@@ -347,7 +358,8 @@ static int watch_signals(struct agent *a, struct err *err)
     a->on_term = (struct signal_watch){.fn = on_stop_signal, .ctx = a, .number = SIGTERM};
     a->on_int = (struct signal_watch){.fn = on_stop_signal, .ctx = a, .number = SIGINT};
     a->on_hup = (struct signal_watch){.fn = on_reload_signal, .ctx = a, .number = SIGHUP};
-    if (loop_watch_signal(&a->loop, &a->on_term, err) || loop_watch_signal(&a->loop, &a->on_int, err))
+    if (loop_watch_signal(&a->loop, &a->on_term, err) ||
+        loop_watch_signal(&a->loop, &a->on_int, err))
         return ERR_IO;
     return loop_watch_signal(&a->loop, &a->on_hup, err);
 }
@@ -375,7 +387,8 @@ static int open_parts(struct agent *a, struct err *err)
 
 int agent_open(struct agent *a, const struct config *config, struct err *err)
 {
-    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS, retry_ms = config->retry_interval / NSEC_PER_MS;
+    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS,
+             retry_ms = config->retry_interval / NSEC_PER_MS;
     int r;
 
     *a = (struct agent){.config = *config, .started_ms = clock_wall_ms()};
@@ -454,7 +467,9 @@ void agent_close(struct agent *a)
     timer_stop(&a->flush);
     defer_cancel(&a->rescan);
     close_net(a);
-    while (a->apply && apply_is_busy(a->apply)) /* asked twice to stop: what is under way on a worker must end */
+    while (a->apply &&
+           apply_is_busy(
+               a->apply)) /* asked twice to stop: what is under way on a worker must end */
         loop_turn(&a->loop, LOOP_WAIT);
     a->apply = apply_free(a->apply);
     loop_close(&a->loop);

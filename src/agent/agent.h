@@ -31,7 +31,7 @@ struct agent {
     struct defer rescan;
     struct signal_watch on_term, on_int, on_hup;
     char token[1024];
-    char link_story[ERR_TEXT_MAX]; /* why it is down */
+    char link_story[ERR_TEXT_MAX];                 /* why it is down */
     bool is_connected, is_stopping, knows_nothing; /* the last: no copy, nothing received yet */
     int64_t started_ms, connected_ms;
     uint64_t n_verified, n_drifted;

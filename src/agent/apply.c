@@ -10,8 +10,16 @@
 
 enum { MESSAGE_MAX = CHILD_OUTPUT_MAX + 256 };
 
-enum apply_state { APPLY_IDLE, APPLY_STAGING, APPLY_CHECKING, APPLY_SWITCHING, APPLY_RELOADING, APPLY_UNDOING,
-                   APPLY_RELOADING_OLD, APPLY_FINISHING };
+enum apply_state {
+    APPLY_IDLE,
+    APPLY_STAGING,
+    APPLY_CHECKING,
+    APPLY_SWITCHING,
+    APPLY_RELOADING,
+    APPLY_UNDOING,
+    APPLY_RELOADING_OLD,
+    APPLY_FINISHING
+};
 
 /* Groups lo to hi - 1 of the job, to be tried together. */
 struct range {
@@ -33,8 +41,8 @@ struct apply {
     size_t at;               /* whose check or reload is next */
     struct child *child;
     struct work work;
-    size_t failed_sink;      /* n: none */
-    bool is_void; /* what the plans say has not come to be */
+    size_t failed_sink; /* n: none */
+    bool is_void;       /* what the plans say has not come to be */
     bool must_verify, is_verifying, must_tell, is_stopping;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -73,12 +81,14 @@ static int choose(const struct apply *a, struct map *chosen)
 {
     for (size_t g = 0; g < a->n_groups; g++)
         for (size_t m = 0; is_chosen(a, g) && m < a->groups.at[g].n; m++)
-            if (!map_put(chosen, a->groups.at[g].members[m].key, &a->groups.at[g].members[m], NULL))
+            if (!map_put(chosen, a->groups.at[g].members[m].key, &a->groups.at[g].members[m],
+                         NULL))
                 return ERR_NOMEM;
     return 0;
 }
 
-static int plan_file(const struct apply *a, size_t sink, struct sink_plan *p, struct str key, struct version *v)
+static int plan_file(const struct apply *a, size_t sink, struct sink_plan *p, struct str key,
+                     struct version *v)
 {
     const struct delivered *d = map_get(&a->sinks[sink].delivered, key_path(key));
     struct sink_file f = {.path = arena_c(&p->arena, key_path(key)),
@@ -103,7 +113,8 @@ static int by_text(const void *a, const void *b)
 }
 
 /* What is to go: delivered, and not among the files. */
-static int plan_removals(const struct apply *a, size_t sink, struct sink_plan *p, const struct map *paths)
+static int plan_removals(const struct apply *a, size_t sink, struct sink_plan *p,
+                         const struct map *paths)
 {
     struct map_slot *slot;
     size_t at = 0;
@@ -114,7 +125,8 @@ static int plan_removals(const struct apply *a, size_t sink, struct sink_plan *p
 
         if (!is_folder && map_get(paths, slot->key))
             continue;
-        path = arena_c(&p->arena, is_folder ? str_part(slot->key, 0, slot->key.len - 1) : slot->key);
+        path = arena_c(&p->arena,
+                       is_folder ? str_part(slot->key, 0, slot->key.len - 1) : slot->key);
         if (is_folder ? !VEC_PUSH(&p->old_folders, path) : !VEC_PUSH(&p->removals, path))
             return ERR_NOMEM;
     }
@@ -133,14 +145,15 @@ static int check_nesting(struct sink_plan *p, const struct map *paths)
             if (path[len] == '/' && map_get(paths, str_of(path, len))) {
                 p->culprit = path;
                 p->code = "INVALID_PATH";
-                return err_set(&p->err, ERR_INVALID, "%.*s is a file, and %s would be below it", (int)len, path,
-                               path);
+                return err_set(&p->err, ERR_INVALID, "%.*s is a file, and %s would be below it",
+                               (int)len, path, path);
             }
     }
     return 0;
 }
 
-static int plan_files(const struct apply *a, size_t sink, const struct map *chosen, struct sink_plan *p)
+static int plan_files(const struct apply *a, size_t sink, const struct map *chosen,
+                      struct sink_plan *p)
 {
     const struct config_files *config = sink_config(a, sink);
     struct map_slot *slot;
@@ -162,7 +175,8 @@ static int plan_files(const struct apply *a, size_t sink, const struct map *chos
     return r;
 }
 
-static int make_plan(const struct apply *a, size_t sink, const struct map *chosen, struct sink_plan *p)
+static int make_plan(const struct apply *a, size_t sink, const struct map *chosen,
+                     struct sink_plan *p)
 {
     struct map paths = MAP_NULL;
     int r;
@@ -249,18 +263,21 @@ static void refuse_group(struct apply *a, struct group *g, const struct refusing
     while (n_own == 0 && ++strictness <= 3)
         for (size_t m = 0; m < g->n; m++)
             if (is_own(why, &g->members[m], strictness) && n_own++ == 0)
-                (void)snprintf(held_by, sizeof(held_by), "%.*s/%.*s", STR_ARG(key_kind(g->members[m].key)),
+                (void)snprintf(held_by, sizeof(held_by), "%.*s/%.*s",
+                               STR_ARG(key_kind(g->members[m].key)),
                                STR_ARG(key_path(g->members[m].key)));
     for (size_t m = 0; m < g->n; m++) {
         bool own = is_own(why, &g->members[m], strictness);
-        struct refusal_text text = {own ? why->code : "HELD", own ? why->text : STR(""), own ? "" : held_by};
+        struct refusal_text text = {own ? why->code : "HELD", own ? why->text : STR(""),
+                                    own ? "" : held_by};
 
         if (ledger_refuse(a->opts.ledger, &g->members[m], number, &text))
             LOG(WARN, "refusal_without_text", LOG_STR("file", key_path(g->members[m].key)));
     }
     g->verdict = GROUP_REFUSED;
-    LOG(WARN, "refused", LOG_C("item", held_by), LOG_C("code", why->code), LOG_U64("held", g->n - n_own),
-        LOG_STR("sink", why->sink ? why->sink->name : STR("")), LOG_STR("reason", why->text));
+    LOG(WARN, "refused", LOG_C("item", held_by), LOG_C("code", why->code),
+        LOG_U64("held", g->n - n_own), LOG_STR("sink", why->sink ? why->sink->name : STR("")),
+        LOG_STR("reason", why->text));
 }
 
 /* ---- ends of a job ---- */
@@ -285,12 +302,13 @@ struct file_rows {
     VEC(struct copy_file) rows;
 };
 
-static bool add_row(struct file_rows *f, const struct sink_plan *p, const char *path, const struct sha256 *hash,
-                    bool is_folder)
+static bool add_row(struct file_rows *f, const struct sink_plan *p, const char *path,
+                    const struct sha256 *hash, bool is_folder)
 {
     static const struct sha256 none = {{0}};
     owned(buf) struct buf text = BUF_NULL(PLACE_PATH_MAX * 2);
-    struct copy_file row = {.sink = p->config->name, .hash = hash ? *hash : none, .is_gone = hash == NULL};
+    struct copy_file row = {
+        .sink = p->config->name, .hash = hash ? *hash : none, .is_gone = hash == NULL};
 
     buf_put_c(&text, path);
     if (is_folder)
@@ -332,7 +350,8 @@ static bool final_rows(struct file_rows *f, const struct sink_plan *p)
         if (!add_row(f, p, p->new_folders.at[i], &folder, true))
             return false;
     for (size_t i = 0; i < p->undo.n; i++)
-        if (p->undo.at[i].sort == UNDO_REMOVED_FOLDER && !add_row(f, p, p->undo.at[i].path, NULL, true))
+        if (p->undo.at[i].sort == UNDO_REMOVED_FOLDER &&
+            !add_row(f, p, p->undo.at[i].path, NULL, true))
             return false;
     return true;
 }
@@ -489,7 +508,8 @@ static void retry_neighbours(struct apply *a, struct str scope)
         for (size_t g = 0; g < a->n_groups && !in_job; g++)
             for (size_t m = 0; m < a->groups.at[g].n && !in_job; m++)
                 in_job = str_eq(a->groups.at[g].members[m].key, slot->key);
-        if (p->is_refused && !in_job && str_eq(key_scope(slot->key), scope) && !has_failed_reload(a, p->group))
+        if (p->is_refused && !in_job && str_eq(key_scope(slot->key), scope) &&
+            !has_failed_reload(a, p->group))
             p->must_retry = true;
     }
 }
@@ -566,7 +586,8 @@ static void refuse_accepted(struct apply *a, const struct refusing *why)
     bool any = false;
 
     for (size_t g = 0; g < a->n_groups; g++)
-        any |= a->groups.at[g].verdict == GROUP_ACCEPTED && touches(a, &a->groups.at[g], a->failed_sink);
+        any |= a->groups.at[g].verdict == GROUP_ACCEPTED &&
+               touches(a, &a->groups.at[g], a->failed_sink);
     for (size_t g = 0; g < a->n_groups; g++) {
         struct group *group = &a->groups.at[g];
 
@@ -587,12 +608,14 @@ static void signal_program(struct apply *a, const struct config_files *f, struct
     long pid = 0;
 
     if (!file || fscanf(file, "%ld", &pid) != 1 || pid <= 1) {
-        LOG(INFO, "nothing_to_signal", LOG_STR("sink", f->name), LOG_C("pid_file", f->pid_file));
+        LOG(INFO, "nothing_to_signal", LOG_STR("sink", f->name),
+            LOG_C("pid_file", f->pid_file));
         pid = 0;
     }
     if (file)
         (void)fclose(file); /* only read */
-    if (pid && kill((pid_t)pid, f->reload_signal) && errno != ESRCH) /* nobody there: it will read them when it starts */
+    if (pid && kill((pid_t)pid, f->reload_signal) &&
+        errno != ESRCH) /* nobody there: it will read them when it starts */
         (void)err_set_errno(err, "cannot send signal %d to %ld", f->reload_signal, pid);
     a->stats.reloads++;
 }
@@ -634,12 +657,15 @@ static void reload_failed(struct apply *a, struct str text)
 
     a->stats.reloads_failed++;
     if (a->state == APPLY_RELOADING_OLD) {
-        LOG(ERROR, "reload_failed", LOG_STR("sink", f->name), LOG_C("files", "as before"), LOG_STR("reason", text));
+        LOG(ERROR, "reload_failed", LOG_STR("sink", f->name), LOG_C("files", "as before"),
+            LOG_STR("reason", text));
         after_undo_reload(a);
         return;
     }
-    if (!has_accepted(a)) { /* only local edits were put right: there is nothing to go back to */
-        LOG(ERROR, "reload_failed", LOG_STR("sink", f->name), LOG_C("files", "restored"), LOG_STR("reason", text));
+    if (!has_accepted(
+            a)) { /* only local edits were put right: there is nothing to go back to */
+        LOG(ERROR, "reload_failed", LOG_STR("sink", f->name), LOG_C("files", "restored"),
+            LOG_STR("reason", text));
         a->at++;
         reload_next(a);
         return;
@@ -690,7 +716,8 @@ static void reload_next(struct apply *a)
         const struct config_files *f = sink_config(a, a->at);
         struct err err = ERR_NULL;
 
-        if (!a->plans[a->at].is_changed || (a->state == APPLY_RELOADING_OLD && a->at > a->failed_sink))
+        if (!a->plans[a->at].is_changed ||
+            (a->state == APPLY_RELOADING_OLD && a->at > a->failed_sink))
             continue;
         if (f->reload) {
             start_reload(a, f);
@@ -724,7 +751,8 @@ static void run_switch(struct work *w, void *ctx)
 static void refuse_switch(struct apply *a)
 {
     const struct sink_plan *p = &a->plans[a->failed_sink];
-    struct refusing why = {.sink = p->config, .code = p->code, .culprit = p->culprit, .text = str_c(p->err.text)};
+    struct refusing why = {
+        .sink = p->config, .code = p->code, .culprit = p->culprit, .text = str_c(p->err.text)};
     struct err err = ERR_NULL;
 
     refuse_accepted(a, &why);
@@ -900,7 +928,9 @@ static void stage_failed(struct apply *a)
     if (a->plans && a->failed_sink < n_sinks(a)) {
         const struct sink_plan *p = &a->plans[a->failed_sink];
 
-        why = (struct refusing){.sink = p->config, .code = p->code, .culprit = p->culprit,
+        why = (struct refusing){.sink = p->config,
+                                .code = p->code,
+                                .culprit = p->culprit,
                                 .text = str_c(p->err.text)};
     }
     attempt_failed(a, &why);
@@ -1039,7 +1069,8 @@ void apply_retry(struct apply *a, enum apply_retry which)
 
 /* ---- life ---- */
 
-int apply_new(const struct apply_opts *opts, const struct copy_content *content, struct apply **ret_apply)
+int apply_new(const struct apply_opts *opts, const struct copy_content *content,
+              struct apply **ret_apply)
 {
     struct apply *a = NEW(struct apply);
 

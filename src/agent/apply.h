@@ -34,7 +34,8 @@ struct sink_state {
 };
 
 struct apply_stats {
-    uint64_t jobs, checks, checks_failed, reloads, reloads_failed, files_written, files_removed, files_restored;
+    uint64_t jobs, checks, checks_failed, reloads, reloads_failed, files_written, files_removed,
+        files_restored;
 };
 
 struct apply;
@@ -50,7 +51,8 @@ struct apply_opts {
 };
 
 /* ERR_NOMEM. files is what the copy knows to be delivered. */
-must_use int apply_new(const struct apply_opts *opts, const struct copy_content *content, struct apply **ret_apply);
+must_use int apply_new(const struct apply_opts *opts, const struct copy_content *content,
+                       struct apply **ret_apply);
 /* Not while a job is under way. Always NULL; takes NULL. */
 struct apply *apply_free(struct apply *a);
 

@@ -62,7 +62,8 @@ static void close_all(struct child *c)
 
 static void finish(struct child *c)
 {
-    struct child_result result = {.has_passed = !c->timed_out && c->status == 0 && c->signal == 0,
+    struct child_result result = {.has_passed =
+                                      !c->timed_out && c->status == 0 && c->signal == 0,
                                   .output = buf_str(&c->output),
                                   .story = c->story};
 
@@ -159,7 +160,8 @@ void child_command(const char *command, const char *stage, struct buf *out)
 }
 
 /* The agent's own environment and what is ours to say. */
-static size_t make_environment(const struct child_opts *o, char *words[ENVIRONMENT_MAX], char text[2][4096])
+static size_t make_environment(const struct child_opts *o, char *words[ENVIRONMENT_MAX],
+                               char text[2][4096])
 {
     size_t n = 0;
 

@@ -13,8 +13,9 @@ enum { CHILD_OUTPUT_MAX = 4096 };
 struct child;
 
 struct child_result {
-    bool has_passed;   /* it ended by itself, with status 0 */
-    const char *story; /* how it ended: "exit status 1", "killed by signal 9", "no answer in 10000 ms" */
+    bool has_passed; /* it ended by itself, with status 0 */
+    const char *
+        story; /* how it ended: "exit status 1", "killed by signal 9", "no answer in 10000 ms" */
     struct str output; /* standard output and error; what is over the limit was dropped */
 };
 
@@ -24,12 +25,15 @@ struct child_opts {
     const char *stage;   /* also TRIMTAB_STAGE in its environment; NULL: none */
     const char *sink;    /* TRIMTAB_SINK */
     uint64_t timeout_ms; /* then its whole process group is killed */
-    void (*done)(void *ctx, const struct child_result *result); /* once, from the loop; result until return */
+    void (*done)(
+        void *ctx,
+        const struct child_result *result); /* once, from the loop; result until return */
     void *ctx;
 };
 
 /* ERR_NOMEM, ERR_IO (it cannot be started): done is not called then. */
-must_use int child_start(const struct child_opts *opts, struct child **ret_child, struct err *err);
+must_use int child_start(const struct child_opts *opts, struct child **ret_child,
+                         struct err *err);
 
 /* Kills it; done is not called any more. Its memory goes when the loop has seen it end. */
 void child_forget(struct child *c);

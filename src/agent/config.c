@@ -13,7 +13,9 @@
 enum { CONFIG_FILE_MAX = 1 << 20 };
 
 #define ROW(field, type, standard, help)                                                       \
-    {#field, SETTING_##type, offsetof(struct config, field), standard, help}
+    {                                                                                          \
+#field, SETTING_##type, offsetof(struct config, field), standard, help                 \
+    }
 
 static const struct setting table[] = {
     ROW(servers, TEXT, "127.0.0.1:7700", "addresses of servers, separated by commas"),
@@ -22,18 +24,22 @@ static const struct setting table[] = {
     ROW(tls_ca, TEXT, "", "authority of the servers' certificates, PEM; empty: the system's"),
     ROW(tls_cert, TEXT, "", "certificate of this agent, PEM"),
     ROW(tls_key, TEXT, "", "its private key, PEM"),
-    ROW(tls_server_name, TEXT, "", "name in the servers' certificates, if not that of the address"),
+    ROW(tls_server_name, TEXT, "",
+        "name in the servers' certificates, if not that of the address"),
     ROW(data_dir, TEXT, "/var/lib/trimtab-agent", "folder of the local copy"),
     ROW(labels, TEXT, "", "labels of this instance: env:prod,zone:a"),
     ROW(instance_id, TEXT, "", "id of this instance; empty: made once and kept in data_dir"),
     ROW(host, TEXT, "", "name of this host; empty: the system's"),
     ROW(admin_listen, TEXT, "", "address for /healthz, /status and /metrics; empty: none"),
-    ROW(admin_address_file, TEXT, "", "file that gets that address, once it listens (for port 0)"),
+    ROW(admin_address_file, TEXT, "",
+        "file that gets that address, once it listens (for port 0)"),
     ROW(check_timeout, DURATION, "10s", "how long a check command may take"),
     ROW(reload_timeout, DURATION, "30s", "how long a reload command may take"),
     ROW(verify_interval, DURATION, "1m", "how often what is held is proved anew"),
-    ROW(retry_interval, DURATION, "1m", "how often what failed for lack of space is tried again"),
-    ROW(mass_drop_min, U32, "100", "refuse batches that drop more items than this without a cause"),
+    ROW(retry_interval, DURATION, "1m",
+        "how often what failed for lack of space is tried again"),
+    ROW(mass_drop_min, U32, "100",
+        "refuse batches that drop more items than this without a cause"),
     ROW(log_level, TEXT, "info", "debug, info, warn or error"),
     ROW(log_format, TEXT, "text", "text or json"),
     ROW(config_file, TEXT, "", "file with these settings and the sections [scope] and [files]"),
@@ -53,19 +59,21 @@ void config_help(struct buf *out)
 {
     struct settings s = {table, ARRAY_LEN(table), NULL, NULL, "TRIMTAB_AGENT"};
 
-    buf_put_c(out, "usage: trimtab-agent [--setting=value ...]\n\n"
-                   "The Trimtab agent: keeps this host's configuration, and delivers it to files.\n"
-                   "Each setting can stand in the file of --config_file, in the environment as\n"
-                   "TRIMTAB_AGENT_SETTING, or here; the later is stronger.\n\n");
-    settings_help(&s, out);
     buf_put_c(out,
-              "\nSections of the file:\n"
-              "  [scope \"NAME\"]  namespaces = a/b,c   kinds = file   names = *.conf,conf.d/*\n"
-              "  [files \"NAME\"]  scope = NAME   target = /folder   mode = 0644   folder_mode = 0755\n"
-              "                  owner = USER   group = GROUP   layout = plain|symlink\n"
-              "                  check = COMMAND with {stage}   check_timeout = 10s\n"
-              "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
-              "                  replace_foreign = no|yes\n");
+              "usage: trimtab-agent [--setting=value ...]\n\n"
+              "The Trimtab agent: keeps this host's configuration, and delivers it to files.\n"
+              "Each setting can stand in the file of --config_file, in the environment as\n"
+              "TRIMTAB_AGENT_SETTING, or here; the later is stronger.\n\n");
+    settings_help(&s, out);
+    buf_put_c(
+        out, "\nSections of the file:\n"
+             "  [scope \"NAME\"]  namespaces = a/b,c   kinds = file   names = *.conf,conf.d/*\n"
+             "  [files \"NAME\"]  scope = NAME   target = /folder   mode = 0644   folder_mode "
+             "= 0755\n"
+             "                  owner = USER   group = GROUP   layout = plain|symlink\n"
+             "                  check = COMMAND with {stage}   check_timeout = 10s\n"
+             "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
+             "                  replace_foreign = no|yes\n");
 }
 
 /* ---- values ---- */
@@ -166,7 +174,9 @@ static int begin_scope(struct reading *r, struct str label, struct err *err)
     for (size_t i = 0; i < c->scopes.n; i++)
         if (str_eq(c->scopes.at[i].name, label))
             return err_set(err, ERR_INVALID, "a second [scope \"%.*s\"]", STR_ARG(label));
-    return VEC_PUSH(&c->scopes, (struct config_scope){.name = arena_str(r->arena, label)}) ? 0 : ERR_NOMEM;
+    return VEC_PUSH(&c->scopes, (struct config_scope){.name = arena_str(r->arena, label)})
+               ? 0
+               : ERR_NOMEM;
 }
 
 static int begin_files(struct reading *r, struct str label, struct err *err)
@@ -203,8 +213,8 @@ static int scope_line(struct reading *r, struct str key, struct str value, struc
     return ERR_NOT_FOUND;
 }
 
-static int files_text(struct reading *r, struct config_files *f, struct str key, struct str value,
-                      bool *ret_known)
+static int files_text(struct reading *r, struct config_files *f, struct str key,
+                      struct str value, bool *ret_known)
 {
     struct {
         struct str name;
@@ -262,7 +272,8 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
         return str_duration(value, &f->check_timeout)
                    ? 0
                    : wrong("check_timeout", value, "it takes a duration such as 10s", err);
-    return err_set(err, ERR_NOT_FOUND, "a [files] section has no setting \"%.*s\"", STR_ARG(key));
+    return err_set(err, ERR_NOT_FOUND, "a [files] section has no setting \"%.*s\"",
+                   STR_ARG(key));
 }
 
 static int take_line(void *ctx, struct str section, struct str label, struct str key,
@@ -314,10 +325,13 @@ static int check_files(const struct config *c, const struct config_files *f, str
     if (!f->reload_signal != !f->pid_file)
         return err_set(err, ERR_INVALID, "reload_signal and pid_file are needed together");
     if ((f->owner != (uid_t)-1 || f->group != (gid_t)-1) && geteuid() != 0)
-        return err_set(err, ERR_INVALID, "owner and group can only be set by an agent that runs as root");
+        return err_set(err, ERR_INVALID,
+                       "owner and group can only be set by an agent that runs as root");
     for (size_t i = 0; i < c->files.n; i++)
-        if (&c->files.at[i] != f && c->files.at[i].target && strcmp(c->files.at[i].target, f->target) == 0)
-            return err_set(err, ERR_INVALID, "two [files] sections have the target %s", f->target);
+        if (&c->files.at[i] != f && c->files.at[i].target &&
+            strcmp(c->files.at[i].target, f->target) == 0)
+            return err_set(err, ERR_INVALID, "two [files] sections have the target %s",
+                           f->target);
     return 0;
 }
 
@@ -371,7 +385,8 @@ static int split_labels(struct config *c, struct arena *a, struct err *err)
 
         if (colon == list[i].len || colon == 0)
             return wrong("labels", list[i], "a label is key:value", err);
-        c->pairs[c->n_pairs++] = (struct pair){str_part(list[i], 0, colon), str_from(list[i], colon + 1)};
+        c->pairs[c->n_pairs++] =
+            (struct pair){str_part(list[i], 0, colon), str_from(list[i], colon + 1)};
     }
     return arena_failed(a) ? ERR_NOMEM : 0;
 }
@@ -414,10 +429,12 @@ void config_deinit(struct config *config)
     VEC_DEINIT(&config->files);
 }
 
-int config_load(struct config *config, int argc, char **argv, struct arena *arena, struct err *err)
+int config_load(struct config *config, int argc, char **argv, struct arena *arena,
+                struct err *err)
 {
     static const char standard_file[] = "/etc/trimtab/agent.conf";
-    struct reading reading = {config, arena, {table, ARRAY_LEN(table), config, arena, "TRIMTAB_AGENT"}};
+    struct reading reading = {
+        config, arena, {table, ARRAY_LEN(table), config, arena, "TRIMTAB_AGENT"}};
     const char *path = find_file(argc, argv);
     int at = 1, r;
 

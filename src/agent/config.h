@@ -65,7 +65,8 @@ struct config {
 };
 
 /* Reads file, environment and flags; texts live on the arena. ERR_INVALID, ERR_NOT_FOUND with the story. */
-must_use int config_load(struct config *config, int argc, char **argv, struct arena *arena, struct err *err);
+must_use int config_load(struct config *config, int argc, char **argv, struct arena *arena,
+                         struct err *err);
 void config_deinit(struct config *config);
 void config_help(struct buf *out);
 

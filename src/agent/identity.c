@@ -18,7 +18,8 @@ enum { ADDRESSES_MAX = 16, ID_FILE_MAX = 4096 };
 static bool is_id(struct str s)
 {
     for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.data[i] <= ' ' || s.data[i] == '/' || (unsigned char)s.data[i] == 127)
+        if ((unsigned char)s.data[i] <= ' ' || s.data[i] == '/' ||
+            (unsigned char)s.data[i] == 127)
             return false;
     return s.len > 0 && s.len <= COPY_INSTANCE_MAX && str_is_utf8(s);
 }
@@ -77,7 +78,8 @@ static bool take_address(struct agent *a, const struct ifaddrs *i, bool loopback
         return false;
     if (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)
         return false;
-    len = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    len = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+                                            : sizeof(struct sockaddr_in6);
     if (getnameinfo(i->ifa_addr, len, text, sizeof(text), NULL, 0, NI_NUMERICHOST))
         return false;
     if (strchr(text, '%')) /* link-local: says nothing elsewhere */
@@ -95,7 +97,8 @@ static void find_addresses(struct agent *a, Trimtab__V1__Instance *m)
     if (!m->addresses || getifaddrs(&list))
         return;
     for (int pass = 0; pass < 2 && !m->n_addresses; pass++)
-        for (const struct ifaddrs *i = list; i && m->n_addresses < ADDRESSES_MAX; i = i->ifa_next)
+        for (const struct ifaddrs *i = list; i && m->n_addresses < ADDRESSES_MAX;
+             i = i->ifa_next)
             if (take_address(a, i, pass == 1, &m->addresses[m->n_addresses]))
                 m->n_addresses++;
     freeifaddrs(list);
@@ -107,7 +110,8 @@ static void fill_labels(struct agent *a, Trimtab__V1__Instance *m)
 
     m->labels = ARENA_ARRAY(&a->arena, Trimtab__V1__Instance__LabelsEntry *, c->n_pairs);
     for (size_t i = 0; i < c->n_pairs && m->labels; i++) {
-        Trimtab__V1__Instance__LabelsEntry *e = ARENA_NEW(&a->arena, Trimtab__V1__Instance__LabelsEntry);
+        Trimtab__V1__Instance__LabelsEntry *e =
+            ARENA_NEW(&a->arena, Trimtab__V1__Instance__LabelsEntry);
 
         if (!e)
             return;
@@ -195,12 +199,14 @@ struct sha256 agent_subscription_hash(const struct agent *a)
     for (size_t i = 0; i < m->n_labels; i++)
         buf_printf(&text, "label %s=%s\n", m->labels[i]->key, m->labels[i]->value);
     for (size_t i = 0; i < a->config.scopes.n; i++) {
-        struct shared *packed = protobuf_c_message_get_packed_size(&a->scopes[i]->base)
-                                    ? shared_new(protobuf_c_message_get_packed_size(&a->scopes[i]->base))
-                                    : NULL;
+        struct shared *packed =
+            protobuf_c_message_get_packed_size(&a->scopes[i]->base)
+                ? shared_new(protobuf_c_message_get_packed_size(&a->scopes[i]->base))
+                : NULL;
 
         if (packed)
-            (void)protobuf_c_message_pack(&a->scopes[i]->base, (uint8_t *)packed->data); /* its length is known */
+            (void)protobuf_c_message_pack(&a->scopes[i]->base,
+                                          (uint8_t *)packed->data); /* its length is known */
         buf_printf(&text, "scope %zu\n", packed ? packed->len : 0);
         buf_put_str(&text, shared_str(packed));
         (void)shared_unref(packed);

@@ -151,7 +151,8 @@ static int rescan_received(void *ctx, const struct sync_change *binding)
 
     if (r || is_same(binding->item, ledger_serving(s->ledger, buf_str(&key))))
         return r;
-    return compare(s->ledger, buf_str(&key), s->batch, !map_get(&s->ledger->pending, buf_str(&key)));
+    return compare(s->ledger, buf_str(&key), s->batch,
+                   !map_get(&s->ledger->pending, buf_str(&key)));
 }
 
 int ledger_rescan(struct ledger *l, uint64_t batch)
@@ -162,7 +163,8 @@ int ledger_rescan(struct ledger *l, uint64_t batch)
     int r = sync_each(l->sync, rescan_received, &s);
 
     while (!r && (slot = map_each(&l->serving, &at)))
-        if (!ledger_received(l, slot->key) && !VEC_PUSH(&s.keys, arena_str(&s.arena, slot->key)))
+        if (!ledger_received(l, slot->key) &&
+            !VEC_PUSH(&s.keys, arena_str(&s.arena, slot->key)))
             r = ERR_NOMEM;
     if (arena_failed(&s.arena))
         r = ERR_NOMEM;
@@ -278,7 +280,8 @@ static void mark(struct grouping *g, size_t i, char sort, struct str text, bool 
         g->arena->failed = true;
 }
 
-static void mark_number(struct grouping *g, size_t i, char sort, uint64_t number, bool only_known)
+static void mark_number(struct grouping *g, size_t i, char sort, uint64_t number,
+                        bool only_known)
 {
     mark(g, i, sort, str_of(&number, sizeof(number)), only_known);
 }
@@ -359,7 +362,8 @@ static void collect(struct grouping *g)
 /* The groups, in the order of their first members. */
 static void build(struct grouping *g, struct groups *out)
 {
-    size_t *index = ARENA_ARRAY(g->arena, size_t, g->n), *sizes = ARENA_ARRAY(g->arena, size_t, g->n);
+    size_t *index = ARENA_ARRAY(g->arena, size_t, g->n),
+           *sizes = ARENA_ARRAY(g->arena, size_t, g->n);
 
     out->at = ARENA_ARRAY(g->arena, struct group, g->n);
     if (arena_failed(g->arena))
@@ -379,8 +383,8 @@ static void build(struct grouping *g, struct groups *out)
             group->members = ARENA_ARRAY(g->arena, struct group_member, sizes[root_of(g, i)]);
         if (!group->members)
             return;
-        group->members[group->n++] =
-            (struct group_member){arena_str(g->arena, str_of(p->key, p->len)), version_ref(g->want[i])};
+        group->members[group->n++] = (struct group_member){
+            arena_str(g->arena, str_of(p->key, p->len)), version_ref(g->want[i])};
         group->is_fresh |= !p->is_refused;
         group->must_retry |= p->must_retry;
     }
@@ -429,7 +433,8 @@ int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group
     (void)mem_free(p->held_by);
     p->message = copy_text(text->message);
     p->held_by = copy_text(str_c(text->held_by));
-    return (text->message.len && !p->message) || (text->held_by && *text->held_by && !p->held_by)
+    return (text->message.len && !p->message) ||
+                   (text->held_by && *text->held_by && !p->held_by)
                ? ERR_NOMEM
                : 0;
 }

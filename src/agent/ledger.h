@@ -45,7 +45,8 @@ must_use int ledger_note(struct ledger *l, const struct sync_change *change, uin
 /* Compares everything anew. */
 must_use int ledger_rescan(struct ledger *l, uint64_t batch);
 
-struct version *ledger_serving(const struct ledger *l, struct str key); /* borrowed; NULL: nothing */
+struct version *ledger_serving(const struct ledger *l,
+                               struct str key); /* borrowed; NULL: nothing */
 struct version *ledger_received(const struct ledger *l, struct str key);
 
 /* From now on this is served (NULL: nothing); pending is brought in line. ERR_NOMEM: nothing changed. */
@@ -60,7 +61,8 @@ struct group_member {
 struct group {
     struct group_member *members;
     size_t n;
-    bool is_fresh, must_retry; /* one of them has not been tried; one of them is to be tried again */
+    bool is_fresh,
+        must_retry; /* one of them has not been tried; one of them is to be tried again */
     enum { GROUP_WAITING, GROUP_ACCEPTED, GROUP_REFUSED } verdict;
 };
 
@@ -80,7 +82,8 @@ struct refusal_text {
     const char *held_by;
 };
 /* Notes a refusal of a member, unless something newer has come under its name. ERR_NOMEM: without its texts. */
-int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group, const struct refusal_text *text);
+int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group,
+                  const struct refusal_text *text);
 
 static inline struct str key_scope(struct str key)
 {

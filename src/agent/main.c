@@ -4,6 +4,7 @@
 #include "agent/agent.h"
 #include "base/log.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 static int print_help(void)
@@ -55,7 +56,8 @@ static int run(const struct config *config)
     }
     if (config->check_config)
         return 0;
-    log_setup(STDERR_FILENO, level, strcmp(config->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
+    log_setup(STDERR_FILENO, level,
+              strcmp(config->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
     if (random_bytes(&seed, sizeof(seed)) == 0)
         hash_seed(seed);
     return serve(config);
@@ -66,8 +68,11 @@ int main(int argc, char **argv)
     owned(arena) struct arena arena = ARENA_NULL;
     struct config config;
     struct err err = ERR_NULL;
-    int r = config_load(&config, argc, argv, &arena, &err);
+    int r;
 
+    (void)mallopt(M_ARENA_MAX,
+                  1); /* a few workers that seldom allocate need no heaps of their own */
+    r = config_load(&config, argc, argv, &arena, &err);
     if (r && !err.code)
         (void)err_set(&err, r, "out of memory");
     r = r ? tell(&err) : run(&config);

@@ -165,18 +165,22 @@ static int hash_file(int fd, size_t size, struct sha256 *ret, struct err *err)
 
 static bool is_configured(const struct place *p, const struct stat *st)
 {
-    return (st->st_mode & 07777) == p->mode && (p->owner == (uid_t)-1 || p->owner == st->st_uid) &&
+    return (st->st_mode & 07777) == p->mode &&
+           (p->owner == (uid_t)-1 || p->owner == st->st_uid) &&
            (p->group == (gid_t)-1 || p->group == st->st_gid);
 }
 
-static int look(const struct place *p, int at, const char *last, struct place_info *info, struct err *err)
+static int look(const struct place *p, int at, const char *last, struct place_info *info,
+                struct err *err)
 {
     struct stat st;
     int fd, r;
 
     if (fstatat(at, last, &st, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? 0 : failed("look at", last, err);
-    info->sort = S_ISREG(st.st_mode) ? PLACE_FILE : S_ISDIR(st.st_mode) ? PLACE_FOLDER : PLACE_OTHER;
+    info->sort = S_ISREG(st.st_mode)   ? PLACE_FILE
+                 : S_ISDIR(st.st_mode) ? PLACE_FOLDER
+                                       : PLACE_OTHER;
     if (info->sort != PLACE_FILE)
         return 0;
     fd = openat(at, last, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -193,7 +197,8 @@ static int look(const struct place *p, int at, const char *last, struct place_in
     return r;
 }
 
-int place_look(const struct place *p, const char *path, struct place_info *ret_info, struct err *err)
+int place_look(const struct place *p, const char *path, struct place_info *ret_info,
+               struct err *err)
 {
     const char *last;
     int fd, r = place_parent(p, path, PLACE_FIND, &fd, &last, err);
@@ -299,14 +304,15 @@ static int on_two(const struct two_places *t, two_names_fn *fn, struct err *err)
     return r;
 }
 
-int place_move(const struct place *from, const char *path, const struct place *to, const char *to_path,
-               struct err *err)
+int place_move(const struct place *from, const char *path, const struct place *to,
+               const char *to_path, struct err *err)
 {
-    return on_two(&(struct two_places){from, to, path, to_path, "put in place"}, rename_names, err);
+    return on_two(&(struct two_places){from, to, path, to_path, "put in place"}, rename_names,
+                  err);
 }
 
-int place_link(const struct place *from, const char *path, const struct place *to, const char *to_path,
-               struct err *err)
+int place_link(const struct place *from, const char *path, const struct place *to,
+               const char *to_path, struct err *err)
 {
     return on_two(&(struct two_places){from, to, path, to_path, "keep"}, link_names, err);
 }
@@ -348,7 +354,9 @@ int place_sync_parent(const struct place *p, const char *path, struct err *err)
     int at, r = place_parent(p, path, PLACE_FIND, &at, &last, err);
 
     if (r)
-        return r == ERR_NOT_FOUND || r == ERR_DENIED ? 0 : r; /* a folder that is gone needs no sync */
+        return r == ERR_NOT_FOUND || r == ERR_DENIED
+                   ? 0
+                   : r; /* a folder that is gone needs no sync */
     if (fsync(at))
         r = failed("sync the folder of", path, err);
     (void)close(at);

@@ -32,34 +32,37 @@ void place_close(struct place *p);
 
 /* The folder that holds path, and the last segment of path. With PLACE_MAKE missing folders are made. */
 enum place_make { PLACE_FIND, PLACE_MAKE };
-must_use int place_parent(const struct place *p, const char *path, enum place_make make, int *ret_fd,
-                          const char **ret_last, struct err *err);
+must_use int place_parent(const struct place *p, const char *path, enum place_make make,
+                          int *ret_fd, const char **ret_last, struct err *err);
 
 /* What is at a path. */
 enum place_sort { PLACE_NOTHING, PLACE_FILE, PLACE_FOLDER, PLACE_OTHER };
 struct place_info {
     enum place_sort sort;
-    struct sha256 hash; /* of a file */
+    struct sha256 hash;    /* of a file */
     bool is_as_configured; /* mode and owner are those of the place */
 };
-must_use int place_look(const struct place *p, const char *path, struct place_info *ret_info, struct err *err);
+must_use int place_look(const struct place *p, const char *path, struct place_info *ret_info,
+                        struct err *err);
 
 /* Writes a new file with mode and owner of the place; makes folders. PLACE_SYNC: durable on return. */
 enum place_sync { PLACE_NO_SYNC, PLACE_SYNC };
-must_use int place_write(const struct place *p, const char *path, struct str bytes, enum place_sync sync,
-                         struct err *err);
+must_use int place_write(const struct place *p, const char *path, struct str bytes,
+                         enum place_sync sync, struct err *err);
 
 /* A symbolic link at path; makes folders. */
-must_use int place_symlink(const struct place *p, const char *path, const char *to, struct err *err);
+must_use int place_symlink(const struct place *p, const char *path, const char *to,
+                           struct err *err);
 
 /* Renames from one place to another of the same file system, replacing a file; makes folders there. */
-must_use int place_move(const struct place *from, const char *path, const struct place *to, const char *to_path,
-                        struct err *err);
+must_use int place_move(const struct place *from, const char *path, const struct place *to,
+                        const char *to_path, struct err *err);
 /* A second name for a file. */
-must_use int place_link(const struct place *from, const char *path, const struct place *to, const char *to_path,
-                        struct err *err);
+must_use int place_link(const struct place *from, const char *path, const struct place *to,
+                        const char *to_path, struct err *err);
 
-must_use int place_make_folder(const struct place *p, const char *path, bool *ret_made, struct err *err);
+must_use int place_make_folder(const struct place *p, const char *path, bool *ret_made,
+                               struct err *err);
 /* Returns whether the folder was empty and is gone. */
 bool place_remove_empty(const struct place *p, const char *path);
 

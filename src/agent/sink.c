@@ -25,7 +25,8 @@ static const char data_link[] = "..data", data_link_new[] = "..data_trimtab";
 void sink_plan_init(struct sink_plan *p, const struct config_files *config)
 {
     *p = (struct sink_plan){.config = config, .base_fd = -1};
-    p->target = (struct place){-1, config->mode, config->folder_mode, config->owner, config->group};
+    p->target =
+        (struct place){-1, config->mode, config->folder_mode, config->owner, config->group};
     p->fresh = p->target;
     p->old = (struct place){-1, 0600, 0700, (uid_t)-1, (gid_t)-1};
 }
@@ -52,7 +53,10 @@ static bool is_symlink_layout(const struct sink_plan *p)
 static int refuse(struct sink_plan *p, int r, const char *path)
 {
     p->culprit = path;
-    p->code = r == ERR_LIMIT ? "NO_SPACE" : r == ERR_DENIED ? "UNSAFE_PATH" : r == ERR_NOMEM ? "NO_MEMORY" : "IO";
+    p->code = r == ERR_LIMIT    ? "NO_SPACE"
+              : r == ERR_DENIED ? "UNSAFE_PATH"
+              : r == ERR_NOMEM  ? "NO_MEMORY"
+                                : "IO";
     if (!p->err.code)
         (void)err_set(&p->err, r, "out of memory");
     return r;
@@ -62,7 +66,8 @@ static int refuse_foreign(struct sink_plan *p, const char *path)
 {
     p->culprit = path;
     p->code = "FOREIGN_FILE";
-    (void)err_set(&p->err, ERR_EXISTS, "%s/%s is there already and was not put there by this agent",
+    (void)err_set(&p->err, ERR_EXISTS,
+                  "%s/%s is there already and was not put there by this agent",
                   p->config->target, path);
     err_hint(&p->err, "move it away, or set replace_foreign = yes");
     return ERR_EXISTS;
@@ -100,7 +105,8 @@ static int look_data(struct sink_plan *p, const char *path, struct place_info *i
     *info = (struct place_info){.sort = PLACE_NOTHING};
     if (!*p->previous)
         return 0;
-    data.fd = openat(p->target.fd, p->previous, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    data.fd =
+        openat(p->target.fd, p->previous, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (data.fd < 0)
         return 0;
     r = place_look(&data, path, info, &p->err);
@@ -114,7 +120,8 @@ static bool is_as_it_shall_be(const struct place_info *info, const struct sink_f
            info->is_as_configured;
 }
 
-static void tell_edit(struct sink_plan *p, const struct sink_file *f, const struct place_info *info)
+static void tell_edit(struct sink_plan *p, const struct sink_file *f,
+                      const struct place_info *info)
 {
     p->n_restored++;
     LOG(WARN, info->sort == PLACE_NOTHING ? "local_removal" : "local_edit",
@@ -176,7 +183,8 @@ static int verify_free(struct sink_plan *p, struct sink_file *f)
         f->is_changed = false; /* it is there already, as it shall be: taken over */
         return 0;
     }
-    return p->config->replace_foreign && info.sort == PLACE_FILE ? 0 : refuse_foreign(p, f->path);
+    return p->config->replace_foreign && info.sort == PLACE_FILE ? 0
+                                                                 : refuse_foreign(p, f->path);
 }
 
 static int find_changes(struct sink_plan *p)
@@ -209,7 +217,8 @@ static int make_base(struct sink_plan *p)
     int parent = (int)(slash - target);
     struct stat above, inside;
 
-    (void)snprintf(p->base, sizeof(p->base), "%.*s/.%s.trimtab-XXXXXX", parent, target, slash + 1);
+    (void)snprintf(p->base, sizeof(p->base), "%.*s/.%s.trimtab-XXXXXX", parent, target,
+                   slash + 1);
     if (fstat(p->target.fd, &inside))
         return err_set_errno(&p->err, "cannot look at %s", target);
     (void)snprintf(p->stage, sizeof(p->stage), "%.*s/", parent, target);
@@ -227,7 +236,8 @@ static int make_base(struct sink_plan *p)
     }
     if (chmod(p->base, p->config->folder_mode))
         return err_set_errno(&p->err, "cannot set the mode of %s", p->base);
-    (void)snprintf(p->stage, sizeof(p->stage), "%s%s", p->base, is_symlink_layout(p) ? "" : "/new");
+    (void)snprintf(p->stage, sizeof(p->stage), "%s%s", p->base,
+                   is_symlink_layout(p) ? "" : "/new");
     return 0;
 }
 
@@ -317,7 +327,8 @@ static int link_foreign(struct sink_plan *p, int folder, const char *prefix)
         if (e->d_name[0] == '.' && (!e->d_name[1] || e->d_name[1] == '.' ||
                                     str_starts(str_c(e->d_name), STR(".trimtab-"))))
             continue;
-        if (snprintf(path, sizeof(path), "%s%s", prefix, e->d_name) >= PLACE_PATH_MAX || is_delivered(p, path))
+        if (snprintf(path, sizeof(path), "%s%s", prefix, e->d_name) >= PLACE_PATH_MAX ||
+            is_delivered(p, path))
             continue;
         (void)snprintf(to, sizeof(to), "%s/%s", p->config->target, path);
         if (!has_ours(p, path) && !has_removed(p, path)) {
@@ -350,7 +361,8 @@ static int write_tree(struct sink_plan *p)
 
         if (!f->is_changed && !whole)
             continue;
-        r = place_write(&p->fresh, f->path, f->version->content, durable ? PLACE_SYNC : PLACE_NO_SYNC, &p->err);
+        r = place_write(&p->fresh, f->path, f->version->content,
+                        durable ? PLACE_SYNC : PLACE_NO_SYNC, &p->err);
         if (r)
             return refuse(p, r, f->path);
     }
@@ -366,7 +378,9 @@ static int stage(struct sink_plan *p)
 
     if (r)
         return r;
-    n = is_symlink_layout(p) ? readlinkat(p->target.fd, data_link, p->previous, sizeof(p->previous) - 1) : 0;
+    n = is_symlink_layout(p)
+            ? readlinkat(p->target.fd, data_link, p->previous, sizeof(p->previous) - 1)
+            : 0;
     p->previous[n > 0 ? n : 0] = '\0';
     if (strchr(p->previous, '/')) /* not one of ours */
         p->previous[0] = '\0';
@@ -413,7 +427,8 @@ static int make_folders(struct sink_plan *p, const char *path)
     while ((slash = strchr(slash, '/'))) {
         char *folder = arena_c(&p->arena, str_of(path, (size_t)(slash - path)));
         bool made = false;
-        int r = arena_failed(&p->arena) ? ERR_NOMEM : place_make_folder(&p->target, folder, &made, &p->err);
+        int r = arena_failed(&p->arena) ? ERR_NOMEM
+                                        : place_make_folder(&p->target, folder, &made, &p->err);
 
         if (!r && made)
             r = VEC_PUSH(&p->new_folders, folder)
@@ -518,7 +533,9 @@ static int sync_folders(struct sink_plan *p)
     int r = 0;
 
     if (p->undo.n > SYNC_ONE_BY_ONE_MAX)
-        return syncfs(p->target.fd) ? err_set_errno(&p->err, "cannot sync %s", p->config->target) : 0;
+        return syncfs(p->target.fd)
+                   ? err_set_errno(&p->err, "cannot sync %s", p->config->target)
+                   : 0;
     for (size_t i = 0; i < p->undo.n && !r; i++)
         r = place_sync_parent(&p->target, p->undo.at[i].path, &p->err);
     return r;
@@ -592,7 +609,8 @@ static int make_links(struct sink_plan *p)
         (void)snprintf(first, sizeof(first), "%.*s", (int)len, p->files.at[i].path);
         (void)snprintf(to, sizeof(to), "%s/%s", data_link, first);
         if (info.sort == PLACE_OTHER)
-            (void)unlinkat(p->target.fd, first, 0); /* was our link: staging has refused what is foreign */
+            (void)unlinkat(p->target.fd, first,
+                           0); /* was our link: staging has refused what is foreign */
         r = note(p, (struct sink_undo){UNDO_PUT, arena_c(&p->arena, str_c(first)), 0});
         if (!r && symlinkat(to, p->target.fd, first))
             r = err_set_errno(&p->err, "cannot make the link %s/%s", p->config->target, first);
@@ -603,7 +621,8 @@ static int make_links(struct sink_plan *p)
 static int switch_symlink(struct sink_plan *p)
 {
     const char *name = strrchr(p->base, '/') + 1;
-    int r = fsync(p->fresh.fd) ? err_set_errno(&p->err, "cannot sync %s", p->base) : point_data(p, name);
+    int r = fsync(p->fresh.fd) ? err_set_errno(&p->err, "cannot sync %s", p->base)
+                               : point_data(p, name);
 
     if (!r)
         r = make_links(p);
@@ -619,7 +638,8 @@ static void undo_symlink(struct sink_plan *p)
     if (!*p->previous)
         (void)unlinkat(p->target.fd, data_link, 0);
     else if (point_data(p, p->previous))
-        LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name), LOG_C("error", p->err.text));
+        LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name),
+            LOG_C("error", p->err.text));
 }
 
 /* Links of first segments that nothing is behind any more. */
@@ -631,8 +651,10 @@ static void remove_links(struct sink_plan *p)
         struct place_info info;
         struct stat st;
 
-        (void)snprintf(first, sizeof(first), "%.*s", (int)MIN(len, sizeof(first) - 1), p->removals.at[i]);
-        if (!look_link(p, first, &info) && info.sort == PLACE_FILE && fstatat(p->fresh.fd, first, &st, 0))
+        (void)snprintf(first, sizeof(first), "%.*s", (int)MIN(len, sizeof(first) - 1),
+                       p->removals.at[i]);
+        if (!look_link(p, first, &info) && info.sort == PLACE_FILE &&
+            fstatat(p->fresh.fd, first, &st, 0))
             (void)unlinkat(p->target.fd, first, 0);
     }
 }
@@ -665,7 +687,8 @@ void sink_undo(struct sink_plan *p)
         for (size_t i = p->undo.n; i > 0; i--)
             undo_one(p, &p->undo.at[i - 1]);
         if (sync_folders(p))
-            LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name), LOG_C("error", p->err.text));
+            LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name),
+                LOG_C("error", p->err.text));
     }
     p->undo.n = 0;
     p->new_folders.n = 0;

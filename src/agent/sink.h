@@ -22,7 +22,8 @@ struct sink_file {
     const char *path;
     struct version *version; /* referenced */
     bool was_delivered;      /* by us, as far as we know */
-    bool is_changed;         /* differs from what was delivered (or, after verifying, from what is there) */
+    bool
+        is_changed; /* differs from what was delivered (or, after verifying, from what is there) */
 };
 
 struct sink_undo {
@@ -35,23 +36,24 @@ struct sink_undo {
 struct sink_plan {
     const struct config_files *config;
     struct arena arena;
-    VEC(struct sink_file) files;    /* sorted by path; none inside another */
-    VEC(const char *) removals;     /* delivered files that shall not be there any more */
-    VEC(const char *) old_folders;  /* folders that we once made */
-    bool must_verify;               /* also look at what is there: local edits are put right */
+    VEC(struct sink_file) files;   /* sorted by path; none inside another */
+    VEC(const char *) removals;    /* delivered files that shall not be there any more */
+    VEC(const char *) old_folders; /* folders that we once made */
+    bool must_verify;              /* also look at what is there: local edits are put right */
     /* ---- */
-    bool is_changed;                /* there is something to switch */
+    bool is_changed; /* there is something to switch */
     bool is_switched;
-    uint64_t n_restored;            /* local edits that were found */
+    uint64_t n_restored;                /* local edits that were found */
     char stage[PLACE_PATH_MAX * 2 + 8]; /* for {stage}: absolute path of the new tree */
-    char base[PLACE_PATH_MAX * 2];  /* what is removed at the end; relative to the folder base_fd */
-    int base_fd;                    /* -1: there is none */
+    char base[PLACE_PATH_MAX *
+              2]; /* what is removed at the end; relative to the folder base_fd */
+    int base_fd;  /* -1: there is none */
     struct place target, fresh, old;
     VEC(struct sink_undo) undo;
     VEC(const char *) new_folders;
-    char previous[256];             /* symlink: where ..data pointed; "": nowhere */
-    const char *code;               /* of a refusal: NO_SPACE, FOREIGN_FILE, UNSAFE_PATH, IO */
-    const char *culprit;            /* path; NULL: none in particular */
+    char previous[256];  /* symlink: where ..data pointed; "": nowhere */
+    const char *code;    /* of a refusal: NO_SPACE, FOREIGN_FILE, UNSAFE_PATH, IO */
+    const char *culprit; /* path; NULL: none in particular */
     struct err err;
 };
 

@@ -20,12 +20,23 @@ enum {
     FORMAT = 1,
 };
 
-#define TABLE_HEAD "CREATE TABLE head(one INTEGER PRIMARY KEY, body BLOB NOT NULL, proof BLOB NOT NULL)"
+#define TABLE_HEAD                                                                             \
+    "CREATE TABLE head(one INTEGER PRIMARY KEY, body BLOB NOT NULL, proof BLOB NOT NULL)"
 #define TABLE_ROW                                                                              \
-    "CREATE TABLE row(what INTEGER NOT NULL, key BLOB NOT NULL, body BLOB NOT NULL, "          \
-    "proof BLOB NOT NULL, PRIMARY KEY(what, key)) WITHOUT ROWID"
+    "CREATE TABLE row(id INTEGER PRIMARY KEY, what INTEGER NOT NULL, key BLOB NOT NULL, "      \
+    "proof BLOB NOT NULL, body BLOB NOT NULL)"
+#define INDEX_ROW "CREATE UNIQUE INDEX row_key ON row(what, key)"
 
-enum copy_sql { SQL_BEGIN, SQL_COMMIT, SQL_PUT, SQL_GET, SQL_DELETE, SQL_KEYS, SQL_HEAD, SQL_COUNT };
+enum copy_sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_PUT,
+    SQL_GET,
+    SQL_DELETE,
+    SQL_KEYS,
+    SQL_HEAD,
+    SQL_COUNT
+};
 
 static const char *const texts[] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -56,7 +67,8 @@ static int sql_error(const struct copy *c, int code, struct err *err)
     switch (code & 0xff) {
     case SQLITE_NOMEM: return err_set(err, ERR_NOMEM, "out of memory");
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return err_set(err, ERR_LOCKED, "%s is open in another process", c->path);
+    case SQLITE_LOCKED:
+        return err_set(err, ERR_LOCKED, "%s is open in another process", c->path);
     case SQLITE_FULL: return err_set(err, ERR_IO, "the disk that holds %s is full", c->path);
     case SQLITE_IOERR:
         if (code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_CORRUPTFS)
@@ -80,8 +92,9 @@ static int corrupt(const struct copy *c, const char *what, struct err *err)
 
 static sqlite3_stmt *statement(struct copy *c, enum copy_sql sql)
 {
-    if (!c->statements[sql] && sqlite3_prepare_v3(c->db, texts[sql], -1, SQLITE_PREPARE_PERSISTENT,
-                                                  &c->statements[sql], NULL))
+    if (!c->statements[sql] &&
+        sqlite3_prepare_v3(c->db, texts[sql], -1, SQLITE_PREPARE_PERSISTENT,
+                           &c->statements[sql], NULL))
         return NULL; /* sqlite3_errcode tells */
     return c->statements[sql];
 }
@@ -141,8 +154,8 @@ static int query_text(struct copy *c, const char *sql, char *out, size_t size, s
 /* ---- rows and the head, inside a transaction ---- */
 
 /* The proof and (if asked for) the body of a row; *ret_found false when it is not there. */
-static int row_get(struct copy *c, enum copy_what what, struct str key, struct digest *ret_proof,
-                   struct buf *body, bool *ret_found, struct err *err)
+static int row_get(struct copy *c, enum copy_what what, struct str key,
+                   struct digest *ret_proof, struct buf *body, bool *ret_found, struct err *err)
 {
     sqlite3_stmt *s = statement(c, SQL_GET);
     int code = sqlite3_extended_errcode(c->db), r = 0;
@@ -169,7 +182,8 @@ static int row_get(struct copy *c, enum copy_what what, struct str key, struct d
 }
 
 /* Takes the row out of the sum; it is then replaced or deleted. */
-static int row_forget(struct copy *c, enum copy_what what, struct str key, bool *ret_found, struct err *err)
+static int row_forget(struct copy *c, enum copy_what what, struct str key, bool *ret_found,
+                      struct err *err)
 {
     struct digest proof;
     int r = row_get(c, what, key, &proof, NULL, ret_found, err);
@@ -181,7 +195,8 @@ static int row_forget(struct copy *c, enum copy_what what, struct str key, bool 
     return r;
 }
 
-static int row_put(struct copy *c, enum copy_what what, struct str key, struct str body, struct err *err)
+static int row_put(struct copy *c, enum copy_what what, struct str key, struct str body,
+                   struct err *err)
 {
     struct sha256 hash = copy_row_proof(what, key, body);
     struct digest proof = digest_from_sha256(&hash);
@@ -256,7 +271,8 @@ static int end(struct copy *c, int result, const struct copy_head *before, struc
         r = run_plain(c, SQL_COMMIT, err);
     if (r) {
         if (!sqlite3_get_autocommit(c->db))
-            (void)sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL); /* if it fails, the next BEGIN says so */
+            (void)sqlite3_exec(c->db, "ROLLBACK", NULL, NULL,
+                               NULL); /* if it fails, the next BEGIN says so */
         c->head = *before;
         if (r == ERR_NOMEM && err && !err->code)
             (void)err_set(err, r, "out of memory");
@@ -332,7 +348,7 @@ static int make_schema(struct copy *c, struct err *err)
 {
     struct copy_head before = c->head;
     int r = execute(c,
-                    "BEGIN IMMEDIATE;" TABLE_HEAD ";" TABLE_ROW ";"
+                    "BEGIN IMMEDIATE;" TABLE_HEAD ";" TABLE_ROW ";" INDEX_ROW ";"
                     "PRAGMA application_id = 1416782691; PRAGMA user_version = 1;",
                     err);
 
@@ -349,8 +365,10 @@ static int check_schema(struct copy *c, bool *ret_empty, struct err *err)
                        schema, sizeof(schema), err);
 
     if (!r)
-        r = query_text(c, "SELECT application_id || ' ' || user_version FROM"
-                          " pragma_application_id, pragma_user_version", ids, sizeof(ids), err);
+        r = query_text(c,
+                       "SELECT application_id || ' ' || user_version FROM"
+                       " pragma_application_id, pragma_user_version",
+                       ids, sizeof(ids), err);
     if (r)
         return r;
     (void)snprintf(expected, sizeof(expected), "%d %d", APPLICATION_ID, FORMAT);
@@ -359,7 +377,9 @@ static int check_schema(struct copy *c, bool *ret_empty, struct err *err)
         return 0;
     if (strcmp(ids, expected) != 0)
         return corrupt(c, "it is no local copy of this version", err);
-    return strcmp(schema, TABLE_HEAD ";" TABLE_ROW) == 0 ? 0 : corrupt(c, "its tables are not ours", err);
+    return strcmp(schema, TABLE_HEAD ";" TABLE_ROW ";" INDEX_ROW) == 0
+               ? 0
+               : corrupt(c, "its tables are not ours", err);
 }
 
 static void disconnect(struct copy *c)
@@ -380,7 +400,8 @@ static int connect_file(struct copy *c, bool *ret_empty, struct err *err)
         return r;
     c->head = (struct copy_head){.instance = ""};
     code = sqlite3_open_v2(c->path, &c->db,
-                           SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+                           SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                           NULL);
     r = code ? sql_error(c, code, err) : set_up(c, err);
     if (!r)
         r = check_schema(c, ret_empty, err);
@@ -393,7 +414,8 @@ struct copy *copy_close(struct copy *c)
         return NULL;
     if (c->db) {
         if (copy_flush(c, NULL))
-            c->is_dirty = true; /* a cursor that is a little older costs a little more at the next start */
+            c->is_dirty =
+                true; /* a cursor that is a little older costs a little more at the next start */
         disconnect(c);
     }
     (void)close(c->lock); /* nothing was written to it */
@@ -424,7 +446,8 @@ struct loading {
     struct digest rows, digest;
 };
 
-static int take_item(struct loading *l, struct str scope, struct str tail, struct str body, struct err *err)
+static int take_item(struct loading *l, struct str scope, struct str tail, struct str body,
+                     struct err *err)
 {
     struct copy_content *c = l->content;
     struct version *v;
@@ -444,7 +467,8 @@ static int take_item(struct loading *l, struct str scope, struct str tail, struc
     return 0;
 }
 
-static int take_served(struct loading *l, struct str scope, struct str tail, struct str body, struct err *err)
+static int take_served(struct loading *l, struct str scope, struct str tail, struct str body,
+                       struct err *err)
 {
     struct copy_content *c = l->content;
     struct copy_served s;
@@ -464,7 +488,8 @@ static int take_served(struct loading *l, struct str scope, struct str tail, str
     return 0;
 }
 
-static int take_file(struct loading *l, struct str sink, struct str path, struct str body, struct err *err)
+static int take_file(struct loading *l, struct str sink, struct str path, struct str body,
+                     struct err *err)
 {
     struct copy_content *c = l->content;
     struct copy_file *f;
@@ -479,8 +504,8 @@ static int take_file(struct loading *l, struct str sink, struct str path, struct
     return 0;
 }
 
-static int take_row(struct loading *l, int what, struct str key, struct str body, struct str proof,
-                    struct err *err)
+static int take_row(struct loading *l, int what, struct str key, struct str body,
+                    struct str proof, struct err *err)
 {
     struct sha256 hash = copy_row_proof((enum copy_what)what, key, body);
     struct digest d = digest_from_sha256(&hash);
@@ -510,7 +535,8 @@ static int take_row(struct loading *l, int what, struct str key, struct str body
 static int read_head(struct copy *c, struct err *err)
 {
     sqlite3_stmt *s = NULL;
-    int code = sqlite3_prepare_v2(c->db, "SELECT body, proof FROM head WHERE one = 1", -1, &s, NULL);
+    int code =
+        sqlite3_prepare_v2(c->db, "SELECT body, proof FROM head WHERE one = 1", -1, &s, NULL);
     int r;
 
     if (!code)
@@ -533,13 +559,15 @@ static int read_rows(struct loading *l, struct err *err)
 {
     struct copy *c = l->copy;
     sqlite3_stmt *s = NULL;
-    int code = sqlite3_prepare_v2(c->db, "SELECT what, key, body, proof FROM row", -1, &s, NULL);
+    int code = sqlite3_prepare_v2(c->db, "SELECT what, key, body, proof FROM row NOT INDEXED",
+                                  -1, &s, NULL);
     int r = 0;
 
     if (!code)
         code = sqlite3_step(s);
     while (!r && code == SQLITE_ROW) {
-        r = take_row(l, sqlite3_column_int(s, 0), column(s, 1), column(s, 2), column(s, 3), err);
+        r = take_row(l, sqlite3_column_int(s, 0), column(s, 1), column(s, 2), column(s, 3),
+                     err);
         if (!r)
             code = sqlite3_step(s);
     }
@@ -549,10 +577,11 @@ static int read_rows(struct loading *l, struct err *err)
     return code == SQLITE_DONE ? 0 : sql_error(c, code, err);
 }
 
+/* The pages, and that the index leads to every row: later transactions find rows by it. */
 static int check_pages(struct copy *c, struct err *err)
 {
     char text[256];
-    int r = query_text(c, "PRAGMA quick_check(1)", text, sizeof(text), err);
+    int r = query_text(c, "PRAGMA integrity_check(1)", text, sizeof(text), err);
 
     if (r)
         return r;
@@ -572,7 +601,8 @@ static int prove(const struct loading *l, struct err *err)
 
 static int load(struct copy *c, struct copy_content *content, struct err *err)
 {
-    struct loading l = {.copy = c, .content = content, .rows = DIGEST_NULL, .digest = DIGEST_NULL};
+    struct loading l = {
+        .copy = c, .content = content, .rows = DIGEST_NULL, .digest = DIGEST_NULL};
     bool is_empty = false;
     int r = connect_file(c, &is_empty, err);
 
@@ -614,9 +644,11 @@ int copy_load(struct copy *c, struct copy_content *ret_content, struct err *err)
 
 /* ---- setting aside ---- */
 
-static void aside_name(const struct copy *c, unsigned n, const char *end_text, char out[COPY_PATH_MAX])
+static void aside_name(const struct copy *c, unsigned n, const char *end_text,
+                       char out[COPY_PATH_MAX])
 {
-    (void)snprintf(out, COPY_PATH_MAX, "%.*s.broken-%u%s", COPY_PATH_MAX - 64, c->path, n, end_text);
+    (void)snprintf(out, COPY_PATH_MAX, "%.*s.broken-%u%s", COPY_PATH_MAX - 64, c->path, n,
+                   end_text);
 }
 
 int copy_set_aside(struct copy *c, char *ret_path, struct err *err)
@@ -626,7 +658,8 @@ int copy_set_aside(struct copy *c, char *ret_path, struct err *err)
 
     if (c->db)
         disconnect(c);
-    for (unsigned n = 1; n < 1000; n++) { /* they are numbered on and on; the newest is the highest */
+    for (unsigned n = 1; n < 1000;
+         n++) { /* they are numbered on and on; the newest is the highest */
         aside_name(c, n, "", name);
         if (access(name, F_OK) == 0)
             last = n;
@@ -684,12 +717,14 @@ static int drop_unwanted(struct copy *c, const struct copy_subscription *s,
     }
     for (size_t i = 0; i < content->n_served && !r; i++)
         if (!is_wanted(s, content->served[i].scope))
-            r = delete_named(c, COPY_SERVED, content->served[i].scope, content->served[i].key, err);
+            r = delete_named(c, COPY_SERVED, content->served[i].scope, content->served[i].key,
+                             err);
     return r;
 }
 
 /* The same in memory, once it is durable. */
-static void content_drop_unwanted(const struct copy_subscription *s, struct copy_content *content)
+static void content_drop_unwanted(const struct copy_subscription *s,
+                                  struct copy_content *content)
 {
     size_t kept = 0;
 
@@ -710,13 +745,14 @@ static void content_drop_unwanted(const struct copy_subscription *s, struct copy
     content->n_served = kept;
 }
 
-int copy_subscribe(struct copy *c, const struct copy_subscription *s, struct copy_content *content,
-                   struct err *err)
+int copy_subscribe(struct copy *c, const struct copy_subscription *s,
+                   struct copy_content *content, struct err *err)
 {
     struct copy_head before = c->head;
     int r;
 
-    if (strcmp(c->head.instance, s->instance) == 0 && sha256_eq(&c->head.subscription, &s->hash))
+    if (strcmp(c->head.instance, s->instance) == 0 &&
+        sha256_eq(&c->head.subscription, &s->hash))
         return 0;
     r = run_plain(c, SQL_BEGIN, err);
     if (r)
@@ -752,10 +788,12 @@ static int keep_served(struct copy *c, struct str key, uint64_t batch, struct er
     if (r)
         return r;
     copy_served_encode(&served, buf_str(&old), &body);
-    return buf_status(&body) ? buf_status(&body) : row_put(c, COPY_SERVED, key, buf_str(&body), err);
+    return buf_status(&body) ? buf_status(&body)
+                             : row_put(c, COPY_SERVED, key, buf_str(&body), err);
 }
 
-static int store_change(struct copy *c, const struct sync_change *change, uint64_t batch, struct err *err)
+static int store_change(struct copy *c, const struct sync_change *change, uint64_t batch,
+                        struct err *err)
 {
     owned(buf) struct buf key = BUF_NULL(KEY_BYTES_MAX), body = BUF_NULL(BODY_BYTES_MAX);
     int r;
@@ -764,7 +802,8 @@ static int store_change(struct copy *c, const struct sync_change *change, uint64
     if (change->item)
         copy_item_encode(change->item, &body);
     r = buf_status(&key) ? buf_status(&key) : buf_status(&body);
-    if (!r && c->head.applied) /* before the first time nothing was served: nothing is to be noted */
+    if (!r &&
+        c->head.applied) /* before the first time nothing was served: nothing is to be noted */
         r = keep_served(c, buf_str(&key), batch, err);
     if (r)
         return r;
@@ -787,7 +826,8 @@ int copy_store(struct copy *c, const struct sync_batch *batch, struct err *err)
 
 void copy_moved(struct copy *c, const struct sync_cursor *cursor)
 {
-    if (!digest_eq(c->head.cursor.digest, cursor->digest) || c->head.cursor.count != cursor->count)
+    if (!digest_eq(c->head.cursor.digest, cursor->digest) ||
+        c->head.cursor.count != cursor->count)
         return; /* a cursor of something that is not stored */
     c->is_dirty |= c->head.cursor.revision != cursor->revision;
     c->head.cursor = *cursor;
@@ -851,8 +891,9 @@ static int put_file(struct copy *c, const struct copy_file *f, struct err *err)
     copy_key_put(f->sink, f->path, &key);
     if (buf_status(&key))
         return buf_status(&key);
-    return f->is_gone ? row_delete(c, COPY_FILE, buf_str(&key), err)
-                      : row_put(c, COPY_FILE, buf_str(&key), str_of(f->hash.bytes, SHA256_BYTES), err);
+    return f->is_gone
+               ? row_delete(c, COPY_FILE, buf_str(&key), err)
+               : row_put(c, COPY_FILE, buf_str(&key), str_of(f->hash.bytes, SHA256_BYTES), err);
 }
 
 int copy_update(struct copy *c, const struct copy_update *u, struct err *err)
@@ -885,7 +926,7 @@ int copy_new_instance(char out[COPY_UUID_BYTES])
     bytes[6] = (unsigned char)((bytes[6] & 0x0f) | 0x40); /* version 4 */
     bytes[8] = (unsigned char)((bytes[8] & 0x3f) | 0x80);
     hex_encode(bytes, sizeof(bytes), hex);
-    (void)snprintf(out, COPY_UUID_BYTES, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
-                   hex + 20);
+    (void)snprintf(out, COPY_UUID_BYTES, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+                   hex + 16, hex + 20);
     return 0;
 }

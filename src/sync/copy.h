@@ -18,7 +18,12 @@
 
 struct copy;
 
-enum { COPY_INSTANCE_MAX = 128, COPY_ASIDE_MAX = 3, COPY_PATH_MAX = 4096, COPY_MESSAGE_MAX = 4096 };
+enum {
+    COPY_INSTANCE_MAX = 128,
+    COPY_ASIDE_MAX = 3,
+    COPY_PATH_MAX = 4096,
+    COPY_MESSAGE_MAX = 4096
+};
 
 /*
  * Takes the lock of path (in path.lock) and looks at nothing else. ERR_LOCKED: another process has it. ERR_IO,
@@ -95,7 +100,7 @@ must_use int copy_flush(struct copy *c, struct err *err);
 
 /* What became of applying: one transaction. */
 struct copy_update {
-    bool has_served;                  /* served replaces all that was noted before */
+    bool has_served; /* served replaces all that was noted before */
     const struct copy_served *served;
     size_t n_served;
     const struct copy_file *files; /* changes */

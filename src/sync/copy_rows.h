@@ -37,6 +37,7 @@ must_use int copy_item_decode(struct str body, struct version **ret, struct err 
 /* What is served for a name: item is the body of an item, empty when nothing is. */
 void copy_served_encode(const struct copy_served *s, struct str item, struct buf *out);
 /* Fills all but scope and key; texts are borrowed from body, served is a new reference. */
-must_use int copy_served_decode(struct str body, struct copy_served *ret_served, struct err *err);
+must_use int copy_served_decode(struct str body, struct copy_served *ret_served,
+                                struct err *err);
 
 #endif

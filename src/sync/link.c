@@ -6,8 +6,14 @@
 
 #include "proto/convert.h"
 
-enum { BACKOFF_MIN_MS = 200, BACKOFF_MAX_MS = 20000, BACKOFF_DOUBLINGS = 16, TICK_MS = 500, LASTED_S = 10,
-       SPREAD_MAX_MS = 300000 };
+enum {
+    BACKOFF_MIN_MS = 200,
+    BACKOFF_MAX_MS = 20000,
+    BACKOFF_DOUBLINGS = 16,
+    TICK_MS = 500,
+    LASTED_S = 10,
+    SPREAD_MAX_MS = 300000
+};
 
 struct sync_link {
     struct sync_link_opts opts;
@@ -15,10 +21,10 @@ struct sync_link {
     struct rpc *rpc; /* NULL: no stream */
     struct timer tick, wait;
     struct defer broken;
-    struct err story; /* why it is to be broken */
-    uint32_t wait_ms; /* at least this long before the next stream */
+    struct err story;   /* why it is to be broken */
+    uint32_t wait_ms;   /* at least this long before the next stream */
     uint32_t spread_ms; /* and a random part of this, as a server that goes away wishes */
-    bool leaves;      /* also drops the connection, to start with the next address */
+    bool leaves;        /* also drops the connection, to start with the next address */
     bool is_told_up;
     nsec_t since;
     uint32_t n_failures;
@@ -38,7 +44,8 @@ static void tell(struct sync_link *l, enum sync_link_state state, const struct e
 
 static uint64_t jitter_ms(struct sync_link *l)
 {
-    uint64_t ceiling = (uint64_t)l->opts.backoff_min_ms << MIN(l->n_failures, (uint32_t)BACKOFF_DOUBLINGS);
+    uint64_t ceiling = (uint64_t)l->opts.backoff_min_ms
+                       << MIN(l->n_failures, (uint32_t)BACKOFF_DOUBLINGS);
 
     return rng_below(&l->rng, MIN(ceiling, l->opts.backoff_max_ms) + 1);
 }
@@ -151,7 +158,8 @@ static void on_wait_over(struct timer *t, void *ctx)
     open_stream(ctx);
 }
 
-static void on_channel(struct channel *ch, void *ctx, enum channel_state state, const struct err *story)
+static void on_channel(struct channel *ch, void *ctx, enum channel_state state,
+                       const struct err *story)
 {
     struct sync_link *l = ctx;
 
@@ -177,7 +185,8 @@ static void on_tick(struct timer *t, void *ctx)
 
 /* ---- what others call ---- */
 
-int sync_link_open(const struct sync_link_opts *opts, struct sync_link **ret_link, struct err *err)
+int sync_link_open(const struct sync_link_opts *opts, struct sync_link **ret_link,
+                   struct err *err)
 {
     struct sync_link *l = NEW(struct sync_link);
     int r;
@@ -238,7 +247,8 @@ void sync_link_reconnect(struct sync_link *l, uint32_t after_ms, const char *rea
 {
     struct err err = ERR_NULL;
 
-    (void)err_set(&err, ERR_UNAVAILABLE, "%s", reason && *reason ? reason : "the link is to be made anew");
+    (void)err_set(&err, ERR_UNAVAILABLE, "%s",
+                  reason && *reason ? reason : "the link is to be made anew");
     l->wait_ms = MIN(after_ms, (uint32_t)SPREAD_MAX_MS);
     l->leaves = true;
     break_soon(l, &err);

@@ -26,17 +26,20 @@ enum sync_link_state { SYNC_LINK_DOWN, SYNC_LINK_UP };
 
 struct sync_link_opts {
     struct loop *loop;
-    struct channel_opts channel; /* addresses, tls, token, seed ...; on_state and ctx are the link's */
-    struct sync *sync;           /* borrowed; outlives the link */
-    uint32_t backoff_min_ms;     /* 0: 200 ms */
-    uint32_t backoff_max_ms;     /* 0: 20 s */
+    struct channel_opts
+        channel;       /* addresses, tls, token, seed ...; on_state and ctx are the link's */
+    struct sync *sync; /* borrowed; outlives the link */
+    uint32_t backoff_min_ms; /* 0: 200 ms */
+    uint32_t backoff_max_ms; /* 0: 20 s */
     /* Tells changes, for people; story is why it went down, NULL when it is up. Never frees the link. */
-    void (*on_state)(void *ctx, enum sync_link_state state, const char *address, const struct err *story);
+    void (*on_state)(void *ctx, enum sync_link_state state, const char *address,
+                     const struct err *story);
     void *ctx;
 };
 
 /* Begins to connect. ERR_INVALID (an address), ERR_NOMEM. */
-must_use int sync_link_open(const struct sync_link_opts *opts, struct sync_link **ret_link, struct err *err);
+must_use int sync_link_open(const struct sync_link_opts *opts, struct sync_link **ret_link,
+                            struct err *err);
 
 /* Breaks off; done (may be NULL) is called from the loop when nothing is left. The link is gone after this call. */
 void sync_link_close(struct sync_link *l, void (*done)(void *ctx), void *ctx);

@@ -30,8 +30,13 @@ static struct outcome run(const char *command, const char *stage, uint64_t timeo
     struct loop loop;
     struct outcome o = {.done = false};
     struct child *c;
-    struct child_opts opts = {.loop = &loop, .command = command, .stage = stage, .sink = "t",
-                              .timeout_ms = timeout_ms, .done = on_done, .ctx = &o};
+    struct child_opts opts = {.loop = &loop,
+                              .command = command,
+                              .stage = stage,
+                              .sink = "t",
+                              .timeout_ms = timeout_ms,
+                              .done = on_done,
+                              .ctx = &o};
 
     if (!CHECK(loop_open(&loop, NULL) == 0))
         return o;
@@ -62,7 +67,8 @@ TEST("a command that fails tells its status and what it said")
 
 TEST("the stage is in the environment, and in the command with quotes")
 {
-    struct outcome o = run("echo \"$TRIMTAB_STAGE\" {stage} $TRIMTAB_SINK", "/tmp/it's here", 10000);
+    struct outcome o =
+        run("echo \"$TRIMTAB_STAGE\" {stage} $TRIMTAB_SINK", "/tmp/it's here", 10000);
 
     CHECK_STR(str_c(o.output), STR("/tmp/it's here /tmp/it's here t\n"));
 }

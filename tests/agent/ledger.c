@@ -15,13 +15,17 @@ struct world {
     Trimtab__V1__Instance instance;
 };
 
-static struct version *make(const char *name, const char *content, uint64_t revision, const char *depends_on)
+static struct version *make(const char *name, const char *content, uint64_t revision,
+                            const char *depends_on)
 {
     owned(buf) struct buf key = BUF_NULL(4096);
     struct shared *bytes = shared_copy(str_c(content));
     struct str reference = str_c(depends_on);
     struct meta meta = {.depends_on = &reference, .n_depends_on = depends_on ? 1 : 0};
-    struct version_opts o = {.content_type = STR("text/plain"), .wire = bytes, .meta = &meta, .number = 1,
+    struct version_opts o = {.content_type = STR("text/plain"),
+                             .wire = bytes,
+                             .meta = &meta,
+                             .number = 1,
                              .revision = revision};
     struct version *v;
 
@@ -53,9 +57,11 @@ static struct sync *sync_with(const struct item *items, size_t n)
     for (size_t i = 0; i < n; i++) {
         int len = snprintf(keys[i], sizeof(keys[i]), "file%c%s", 0, items[i].name);
 
-        changes[i] = (struct sync_change){STR("s"), str_of(keys[i], (size_t)len),
-                                          make(items[i].name, items[i].content, items[i].revision, items[i].depends_on)};
-        cursor.digest = digest_add(cursor.digest, binding_digest(STR("s"), &changes[i].item->item_hash));
+        changes[i] = (struct sync_change){
+            STR("s"), str_of(keys[i], (size_t)len),
+            make(items[i].name, items[i].content, items[i].revision, items[i].depends_on)};
+        cursor.digest =
+            digest_add(cursor.digest, binding_digest(STR("s"), &changes[i].item->item_hash));
     }
     CHECK_I64(sync_load(s, changes, n, &cursor), 0);
     for (size_t i = 0; i < n; i++)
@@ -80,7 +86,8 @@ static const struct group *group_of(const struct groups *g, const char *name)
     return NULL;
 }
 
-static void serve(struct ledger *l, const char *name, const char *content, uint64_t revision, const char *depends_on)
+static void serve(struct ledger *l, const char *name, const char *content, uint64_t revision,
+                  const char *depends_on)
 {
     char text[80];
     struct version *v = make(name, content, revision, depends_on);
@@ -91,7 +98,8 @@ static void serve(struct ledger *l, const char *name, const char *content, uint6
 
 TEST("names of one commit are one group, names of two commits are two")
 {
-    static const struct item items[] = {{"a", "1", 5, NULL}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
+    static const struct item items[] = {
+        {"a", "1", 5, NULL}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
     struct sync *s = sync_with(items, ARRAY_LEN(items));
     struct ledger l;
     struct groups g;
@@ -107,10 +115,12 @@ TEST("names of one commit are one group, names of two commits are two")
     (void)sync_free(s);
 }
 
-TEST("a reference joins groups, by full id and by short name, from what is received and from what is served")
+TEST("a reference joins groups, by full id and by short name, from what is received and from "
+     "what is served")
 {
-    static const struct item items[] = {{"a", "2", 5, "n/file/b"}, {"b", "2", 6, NULL}, {"c", "2", 7, "file/d"},
-                                        {"d", "2", 8, NULL},       {"e", "2", 9, NULL}, {"f", "2", 10, NULL}};
+    static const struct item items[] = {{"a", "2", 5, "n/file/b"}, {"b", "2", 6, NULL},
+                                        {"c", "2", 7, "file/d"},   {"d", "2", 8, NULL},
+                                        {"e", "2", 9, NULL},       {"f", "2", 10, NULL}};
     struct sync *s = sync_with(items, ARRAY_LEN(items));
     struct ledger l;
     struct groups g;
@@ -134,7 +144,8 @@ TEST("a drop goes with all that came in its batch, and a reference to what is dr
     struct sync *s = sync_with(items, ARRAY_LEN(items));
     char text[80];
     struct sync_change drop = {STR("s"), str_of("file\0gone", 9), NULL};
-    struct sync_change a = {STR("s"), str_of("file\0a", 6), NULL}, b = {STR("s"), str_of("file\0b", 6), NULL};
+    struct sync_change a = {STR("s"), str_of("file\0a", 6), NULL},
+                       b = {STR("s"), str_of("file\0b", 6), NULL};
     struct ledger l;
     struct groups g;
 
@@ -146,7 +157,8 @@ TEST("a drop goes with all that came in its batch, and a reference to what is dr
     CHECK_I64(ledger_note(&l, &b, 6), 0);
     REQUIRE(ledger_groups(&l, &g) == 0);
     CHECK_U64(g.n, 1);
-    CHECK(group_of(&g, "a") == group_of(&g, "gone") && group_of(&g, "b") == group_of(&g, "gone"));
+    CHECK(group_of(&g, "a") == group_of(&g, "gone") &&
+          group_of(&g, "b") == group_of(&g, "gone"));
     groups_deinit(&g);
     CHECK(ledger_serving(&l, key_of("gone", text)) != NULL);
     CHECK_I64(ledger_serve(&l, key_of("gone", text), NULL), 0);
@@ -155,7 +167,8 @@ TEST("a drop goes with all that came in its batch, and a reference to what is dr
     (void)sync_free(s);
 }
 
-TEST("who was refused together stays together, until served; the digest is that of what is served")
+TEST("who was refused together stays together, until served; the digest is that of what is "
+     "served")
 {
     static const struct item items[] = {{"a", "2", 5, NULL}, {"b", "2", 5, NULL}};
     static const struct item later[] = {{"a", "2", 5, NULL}, {"b", "3", 8, NULL}};
@@ -190,7 +203,8 @@ TEST("who was refused together stays together, until served; the digest is that 
 
 TEST("a change that is taken back before it was served is no longer pending")
 {
-    static const struct item new_items[] = {{"a", "2", 5, NULL}}, old_items[] = {{"a", "1", 6, NULL}};
+    static const struct item new_items[] = {{"a", "2", 5, NULL}},
+                             old_items[] = {{"a", "1", 6, NULL}};
     struct sync *s = sync_with(new_items, 1), *s2 = sync_with(old_items, 1);
     struct sync_change a = {STR("s"), str_of("file\0a", 6), NULL};
     struct ledger l;
@@ -210,11 +224,11 @@ TEST("a change that is taken back before it was served is no longer pending")
 
 TEST("without memory at any point the ledger fails and loses nothing")
 {
-    static const struct item items[] = {{"a", "1", 5, "file/b"}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
+    static const struct item items[] = {
+        {"a", "1", 5, "file/b"}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
     struct sync *s = sync_with(items, ARRAY_LEN(items));
 
-    ALLOC_SWEEP(n)
-    {
+    ALLOC_SWEEP (n) {
         struct ledger l;
         struct groups g;
 
@@ -224,7 +238,8 @@ TEST("without memory at any point the ledger fails and loses nothing")
             for (size_t i = 0; i < g.n; i++)
                 for (size_t m = 0; m < g.at[i].n; m++)
                     if (ledger_serve(&l, g.at[i].members[m].key, g.at[i].members[m].want) == 0)
-                        CHECK(ledger_serving(&l, g.at[i].members[m].key) == g.at[i].members[m].want);
+                        CHECK(ledger_serving(&l, g.at[i].members[m].key) ==
+                              g.at[i].members[m].want);
             groups_deinit(&g);
         }
         ledger_deinit(&l);

@@ -32,15 +32,21 @@ static const char *target(const char *name)
 
 static struct config_files config(void)
 {
-    return (struct config_files){.name = STR("t"), .scope = STR("s"), .target = in_dir("target", ""), .mode = 0640,
-                                 .folder_mode = 0750, .owner = (uid_t)-1, .group = (gid_t)-1};
+    return (struct config_files){.name = STR("t"),
+                                 .scope = STR("s"),
+                                 .target = in_dir("target", ""),
+                                 .mode = 0640,
+                                 .folder_mode = 0750,
+                                 .owner = (uid_t)-1,
+                                 .group = (gid_t)-1};
 }
 
 static struct version *make(const char *name, struct str content)
 {
     owned(buf) struct buf key = BUF_NULL(4096);
     struct shared *bytes = shared_copy(content);
-    struct version_opts o = {.content_type = STR("text/plain"), .wire = bytes, .number = 1, .revision = 1};
+    struct version_opts o = {
+        .content_type = STR("text/plain"), .wire = bytes, .number = 1, .revision = 1};
     struct version *v;
 
     name_put_key((struct name){STR("n"), STR("file"), str_c(name)}, &key);
@@ -58,9 +64,12 @@ static int by_path(const void *a, const void *b)
 
 enum knows { IS_NEW, IS_KNOWN };
 
-static void want_bytes(struct sink_plan *p, const char *path, struct str content, enum knows knows)
+static void want_bytes(struct sink_plan *p, const char *path, struct str content,
+                       enum knows knows)
 {
-    struct sink_file f = {.path = path, .version = make(path, content), .was_delivered = knows == IS_KNOWN,
+    struct sink_file f = {.path = path,
+                          .version = make(path, content),
+                          .was_delivered = knows == IS_KNOWN,
                           .is_changed = knows == IS_NEW};
 
     CHECK(VEC_PUSH(&p->files, f));
@@ -119,7 +128,8 @@ static bool is_clean(void)
 {
     char command[8400];
 
-    (void)snprintf(command, sizeof(command), "test -z \"$(find %s -name '*.trimtab-*')\"", tap_tmpdir());
+    (void)snprintf(command, sizeof(command), "test -z \"$(find %s -name '*.trimtab-*')\"",
+                   tap_tmpdir());
     return system(command) == 0;
 }
 
@@ -243,7 +253,8 @@ TEST("a file may become a folder, and a folder a file")
     sink_plan_deinit(&p);
 }
 
-TEST("a file that is not ours is refused by name and stays as it is, unless it is the same or given up")
+TEST("a file that is not ours is refused by name and stays as it is, unless it is the same or "
+     "given up")
 {
     struct config_files c = config();
     struct sink_plan p;
@@ -351,8 +362,9 @@ TEST("the staged tree is the whole tree as it would be, with what is not ours in
 
 TEST("paths that leave the folder, or are ours, are no paths")
 {
-    static const char *const bad[] = {"", "/etc/passwd", "../x", "a/../b", "a/..", "./a", "a//b", "a/", "..data/x",
-                                      ".trimtab-abc/x", "a/./b"};
+    static const char *const bad[] = {
+        "",     "/etc/passwd", "../x",     "a/../b",         "a/..", "./a",
+        "a//b", "a/",          "..data/x", ".trimtab-abc/x", "a/./b"};
     static const char *const good[] = {"a", "a/b.conf", ".hidden", "a b", "a.b/c..d", "ä"};
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -419,7 +431,8 @@ TEST("a link that took the place of our file is replaced, not followed")
     CHECK(holds(in_dir("outside", ""), "outside"));
 }
 
-TEST("a folder swapped for a link between staging and switching leads nowhere, and all is taken back")
+TEST("a folder swapped for a link between staging and switching leads nowhere, and all is "
+     "taken back")
 {
     struct config_files c = config();
     struct sink_plan p;
@@ -453,7 +466,8 @@ TEST("a disk that is full refuses by name, and the old files are intact")
         (void)mem_free(large);
         return;
     }
-    (void)snprintf(command, sizeof(command), "mkdir %s && mount -t tmpfs -o size=128k none %s", target(""), target(""));
+    (void)snprintf(command, sizeof(command), "mkdir %s && mount -t tmpfs -o size=128k none %s",
+                   target(""), target(""));
     if (system(command) != 0) {
         tap_skip("cannot mount a small file system");
         (void)mem_free(large);
@@ -507,7 +521,8 @@ TEST("in the layout with links all files change by one rename, and the old tree 
     CHECK(strcmp(first, second) != 0 && !is_there(target(first)) && is_there(target(second)));
 }
 
-TEST("in that layout too, a switch can be taken back, edits are found, and what is not ours is refused")
+TEST("in that layout too, a switch can be taken back, edits are found, and what is not ours is "
+     "refused")
 {
     struct config_files c = config();
     struct sink_plan p;
@@ -551,7 +566,8 @@ TEST("what a killed agent left is swept away, and only that")
     struct config_files c = config();
 
     REQUIRE(before(&c));
-    REQUIRE(mkdir(target(".trimtab-abcdef"), 0755) == 0 && put(target(".trimtab-abcdef/x"), "x"));
+    REQUIRE(mkdir(target(".trimtab-abcdef"), 0755) == 0 &&
+            put(target(".trimtab-abcdef/x"), "x"));
     REQUIRE(mkdir(in_dir(".target.trimtab-abcdef", ""), 0755) == 0);
     REQUIRE(mkdir(in_dir(".other.trimtab-abcdef", ""), 0755) == 0);
     c.target = in_dir("target", "");

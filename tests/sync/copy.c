@@ -26,9 +26,13 @@ static struct version *make(const char *name, const char *content, uint64_t revi
     struct shared *bytes = shared_copy(str_c(content));
     struct pair label = {STR("team"), STR("edge")};
     struct str reference = STR("web/edge/file/other");
-    struct meta meta = {.labels = &label, .n_labels = 1, .depends_on = &reference, .n_depends_on = 1};
-    struct version_opts o = {.content_type = STR("text/plain"), .meta = &meta, .wire = bytes,
-                             .number = revision, .revision = revision};
+    struct meta meta = {
+        .labels = &label, .n_labels = 1, .depends_on = &reference, .n_depends_on = 1};
+    struct version_opts o = {.content_type = STR("text/plain"),
+                             .meta = &meta,
+                             .wire = bytes,
+                             .number = revision,
+                             .revision = revision};
     struct version *v;
 
     name_put_key((struct name){STR("web/edge"), STR("file"), str_c(name)}, &key);
@@ -71,8 +75,8 @@ static void move_cursor(struct world *w, uint64_t revision)
     for (size_t i = 0; i < w->n; i++) {
         if (!w->changes[i].item)
             continue;
-        w->cursor.digest =
-            digest_add(w->cursor.digest, binding_digest(STR("s"), &w->changes[i].item->item_hash));
+        w->cursor.digest = digest_add(w->cursor.digest,
+                                      binding_digest(STR("s"), &w->changes[i].item->item_hash));
         w->cursor.count++;
     }
 }
@@ -109,14 +113,16 @@ static struct copy *open_copy(const char *path, struct copy_content *content)
 
     if (!CHECK(copy_open(path, &c, &err) == 0))
         return NULL;
-    if (!CHECK(copy_load(c, content, &err) == 0) || !CHECK(copy_subscribe(c, subscription(), content, &err) == 0)) {
+    if (!CHECK(copy_load(c, content, &err) == 0) ||
+        !CHECK(copy_subscribe(c, subscription(), content, &err) == 0)) {
         tap_note("%s", err.text);
         return copy_close(c);
     }
     return c;
 }
 
-static const struct sync_change *item_named(const struct copy_content *content, const char *name)
+static const struct sync_change *item_named(const struct copy_content *content,
+                                            const char *name)
 {
     for (size_t i = 0; i < content->n_items; i++)
         if (str_eq(str_from(content->items[i].key, 5), str_c(name)))
@@ -131,10 +137,20 @@ static bool fill(const char *path, size_t n_extra, size_t extra_bytes)
     struct world w = {.n = 0};
     struct copy *c = open_copy(path, &content);
     char *extra = mem_alloc(extra_bytes + 1), name[TEXT_MAX];
-    struct copy_file files[] = {{.sink = STR("t"), .path = STR("a.conf")}, {.sink = STR("t"), .path = STR("d/")}};
-    struct copy_served refused = {.scope = STR("s"), .key = str_of("file\0b.conf", 11), .batch = 2, .group = 1,
-                                  .code = STR("CHECK_FAILED"), .message = STR("line 1"), .held_by = STR("")};
-    struct copy_update u = {.has_served = true, .served = &refused, .n_served = 1, .files = files, .n_files = 2,
+    struct copy_file files[] = {{.sink = STR("t"), .path = STR("a.conf")},
+                                {.sink = STR("t"), .path = STR("d/")}};
+    struct copy_served refused = {.scope = STR("s"),
+                                  .key = str_of("file\0b.conf", 11),
+                                  .batch = 2,
+                                  .group = 1,
+                                  .code = STR("CHECK_FAILED"),
+                                  .message = STR("line 1"),
+                                  .held_by = STR("")};
+    struct copy_update u = {.has_served = true,
+                            .served = &refused,
+                            .n_served = 1,
+                            .files = files,
+                            .n_files = 2,
                             .applied = 2};
     bool ok = c != NULL;
 
@@ -165,15 +181,17 @@ static bool fill(const char *path, size_t n_extra, size_t extra_bytes)
 /* Exactly what fill has written: nothing less, nothing else. */
 static bool is_right(const struct copy_content *content, size_t n_extra)
 {
-    const struct sync_change *a = item_named(content, "a.conf"), *b = item_named(content, "b.conf");
+    const struct sync_change *a = item_named(content, "a.conf"),
+                             *b = item_named(content, "b.conf");
 
-    return content->n_items == n_extra + 2 && a && b && str_eq(a->item->content, STR("alpha")) &&
-           str_eq(b->item->content, STR("beta")) && a->item->revision == 1 && b->item->revision == 2 &&
-           str_eq(a->item->content_type, STR("text/plain")) && a->item->meta && a->item->meta->n_labels == 1 &&
-           a->item->meta->n_depends_on == 1 && content->cursor.revision == 2 && content->applied == 2 &&
-           content->n_served == 1 && !content->served[0].served &&
-           str_eq(content->served[0].code, STR("CHECK_FAILED")) && content->n_files == 2 &&
-           strcmp(content->instance, "me") == 0;
+    return content->n_items == n_extra + 2 && a && b &&
+           str_eq(a->item->content, STR("alpha")) && str_eq(b->item->content, STR("beta")) &&
+           a->item->revision == 1 && b->item->revision == 2 &&
+           str_eq(a->item->content_type, STR("text/plain")) && a->item->meta &&
+           a->item->meta->n_labels == 1 && a->item->meta->n_depends_on == 1 &&
+           content->cursor.revision == 2 && content->applied == 2 && content->n_served == 1 &&
+           !content->served[0].served && str_eq(content->served[0].code, STR("CHECK_FAILED")) &&
+           content->n_files == 2 && strcmp(content->instance, "me") == 0;
 }
 
 /* ---- damage ---- */
@@ -201,12 +219,13 @@ static bool is_never_wrong(const char *path, size_t n_extra, int *ret_result)
         return false;
     *ret_result = copy_load(c, &content, &err);
     if (*ret_result == 0)
-        ok = is_right(&content, n_extra) || (st.st_size < 2 && content.n_items == 0 && !content.cursor.revision);
+        ok = is_right(&content, n_extra) ||
+             (st.st_size < 2 && content.n_items == 0 && !content.cursor.revision);
     else
         ok = *ret_result == ERR_CORRUPT;
     if (!ok)
-        tap_note("result %d (%s), %zu items, revision %llu", *ret_result, err.text, content.n_items,
-                 (unsigned long long)content.cursor.revision);
+        tap_note("result %d (%s), %zu items, revision %llu", *ret_result, err.text,
+                 content.n_items, (unsigned long long)content.cursor.revision);
     copy_content_deinit(&content);
     (void)copy_close(c);
     return ok;
@@ -233,7 +252,8 @@ static bool is_quick(void)
 
 /* ---- cases ---- */
 
-TEST("a copy gives back what was stored: items with metadata, cursor, refusals, files, whose it is")
+TEST("a copy gives back what was stored: items with metadata, cursor, refusals, files, whose "
+     "it is")
 {
     struct copy_content content;
     struct copy *c;
@@ -301,7 +321,8 @@ TEST("what was served before a batch is kept until the batch is applied")
     REQUIRE(c != NULL);
     CHECK_U64(content.n_served, 1);
     CHECK(content.n_served == 1 && str_eq(content.served[0].served->content, STR("alpha")));
-    CHECK(content.n_served == 1 && content.served[0].batch == 2 && content.served[0].code.len == 0);
+    CHECK(content.n_served == 1 && content.served[0].batch == 2 &&
+          content.served[0].code.len == 0);
     CHECK(content.n_items == 1 && str_eq(content.items[0].item->content, STR("omega")));
     copy_content_deinit(&content);
     (void)copy_close(c);
@@ -384,8 +405,9 @@ TEST("a database that is not ours is refused")
     struct copy *c = NULL;
     struct err err = ERR_NULL;
 
-    REQUIRE(write_file(path_of("copy.db"), STR("this is a text and has been one from its beginning, 100 bytes "
-                                               "or more of it, so that it has the length of a header at least")));
+    REQUIRE(write_file(path_of("copy.db"),
+                       STR("this is a text and has been one from its beginning, 100 bytes "
+                           "or more of it, so that it has the length of a header at least")));
     REQUIRE(copy_open(path_of("copy.db"), &c, &err) == 0);
     CHECK_I64(copy_load(c, &content, &err), ERR_CORRUPT);
     CHECK(err.text[0] != '\0');
@@ -404,14 +426,16 @@ static void cut_everywhere(size_t n_extra, size_t extra_bytes, size_t step)
     remove_copy(path);
     REQUIRE(fill(path, n_extra, extra_bytes));
     REQUIRE(file_read(path, &bytes, NULL) == 0);
-    for (size_t len = 0; len < bytes.len; len += len % 4096 && len % 4096 + step > 4096 ? 4096 - len % 4096 : step) {
+    for (size_t len = 0; len < bytes.len;
+         len += len % 4096 && len % 4096 + step > 4096 ? 4096 - len % 4096 : step) {
         remove_copy(path);
         REQUIRE(write_file(path, str_part(buf_str(&bytes), 0, len)));
         REQUIRE(is_never_wrong(path, n_extra, &result));
         n_refused += result == ERR_CORRUPT;
         n++;
     }
-    tap_note("%zu lengths of %zu bytes, %zu refused, the others had lost unused bytes", n, bytes.len, n_refused);
+    tap_note("%zu lengths of %zu bytes, %zu refused, the others had lost unused bytes", n,
+             bytes.len, n_refused);
     CHECK(n_refused > n / 2);
 }
 
@@ -443,7 +467,8 @@ TEST_WITHIN(900, "with any byte flipped, a copy is refused or exactly right")
         n_refused += result == ERR_CORRUPT;
         bytes.data[at] = old;
     }
-    tap_note("%d flips in %zu bytes, %d refused, the others in unused bytes", rounds, bytes.len, n_refused);
+    tap_note("%d flips in %zu bytes, %d refused, the others in unused bytes", rounds, bytes.len,
+             n_refused);
     CHECK(n_refused > rounds / 4);
 }
 
@@ -521,7 +546,8 @@ static void write_until_killed(const char *path, int out)
     }
 }
 
-TEST_WITHIN(300, "killed at any moment, a copy has all that was called durable, and whole batches only")
+TEST_WITHIN(
+    300, "killed at any moment, a copy has all that was called durable, and whole batches only")
 {
     struct rng rng = {7};
     char path[4096];
@@ -543,7 +569,9 @@ TEST_WITHIN(300, "killed at any moment, a copy has all that was called durable, 
             write_until_killed(path, pipes[1]);
         }
         (void)close(pipes[1]);
-        for (uint64_t n = 0; n < stop_after && read(pipes[0], &revision, sizeof(revision)) == sizeof(revision); n++)
+        for (uint64_t n = 0;
+             n < stop_after && read(pipes[0], &revision, sizeof(revision)) == sizeof(revision);
+             n++)
             last = revision;
         (void)usleep((useconds_t)rng_below(&rng, 4000)); /* somewhere inside the next one */
         (void)kill(child, SIGKILL);
@@ -560,14 +588,21 @@ TEST_WITHIN(300, "killed at any moment, a copy has all that was called durable, 
     }
 }
 
-TEST_WITHIN(300, "without memory at any point, storing leaves the copy as it was, and loading says so")
+TEST_WITHIN(
+    300, "without memory at any point, storing leaves the copy as it was, and loading says so")
 {
     struct copy_content content;
     struct world w = {.n = 0};
     struct copy *c;
-    struct copy_served refused = {.scope = STR("s"), .key = str_of("file\0b.conf", 11), .batch = 2, .group = 1,
-                                  .code = STR("CHECK_FAILED"), .message = STR("line 1"), .held_by = STR("")};
-    struct copy_update u = {.has_served = true, .served = &refused, .n_served = 1, .applied = 3};
+    struct copy_served refused = {.scope = STR("s"),
+                                  .key = str_of("file\0b.conf", 11),
+                                  .batch = 2,
+                                  .group = 1,
+                                  .code = STR("CHECK_FAILED"),
+                                  .message = STR("line 1"),
+                                  .held_by = STR("")};
+    struct copy_update u = {
+        .has_served = true, .served = &refused, .n_served = 1, .applied = 3};
     char path[4096];
 
     (void)snprintf(path, sizeof(path), "%s", path_of("copy.db"));
@@ -578,23 +613,20 @@ TEST_WITHIN(300, "without memory at any point, storing leaves the copy as it was
     copy_content_deinit(&content);
     add(&w, "c.conf", "gamma", 3);
     move_cursor(&w, 3);
-    ALLOC_SWEEP(n)
-    {
+    ALLOC_SWEEP (n) {
         int r = store(c, &w, NULL);
 
         if (r)
             CHECK_I64(r, ERR_NOMEM);
     }
-    ALLOC_SWEEP(m)
-    {
+    ALLOC_SWEEP (m) {
         int r = copy_update(c, &u, NULL);
 
         if (r)
             CHECK_I64(r, ERR_NOMEM);
     }
     clear(&w);
-    ALLOC_SWEEP(k)
-    {
+    ALLOC_SWEEP (k) {
         int r = copy_load(c, &content, NULL);
 
         if (r) {
@@ -606,8 +638,7 @@ TEST_WITHIN(300, "without memory at any point, storing leaves the copy as it was
         copy_content_deinit(&content);
     }
     (void)copy_close(c);
-    ALLOC_SWEEP(o)
-    {
+    ALLOC_SWEEP (o) {
         struct copy *other = NULL;
 
         if (copy_open(path, &other, NULL) == 0)
@@ -629,7 +660,8 @@ TEST("a disk that is full leaves the copy as it was")
         return;
     }
     (void)snprintf(path, sizeof(path), "%s", path_of("small"));
-    (void)snprintf(command, sizeof(command), "mkdir %s && mount -t tmpfs -o size=256k none %s", path, path);
+    (void)snprintf(command, sizeof(command), "mkdir %s && mount -t tmpfs -o size=256k none %s",
+                   path, path);
     if (system(command) != 0) {
         tap_skip("cannot mount a small file system");
         return;
