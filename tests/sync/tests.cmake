@@ -1,1 +1,2 @@
 trimtab_test(sync_copy SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/sync/copy.c USES sync)
+trimtab_test(sync_link SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/sync/link.c USES sync)
