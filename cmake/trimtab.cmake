@@ -85,6 +85,26 @@ function(trimtab_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
+# libNAME.so, which exports only what its public header marks, with files for pkg-config and CMake.
+function(trimtab_library name)
+  cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
+  list(GET ARG_USES 0 own)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${own}/*.c)
+  add_library(${name}_shared SHARED ${sources})
+  set_target_properties(${name}_shared PROPERTIES OUTPUT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION 0
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+  get_target_property(linked trimtab_${own} INTERFACE_LINK_LIBRARIES)
+  target_link_libraries(${name}_shared PRIVATE ${linked})
+  target_link_options(${name}_shared PRIVATE
+    -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/lib${name}.map)
+  configure_file(${CMAKE_SOURCE_DIR}/cmake/${name}.pc.in ${CMAKE_BINARY_DIR}/lib/pkgconfig/${name}.pc @ONLY)
+  install(TARGETS ${name}_shared EXPORT ${name})
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/ DESTINATION include)
+  install(FILES ${CMAKE_BINARY_DIR}/lib/pkgconfig/${name}.pc DESTINATION lib/pkgconfig)
+  install(EXPORT ${name} FILE ${name}-config.cmake NAMESPACE ${name}:: DESTINATION lib/cmake/${name})
+  target_include_directories(${name}_shared PUBLIC $<INSTALL_INTERFACE:include>)
+endfunction()
+
 function(trimtab_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})

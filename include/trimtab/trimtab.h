@@ -1,0 +1,142 @@
+/*
+ * libtrimtab: configuration values that a Trimtab server pushes, read in nanoseconds.
+ *
+ *     struct trimtab_options *o = trimtab_options_new();
+ *     trimtab_options_server(o, "127.0.0.1:7700");
+ *     trimtab_options_token_file(o, "/etc/shop/trimtab.token");
+ *     trimtab_options_namespace(o, "shop/prod");      // first wins
+ *     trimtab_options_namespace(o, "shop/common");
+ *     struct trimtab *t = trimtab_open(o);
+ *     trimtab_options_free(o);
+ *     trimtab_wait(t, 2000);                          // or start with defaults
+ *
+ *     int64_t max = trimtab_get_int(t, "pool.max", 32);
+ *
+ * Items (resources of kind `item`) are read by the name they have in the first namespace that has it.
+ *
+ * Threads: everything may be called from any thread, but for trimtab_close, which must be the last call. Reads take no
+ * lock, allocate nothing and make no system call (the first read of each thread allocates its reader slot). One thread
+ * of the library's own talks to the server; it blocks all signals, never writes to standard error, and is gone when
+ * trimtab_close returns.
+ *
+ * Failure: a getter gives the default when there is no such item or its value has another type (an int is taken for a
+ * float). Nothing here aborts.
+ */
+#ifndef TRIMTAB_TRIMTAB_H
+#define TRIMTAB_TRIMTAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define TRIMTAB_API __attribute__((visibility("default")))
+#else
+#define TRIMTAB_API
+#endif
+
+struct trimtab;
+struct trimtab_options;
+struct trimtab_snapshot;
+struct trimtab_handle;
+
+/* The version of the library, "0.1.0". */
+TRIMTAB_API const char *trimtab_version(void);
+
+/* ---- options; texts are copied; each returns false when there is no memory, and open then fails ---- */
+
+TRIMTAB_API struct trimtab_options *trimtab_options_new(void); /* NULL: no memory */
+TRIMTAB_API void trimtab_options_free(struct trimtab_options *o);
+/* "host:port"; may be given several times, tried in order. Standard: 127.0.0.1:7700. */
+TRIMTAB_API bool trimtab_options_server(struct trimtab_options *o, const char *address);
+TRIMTAB_API bool trimtab_options_token(struct trimtab_options *o, const char *token);
+TRIMTAB_API bool trimtab_options_token_file(struct trimtab_options *o, const char *path);
+/* Speaks TLS, trusting this authority (PEM); cert and key may be NULL. */
+TRIMTAB_API bool trimtab_options_tls(struct trimtab_options *o, const char *ca_file, const char *cert_file,
+                                     const char *key_file);
+/* A namespace to read, in order of priority; may contain labels, "shop/{env}". At least one. */
+TRIMTAB_API bool trimtab_options_namespace(struct trimtab_options *o, const char *name);
+TRIMTAB_API bool trimtab_options_label(struct trimtab_options *o, const char *key, const char *value);
+/* A stable name of this instance; standard: made anew at every open. */
+TRIMTAB_API bool trimtab_options_instance(struct trimtab_options *o, const char *id);
+
+/* ---- life ---- */
+
+/*
+ * Starts to connect, in the background, for ever. NULL when there is no memory, no namespace, or a file of the options
+ * cannot be read; trimtab_open_error tells why, for this thread, until the next open.
+ */
+TRIMTAB_API struct trimtab *trimtab_open(const struct trimtab_options *o);
+TRIMTAB_API const char *trimtab_open_error(void);
+/* Stops the thread and frees everything, handles too. No callback runs after it. NULL is fine. */
+TRIMTAB_API void trimtab_close(struct trimtab *t);
+
+/* Waits until the first values have come; false after timeout_ms milliseconds. */
+TRIMTAB_API bool trimtab_wait(struct trimtab *t, unsigned timeout_ms);
+TRIMTAB_API bool trimtab_is_connected(const struct trimtab *t);
+/* The revision that is read now; 0 before the first values. */
+TRIMTAB_API uint64_t trimtab_revision(const struct trimtab *t);
+
+/* ---- values by name ---- */
+
+TRIMTAB_API bool trimtab_get_bool(struct trimtab *t, const char *name, bool standard);
+TRIMTAB_API int64_t trimtab_get_int(struct trimtab *t, const char *name, int64_t standard);
+TRIMTAB_API double trimtab_get_float(struct trimtab *t, const char *name, double standard);
+/*
+ * Copies a string, or the JSON text of a list or object, closed by a NUL and cut to size. Returns its whole length in
+ * bytes, as snprintf does; the length of standard when there is none.
+ */
+TRIMTAB_API size_t trimtab_get_string(struct trimtab *t, const char *name, const char *standard, char *out,
+                                      size_t size);
+
+/* ---- values by handle: an atomic load and a compare ---- */
+
+/* The handle of a name, the same one each time; lives until close. The item need not exist. NULL: no memory. */
+TRIMTAB_API struct trimtab_handle *trimtab_handle(struct trimtab *t, const char *name);
+TRIMTAB_API bool trimtab_handle_bool(const struct trimtab_handle *h, bool standard);
+TRIMTAB_API int64_t trimtab_handle_int(const struct trimtab_handle *h, int64_t standard);
+TRIMTAB_API double trimtab_handle_float(const struct trimtab_handle *h, double standard);
+
+/* ---- several values of one revision ---- */
+
+/* What is read now, unchanging until released. Release it soon, on the same thread. NULL: no memory. */
+TRIMTAB_API const struct trimtab_snapshot *trimtab_snapshot_acquire(struct trimtab *t);
+TRIMTAB_API void trimtab_snapshot_release(const struct trimtab_snapshot *s);
+TRIMTAB_API uint64_t trimtab_snapshot_revision(const struct trimtab_snapshot *s);
+TRIMTAB_API bool trimtab_snapshot_bool(const struct trimtab_snapshot *s, const char *name, bool standard);
+TRIMTAB_API int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name, int64_t standard);
+TRIMTAB_API double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name, double standard);
+/* Valid until the release. Strings, and lists and objects as JSON text. */
+TRIMTAB_API const char *trimtab_snapshot_string(const struct trimtab_snapshot *s, const char *name,
+                                                const char *standard);
+
+/* ---- changes ---- */
+
+/*
+ * A change of one item: the JSON text before and after; NULL where there is none. Valid until the callback returns.
+ */
+struct trimtab_change {
+    const char *name;
+    const char *before, *after;
+    uint64_t revision;
+};
+
+/*
+ * Calls fn on the library's thread for each change of a name that fits the pattern ('*' is any run of characters),
+ * after readers see the new values; once for each item at the first values. It may read, but not close. Returns an id
+ * for trimtab_unwatch, 0 when there is no memory.
+ */
+TRIMTAB_API unsigned trimtab_watch(struct trimtab *t, const char *pattern,
+                                   void (*fn)(void *ctx, const struct trimtab_change *change), void *ctx);
+/* After it returns fn is not running and never runs again; not from inside fn. */
+TRIMTAB_API void trimtab_unwatch(struct trimtab *t, unsigned id);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,14 @@
+#!/bin/sh
+# The public header compiles alone as C11 and C++17 with all warnings, and the library exports what it declares, only.
+cd "$(dirname "$0")/../.." || exit 1
+LIB="${TRIMTAB_BUILD:-build/release}/lib/libtrimtab.so"
+n=0; bad=0
+ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; fi; }
+F="-Wall -Wextra -Werror -Wpedantic -fsyntax-only -Iinclude"
+echo '#include <trimtab/trimtab.h>' | gcc -std=c11 $F -x c - ; ok $? "the header is C11"
+echo '#include <trimtab/trimtab.h>' | g++ -std=c++17 $F -x c++ - ; ok $? "the header is C++17"
+declared=$(sed -n '/TRIMTAB_API/,/;/p' include/trimtab/trimtab.h | grep -o 'trimtab_[a-z_]*(' | tr -d '(' | sort -u)
+exported=$(nm -D --defined-only "$LIB" | awk '$2 == "T" {print $3}' | sort -u)
+[ "$declared" = "$exported" ]; ok $? "the library exports what the header declares, and nothing else"
+echo "1..$n"
+exit $bad

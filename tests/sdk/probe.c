@@ -1,0 +1,60 @@
+/*
+ * A program that uses the public header as anybody would: reads, watches, and prints what it sees, until its standard
+ * input ends. Driven by tests/e2e/30-sdk.t.
+ */
+#include <trimtab/trimtab.h>
+
+#include <stdio.h>
+#include <string.h>
+
+static void on_change(void *ctx, const struct trimtab_change *c)
+{
+    (void)ctx;
+    printf("change %s %s -> %s at %llu\n", c->name, c->before ? c->before : "-", c->after ? c->after : "-",
+           (unsigned long long)c->revision);
+    (void)fflush(stdout);
+}
+
+/* get NAME: prints the value as every type. */
+static void get(struct trimtab *t, const char *name)
+{
+    const struct trimtab_snapshot *s = trimtab_snapshot_acquire(t);
+
+    printf("value %s int %lld float %g bool %d text %s\n", name, (long long)trimtab_snapshot_int(s, name, -1),
+           trimtab_snapshot_float(s, name, -1), trimtab_snapshot_bool(s, name, false),
+           trimtab_snapshot_string(s, name, "-"));
+    trimtab_snapshot_release(s);
+    (void)fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    struct trimtab_options *o = trimtab_options_new();
+    struct trimtab *t;
+    char line[256];
+
+    if (argc < 5)
+        return 2;
+    (void)trimtab_options_server(o, argv[1]);
+    (void)trimtab_options_token(o, argv[2]);
+    (void)trimtab_options_instance(o, argv[3]);
+    for (int i = 4; i < argc; i++)
+        (void)trimtab_options_namespace(o, argv[i]);
+    (void)trimtab_options_label(o, "env", "prod");
+    t = trimtab_open(o);
+    trimtab_options_free(o);
+    if (!t) {
+        printf("failed: %s\n", trimtab_open_error());
+        return 1;
+    }
+    (void)trimtab_watch(t, "*", on_change, NULL);
+    printf("%s\n", trimtab_wait(t, 20000) ? "ready" : "late");
+    (void)fflush(stdout);
+    while (fgets(line, sizeof(line), stdin)) {
+        line[strcspn(line, "\n")] = '\0';
+        get(t, line);
+    }
+    trimtab_close(t);
+    puts("closed");
+    return 0;
+}

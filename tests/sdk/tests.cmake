@@ -1,0 +1,5 @@
+trimtab_test(sdk_table SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/sdk/table.c USES sdk)
+add_executable(sdk_probe ${CMAKE_CURRENT_SOURCE_DIR}/sdk/probe.c)
+target_include_directories(sdk_probe PRIVATE ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(sdk_probe PRIVATE trimtab_shared)
+set_target_properties(sdk_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/helpers)
