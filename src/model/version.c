@@ -72,12 +72,21 @@ struct meta *meta_new(const struct meta *m)
     return copy;
 }
 
+static bool pairs_have(const struct pair *pairs, size_t n, const struct pair *p)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(pairs[i].key, p->key))
+            return str_eq(pairs[i].value, p->value);
+    return false;
+}
+
+/* In any order: a request gives its pairs as it likes, a version keeps them sorted. Keys are different, and few. */
 static bool pairs_eq(const struct pair *a, size_t n_a, const struct pair *b, size_t n_b)
 {
     if (n_a != n_b)
         return false;
     for (size_t i = 0; i < n_a; i++)
-        if (!str_eq(a[i].key, b[i].key) || !str_eq(a[i].value, b[i].value))
+        if (!pairs_have(b, n_b, &a[i]))
             return false;
     return true;
 }

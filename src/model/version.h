@@ -30,7 +30,7 @@ struct meta {
 
 /* A deep copy in one allocation, sorted; NULL without memory. Freed by mem_free. */
 must_use struct meta *meta_new(const struct meta *m);
-bool meta_eq(const struct meta *a, const struct meta *b); /* NULL equals an empty one */
+bool meta_eq(const struct meta *a, const struct meta *b); /* NULL equals an empty one; pairs in any order */
 /* ERR_INVALID for a repeated key, an empty key, text that is not UTF-8; ERR_LIMIT for sizes. */
 must_use int meta_check(const struct meta *m, struct err *err);
 extern const struct meta meta_none;
