@@ -73,17 +73,21 @@ static int check_content_type(struct str type, struct err *err)
     return 0;
 }
 
-/* References are stored as full ids; "kind/name" means the resource's own namespace. */
+/* References are full ids. The story names the reference, so that the place can be the resource that has it. */
 static int check_references(const struct change *c, struct err *err)
 {
     struct name ignored;
 
     for (size_t i = 0; i < c->meta.n_depends_on; i++) {
-        struct str id = c->meta.depends_on[i];
-        int r = name_parse(id, &ignored, err);
+        struct err why = ERR_NULL;
+        int r = name_parse(c->meta.depends_on[i], &ignored, &why);
 
-        if (r)
+        if (r) {
+            (void)err_set(err, r, "reference \"%s\": %s", why.place, why.text);
+            if (why.hint[0])
+                err_hint(err, "%s", why.hint);
             return r;
+        }
     }
     return 0;
 }
