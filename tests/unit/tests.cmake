@@ -1,0 +1,2 @@
+trimtab_test(unit_model SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/model.c USES model)
+target_compile_definitions(unit_model PRIVATE VECTORS="${CMAKE_CURRENT_SOURCE_DIR}/unit/vectors/digests.txt")
