@@ -11,13 +11,18 @@
 #define XML_DTD /* the library has it; its header shows the limits on expansion only then */
 #include <expat.h>
 
-enum { ENTITIES_MAX = 1000, EXPANSION_FREE_BYTES = 1 << 20, EXPANSION_FACTOR_MAX = 10 };
+enum {
+    ENTITIES_MAX = 1000,
+    ATTRIBUTES_MAX = 256,
+    EXPANSION_FREE_BYTES = 1 << 20,
+    EXPANSION_FACTOR_MAX = 10
+};
 
 struct xml {
     XML_Parser parser;
     struct str text;
-    int depth, n_entities;
-    int result; /* a refusal of ours; the story is told */
+    int depth, n_entities, n_attributes; /* of the last two, those declared */
+    int result;                          /* a refusal of ours; the story is told */
     struct err *err;
 };
 
@@ -91,6 +96,17 @@ static void on_entity(void *ctx, const XML_Char *name, int is_parameter, const X
         stop(x, ERR_LIMIT, "too many entities are declared");
 }
 
+/* Every element gets the attributes declared for it, and every declaration is compared with those before. */
+static void on_attribute(void *ctx, const XML_Char *element, const XML_Char *name,
+                         const XML_Char *type, const XML_Char *standard, int is_required)
+{
+    struct xml *x = ctx;
+
+    (void)element, (void)name, (void)type, (void)standard, (void)is_required;
+    if (++x->n_attributes > ATTRIBUTES_MAX)
+        stop(x, ERR_LIMIT, "too many attributes are declared");
+}
+
 static int on_external(XML_Parser parser, const XML_Char *context, const XML_Char *base,
                        const XML_Char *system_id, const XML_Char *public_id)
 {
@@ -120,6 +136,7 @@ static void set_up(struct xml *x)
     XML_SetElementHandler(x->parser, on_start, on_end);
     XML_SetXmlDeclHandler(x->parser, on_declaration);
     XML_SetEntityDeclHandler(x->parser, on_entity);
+    XML_SetAttlistDeclHandler(x->parser, on_attribute);
     XML_SetExternalEntityRefHandler(x->parser, on_external);
     (void)XML_SetBillionLaughsAttackProtectionActivationThreshold(x->parser,
                                                                   EXPANSION_FREE_BYTES);

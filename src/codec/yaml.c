@@ -4,7 +4,8 @@
  * tagged; keys that are no scalars are not compared. An anchor may be set again, and holds within its document.
  *
  * Against bombs: nesting deeper than NESTING_MAX, and documents whose aliases stand for more than ALIAS_NODES_MAX
- * nodes, are refused. A node inside an alias counts as often as a reader would meet it.
+ * nodes, are refused. A node inside an alias counts as often as a reader would meet it. %TAG directives are counted
+ * before libyaml sees them, since it compares each with all before it.
  */
 #include "codec/dialects.h"
 
@@ -15,7 +16,7 @@
 
 #include <yaml.h>
 
-enum { ALIAS_NODES_MAX = 1000000 };
+enum { ALIAS_NODES_MAX = 1000000, TAG_DIRECTIVES_MAX = 1000 };
 
 struct anchor {
     struct str name;
@@ -231,12 +232,36 @@ static int run(struct checker *c)
     return r;
 }
 
+/* The last byte of what libyaml takes for the end of a line: LF, CR, and in UTF-8 U+0085, U+2028, U+2029. */
+static bool may_end_line(char c)
+{
+    return c == '\n' || c == '\r' || c == '\x85' || c == '\xa8' || c == '\xa9';
+}
+
+static int check_directives(struct str content, struct err *err)
+{
+    size_t begin = bom_len(content);
+    int n = 0;
+
+    for (size_t i = begin; i < content.len; i++) {
+        i += str_index(str_from(content, i), '%');
+        if ((i == begin || may_end_line(content.data[i - 1])) &&
+            str_starts(str_from(content, i), STR("%TAG")) && ++n > TAG_DIRECTIVES_MAX)
+            return fault(err, ERR_LIMIT, content, i, "more than %d %%TAG directives",
+                         TAG_DIRECTIVES_MAX);
+    }
+    return 0;
+}
+
 static int check(struct str content, struct err *err)
 {
-    struct checker *c = NEW(struct checker);
+    struct checker *c;
     struct str text;
-    int r;
+    int r = check_directives(content, err);
 
+    if (r)
+        return r;
+    c = NEW(struct checker);
     if (!c)
         return ERR_NOMEM;
     c->text = content;

@@ -249,6 +249,29 @@ TEST("XML whose entities expand to too much is refused")
     CHECK_I64(syntax_check(STR("text/xml"), buf_str(&b), &err), ERR_LIMIT);
 }
 
+TEST("declarations whose cost grows with their square are counted")
+{
+    owned(buf) struct buf b = BUF_NULL(MIB);
+    struct err err = ERR_NULL;
+
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&b, "%%TAG !x%d! y%s", i, i % 2 ? "\r" : "\xc2\x85");
+    buf_put_c(&b, "--- a: 100%TAG\n");
+    CHECK(syntax_check(STR("text/yaml"), buf_str(&b), &err) != ERR_LIMIT);
+    buf_put_c(&b, "%TAG !z! y\n--- a\n");
+    CHECK_I64(syntax_check(STR("text/yaml"), buf_str(&b), &err), ERR_LIMIT);
+    CHECK_U64(err.line, 502);
+    CHECK_U64(err.column, 1);
+
+    buf_clear(&b);
+    buf_put_c(&b, "<!DOCTYPE a [\n");
+    for (int i = 0; i < 257; i++)
+        buf_printf(&b, "<!ATTLIST a b%d CDATA \"\">\n", i);
+    buf_put_c(&b, "]><a/>");
+    CHECK_I64(syntax_check(STR("text/xml"), buf_str(&b), &err), ERR_LIMIT);
+    CHECK_U64(err.line, 258);
+}
+
 /* 8 MiB of one pattern; numbered lines where %u is in it. */
 static void fill_full(struct buf *b, const char *before, const char *pattern, const char *after)
 {
