@@ -1,0 +1,97 @@
+// Makes api/openapi.json from the .proto files and the list of routes below: `node tests/e2e/openapi.js > api/openapi.json`.
+// tests/e2e/13-openapi.t holds file, routes and answers against each other.
+'use strict';
+const path = require('path');
+const protobuf = require('protobufjs');
+
+const root = path.join(__dirname, '..', '..');
+const text = (name, description, required = false) => ({ name, in: 'query', required, description, schema: { type: 'string' } });
+const number = (name, description) => ({ name, in: 'query', required: false, description, schema: { type: 'integer', minimum: 0 } });
+const flag = (name, description) => ({ name, in: 'query', required: false, description, schema: { type: 'boolean' } });
+const rest = (name, description) => ({ name, in: 'path', required: true, description, schema: { type: 'string' }, 'x-rest-of-path': true });
+const header = (name, description) => ({ name, in: 'header', required: false, description, schema: { type: 'string' } });
+const id = rest('id', 'namespace/kind/name; its slashes stay slashes');
+const wanted = [text('namespaces', 'in order of priority, separated by commas; may hold labels, shop/{env}', true), text('kinds', 'separated by commas'),
+  text('names', 'patterns with *, separated by commas'), text('scope', 'name of the scope'), text('labels', 'of the instance: env:prod,zone:a')];
+const subscriber = [...wanted, text('instance', 'id of the instance; empty: not listed'), text('host', 'its host name'),
+  number('revision', 'cursor: revision'), text('store_id', 'cursor: store id as a welcome has it')];
+const committing = [text('message', 'why'), text('request_id', 'a repeated id returns the first result'), flag('dry_run', 'check and show the difference only'),
+  number('based_on', 'refuse when this version is not the newest'), header('if-match', 'the same as based_on'), header('if-none-match', '* refuses when it exists')];
+
+const routes = [
+  ['get', '/v1/resources', 'List resources', [text('prefix', 'namespace, or the beginning of one'), text('kind', ''), text('name', 'pattern with *'), number('limit', '1000'), text('after', 'id to go on after'), flag('content', 'with contents'), flag('deleted', 'deleted ones too')], null, 'ListResponse'],
+  ['get', '/v1/resources/{id}', 'Read a resource', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), flag('no_content', 'metadata only')], null, 'Resource'],
+  ['put', '/v1/resources/{id}', 'Commit one resource; the body is its content', [id, ...committing], 'bytes', 'CommitResponse'],
+  ['delete', '/v1/resources/{id}', 'Delete one resource', [id, ...committing.filter((p) => p.name !== 'if-none-match')], null, 'CommitResponse'],
+  ['get', '/v1/contents/{id}', 'Read the content, byte for byte', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'bytes'],
+  ['post', '/v1/commits', 'Commit several changes, all or none', [], 'CommitRequest', 'CommitResponse'],
+  ['get', '/v1/commits', 'List commits, newest first', [number('before', 'revision'), number('limit', '20')], null, 'CommitsResponse'],
+  ['get', '/v1/commits/{revision}', 'Read one commit', [rest('revision', 'revision')], null, 'CommitsResponse'],
+  ['get', '/v1/history/{id}', 'List the versions of a resource, newest first', [id, number('before', 'version'), number('limit', '20')], null, 'HistoryResponse'],
+  ['get', '/v1/diff', 'Show what a commit changed', [number('revision', 'of the commit')], null, 'DiffResponse'],
+  ['get', '/v1/diff/{id}', 'Compare two versions of a resource', [id, number('from', 'the one before'), number('to', 'the newest')], null, 'DiffResponse'],
+  ['post', '/v1/rollback', 'Go back, by resource or by whole commit', [], 'RollbackRequest', 'CommitResponse'],
+  ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', '')], null, 'InstancesResponse'],
+  ['get', '/v1/status', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
+  ['get', '/v1/info', 'About the server', [], null, 'InfoResponse'],
+  ['get', '/v1/subscribe/snapshot', 'A whole view at one revision', [...wanted, number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'Snapshot'],
+  ['get', '/v1/subscribe/poll', 'Wait for changes', [...subscriber, number('wait_ms', '30000')], null, 'PollResponse'],
+  ['post', '/v1/subscribe/poll', 'Wait for changes', [], 'PollRequest', 'PollResponse'],
+  ['get', '/v1/subscribe/events', 'Changes as server-sent events, each a ServerFrame', [...subscriber, header('last-event-id', 'cursor, as an id: line had it')], null, 'events'],
+  ['post', '/v1/subscribe/ack', 'Acknowledge or refuse', [], 'AckRequest', 'AckResponse'],
+  ['get', '/metrics', 'Metrics for Prometheus', [], null, 'text'],
+  ['get', '/healthz', 'Whether the server lives', [], null, 'text', true],
+  ['get', '/readyz', 'Whether it takes requests', [], null, 'text', true],
+  ['get', '/openapi.json', 'This document', [], null, 'document', true],
+];
+
+const SCALARS = { uint32: { type: 'integer', minimum: 0 }, uint64: { type: 'integer', minimum: 0, format: 'int64' }, int64: { type: 'integer', format: 'int64' },
+  int32: { type: 'integer' }, bool: { type: 'boolean' }, string: { type: 'string' }, bytes: { type: 'string', format: 'byte' } };
+const ref = (name) => ({ $ref: `#/components/schemas/${name}` });
+
+function schemas() {
+  const loaded = new protobuf.Root();
+  loaded.resolvePath = (_, target) => path.join(root, 'proto', target);
+  loaded.loadSync(['trimtab/v1/admin.proto'], { keepCase: true });
+  loaded.resolveAll();
+  const out = {};
+  const visit = (type) => {
+    const properties = {};
+    for (const f of type.fieldsArray) {
+      let s = SCALARS[f.type] || (f.resolvedType instanceof protobuf.Enum ? { type: 'string', enum: Object.keys(f.resolvedType.values) } : ref(f.resolvedType.name));
+      if (f instanceof protobuf.MapField) s = { type: 'object', additionalProperties: { type: 'string' } };
+      else if (f.repeated) s = { type: 'array', items: s };
+      properties[f.name] = f.comment && !s.$ref ? { ...s, description: f.comment } : s;
+    }
+    out[type.name] = { type: 'object', additionalProperties: false, properties };
+    for (const t of type.nestedArray) if (t instanceof protobuf.Type) visit(t);
+  };
+  for (const t of loaded.lookup('trimtab.v1').nestedArray) if (t instanceof protobuf.Type) visit(t);
+  return out;
+}
+
+function answer(kind) {
+  const json = (schema) => ({ description: 'done', content: { 'application/json': { schema } } });
+  if (kind === 'bytes') return { description: 'the content', content: { '*/*': { schema: { type: 'string', format: 'binary' } } } };
+  if (kind === 'text') return { description: 'done', content: { 'text/plain': { schema: { type: 'string' } } } };
+  if (kind === 'events') return { description: 'a stream', content: { 'text/event-stream': { schema: ref('ServerFrame') } } };
+  if (kind === 'document') return json({ type: 'object' });
+  return json(ref(kind));
+}
+
+function document() {
+  const paths = {};
+  for (const [method, url, summary, parameters, body, kind, open] of routes) {
+    const op = { summary, parameters, responses: { 200: answer(kind), default: { description: 'a failure', content: { 'application/json': { schema: ref('Error') } } } } };
+    if (body) op.requestBody = { required: true, content: body === 'bytes' ? { '*/*': { schema: { type: 'string', format: 'binary' } } } : { 'application/json': { schema: ref(body) } } };
+    if (open) op.security = [];
+    (paths[url] = paths[url] || {})[method] = op;
+  }
+  return { openapi: '3.0.3',
+    info: { title: 'Trimtab', version: '0.1.0', description: 'Documents are the JSON form of the messages in proto/trimtab/v1. Ids in paths keep their slashes.', license: { name: 'Apache-2.0' } },
+    security: [{ token: [] }], paths,
+    components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } }, schemas: schemas() } };
+}
+
+module.exports = { document };
+if (require.main === module) process.stdout.write(JSON.stringify(document(), null, 1) + '\n');
