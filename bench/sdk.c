@@ -10,7 +10,7 @@
 enum { NAMES = 1000, READS = 20000000 };
 
 static struct trimtab t;
-static char names[NAMES][24];
+static char names[NAMES][40];
 static struct trimtab_handle *handles[NAMES];
 static _Atomic bool stop;
 static _Atomic unsigned pause_us;
