@@ -50,7 +50,7 @@ static struct {
     int epoll;
     char *read_buf;
     _Atomic int ready, delivered;
-    _Atomic bool wrong;
+    _Atomic bool wrong, is_over;
     _Atomic uint64_t round;
 } b;
 
@@ -313,8 +313,11 @@ static void receive(struct conn *c)
     struct str in = str_of(b.read_buf, n > 0 ? (size_t)n : 0);
     size_t used;
 
-    if (n == 0 || (n < 0 && errno != EAGAIN))
+    if (n == 0 || (n < 0 && errno != EAGAIN)) {
+        if (atomic_load(&b.is_over))
+            pthread_exit(NULL);
         die("a connection ended");
+    }
     if (c->in.len) {
         buf_put_str(&c->in, in);
         used = take_bytes(c, buf_str(&c->in));
@@ -555,7 +558,7 @@ static int number(const char *text)
 
 int main(int argc, char **argv)
 {
-    struct rlimit files = {65536, 65536};
+    struct rlimit files;
     struct figures *all;
     pid_t raw = 0;
     int fd;
@@ -568,6 +571,8 @@ int main(int argc, char **argv)
     b.reps = number(argv[5]);
     b.token = argc > 6 ? argv[6] : "";
     b.payload = malloc((size_t)b.size);
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &files); /* a smaller limit shows as a failing socket */
     (void)signal(SIGPIPE, SIG_IGN);
     if (b.peer == RAW)
@@ -585,6 +590,7 @@ int main(int argc, char **argv)
     printf("%-8s %6d x %6d B   first %7.2f   median %7.2f   p99 %7.2f   last %7.2f (%.2f-%.2f) ms%s\n", argv[1], b.n,
            b.size, all[b.reps / 2].first, all[b.reps / 2].median, all[b.reps / 2].p99, all[b.reps / 2].last, all[0].last,
            all[b.reps - 1].last, atomic_load(&b.wrong) ? "   WRONG BYTES" : "");
+    atomic_store(&b.is_over, true);
     if (raw) {
         (void)kill(raw, SIGKILL);
         (void)waitpid(raw, NULL, 0);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "server/app.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 /*
@@ -29,6 +30,17 @@ static int tell(const struct err *err)
 
     (void)fprintf(stderr, "trimtabd: %s\n", err_describe(err, line, sizeof(line)));
     return err_info(err->code)->exit_status;
+}
+
+/* One file per connection: as many as the system allows, whatever the shell was content with. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* the former limit still serves */
 }
 
 static int serve(const struct config *config)
@@ -71,5 +83,6 @@ int main(int argc, char **argv)
     log_setup(STDERR_FILENO, level, strcmp(config.log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
     if (random_bytes(&seed, sizeof(seed)) == 0)
         hash_seed(seed);
+    raise_file_limit();
     return serve(&config);
 }
