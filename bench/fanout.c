@@ -30,11 +30,11 @@ enum { WARMUP = 3, READ_BYTES = 1 << 20, RAW_HEAD = 8, RAW_THREADS = 2 };
 
 struct conn {
     int fd;
-    struct buf in;         /* what is not a whole message yet */
-    size_t frame_left;     /* HTTP/2: bytes of the frame that is being read */
+    struct buf in;     /* what is not a whole message yet */
+    size_t frame_left; /* HTTP/2: bytes of the frame that is being read */
     unsigned char frame_type;
-    struct buf message;    /* HTTP/2: bytes of DATA that are not a whole gRPC message yet */
-    bool is_ready;         /* has its first batch */
+    struct buf message; /* HTTP/2: bytes of DATA that are not a whole gRPC message yet */
+    bool is_ready;      /* has its first batch */
     nsec_t done;
 };
 
@@ -107,8 +107,9 @@ enum { H2_DATA = 0, H2_HEADERS = 1, H2_SETTINGS = 4, H2_PING = 6, H2_WINDOW = 8 
 
 static void h2_frame(struct buf *out, size_t len, int type, int flags, uint32_t stream)
 {
-    char head[9] = {(char)(len >> 16), (char)(len >> 8), (char)len, (char)type, (char)flags,
-                    (char)(stream >> 24), (char)(stream >> 16), (char)(stream >> 8), (char)stream};
+    char head[9] = {(char)(len >> 16),    (char)(len >> 8),    (char)len,
+                    (char)type,           (char)flags,         (char)(stream >> 24),
+                    (char)(stream >> 16), (char)(stream >> 8), (char)stream};
 
     buf_put(out, head, sizeof(head));
 }
@@ -196,7 +197,8 @@ static void acknowledge(struct conn *c, const Trimtab__V1__End *end)
 
 static void take_message(struct conn *c, struct str bytes)
 {
-    Trimtab__V1__ServerFrame *m = trimtab__v1__server_frame__unpack(NULL, bytes.len, (const uint8_t *)bytes.data);
+    Trimtab__V1__ServerFrame *m =
+        trimtab__v1__server_frame__unpack(NULL, bytes.len, (const uint8_t *)bytes.data);
 
     if (!m)
         die("a message that is none");
@@ -393,8 +395,10 @@ static void put(int fd)
     switch (b.peer) {
     case TRIMTAB:
         n = snprintf(head, sizeof(head),
-                     "PUT /v1/resources/bench/fan/file/x HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %s\r\n"
-                     "content-type: text/plain\r\ncontent-length: %d\r\n\r\n", b.token, b.size);
+                     "PUT /v1/resources/bench/fan/file/x HTTP/1.1\r\nhost: "
+                     "127.0.0.1\r\nauthorization: Bearer %s\r\n"
+                     "content-type: text/plain\r\ncontent-length: %d\r\n\r\n",
+                     b.token, b.size);
         put_all(fd, head, (size_t)n);
         put_all(fd, b.payload, (size_t)b.size);
         break;
@@ -402,7 +406,8 @@ static void put(int fd)
         n = snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n", b.size);
         put_all(fd, head, (size_t)n);
         put_all(fd, b.payload, (size_t)b.size);
-        n = snprintf(head, sizeof(head), "\r\n*3\r\n$7\r\nPUBLISH\r\n$2\r\nch\r\n$%d\r\n", b.size);
+        n = snprintf(head, sizeof(head), "\r\n*3\r\n$7\r\nPUBLISH\r\n$2\r\nch\r\n$%d\r\n",
+                     b.size);
         put_all(fd, head, (size_t)n);
         put_all(fd, b.payload, (size_t)b.size);
         put_all(fd, "\r\n", 2);
@@ -438,7 +443,8 @@ static struct figures round_trip(int fd, uint64_t round)
         times[i] = b.conns[i].done - begin;
     qsort(times, (size_t)b.n, sizeof(*times), by_time);
     f = (struct figures){(double)times[0] / 1e6, (double)times[b.n / 2] / 1e6,
-                         (double)times[(size_t)b.n * 99 / 100] / 1e6, (double)times[b.n - 1] / 1e6};
+                         (double)times[(size_t)b.n * 99 / 100] / 1e6,
+                         (double)times[b.n - 1] / 1e6};
     free(times);
     return f;
 }
@@ -501,7 +507,8 @@ static void raw_serve(struct raw *r)
 
         if (n != b.size)
             exit(0);
-        if (pwrite(r->file, r->message, RAW_HEAD + (size_t)b.size, at) < 0 || fdatasync(r->file))
+        if (pwrite(r->file, r->message, RAW_HEAD + (size_t)b.size, at) < 0 ||
+            fdatasync(r->file))
             die("disk");
         at += RAW_HEAD + b.size;
         (void)pthread_barrier_wait(&r->begin);
@@ -512,13 +519,17 @@ static void raw_serve(struct raw *r)
 
 static pid_t raw_start(const char *path)
 {
-    struct raw r = {.n = b.n, .fds = calloc((size_t)b.n, sizeof(int)), .message = calloc(1, RAW_HEAD + (size_t)b.size)};
+    struct raw r = {.n = b.n,
+                    .fds = calloc((size_t)b.n, sizeof(int)),
+                    .message = calloc(1, RAW_HEAD + (size_t)b.size)};
     socklen_t len = sizeof(b.address);
     pid_t pid;
 
-    b.address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    b.address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     r.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(r.listener, (struct sockaddr *)&b.address, sizeof(b.address)) || listen(r.listener, 4096) ||
+    if (bind(r.listener, (struct sockaddr *)&b.address, sizeof(b.address)) ||
+        listen(r.listener, 4096) ||
         getsockname(r.listener, (struct sockaddr *)&b.address, &len))
         die("listen");
     r.file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -565,7 +576,9 @@ int main(int argc, char **argv)
 
     if (argc < 6)
         return 2;
-    b.peer = strcmp(argv[1], "redis") == 0 ? REDIS : strcmp(argv[1], "raw") == 0 ? RAW : TRIMTAB;
+    b.peer = strcmp(argv[1], "redis") == 0 ? REDIS
+             : strcmp(argv[1], "raw") == 0 ? RAW
+                                           : TRIMTAB;
     b.n = number(argv[3]);
     b.size = number(argv[4]);
     b.reps = number(argv[5]);
@@ -587,9 +600,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < b.reps; i++)
         all[i] = round_trip(fd, (uint64_t)(i + WARMUP));
     qsort(all, (size_t)b.reps, sizeof(*all), by_last);
-    printf("%-8s %6d x %6d B   first %7.2f   median %7.2f   p99 %7.2f   last %7.2f (%.2f-%.2f) ms%s\n", argv[1], b.n,
-           b.size, all[b.reps / 2].first, all[b.reps / 2].median, all[b.reps / 2].p99, all[b.reps / 2].last, all[0].last,
-           all[b.reps - 1].last, atomic_load(&b.wrong) ? "   WRONG BYTES" : "");
+    printf("%-8s %6d x %6d B   first %7.2f   median %7.2f   p99 %7.2f   last %7.2f (%.2f-%.2f) "
+           "ms%s\n",
+           argv[1], b.n, b.size, all[b.reps / 2].first, all[b.reps / 2].median,
+           all[b.reps / 2].p99, all[b.reps / 2].last, all[0].last, all[b.reps - 1].last,
+           atomic_load(&b.wrong) ? "   WRONG BYTES" : "");
     atomic_store(&b.is_over, true);
     if (raw) {
         (void)kill(raw, SIGKILL);

@@ -91,10 +91,11 @@ int main(void)
         return 1;
     for (int round = 0; round < 3; round++) {
         atomic_store(&pause_us, 0);
-        printf("quiet:        floor by name %5.1f ns   by name %5.1f ns   by handle %4.2f ns\n", floor_by_name(),
-               by_name(), by_handle());
+        printf("quiet:        floor by name %5.1f ns   by name %5.1f ns   by handle %4.2f ns\n",
+               floor_by_name(), by_name(), by_handle());
         atomic_store(&pause_us, 1);
-        printf("100 updates/s:                         by name %5.1f ns   by handle %4.2f ns\n", by_name(), by_handle());
+        printf("100 updates/s:                         by name %5.1f ns   by handle %4.2f ns\n",
+               by_name(), by_handle());
     }
     atomic_store(&stop, true);
     (void)pthread_join(writer, NULL);

@@ -32,12 +32,12 @@ bool tap_failed(void); /* whether the running case has failed a check */
 const char *tap_tmpdir(void);
 
 #define TAP_CAT2(a, b) a##b
-#define TAP_CAT(a, b) TAP_CAT2(a, b)
+#define TAP_CAT(a, b)  TAP_CAT2(a, b)
 
 #define TEST_WITHIN(seconds, title)                                                            \
     static void TAP_CAT(tap_run_, __LINE__)(void);                                             \
-    static struct tap_case TAP_CAT(tap_case_, __LINE__) = {                                    \
-        title, TAP_CAT(tap_run_, __LINE__), (seconds), NULL};                                  \
+    static struct tap_case TAP_CAT(tap_case_, __LINE__) = {title, TAP_CAT(tap_run_, __LINE__), \
+                                                           (seconds), NULL};                   \
     __attribute__((constructor)) static void TAP_CAT(tap_reg_, __LINE__)(void)                 \
     {                                                                                          \
         tap_register(&TAP_CAT(tap_case_, __LINE__));                                           \
@@ -51,13 +51,16 @@ const char *tap_tmpdir(void);
 #define CHECK_I64(got, want)                                                                   \
     ({                                                                                         \
         long long got_ = (long long)(got), want_ = (long long)(want);                          \
-        tap_check(got_ == want_, __FILE__, __LINE__, "%s: got %lld, want %lld", #got, got_, want_); \
+        tap_check(got_ == want_, __FILE__, __LINE__, "%s: got %lld, want %lld", #got, got_,    \
+                  want_);                                                                      \
     })
 
 #define CHECK_U64(got, want)                                                                   \
     ({                                                                                         \
-        unsigned long long got_ = (unsigned long long)(got), want_ = (unsigned long long)(want); \
-        tap_check(got_ == want_, __FILE__, __LINE__, "%s: got %llu, want %llu", #got, got_, want_); \
+        unsigned long long got_ = (unsigned long long)(got),                                   \
+                           want_ = (unsigned long long)(want);                                 \
+        tap_check(got_ == want_, __FILE__, __LINE__, "%s: got %llu, want %llu", #got, got_,    \
+                  want_);                                                                      \
     })
 
 /* Slices; for C strings wrap in str_c(). */

@@ -56,11 +56,12 @@ TRIMTAB_API bool trimtab_options_server(struct trimtab_options *o, const char *a
 TRIMTAB_API bool trimtab_options_token(struct trimtab_options *o, const char *token);
 TRIMTAB_API bool trimtab_options_token_file(struct trimtab_options *o, const char *path);
 /* Speaks TLS, trusting this authority (PEM); cert and key may be NULL. */
-TRIMTAB_API bool trimtab_options_tls(struct trimtab_options *o, const char *ca_file, const char *cert_file,
-                                     const char *key_file);
+TRIMTAB_API bool trimtab_options_tls(struct trimtab_options *o, const char *ca_file,
+                                     const char *cert_file, const char *key_file);
 /* A namespace to read, in order of priority; may contain labels, "shop/{env}". At least one. */
 TRIMTAB_API bool trimtab_options_namespace(struct trimtab_options *o, const char *name);
-TRIMTAB_API bool trimtab_options_label(struct trimtab_options *o, const char *key, const char *value);
+TRIMTAB_API bool trimtab_options_label(struct trimtab_options *o, const char *key,
+                                       const char *value);
 /* A stable name of this instance; standard: made anew at every open. */
 TRIMTAB_API bool trimtab_options_instance(struct trimtab_options *o, const char *id);
 
@@ -90,8 +91,8 @@ TRIMTAB_API double trimtab_get_float(struct trimtab *t, const char *name, double
  * Copies a string, or the JSON text of a list or object, closed by a NUL and cut to size. Returns its whole length in
  * bytes, as snprintf does; the length of standard when there is none.
  */
-TRIMTAB_API size_t trimtab_get_string(struct trimtab *t, const char *name, const char *standard, char *out,
-                                      size_t size);
+TRIMTAB_API size_t trimtab_get_string(struct trimtab *t, const char *name, const char *standard,
+                                      char *out, size_t size);
 
 /* ---- values by handle: an atomic load and a compare ---- */
 
@@ -107,12 +108,15 @@ TRIMTAB_API double trimtab_handle_float(const struct trimtab_handle *h, double s
 TRIMTAB_API const struct trimtab_snapshot *trimtab_snapshot_acquire(struct trimtab *t);
 TRIMTAB_API void trimtab_snapshot_release(const struct trimtab_snapshot *s);
 TRIMTAB_API uint64_t trimtab_snapshot_revision(const struct trimtab_snapshot *s);
-TRIMTAB_API bool trimtab_snapshot_bool(const struct trimtab_snapshot *s, const char *name, bool standard);
-TRIMTAB_API int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name, int64_t standard);
-TRIMTAB_API double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name, double standard);
+TRIMTAB_API bool trimtab_snapshot_bool(const struct trimtab_snapshot *s, const char *name,
+                                       bool standard);
+TRIMTAB_API int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name,
+                                         int64_t standard);
+TRIMTAB_API double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name,
+                                          double standard);
 /* Valid until the release. Strings, and lists and objects as JSON text. */
-TRIMTAB_API const char *trimtab_snapshot_string(const struct trimtab_snapshot *s, const char *name,
-                                                const char *standard);
+TRIMTAB_API const char *trimtab_snapshot_string(const struct trimtab_snapshot *s,
+                                                const char *name, const char *standard);
 
 /* ---- changes ---- */
 
@@ -131,7 +135,8 @@ struct trimtab_change {
  * for trimtab_unwatch, 0 when there is no memory.
  */
 TRIMTAB_API unsigned trimtab_watch(struct trimtab *t, const char *pattern,
-                                   void (*fn)(void *ctx, const struct trimtab_change *change), void *ctx);
+                                   void (*fn)(void *ctx, const struct trimtab_change *change),
+                                   void *ctx);
 /* After it returns fn is not running and never runs again; not from inside fn. */
 TRIMTAB_API void trimtab_unwatch(struct trimtab *t, unsigned id);
 

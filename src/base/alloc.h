@@ -14,11 +14,12 @@
 must_use void *mem_alloc(size_t size);
 must_use void *mem_zalloc(size_t size);
 must_use void *mem_alloc_array(size_t n, size_t size);
-must_use void *mem_realloc_array(void *old, size_t n, size_t size); /* old stays valid on NULL */
+must_use void *mem_realloc_array(void *old, size_t n,
+                                 size_t size);         /* old stays valid on NULL */
 must_use char *mem_dup(const void *bytes, size_t len); /* len bytes and a closing NUL */
 void *mem_free(void *p);                               /* always NULL, so p = mem_free(p) */
 
-#define NEW(type) ((type *)mem_zalloc(sizeof(type)))
+#define NEW(type)          ((type *)mem_zalloc(sizeof(type)))
 #define NEW_ARRAY(type, n) ((type *)mem_alloc_array((n), sizeof(type)))
 
 /* a + b, or SIZE_MAX, which no allocation satisfies. */

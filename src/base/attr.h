@@ -7,9 +7,9 @@
 #ifndef TRIMTAB_BASE_ATTR_H
 #define TRIMTAB_BASE_ATTR_H
 
-#define must_use __attribute__((warn_unused_result))
+#define must_use                __attribute__((warn_unused_result))
 #define printf_like(fmt, first) __attribute__((format(printf, fmt, first)))
-#define noreturn_fn __attribute__((noreturn))
+#define noreturn_fn             __attribute__((noreturn))
 
 /* A local whose x_cleanup(&local) runs at the end of its scope. */
 #define owned(x) __attribute__((cleanup(x##_cleanup)))
@@ -30,13 +30,13 @@
         take_;                                                                                 \
     })
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
 
-#define KIB ((size_t)1024)
-#define MIB (1024 * KIB)
+#define KIB                             ((size_t)1024)
+#define MIB                             (1024 * KIB)
 
 #endif

@@ -12,7 +12,7 @@
 typedef uint64_t nsec_t;
 
 #define NSEC_PER_MS ((nsec_t)1000000)
-#define NSEC_PER_S ((nsec_t)1000000000)
+#define NSEC_PER_S  ((nsec_t)1000000000)
 
 nsec_t clock_now(void);
 int64_t clock_wall_ms(void); /* milliseconds since 1970-01-01T00:00:00Z */

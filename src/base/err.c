@@ -67,7 +67,8 @@ int err_code_from_grpc(int status)
 }
 
 /* Formats into a fixed field; what does not fit is cut with a visible "...". */
-__attribute__((format(printf, 3, 0))) static void fill(char *field, size_t size, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void fill(char *field, size_t size,
+                                                       const char *fmt, va_list ap)
 {
     int n = vsnprintf(field, size, fmt, ap);
 

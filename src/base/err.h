@@ -15,24 +15,24 @@
 
 enum err_code {
     ERR_OK = 0,
-    ERR_NOMEM = -1,           /* an allocation failed; nothing was changed */
-    ERR_IO = -2,              /* the system refused a read, write, sync or socket operation */
-    ERR_CORRUPT = -3,         /* bytes that we once wrote are not what we wrote */
-    ERR_LIMIT = -4,           /* over a documented limit */
-    ERR_CANCELLED = -5,       /* given up because the caller or the peer went away */
-    ERR_TIMEOUT = -6,         /* a deadline passed; whether it happened is unknown */
-    ERR_INVALID = -7,         /* the input is wrong; the place says where */
-    ERR_NOT_FOUND = -8,       /* no such thing */
-    ERR_CONFLICT = -9,        /* based on a version that is not the newest */
-    ERR_EXISTS = -10,         /* there already */
-    ERR_DENIED = -11,         /* known, but without the right to do this */
-    ERR_UNAUTHENTICATED = -12,/* not known: no or wrong credentials */
-    ERR_UNAVAILABLE = -13,    /* not now: starting, draining, or not reachable */
-    ERR_UNSUPPORTED = -14,    /* not in this version */
-    ERR_COMPACTED = -15,      /* history that retention has removed */
-    ERR_LOCKED = -16,         /* held by something that must end first */
-    ERR_REFUSED = -17,        /* an instance or a check refused what it was given */
-    ERR_BUG = -18,            /* our own promise was broken */
+    ERR_NOMEM = -1,            /* an allocation failed; nothing was changed */
+    ERR_IO = -2,               /* the system refused a read, write, sync or socket operation */
+    ERR_CORRUPT = -3,          /* bytes that we once wrote are not what we wrote */
+    ERR_LIMIT = -4,            /* over a documented limit */
+    ERR_CANCELLED = -5,        /* given up because the caller or the peer went away */
+    ERR_TIMEOUT = -6,          /* a deadline passed; whether it happened is unknown */
+    ERR_INVALID = -7,          /* the input is wrong; the place says where */
+    ERR_NOT_FOUND = -8,        /* no such thing */
+    ERR_CONFLICT = -9,         /* based on a version that is not the newest */
+    ERR_EXISTS = -10,          /* there already */
+    ERR_DENIED = -11,          /* known, but without the right to do this */
+    ERR_UNAUTHENTICATED = -12, /* not known: no or wrong credentials */
+    ERR_UNAVAILABLE = -13,     /* not now: starting, draining, or not reachable */
+    ERR_UNSUPPORTED = -14,     /* not in this version */
+    ERR_COMPACTED = -15,       /* history that retention has removed */
+    ERR_LOCKED = -16,          /* held by something that must end first */
+    ERR_REFUSED = -17,         /* an instance or a check refused what it was given */
+    ERR_BUG = -18,             /* our own promise was broken */
 };
 
 #define ERR_CODE_LAST ERR_BUG

@@ -10,7 +10,8 @@ struct sha256 sha256_of(struct str bytes)
 {
     struct sha256 hash;
 
-    (void)SHA256((const unsigned char *)bytes.data, bytes.len, hash.bytes); /* returns its output */
+    (void)SHA256((const unsigned char *)bytes.data, bytes.len,
+                 hash.bytes); /* returns its output */
     return hash;
 }
 

@@ -43,7 +43,8 @@ static inline bool digest_eq(struct digest a, struct digest b)
 /* The first 16 bytes of a SHA-256 as an element, most significant byte first, and back. */
 struct digest digest_from_sha256(const struct sha256 *hash);
 void digest_put(struct digest d, unsigned char out[DIGEST_BYTES]);
-must_use bool digest_get(struct str bytes, struct digest *ret_digest); /* false unless 16 bytes */
+must_use bool digest_get(struct str bytes,
+                         struct digest *ret_digest); /* false unless 16 bytes */
 
 /* For tables in memory only: differs from process to process once hash_seed was called. */
 void hash_seed(uint64_t seed);

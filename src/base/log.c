@@ -89,7 +89,8 @@ static void put_field(struct buf *b, const struct log_field *f)
     }
 }
 
-void log_event(enum log_level level, const char *event, const struct log_field *fields, size_t n)
+void log_event(enum log_level level, const char *event, const struct log_field *fields,
+               size_t n)
 {
     owned(buf) struct buf line = BUF_NULL(LINE_MAX_BYTES);
     char now[WALL_TEXT_MAX];

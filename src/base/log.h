@@ -22,7 +22,7 @@ struct log_field {
 };
 
 #define LOG_STR(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_STR, .text = (v)})
-#define LOG_C(k, v) LOG_STR(k, str_c(v))
+#define LOG_C(k, v)   LOG_STR(k, str_c(v))
 #define LOG_U64(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_U64, .u64 = (v)})
 #define LOG_I64(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_I64, .i64 = (v)})
 
@@ -30,7 +30,8 @@ struct log_field {
 void log_setup(int fd, enum log_level level, enum log_format format);
 bool log_level_from(struct str name, enum log_level *ret_level); /* debug, info, warn, error */
 
-void log_event(enum log_level level, const char *event, const struct log_field *fields, size_t n);
+void log_event(enum log_level level, const char *event, const struct log_field *fields,
+               size_t n);
 
 #define LOG(level, event, ...)                                                                 \
     log_event(LOG_##level, event, (const struct log_field[]){__VA_ARGS__},                     \

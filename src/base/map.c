@@ -18,8 +18,7 @@ static size_t probe(const struct map *m, struct str key, uint64_t hash)
 {
     size_t at = hash & (m->cap - 1);
 
-    while (m->slots[at].value &&
-           (m->slots[at].hash != hash || !str_eq(m->slots[at].key, key)))
+    while (m->slots[at].value && (m->slots[at].hash != hash || !str_eq(m->slots[at].key, key)))
         at = (at + 1) & (m->cap - 1);
     return at;
 }

@@ -64,7 +64,8 @@ static bool store_value(const struct settings *s, const struct setting *t, struc
     return false;
 }
 
-static int set_found(const struct settings *s, const struct setting *t, struct str value, struct err *err)
+static int set_found(const struct settings *s, const struct setting *t, struct str value,
+                     struct err *err)
 {
     if (!store_value(s, t, value)) {
         (void)err_set(err, ERR_INVALID, "%s cannot be \"%.*s\"", t->name, STR_ARG(value));
@@ -149,8 +150,8 @@ static int wrong(struct place at, uint32_t column, const char *what, struct err 
 }
 
 /* [section] or [section "label"] */
-static int parse_section(struct str line, struct place at, struct str *section, struct str *label,
-                         struct err *err)
+static int parse_section(struct str line, struct place at, struct str *section,
+                         struct str *label, struct err *err)
 {
     struct str inner;
     size_t space;
@@ -208,7 +209,8 @@ int settings_parse(struct str text, const char *name, settings_line_fn *fn, void
 
 /* ---- flags ---- */
 
-static int flag(const struct settings *s, struct str word, const char *next, int *at, struct err *err)
+static int flag(const struct settings *s, struct str word, const char *next, int *at,
+                struct err *err)
 {
     size_t equals = str_index(word, '=');
     struct str name = str_part(word, 0, equals);

@@ -32,8 +32,8 @@ struct setting {
 struct settings {
     const struct setting *table;
     size_t n;
-    void *object;         /* the program's struct */
-    struct arena *arena;  /* texts live here */
+    void *object;           /* the program's struct */
+    struct arena *arena;    /* texts live here */
     const char *env_prefix; /* "TRIMTABD" */
 };
 
@@ -41,7 +41,8 @@ struct settings {
 must_use int settings_standard(const struct settings *s, struct err *err);
 
 /* ERR_NOT_FOUND (no such setting, with the nearest name as hint), ERR_INVALID (the value), ERR_NOMEM. */
-must_use int settings_set(const struct settings *s, struct str name, struct str value, struct err *err);
+must_use int settings_set(const struct settings *s, struct str name, struct str value,
+                          struct err *err);
 
 /* Takes what the environment sets. */
 must_use int settings_env(const struct settings *s, struct err *err);
@@ -64,7 +65,8 @@ must_use int settings_parse(struct str text, const char *name, settings_line_fn 
  * Takes flags out of argv from *at on, up to the first word that is no flag or after "--". *at is its index. Leaves a
  * flag that the table does not have to the caller: ERR_NOT_FOUND.
  */
-must_use int settings_flags(const struct settings *s, int argc, char **argv, int *at, struct err *err);
+must_use int settings_flags(const struct settings *s, int argc, char **argv, int *at,
+                            struct err *err);
 
 /* Help lines: "  --name=TYPE (default)  help". */
 void settings_help(const struct settings *s, struct buf *out);

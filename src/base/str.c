@@ -118,8 +118,12 @@ static bool number_with_unit(struct str s, const struct unit *units, size_t n_un
 bool str_duration(struct str s, uint64_t *ret_nsec)
 {
     static const struct unit units[] = {
-        {STR("ns"), 1},           {STR("us"), 1000},          {STR("ms"), 1000000},
-        {STR("s"), 1000000000},   {STR("m"), 60000000000ULL}, {STR("h"), 3600000000000ULL},
+        {STR("ns"), 1},
+        {STR("us"), 1000},
+        {STR("ms"), 1000000},
+        {STR("s"), 1000000000},
+        {STR("m"), 60000000000ULL},
+        {STR("h"), 3600000000000ULL},
         {STR("d"), 86400000000000ULL},
     };
 
@@ -129,7 +133,8 @@ bool str_duration(struct str s, uint64_t *ret_nsec)
 bool str_bytes(struct str s, uint64_t *ret_bytes)
 {
     static const struct unit units[] = {
-        {STR(""), 1}, {STR("B"), 1}, {STR("KiB"), 1024}, {STR("MiB"), 1 << 20}, {STR("GiB"), 1 << 30},
+        {STR(""), 1},          {STR("B"), 1},         {STR("KiB"), 1024},
+        {STR("MiB"), 1 << 20}, {STR("GiB"), 1 << 30},
     };
 
     return number_with_unit(s, units, ARRAY_LEN(units), ret_bytes);

@@ -17,7 +17,7 @@ struct str {
     size_t len;
 };
 
-#define STR_NULL ((struct str){NULL, 0})
+#define STR_NULL     ((struct str){NULL, 0})
 #define STR(literal) ((struct str){"" literal "", sizeof(literal) - 1})
 
 /* For printf: printf("%.*s", STR_ARG(s)). */

@@ -34,8 +34,7 @@ must_use static inline bool vec_grow(void **at, size_t n, size_t *cap, size_t si
 #define VEC_ROOM(v) vec_grow((void **)&(v)->at, (v)->n, &(v)->cap, sizeof(*(v)->at))
 
 /* Appends value; false when there is no memory. */
-#define VEC_PUSH(v, ...)                                                                       \
-    (VEC_ROOM(v) ? ((v)->at[(v)->n++] = (__VA_ARGS__), true) : false)
+#define VEC_PUSH(v, ...) (VEC_ROOM(v) ? ((v)->at[(v)->n++] = (__VA_ARGS__), true) : false)
 
 /* Frees the array, not what its elements own. */
 #define VEC_DEINIT(v) ((v)->at = mem_free((v)->at), (v)->n = 0, (v)->cap = 0)

@@ -22,7 +22,8 @@ struct finding {
 
 static const char *contexts_path(struct arena *a)
 {
-    const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME"), *own = getenv("TRIMTAB_CONTEXTS");
+    const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME"),
+               *own = getenv("TRIMTAB_CONTEXTS");
     char path[4096];
 
     if (own && *own)
@@ -55,8 +56,8 @@ static int take_context(void *ctx, struct str section, struct str label, struct 
         struct str key;
         const char **field;
     } fields[] = {
-        {STR("server"), &cli->server},         {STR("token_file"), &cli->token_file},
-        {STR("ca"), &cli->ca},                 {STR("cert"), &cli->cert},
+        {STR("server"), &cli->server}, {STR("token_file"), &cli->token_file},
+        {STR("ca"), &cli->ca},         {STR("cert"), &cli->cert},
         {STR("key"), &cli->key},
     };
 
@@ -111,17 +112,20 @@ static int read_token(struct cli *cli, struct err *err)
         return 0;
     r = file_read(cli->token_file, &text, err);
     if (r) {
-        err_hint(err, "the token that the server made at its first start is admin.token in its data folder");
+        err_hint(err, "the token that the server made at its first start is admin.token in its "
+                      "data folder");
         return r;
     }
     cli->token = arena_c(&cli->arena, str_trim(buf_str(&text)));
     return 0;
 }
 
-int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls, struct err *err)
+int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls,
+               struct err *err)
 {
     static const char *address[1];
-    struct tls_client_opts tls = {.ca_file = cli->ca, .cert_file = cli->cert, .key_file = cli->key};
+    struct tls_client_opts tls = {
+        .ca_file = cli->ca, .cert_file = cli->cert, .key_file = cli->key};
     int r = context_apply(cli, err);
 
     if (!r)
@@ -159,7 +163,8 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
     struct channel_opts opts;
     struct tls *tls = NULL;
     struct rpc_opts rpc = {.method = path, .timeout_ms = timeout_ms ? timeout_ms : 30000};
-    int r = packed ? channel_of(cli, &opts, &tls, err) : err_set(err, ERR_NOMEM, "out of memory");
+    int r =
+        packed ? channel_of(cli, &opts, &tls, err) : err_set(err, ERR_NOMEM, "out of memory");
 
     if (r)
         return r;
@@ -167,9 +172,11 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
     r = channel_call_blocking(&opts, &rpc, shared_str(packed), &response, err);
     tls_close(tls);
     if (r == ERR_UNAVAILABLE)
-        err_hint(err, "is trimtabd running at %s? Set --server or TRIMTAB_SERVER", opts.addresses[0]);
+        err_hint(err, "is trimtabd running at %s? Set --server or TRIMTAB_SERVER",
+                 opts.addresses[0]);
     if (r == ERR_UNAUTHENTICATED && !cli->token)
-        err_hint(err, "set --token-file or TRIMTAB_TOKEN_FILE; the server's first token is admin.token in its data folder");
+        err_hint(err, "set --token-file or TRIMTAB_TOKEN_FILE; the server's first token is "
+                      "admin.token in its data folder");
     if (r)
         return r;
     *ret = protobuf_c_message_unpack(type, NULL, response.len, (const uint8_t *)response.data);
@@ -201,16 +208,18 @@ static int ask_status(struct cli *cli, uint64_t revision, uint32_t wait_ms, uint
                 (ProtobufCMessage **)ret, wait_ms + 10000, err);
 }
 
-static void show_progress(const struct cli *cli, const Trimtab__V1__StatusResponse *s, bool is_last)
+static void show_progress(const struct cli *cli, const Trimtab__V1__StatusResponse *s,
+                          bool is_last)
 {
     bool is_terminal = isatty(STDERR_FILENO);
 
     if (!is_terminal && !is_last)
         return;
-    say(cli, "%srevision %llu: %llu of %llu applied, %llu refused, %llu pending%s", is_terminal ? "\r" : "",
-        (unsigned long long)s->revision, (unsigned long long)s->applied,
-        (unsigned long long)s->concerned, (unsigned long long)s->refused,
-        (unsigned long long)s->pending, is_terminal && !is_last ? "   " : "   \n");
+    say(cli, "%srevision %llu: %llu of %llu applied, %llu refused, %llu pending%s",
+        is_terminal ? "\r" : "", (unsigned long long)s->revision,
+        (unsigned long long)s->applied, (unsigned long long)s->concerned,
+        (unsigned long long)s->refused, (unsigned long long)s->pending,
+        is_terminal && !is_last ? "   " : "   \n");
 }
 
 static void show_waiting(const struct cli *cli, const Trimtab__V1__StatusResponse *s)
@@ -251,14 +260,16 @@ int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct
     if (s->pending || s->refused)
         show_waiting(cli, s);
     if (s->refused)
-        r = err_set(err, ERR_REFUSED, "revision %llu is stored, but %llu of %llu instances refused it",
+        r = err_set(err, ERR_REFUSED,
+                    "revision %llu is stored, but %llu of %llu instances refused it",
                     (unsigned long long)revision, (unsigned long long)s->refused,
                     (unsigned long long)s->concerned);
     else if (s->pending)
-        r = err_set(err, ERR_TIMEOUT,
-                    "revision %llu is stored, but %llu of %llu instances have not applied it yet",
-                    (unsigned long long)revision, (unsigned long long)s->pending,
-                    (unsigned long long)s->concerned);
+        r = err_set(
+            err, ERR_TIMEOUT,
+            "revision %llu is stored, but %llu of %llu instances have not applied it yet",
+            (unsigned long long)revision, (unsigned long long)s->pending,
+            (unsigned long long)s->concerned);
     if (r)
         err_hint(err, "trimtab status %llu", (unsigned long long)revision);
     trimtab__v1__status_response__free_unpacked(s, NULL);

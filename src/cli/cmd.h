@@ -60,16 +60,16 @@ struct words {
     char *at[WORDS_MAX];
     size_t n;
 };
-must_use int take_flags(const struct command *c, const struct flag *flags, size_t n_flags, int argc,
-                        char **argv, struct words *words, struct err *err);
+must_use int take_flags(const struct command *c, const struct flag *flags, size_t n_flags,
+                        int argc, char **argv, struct words *words, struct err *err);
 
 /* A usage error of this command. */
 int usage(const struct command *c, struct err *err, const char *fmt, ...) printf_like(3, 4);
 
 /* Calls a method of the service Admin; *ret is on cli's arena or freed with the process. */
 must_use int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
-                  const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, uint32_t timeout_ms,
-                  struct err *err);
+                  const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
+                  uint32_t timeout_ms, struct err *err);
 
 /* A random request id, on the arena: a repeated attempt is the same commit. */
 must_use const char *request_id(struct cli *cli);
@@ -98,14 +98,15 @@ size_t text_width(struct str s);
 void say(const struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 
 /* Waits until everybody concerned has applied a revision, telling progress. ERR_TIMEOUT or ERR_REFUSED says who not. */
-must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct err *err);
+must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms,
+                          struct err *err);
 
 /* The whole of a file, or of standard input for "-". ERR_LIMIT over 8 MiB. */
 must_use int read_input(const char *path, struct buf *out, struct err *err);
 
-extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import, cmd_export,
-    cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status, cmd_info,
-    cmd_context, cmd_completion, cmd_complete;
+extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
+    cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
+    cmd_info, cmd_context, cmd_completion, cmd_complete;
 
 /* ---- contexts ---- */
 
@@ -115,6 +116,7 @@ must_use int context_apply(struct cli *cli, struct err *err);
 /* How the channel is made, for commands that stream. */
 struct channel_opts;
 struct tls;
-must_use int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls, struct err *err);
+must_use int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls,
+                        struct err *err);
 
 #endif

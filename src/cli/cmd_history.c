@@ -10,7 +10,8 @@
 /* ---- diff ---- */
 
 /* Against a file: a dry run tells, and checks it on the way. */
-static int diff_file(struct cli *cli, char *id, const char *file, char **ret_diff, struct err *err)
+static int diff_file(struct cli *cli, char *id, const char *file, char **ret_diff,
+                     struct err *err)
 {
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
     Trimtab__V1__Change c = TRIMTAB__V1__CHANGE__INIT, *list[] = {&c};
@@ -25,7 +26,8 @@ static int diff_file(struct cli *cli, char *id, const char *file, char **ret_dif
     q.changes = list;
     q.n_changes = 1;
     q.dry_run = true;
-    r = call(cli, "Commit", &q.base, &trimtab__v1__commit_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+    r = call(cli, "Commit", &q.base, &trimtab__v1__commit_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
     *ret_diff = arena_c(&cli->arena, m->n_changes ? str_c(m->changes[0]->diff) : STR(""));
@@ -43,7 +45,8 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
         {"--to", 0, "version; the newest", NULL, NULL, &q.to, NULL},
         {"--revision", 0, "everything that this commit changed", NULL, NULL, &q.revision, NULL},
         {"--file", 'f', "against this file, which is checked too", &file, NULL, NULL, NULL},
-        {"--exit-code", 0, "exit status 1 when there is a difference", NULL, &exit_code, NULL, NULL},
+        {"--exit-code", 0, "exit status 1 when there is a difference", NULL, &exit_code, NULL,
+         NULL},
     };
     Trimtab__V1__DiffResponse *m;
     struct words words;
@@ -59,7 +62,8 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
                     : usage(&cmd_diff, err, "--file needs an id");
     } else {
         q.id = words.n ? words.at[0] : q.id;
-        r = call(cli, "Diff", &q.base, &trimtab__v1__diff_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+        r = call(cli, "Diff", &q.base, &trimtab__v1__diff_response__descriptor,
+                 (ProtobufCMessage **)&m, 0, err);
         if (!r) {
             if (cli->output == OUTPUT_JSON)
                 return print_json(&m->base, err);
@@ -73,13 +77,16 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
     return exit_code && *diff ? COMMAND_DIFFERS : 0;
 }
 
-const struct command cmd_diff = {"diff", "diff (ID [--from N] [--to N] [-f FILE] | --revision R) [--exit-code]", "shows a difference", run_diff};
+const struct command cmd_diff = {
+    "diff", "diff (ID [--from N] [--to N] [-f FILE] | --revision R) [--exit-code]",
+    "shows a difference", run_diff};
 
 /* ---- history ---- */
 
 static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err)
 {
-    static const char *const heads[] = {"VERSION", "REVISION", "TIME", "AUTHOR", "SIZE", "MESSAGE"};
+    static const char *const heads[] = {"VERSION", "REVISION", "TIME",
+                                        "AUTHOR",  "SIZE",     "MESSAGE"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
     Trimtab__V1__HistoryRequest q = TRIMTAB__V1__HISTORY_REQUEST__INIT;
     Trimtab__V1__HistoryResponse *m;
@@ -87,7 +94,8 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
 
     q.id = id;
     q.limit = (uint32_t)limit;
-    r = call(cli, "History", &q.base, &trimtab__v1__history_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+    r = call(cli, "History", &q.base, &trimtab__v1__history_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
@@ -99,7 +107,8 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
         (void)snprintf(version, sizeof(version), "%" PRIu64, v->version);
         (void)snprintf(revision, sizeof(revision), "%" PRIu64, v->revision);
         (void)snprintf(size, sizeof(size), "%" PRIu64, v->size);
-        table_row(&t, version, revision, v->time, v->author, v->deleted ? "deleted" : size, v->message);
+        table_row(&t, version, revision, v->time, v->author, v->deleted ? "deleted" : size,
+                  v->message);
     }
     trimtab__v1__history_response__free_unpacked(m, NULL);
     table_print(&t);
@@ -108,14 +117,16 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
 
 static int history_of_all(struct cli *cli, uint64_t limit, struct err *err)
 {
-    static const char *const heads[] = {"REVISION", "TIME", "AUTHOR", "ACTION", "CHANGES", "MESSAGE"};
+    static const char *const heads[] = {"REVISION", "TIME",    "AUTHOR",
+                                        "ACTION",   "CHANGES", "MESSAGE"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
     Trimtab__V1__CommitsRequest q = TRIMTAB__V1__COMMITS_REQUEST__INIT;
     Trimtab__V1__CommitsResponse *m;
     int r;
 
     q.limit = (uint32_t)limit;
-    r = call(cli, "Commits", &q.base, &trimtab__v1__commits_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+    r = call(cli, "Commits", &q.base, &trimtab__v1__commits_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
@@ -126,7 +137,8 @@ static int history_of_all(struct cli *cli, uint64_t limit, struct err *err)
 
         (void)snprintf(revision, sizeof(revision), "%" PRIu64, c->revision);
         if (c->n_changes == 1)
-            (void)snprintf(changes, sizeof(changes), "%s %s", c->changes[0]->action, c->changes[0]->id);
+            (void)snprintf(changes, sizeof(changes), "%s %s", c->changes[0]->action,
+                           c->changes[0]->id);
         else
             (void)snprintf(changes, sizeof(changes), "%zu resources", c->n_changes);
         table_row(&t, revision, c->time, c->author, c->action, changes, c->message);
@@ -152,7 +164,9 @@ static int run_history(struct cli *cli, int argc, char **argv, struct err *err)
     return words.n ? history_of(cli, words.at[0], limit, err) : history_of_all(cli, limit, err);
 }
 
-const struct command cmd_history = {"history", "history [ID] [--limit N]", "lists the versions of a resource, or all commits", run_history};
+const struct command cmd_history = {"history", "history [ID] [--limit N]",
+                                    "lists the versions of a resource, or all commits",
+                                    run_history};
 
 /* ---- rollback ---- */
 
@@ -167,7 +181,8 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
         {"--revision", 0, "undo this whole commit", NULL, NULL, &q.revision, NULL},
         {"--message", 'm', "why", &message, NULL, NULL, NULL},
         {"--dry-run", 0, "show what would change, store nothing", NULL, &dry_run, NULL, NULL},
-        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait, NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait,
+         NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &timeout_s, NULL},
     };
     Trimtab__V1__CommitResponse *m;
@@ -182,15 +197,16 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
     q.message = (char *)(uintptr_t)message; /* protobuf-c has no const */
     q.request_id = (char *)(uintptr_t)request_id(cli);
     q.dry_run = dry_run;
-    r = call(cli, "Rollback", &q.base, &trimtab__v1__commit_response__descriptor, (ProtobufCMessage **)&m, 60000, err);
+    r = call(cli, "Rollback", &q.base, &trimtab__v1__commit_response__descriptor,
+             (ProtobufCMessage **)&m, 60000, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
         r = print_json(&m->base, err);
     else
         for (size_t i = 0; i < m->n_changes; i++)
-            (void)printf("%-9s %s  version %" PRIu64 "\n%s", m->changes[i]->action, m->changes[i]->id,
-                         m->changes[i]->version, m->changes[i]->diff);
+            (void)printf("%-9s %s  version %" PRIu64 "\n%s", m->changes[i]->action,
+                         m->changes[i]->id, m->changes[i]->version, m->changes[i]->diff);
     revision = m->revision;
     if (cli->output == OUTPUT_TABLE && !dry_run)
         (void)printf("revision %" PRIu64 "\n", revision);
@@ -198,4 +214,6 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
     return r || !wait || dry_run ? r : wait_applied(cli, revision, timeout_s * 1000, err);
 }
 
-const struct command cmd_rollback = {"rollback", "rollback (ID [--to N] | --revision R) [-m WHY] [--dry-run] [--wait]", "goes back, by resource or by whole commit", run_rollback};
+const struct command cmd_rollback = {
+    "rollback", "rollback (ID [--to N] | --revision R) [-m WHY] [--dry-run] [--wait]",
+    "goes back, by resource or by whole commit", run_rollback};

@@ -35,7 +35,8 @@ static void instance_row(struct table *t, const Trimtab__V1__InstanceInfo *i)
 
 static int run_instances(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    static const char *const heads[] = {"INSTANCE", "HOST", "STATE", "EXPECTED", "SERVING", "ITEMS", "PROGRAM", "REASON"};
+    static const char *const heads[] = {"INSTANCE", "HOST",  "STATE",   "EXPECTED",
+                                        "SERVING",  "ITEMS", "PROGRAM", "REASON"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
     Trimtab__V1__InstancesRequest q = TRIMTAB__V1__INSTANCES_REQUEST__INIT;
     Trimtab__V1__InstancesResponse *m;
@@ -70,7 +71,9 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
     return 0;
 }
 
-const struct command cmd_instances = {"instances", "instances [PREFIX] [--connected]", "lists instances and what each really runs", run_instances};
+const struct command cmd_instances = {"instances", "instances [PREFIX] [--connected]",
+                                      "lists instances and what each really runs",
+                                      run_instances};
 
 /* ---- status ---- */
 
@@ -81,7 +84,8 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     bool wait = false;
     uint64_t timeout_s = 60;
     const struct flag flags[] = {
-        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait, NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait,
+         NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &timeout_s, NULL},
     };
     struct words words;
@@ -93,13 +97,14 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_status, err, "status takes a revision");
     if (wait)
         return wait_applied(cli, q.revision, timeout_s * 1000, err);
-    r = call(cli, "Status", &q.base, &trimtab__v1__status_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+    r = call(cli, "Status", &q.base, &trimtab__v1__status_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
         return print_json(&m->base, err);
-    (void)printf("revision %" PRIu64 "\nconcerned %" PRIu64 "\napplied %" PRIu64 "\nrefused %" PRIu64
-                 "\npending %" PRIu64 "\n",
+    (void)printf("revision %" PRIu64 "\nconcerned %" PRIu64 "\napplied %" PRIu64
+                 "\nrefused %" PRIu64 "\npending %" PRIu64 "\n",
                  m->revision, m->concerned, m->applied, m->refused, m->pending);
     for (size_t i = 0; i < m->n_waiting; i++)
         (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id, m->waiting[i]->state,
@@ -108,7 +113,9 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     return 0;
 }
 
-const struct command cmd_status = {"status", "status [REVISION] [--wait [--timeout S]]", "shows what became of a commit among the instances", run_status};
+const struct command cmd_status = {"status", "status [REVISION] [--wait [--timeout S]]",
+                                   "shows what became of a commit among the instances",
+                                   run_status};
 
 /* ---- info ---- */
 
@@ -120,13 +127,14 @@ static int run_info(struct cli *cli, int argc, char **argv, struct err *err)
     int r = take_flags(&cmd_info, NULL, 0, argc, argv, &words, err);
 
     if (!r)
-        r = call(cli, "Info", &q.base, &trimtab__v1__info_response__descriptor, (ProtobufCMessage **)&m, 0, err);
+        r = call(cli, "Info", &q.base, &trimtab__v1__info_response__descriptor,
+                 (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
         return print_json(&m->base, err);
-    (void)printf("version    %s\nstore      %s %s\nhead       %" PRIu64 "\nresources  %" PRIu64 " (%" PRIu64
-                 " bytes)\ninstances  %" PRIu64 " connected\nstarted    %s%s\n",
+    (void)printf("version    %s\nstore      %s %s\nhead       %" PRIu64 "\nresources  %" PRIu64
+                 " (%" PRIu64 " bytes)\ninstances  %" PRIu64 " connected\nstarted    %s%s\n",
                  m->version, m->engine, m->store_id, m->head, m->resources, m->content_bytes,
                  m->instances, m->started, m->draining ? "\ndraining" : "");
     trimtab__v1__info_response__free_unpacked(m, NULL);
@@ -162,8 +170,8 @@ static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
     if (!w->seen_all && !w->show_all)
         return;
     for (size_t i = 0; i < c->n_put; i++)
-        (void)printf("put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes\n", c->put[i]->id,
-                     c->put[i]->version, c->put[i]->revision, c->put[i]->size);
+        (void)printf("put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes\n",
+                     c->put[i]->id, c->put[i]->version, c->put[i]->revision, c->put[i]->size);
     for (size_t i = 0; i < c->n_drop; i++)
         (void)printf("drop  %s\n", c->drop[i]);
     (void)fflush(stdout);
@@ -172,7 +180,8 @@ static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
 static void on_message(struct rpc *rpc, void *ctx, struct str message)
 {
     struct watching *w = ctx;
-    Trimtab__V1__ServerFrame *m = trimtab__v1__server_frame__unpack(NULL, message.len, (const uint8_t *)message.data);
+    Trimtab__V1__ServerFrame *m =
+        trimtab__v1__server_frame__unpack(NULL, message.len, (const uint8_t *)message.data);
 
     (void)rpc;
     for (size_t i = 0; m && i < m->n_changes; i++)
@@ -186,7 +195,8 @@ static void on_message(struct rpc *rpc, void *ctx, struct str message)
         frame.ack = &ack;
         send_frame(w, &frame);
         if (!w->seen_all)
-            say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n", m->end->revision, m->end->count);
+            say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n",
+                m->end->revision, m->end->count);
         w->seen_all = true;
     }
     trimtab__v1__server_frame__free_unpacked(m, NULL);
@@ -207,7 +217,8 @@ static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *e
 
 static const struct rpc_ops watch_ops = {.on_message = on_message, .on_close = on_close};
 
-static int start_watch(struct watching *w, struct channel *ch, struct words *words, struct err *err)
+static int start_watch(struct watching *w, struct channel *ch, struct words *words,
+                       struct err *err)
 {
     struct rpc_opts opts = {.method = "/trimtab.v1.Sync/Subscribe"};
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
@@ -265,4 +276,5 @@ static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
     return r;
 }
 
-const struct command cmd_watch = {"watch", "watch NAMESPACE... [--all]", "prints changes as they are committed", run_watch};
+const struct command cmd_watch = {"watch", "watch NAMESPACE... [--all]",
+                                  "prints changes as they are committed", run_watch};

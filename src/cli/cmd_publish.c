@@ -25,8 +25,8 @@ struct publishing {
     uint64_t timeout_s;
 };
 
-static int add_change(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id, struct str content,
-                      struct err *err)
+static int add_change(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
+                      struct str content, struct err *err)
 {
     Trimtab__V1__Change *c = ARENA_NEW(&cli->arena, Trimtab__V1__Change);
 
@@ -71,8 +71,8 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
     return 0;
 }
 
-static int publish_all(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct publishing *how,
-                       struct err *err)
+static int publish_all(struct cli *cli, Trimtab__V1__CommitRequest *q,
+                       const struct publishing *how, struct err *err)
 {
     ProtobufCMessage *m;
     uint64_t revision;
@@ -83,7 +83,8 @@ static int publish_all(struct cli *cli, Trimtab__V1__CommitRequest *q, const str
     q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
     q->request_id = (char *)(uintptr_t)request_id(cli);
     q->dry_run = how->dry_run;
-    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m, COMMIT_TIMEOUT_MS, err);
+    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m,
+             COMMIT_TIMEOUT_MS, err);
     if (r)
         return r;
     revision = ((Trimtab__V1__CommitResponse *)m)->revision;
@@ -132,9 +133,12 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     struct publishing how = {.message = "", .timeout_s = 60};
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
-        {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &how.prune, NULL, NULL},
-        {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run, NULL, NULL},
-        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait, NULL, NULL},
+        {"--prune", 0, "delete what is in the namespace and not among the files", NULL,
+         &how.prune, NULL, NULL},
+        {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
+         NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
+         NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
     };
     Trimtab__V1__CommitRequest q;
@@ -167,8 +171,10 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     return publish_all(cli, &q, &how, err);
 }
 
-const struct command cmd_publish = {"publish", "publish NAMESPACE PATH... [-m WHY] [--prune] [--dry-run] [--wait [--timeout S]]",
-                                    "commits files or folders as one commit", run_publish};
+const struct command cmd_publish = {
+    "publish",
+    "publish NAMESPACE PATH... [-m WHY] [--prune] [--dry-run] [--wait [--timeout S]]",
+    "commits files or folders as one commit", run_publish};
 
 /* ---- export ---- */
 
@@ -243,7 +249,8 @@ static int run_export(struct cli *cli, int argc, char **argv, struct err *err)
     if (r)
         return r;
     if (words.n != 2)
-        return usage(&cmd_export, err, "export takes a namespace (or the beginning of one) and a folder");
+        return usage(&cmd_export, err,
+                     "export takes a namespace (or the beginning of one) and a folder");
     e.root = words.at[1];
     e.entries = json_array();
     q.prefix = words.at[0];
@@ -257,12 +264,13 @@ static int run_export(struct cli *cli, int argc, char **argv, struct err *err)
     return r;
 }
 
-const struct command cmd_export = {"export", "export NAMESPACE DIR", "writes resources to a folder, byte for byte", run_export};
+const struct command cmd_export = {"export", "export NAMESPACE DIR",
+                                   "writes resources to a folder, byte for byte", run_export};
 
 /* ---- import ---- */
 
-static int import_entry(struct cli *cli, const char *root, const json_t *row, Trimtab__V1__CommitRequest *q,
-                        struct err *err)
+static int import_entry(struct cli *cli, const char *root, const json_t *row,
+                        Trimtab__V1__CommitRequest *q, struct err *err)
 {
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
     Trimtab__V1__Resource *entry;
@@ -286,7 +294,8 @@ static int import_entry(struct cli *cli, const char *root, const json_t *row, Tr
     return 0;
 }
 
-static int import_manifest(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q, struct err *err)
+static int import_manifest(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
+                           struct err *err)
 {
     owned(buf) struct buf text = BUF_NULL(MANIFEST_MAX);
     char path[4096];
@@ -318,8 +327,10 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
     struct publishing how = {.message = "", .timeout_s = 60};
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
-        {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run, NULL, NULL},
-        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait, NULL, NULL},
+        {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
+         NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
+         NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
     };
     Trimtab__V1__CommitRequest q;
@@ -336,4 +347,5 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
     return r ? r : publish_all(cli, &q, &how, err);
 }
 
-const struct command cmd_import = {"import", "import DIR [-m WHY] [--dry-run] [--wait]", "commits what export wrote, as one commit", run_import};
+const struct command cmd_import = {"import", "import DIR [-m WHY] [--dry-run] [--wait]",
+                                   "commits what export wrote, as one commit", run_import};

@@ -21,7 +21,8 @@ static int run_get(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__GetRequest q = TRIMTAB__V1__GET_REQUEST__INIT;
     const struct flag flags[] = {
         {"--version", 0, "this version instead of the newest", NULL, NULL, &q.version, NULL},
-        {"--min-revision", 0, "wait until the server has this revision", NULL, NULL, &q.min_revision, NULL},
+        {"--min-revision", 0, "wait until the server has this revision", NULL, NULL,
+         &q.min_revision, NULL},
     };
     struct words words;
     ProtobufCMessage *m;
@@ -47,7 +48,8 @@ static int run_get(struct cli *cli, int argc, char **argv, struct err *err)
     return r;
 }
 
-const struct command cmd_get = {"get", "get ID [--version N]", "prints the content of a resource, byte for byte", run_get};
+const struct command cmd_get = {"get", "get ID [--version N]",
+                                "prints the content of a resource, byte for byte", run_get};
 
 /* ---- put and rm ---- */
 
@@ -67,7 +69,8 @@ static int print_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, 
         if (cli->output == OUTPUT_NAME)
             (void)printf("%s\n", r->id);
         else
-            (void)printf("%-9s %s  version %" PRIu64 "\n%s", r->action, r->id, r->version, r->diff);
+            (void)printf("%-9s %s  version %" PRIu64 "\n%s", r->action, r->id, r->version,
+                         r->diff);
     }
     if (cli->output == OUTPUT_TABLE && !c->dry_run)
         (void)printf("revision %" PRIu64 "\n", c->revision);
@@ -84,7 +87,8 @@ static int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct c
     q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
     q->request_id = (char *)(uintptr_t)request_id(cli);
     q->dry_run = how->dry_run;
-    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m, COMMIT_TIMEOUT_MS, err);
+    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m,
+             COMMIT_TIMEOUT_MS, err);
     if (r)
         return r;
     revision = ((Trimtab__V1__CommitResponse *)m)->revision;
@@ -96,15 +100,18 @@ static int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct c
 }
 
 /* key=value words as map entries; both entry types have one layout, so one function makes both. */
-static int take_labels(struct cli *cli, const struct flag_list *list, Trimtab__V1__Metadata *meta, struct err *err)
+static int take_labels(struct cli *cli, const struct flag_list *list,
+                       Trimtab__V1__Metadata *meta, struct err *err)
 {
     meta->labels = ARENA_ARRAY(&cli->arena, Trimtab__V1__Metadata__LabelsEntry *, list->n);
     for (size_t i = 0; i < list->n; i++) {
-        Trimtab__V1__Metadata__LabelsEntry *e = ARENA_NEW(&cli->arena, Trimtab__V1__Metadata__LabelsEntry);
+        Trimtab__V1__Metadata__LabelsEntry *e =
+            ARENA_NEW(&cli->arena, Trimtab__V1__Metadata__LabelsEntry);
         const char *equals = strchr(list->at[i], '=');
 
         if (!equals)
-            return err_set(err, ERR_INVALID, "a label is written key=value, not \"%s\"", list->at[i]);
+            return err_set(err, ERR_INVALID, "a label is written key=value, not \"%s\"",
+                           list->at[i]);
         if (!e)
             return ERR_NOMEM;
         trimtab__v1__metadata__labels_entry__init(e);
@@ -115,17 +122,19 @@ static int take_labels(struct cli *cli, const struct flag_list *list, Trimtab__V
     return 0;
 }
 
-static int take_annotations(struct cli *cli, const struct flag_list *list, Trimtab__V1__Metadata *meta,
-                            struct err *err)
+static int take_annotations(struct cli *cli, const struct flag_list *list,
+                            Trimtab__V1__Metadata *meta, struct err *err)
 {
-    meta->annotations = ARENA_ARRAY(&cli->arena, Trimtab__V1__Metadata__AnnotationsEntry *, list->n);
+    meta->annotations =
+        ARENA_ARRAY(&cli->arena, Trimtab__V1__Metadata__AnnotationsEntry *, list->n);
     for (size_t i = 0; i < list->n; i++) {
         Trimtab__V1__Metadata__AnnotationsEntry *e =
             ARENA_NEW(&cli->arena, Trimtab__V1__Metadata__AnnotationsEntry);
         const char *equals = strchr(list->at[i], '=');
 
         if (!equals)
-            return err_set(err, ERR_INVALID, "an annotation is written key=value, not \"%s\"", list->at[i]);
+            return err_set(err, ERR_INVALID, "an annotation is written key=value, not \"%s\"",
+                           list->at[i]);
         if (!e)
             return ERR_NOMEM;
         trimtab__v1__metadata__annotations_entry__init(e);
@@ -148,16 +157,20 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
     const struct flag flags[] = {
         {"--file", 'f', "file with the content; - for standard input", &file, NULL, NULL, NULL},
         {"--value", 0, "the content itself", &value, NULL, NULL, NULL},
-        {"--type", 0, "content type; guessed from the name when it is new", &type, NULL, NULL, NULL},
+        {"--type", 0, "content type; guessed from the name when it is new", &type, NULL, NULL,
+         NULL},
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
-        {"--based-on", 0, "refuse if this version is no longer the newest", NULL, NULL, &c.based_on, NULL},
+        {"--based-on", 0, "refuse if this version is no longer the newest", NULL, NULL,
+         &c.based_on, NULL},
         {"--create", 0, "refuse if it exists", NULL, &create, NULL, NULL},
-        {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run, NULL, NULL},
+        {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run,
+         NULL, NULL},
         {"--label", 'l', "key=value; replaces all metadata", NULL, NULL, NULL, &labels},
         {"--annotation", 0, "key=value; replaces all metadata", NULL, NULL, NULL, &annotations},
         {"--description", 0, "for people", &description, NULL, NULL, NULL},
         {"--owner", 0, "for people", &owner, NULL, NULL, NULL},
-        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait, NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
+         NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
     };
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
@@ -190,8 +203,10 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
     return commit(cli, &q, &how, err);
 }
 
-const struct command cmd_put = {"put", "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--based-on N] [--dry-run] [--wait]",
-                                "commits one resource", run_put};
+const struct command cmd_put = {
+    "put",
+    "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--based-on N] [--dry-run] [--wait]",
+    "commits one resource", run_put};
 
 static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
 {
@@ -199,8 +214,10 @@ static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__CommitRequest q = TRIMTAB__V1__COMMIT_REQUEST__INIT;
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
-        {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run, NULL, NULL},
-        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait, NULL, NULL},
+        {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run,
+         NULL, NULL},
+        {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
+         NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
     };
     struct words words;
@@ -224,7 +241,8 @@ static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
     return commit(cli, &q, &how, err);
 }
 
-const struct command cmd_rm = {"rm", "rm ID... [-m WHY] [--dry-run] [--wait]", "deletes resources, in one commit", run_rm};
+const struct command cmd_rm = {"rm", "rm ID... [-m WHY] [--dry-run] [--wait]",
+                               "deletes resources, in one commit", run_rm};
 
 /* ---- ls ---- */
 
@@ -283,4 +301,5 @@ static int run_ls(struct cli *cli, int argc, char **argv, struct err *err)
     return r;
 }
 
-const struct command cmd_ls = {"ls", "ls [NAMESPACE] [--kind K] [--name PATTERN] [--deleted]", "lists resources", run_ls};
+const struct command cmd_ls = {"ls", "ls [NAMESPACE] [--kind K] [--name PATTERN] [--deleted]",
+                               "lists resources", run_ls};

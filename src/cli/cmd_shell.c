@@ -13,7 +13,8 @@ enum { CONTEXTS_FILE_MAX = 1 << 20 };
 
 static const char *contexts_path(struct arena *a)
 {
-    const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME"), *own = getenv("TRIMTAB_CONTEXTS");
+    const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME"),
+               *own = getenv("TRIMTAB_CONTEXTS");
     char path[PATH_MAX];
 
     if (own && *own)
@@ -26,14 +27,14 @@ static const char *contexts_path(struct arena *a)
 }
 
 struct rewriting {
-    const char *current;     /* to be set */
-    const char *without;     /* section to leave out */
-    struct buf *out;         /* NULL: list instead */
+    const char *current; /* to be set */
+    const char *without; /* section to leave out */
+    struct buf *out;     /* NULL: list instead */
     bool found;
 };
 
-static int visit(void *ctx, struct str section, struct str label, struct str key, struct str value,
-                 struct err *err)
+static int visit(void *ctx, struct str section, struct str label, struct str key,
+                 struct str value, struct err *err)
 {
     struct rewriting *w = ctx;
 
@@ -44,7 +45,8 @@ static int visit(void *ctx, struct str section, struct str label, struct str key
         return 0;
     }
     if (str_eq(section, STR("context")) && !key.len && !w->out)
-        (void)printf("%s%.*s\n", w->current && str_eq(label, str_c(w->current)) ? "* " : "  ", STR_ARG(label));
+        (void)printf("%s%.*s\n", w->current && str_eq(label, str_c(w->current)) ? "* " : "  ",
+                     STR_ARG(label));
     if (!w->out || (w->without && str_eq(label, str_c(w->without)))) {
         w->found |= w->out != NULL;
         return 0;
@@ -57,7 +59,8 @@ static int visit(void *ctx, struct str section, struct str label, struct str key
 }
 
 /* Writes the file anew: current first, all contexts but one as they are, then what is added. */
-static int rewrite(struct cli *cli, const char *current, const char *without, const char *added, struct err *err)
+static int rewrite(struct cli *cli, const char *current, const char *without, const char *added,
+                   struct err *err)
 {
     const char *path = contexts_path(&cli->arena);
     owned(buf) struct buf old = BUF_NULL(CONTEXTS_FILE_MAX);
@@ -90,7 +93,8 @@ static int list_contexts(struct cli *cli, struct err *err)
     int r = file_read(path, &text, err);
 
     if (r == ERR_NOT_FOUND) {
-        say(cli, "no contexts yet; make one with: trimtab context set NAME --server ADDRESS --token-file FILE\n");
+        say(cli, "no contexts yet; make one with: trimtab context set NAME --server ADDRESS "
+                 "--token-file FILE\n");
         return 0;
     }
     return r ? r : settings_parse(buf_str(&text), path, visit, &w, err);
@@ -133,7 +137,9 @@ static int run_context(struct cli *cli, int argc, char **argv, struct err *err)
     return usage(&cmd_context, err, "context takes list, set NAME, use NAME or rm NAME");
 }
 
-const struct command cmd_context = {"context", "context (list | set NAME [--server ...] | use NAME | rm NAME)", "keeps servers and tokens under names", run_context};
+const struct command cmd_context = {
+    "context", "context (list | set NAME [--server ...] | use NAME | rm NAME)",
+    "keeps servers and tokens under names", run_context};
 
 /* ---- completion ---- */
 
@@ -143,11 +149,12 @@ static const char bash_stub[] =
     "    [[ ${COMPREPLY[0]} == */ ]] && compopt -o nospace\n"
     "}\n"
     "complete -o default -F _trimtab trimtab\n";
-static const char zsh_stub[] =
-    "_trimtab() { compadd -- $(trimtab __complete $((CURRENT-1)) \"${words[@]}\" 2>/dev/null) }\n"
-    "compdef _trimtab trimtab\n";
+static const char zsh_stub[] = "_trimtab() { compadd -- $(trimtab __complete $((CURRENT-1)) "
+                               "\"${words[@]}\" 2>/dev/null) }\n"
+                               "compdef _trimtab trimtab\n";
 static const char fish_stub[] =
-    "complete -c trimtab -f -a '(trimtab __complete (count (commandline -opc)) (commandline -opc) (commandline -ct) 2>/dev/null)'\n";
+    "complete -c trimtab -f -a '(trimtab __complete (count (commandline -opc)) (commandline "
+    "-opc) (commandline -ct) 2>/dev/null)'\n";
 
 static int run_completion(struct cli *cli, int argc, char **argv, struct err *err)
 {
@@ -168,7 +175,9 @@ static int run_completion(struct cli *cli, int argc, char **argv, struct err *er
     return 0;
 }
 
-const struct command cmd_completion = {"completion", "completion bash|zsh|fish", "prints what a shell needs to complete words", run_completion};
+const struct command cmd_completion = {"completion", "completion bash|zsh|fish",
+                                       "prints what a shell needs to complete words",
+                                       run_completion};
 
 /* Ids and namespaces that begin so; silent when the server does not answer at once. */
 static void complete_ids(struct cli *cli, const char *begin)
@@ -179,7 +188,8 @@ static void complete_ids(struct cli *cli, const char *begin)
 
     (void)slash;
     q.limit = 10000;
-    if (call(cli, "List", &q.base, &trimtab__v1__list_response__descriptor, (ProtobufCMessage **)&m, 300, NULL))
+    if (call(cli, "List", &q.base, &trimtab__v1__list_response__descriptor,
+             (ProtobufCMessage **)&m, 300, NULL))
         return;
     for (size_t i = 0; i < m->n_resources; i++)
         if (str_starts(str_c(m->resources[i]->id), str_c(begin)))

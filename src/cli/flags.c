@@ -29,12 +29,15 @@ static void print_usage(const struct command *c, const struct flag *flags, size_
         if (flags[i].letter)
             (void)snprintf(letter, sizeof(letter), "-%c, ", flags[i].letter);
         (void)snprintf(head, sizeof(head), "%s%s%s", letter, flags[i].name,
-                       flags[i].is_set ? "" : flags[i].number ? " N" : " TEXT");
+                       flags[i].is_set   ? ""
+                       : flags[i].number ? " N"
+                                         : " TEXT");
         printf("  %-26s %s\n", head, flags[i].help);
     }
 }
 
-static int set_flag(const struct command *c, const struct flag *f, const char *value, struct err *err)
+static int set_flag(const struct command *c, const struct flag *f, const char *value,
+                    struct err *err)
 {
     if (f->text) {
         *f->text = value;
@@ -51,7 +54,8 @@ static int set_flag(const struct command *c, const struct flag *f, const char *v
     return 0;
 }
 
-static const struct flag *find_flag(const struct flag *flags, size_t n, const char *word, size_t len)
+static const struct flag *find_flag(const struct flag *flags, size_t n, const char *word,
+                                    size_t len)
 {
     for (size_t i = 0; i < n; i++) {
         if (strlen(flags[i].name) == len && strncmp(flags[i].name, word, len) == 0)

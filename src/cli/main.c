@@ -10,15 +10,16 @@
 #include <unistd.h>
 
 const struct command *const commands[] = {
-    &cmd_get,     &cmd_put,      &cmd_rm,      &cmd_ls,        &cmd_publish, &cmd_import,
-    &cmd_export,  &cmd_diff,     &cmd_history, &cmd_rollback,  &cmd_watch,   &cmd_instances,
-    &cmd_status,  &cmd_info,     &cmd_context, &cmd_completion, &cmd_complete,
+    &cmd_get,    &cmd_put,  &cmd_rm,      &cmd_ls,         &cmd_publish,  &cmd_import,
+    &cmd_export, &cmd_diff, &cmd_history, &cmd_rollback,   &cmd_watch,    &cmd_instances,
+    &cmd_status, &cmd_info, &cmd_context, &cmd_completion, &cmd_complete,
 };
 const size_t commands_n = ARRAY_LEN(commands);
 
 static void print_help(void)
 {
-    printf("usage: trimtab [--server ADDRESS] [--token-file FILE] [-o table|json|name] COMMAND ...\n\n");
+    printf("usage: trimtab [--server ADDRESS] [--token-file FILE] [-o table|json|name] COMMAND "
+           "...\n\n");
     for (size_t i = 0; i < commands_n; i++)
         if (commands[i]->help)
             printf("  %-11s %s\n", commands[i]->name, commands[i]->help);
@@ -30,8 +31,10 @@ static void print_help(void)
            "  --context NAME      TRIMTAB_CONTEXT     see: trimtab context --help\n"
            "  -o FORMAT           TRIMTAB_OUTPUT      table, json or name\n"
            "  -q, --quiet                             results only\n\n"
-           "Exit status: 0 done, 1 other failure or a difference, 2 usage, 3 not found, 4 not allowed,\n"
-           "5 conflict, 6 refused as invalid, 7 refused by instances, 8 timed out, 9 server not reachable.\n\n"
+           "Exit status: 0 done, 1 other failure or a difference, 2 usage, 3 not found, 4 not "
+           "allowed,\n"
+           "5 conflict, 6 refused as invalid, 7 refused by instances, 8 timed out, 9 server "
+           "not reachable.\n\n"
            "trimtab COMMAND --help tells more.\n");
 }
 

@@ -68,15 +68,17 @@ static int read_one(struct reading *r, const char *path, const char *name, struc
     }
     r->bytes += bytes.len;
     if (r->bytes > COMMIT_BYTES_MAX)
-        return err_set(err, ERR_LIMIT, "the files hold more than the %d bytes of one commit", COMMIT_BYTES_MAX);
+        return err_set(err, ERR_LIMIT, "the files hold more than the %d bytes of one commit",
+                       COMMIT_BYTES_MAX);
     content = arena_str(r->arena, buf_str(&bytes));
     return arena_failed(r->arena) ? ERR_NOMEM : add(r, name, content);
 }
 
-static int read_folder(struct reading *r, const char *path, const char *prefix, int depth, struct err *err);
+static int read_folder(struct reading *r, const char *path, const char *prefix, int depth,
+                       struct err *err);
 
-static int read_entry(struct reading *r, const char *folder, const char *prefix, const char *entry,
-                      int depth, struct err *err)
+static int read_entry(struct reading *r, const char *folder, const char *prefix,
+                      const char *entry, int depth, struct err *err)
 {
     char path[PATH_MAX], name[PATH_MAX];
     struct stat st;
@@ -108,7 +110,8 @@ static int not_dots(const struct dirent *d)
     return strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
 }
 
-static int read_folder(struct reading *r, const char *path, const char *prefix, int depth, struct err *err)
+static int read_folder(struct reading *r, const char *path, const char *prefix, int depth,
+                       struct err *err)
 {
     struct dirent **entries;
     int n, rc = 0;

@@ -21,9 +21,11 @@ struct tree_files {
  * Reads all regular files below root, in byte order of their names. A symbolic link that leads out of root is refused
  * (ERR_DENIED), as are names that a resource cannot have; what is neither file nor folder is refused too.
  */
-must_use int tree_read(const char *root, struct arena *a, struct tree_files *ret, struct err *err);
+must_use int tree_read(const char *root, struct arena *a, struct tree_files *ret,
+                       struct err *err);
 
 /* Writes one file below root, with its folders. The name must be relative, without "..": ERR_DENIED. */
-must_use int tree_write(const char *root, const char *name, struct str content, struct err *err);
+must_use int tree_write(const char *root, const char *name, struct str content,
+                        struct err *err);
 
 #endif

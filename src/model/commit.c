@@ -19,9 +19,12 @@ struct str content_type_guess(struct str kind, struct str name, struct str conte
     static const struct {
         struct str ending, type;
     } endings[] = {
-        {STR(".json"), STR("application/json")},  {STR(".yaml"), STR("application/yaml")},
-        {STR(".yml"), STR("application/yaml")},   {STR(".toml"), STR("application/toml")},
-        {STR(".xml"), STR("application/xml")},    {STR(".ini"), STR("text/x-ini")},
+        {STR(".json"), STR("application/json")},
+        {STR(".yaml"), STR("application/yaml")},
+        {STR(".yml"), STR("application/yaml")},
+        {STR(".toml"), STR("application/toml")},
+        {STR(".xml"), STR("application/xml")},
+        {STR(".ini"), STR("text/x-ini")},
         {STR(".properties"), STR("text/x-java-properties")},
     };
 
@@ -40,7 +43,8 @@ static int check_based_on(const struct change *c, const struct version *old, str
     uint64_t newest = old ? old->number : 0;
 
     if (c->create_only && version_is_live(old)) {
-        (void)err_set(err, ERR_EXISTS, "exists already, at version %llu", (unsigned long long)newest);
+        (void)err_set(err, ERR_EXISTS, "exists already, at version %llu",
+                      (unsigned long long)newest);
         err_hint(err, "leave out the wish to create it, to update it");
         return ERR_EXISTS;
     }
@@ -51,7 +55,7 @@ static int check_based_on(const struct change *c, const struct version *old, str
                  (unsigned long long)newest);
         return ERR_CONFLICT;
     }
-    if (c->delete && !version_is_live(old))
+    if (c->delete &&!version_is_live(old))
         return err_set(err, ERR_NOT_FOUND, "cannot delete what is not there");
     return 0;
 }
@@ -61,15 +65,16 @@ static int check_content_type(struct str type, struct err *err)
     bool slash = false;
 
     if (type.len > CONTENT_TYPE_BYTES_MAX)
-        return err_set(err, ERR_LIMIT, "content type longer than %d bytes", CONTENT_TYPE_BYTES_MAX);
+        return err_set(err, ERR_LIMIT, "content type longer than %d bytes",
+                       CONTENT_TYPE_BYTES_MAX);
     for (size_t i = 0; i < type.len; i++) {
         if (type.data[i] <= 0x20 || type.data[i] >= 0x7f)
             return err_set(err, ERR_INVALID, "content type has a space or is not ASCII");
         slash |= type.data[i] == '/' && i > 0 && i + 1 < type.len;
     }
     if (!slash)
-        return err_set(err, ERR_INVALID, "content type \"%.*s\" is not of the form type/subtype",
-                       STR_ARG(type));
+        return err_set(err, ERR_INVALID,
+                       "content type \"%.*s\" is not of the form type/subtype", STR_ARG(type));
     return 0;
 }
 
@@ -93,10 +98,12 @@ static int check_references(const struct change *c, struct err *err)
 }
 
 /* An item's content is one JSON value; anything else must be what its content type says. */
-static int check_content(const struct change *c, struct name name, struct str type, struct err *err)
+static int check_content(const struct change *c, struct name name, struct str type,
+                         struct err *err)
 {
     if (c->content.len > CONTENT_BYTES_MAX) {
-        (void)err_set(err, ERR_LIMIT, "content has %zu bytes, more than the %d that are allowed",
+        (void)err_set(err, ERR_LIMIT,
+                      "content has %zu bytes, more than the %d that are allowed",
                       c->content.len, CONTENT_BYTES_MAX);
         return ERR_LIMIT;
     }
@@ -105,7 +112,8 @@ static int check_content(const struct change *c, struct name name, struct str ty
     return syntax_check(type, c->content, err);
 }
 
-static struct str settle_type(const struct change *c, struct name name, const struct version *old)
+static struct str settle_type(const struct change *c, struct name name,
+                              const struct version *old)
 {
     if (c->content_type.len)
         return c->content_type;
@@ -116,9 +124,8 @@ static struct str settle_type(const struct change *c, struct name name, const st
 
 static bool changes_nothing(const struct change *c, const struct change_plan *p)
 {
-    return version_is_live(p->old) && !c->delete && str_eq(c->content, p->old->content) &&
-           str_eq(p->content_type, p->old->content_type) &&
-           meta_eq(&p->meta, p->old->meta);
+    return version_is_live(p->old) && !c->delete &&str_eq(c->content, p->old->content) &&
+           str_eq(p->content_type, p->old->content_type) && meta_eq(&p->meta, p->old->meta);
 }
 
 static void plan_change(const struct change *c, struct name name, struct version *old,
@@ -130,9 +137,9 @@ static void plan_change(const struct change *c, struct name name, struct version
         return;
     }
     plan->content_type = settle_type(c, name, old);
-    plan->meta = !c->keep_meta                          ? c->meta
+    plan->meta = !c->keep_meta                       ? c->meta
                  : version_is_live(old) && old->meta ? *old->meta
-                                                        : meta_none;
+                                                     : meta_none;
     plan->action = version_is_live(old) ? CHANGE_UPDATED : CHANGE_CREATED;
     if (changes_nothing(c, plan)) {
         plan->action = CHANGE_UNCHANGED;
@@ -171,8 +178,8 @@ static int check_texts(const struct commit *c, struct err *err)
     if (c->n == 0)
         return err_set(err, ERR_INVALID, "a commit needs at least one change");
     if (c->n > COMMIT_CHANGES_MAX)
-        return err_set(err, ERR_LIMIT, "%zu changes, more than the %d that a commit may hold", c->n,
-                       COMMIT_CHANGES_MAX);
+        return err_set(err, ERR_LIMIT, "%zu changes, more than the %d that a commit may hold",
+                       c->n, COMMIT_CHANGES_MAX);
     if (c->message.len > MESSAGE_BYTES_MAX)
         return err_set(err, ERR_LIMIT, "message longer than %d bytes", MESSAGE_BYTES_MAX);
     if (!str_is_utf8(c->message))
@@ -180,8 +187,8 @@ static int check_texts(const struct commit *c, struct err *err)
     for (size_t i = 0; i < c->n; i++)
         bytes = size_add(bytes, c->changes[i].content.len);
     if (bytes > COMMIT_BYTES_MAX)
-        return err_set(err, ERR_LIMIT, "contents of %zu bytes, more than the %d of a commit", bytes,
-                       COMMIT_BYTES_MAX);
+        return err_set(err, ERR_LIMIT, "contents of %zu bytes, more than the %d of a commit",
+                       bytes, COMMIT_BYTES_MAX);
     return 0;
 }
 

@@ -20,7 +20,7 @@ enum {
 /* One change as asked for. Slices are borrowed from the request. */
 struct change {
     struct str id;
-    struct str key;          /* filled by commit_check */
+    struct str key; /* filled by commit_check */
     bool delete;
     bool create_only;        /* refuse when the resource exists */
     bool keep_meta;          /* no metadata was given: the old one stays */
@@ -43,8 +43,8 @@ const char *change_action_name(enum change_action a);
 /* What one change comes to, against the state that it was checked against. */
 struct change_plan {
     enum change_action action;
-    struct version *old;     /* newest version so far, borrowed from the state; NULL for none */
-    uint64_t number;         /* of the version that it gives; for unchanged, of the one that stays */
+    struct version *old; /* newest version so far, borrowed from the state; NULL for none */
+    uint64_t number; /* of the version that it gives; for unchanged, of the one that stays */
     struct str content_type; /* settled */
     struct meta meta;        /* settled; borrows from the change or from old */
 };

@@ -164,7 +164,7 @@ static void put_line(struct buf *out, char sign, struct str line)
 }
 
 struct hunk {
-    size_t begin, end;   /* edits */
+    size_t begin, end;     /* edits */
     size_t line_a, line_b; /* lines before it, on each side */
 };
 
@@ -240,7 +240,8 @@ static void put_hunks(struct buf *out, const struct script *script, const struct
 
 static void put_head(struct buf *out, const struct diff_names *names)
 {
-    buf_printf(out, "--- %.*s\n", STR_ARG(names->before.len ? names->before : STR("/dev/null")));
+    buf_printf(out, "--- %.*s\n",
+               STR_ARG(names->before.len ? names->before : STR("/dev/null")));
     buf_printf(out, "+++ %.*s\n", STR_ARG(names->after.len ? names->after : STR("/dev/null")));
 }
 

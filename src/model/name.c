@@ -36,8 +36,9 @@ int namespace_check(struct str space, struct err *err)
         if (r)
             return r;
         if (str_eq(segment, STR("file")))
-            return err_set(err, ERR_INVALID,
-                           "a namespace cannot have a segment called \"file\": it marks the kind");
+            return err_set(
+                err, ERR_INVALID,
+                "a namespace cannot have a segment called \"file\": it marks the kind");
         if (++n > NAMESPACE_SEGMENTS_MAX)
             return err_set(err, ERR_INVALID, "a namespace has at most %d segments",
                            NAMESPACE_SEGMENTS_MAX);

@@ -27,7 +27,8 @@ int layer_expand(struct str layer, const struct pair *labels, size_t n_labels, s
         if (open == layer.len)
             break;
         if (close == layer.len || close < open)
-            return err_set(err, ERR_INVALID, "namespace \"%.*s\" has a brace without its partner",
+            return err_set(err, ERR_INVALID,
+                           "namespace \"%.*s\" has a brace without its partner",
                            STR_ARG(layer));
         label = find_label(labels, n_labels, str_part(layer, open + 1, close));
         if (!label) {
@@ -45,7 +46,8 @@ int layer_expand(struct str layer, const struct pair *labels, size_t n_labels, s
 static int selectors_check(const struct scope *s, struct err *err)
 {
     if (s->n_selectors > SCOPE_SELECTORS_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d selectors in a scope", SCOPE_SELECTORS_MAX);
+        return err_set(err, ERR_LIMIT, "more than %d selectors in a scope",
+                       SCOPE_SELECTORS_MAX);
     for (size_t i = 0; i < s->n_selectors; i++) {
         const struct selector *sel = &s->selectors[i];
 

@@ -10,7 +10,12 @@
 
 #include "model/state.h"
 
-enum { SCOPE_LAYERS_MAX = 16, SCOPE_SELECTORS_MAX = 64, SCOPE_PATTERNS_MAX = 256, SCOPES_MAX = 64 };
+enum {
+    SCOPE_LAYERS_MAX = 16,
+    SCOPE_SELECTORS_MAX = 64,
+    SCOPE_PATTERNS_MAX = 256,
+    SCOPES_MAX = 64
+};
 
 /* No kinds: every kind. No names: every name. */
 struct selector {
@@ -62,7 +67,8 @@ struct scope_walk {
     struct tree_walk layers[]; /* one for each of the scope's */
 };
 
-size_t scope_walk_size(const struct scope *s); /* bytes of a walk over s, for the caller to allocate */
+size_t scope_walk_size(
+    const struct scope *s); /* bytes of a walk over s, for the caller to allocate */
 void scope_walk_init(struct scope_walk *w, const struct scope *s, const struct state *st,
                      uint64_t since);
 

@@ -57,7 +57,8 @@ static bool apply_one(struct state *s, struct version *v)
     return tree_put(&s->versions, v);
 }
 
-int state_apply_more(struct state **s, struct version *const *versions, size_t n, uint64_t revision)
+int state_apply_more(struct state **s, struct version *const *versions, size_t n,
+                     uint64_t revision)
 {
     ASSERT(revision > (*s)->revision);
     for (size_t i = 0; i < n; i++)

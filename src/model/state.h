@@ -15,10 +15,10 @@ enum { STATE_SEMANTICS = 1 };
 
 struct state {
     _Atomic uint32_t refs;
-    uint64_t revision;       /* 0: nothing was ever committed */
-    struct tree *versions;   /* newest version of every resource, deleted ones too */
-    uint64_t n_resources;    /* not deleted */
-    uint64_t content_bytes;  /* of those */
+    uint64_t revision;      /* 0: nothing was ever committed */
+    struct tree *versions;  /* newest version of every resource, deleted ones too */
+    uint64_t n_resources;   /* not deleted */
+    uint64_t content_bytes; /* of those */
 };
 
 must_use struct state *state_new(void); /* empty, revision 0; NULL without memory */
@@ -38,8 +38,8 @@ struct version *state_find(const struct state *s, struct str key);
  * state_apply_more does the same to *s in place of a new state: for a caller that holds the only reference,
  * which copies nothing twice when many commits are folded at once. On failure *s is dropped and NULL.
  */
-must_use struct state *state_apply(const struct state *s, struct version *const *versions, size_t n,
-                                   uint64_t revision);
+must_use struct state *state_apply(const struct state *s, struct version *const *versions,
+                                   size_t n, uint64_t revision);
 must_use int state_apply_more(struct state **s, struct version *const *versions, size_t n,
                               uint64_t revision);
 

@@ -57,7 +57,8 @@ static void refresh(struct tree *t)
     t->newest = MAX(t->version->revision, MAX(newest(t->left), newest(t->right)));
 }
 
-static struct tree *node_new(struct version *v, uint32_t priority, struct tree *left, struct tree *right)
+static struct tree *node_new(struct version *v, uint32_t priority, struct tree *left,
+                             struct tree *right)
 {
     struct tree *t = mem_alloc(sizeof(*t));
 
@@ -88,7 +89,8 @@ static struct tree *node_own(struct tree *t)
 }
 
 /* Cuts t (consumed) into keys below and above key, which is not in it. False without memory: all is dropped. */
-static bool split(struct tree *t, struct str key, struct tree **ret_below, struct tree **ret_above)
+static bool split(struct tree *t, struct str key, struct tree **ret_below,
+                  struct tree **ret_above)
 {
     struct tree *inner_below, *inner_above;
     bool goes_below;

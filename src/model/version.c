@@ -187,7 +187,8 @@ static void add_pairs(struct parts *p, const struct pair *pairs, size_t n)
     }
 }
 
-int item_hash(const struct version_opts *o, const struct sha256 *content, struct sha256 *ret_hash)
+int item_hash(const struct version_opts *o, const struct sha256 *content,
+              struct sha256 *ret_hash)
 {
     owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
     const struct meta *m = o->meta ? o->meta : &meta_none;
@@ -243,7 +244,8 @@ static int describe(struct version *v, const struct version_opts *o)
 
 struct version *version_new(const struct version_opts *o)
 {
-    struct version *v = mem_alloc(size_add(sizeof(*v), size_add(o->key.len, o->content_type.len)));
+    struct version *v =
+        mem_alloc(size_add(sizeof(*v), size_add(o->key.len, o->content_type.len)));
     char *at;
 
     if (!v)

@@ -30,12 +30,18 @@ struct meta {
 
 /* A deep copy in one allocation, sorted; NULL without memory. Freed by mem_free. */
 must_use struct meta *meta_new(const struct meta *m);
-bool meta_eq(const struct meta *a, const struct meta *b); /* NULL equals an empty one; pairs in any order */
+bool meta_eq(const struct meta *a,
+             const struct meta *b); /* NULL equals an empty one; pairs in any order */
 /* ERR_INVALID for a repeated key, an empty key, text that is not UTF-8; ERR_LIMIT for sizes. */
 must_use int meta_check(const struct meta *m, struct err *err);
 extern const struct meta meta_none;
 
-enum { META_PAIRS_MAX = 64, META_KEY_BYTES_MAX = 128, META_VALUE_BYTES_MAX = 4096, META_REFS_MAX = 256 };
+enum {
+    META_PAIRS_MAX = 64,
+    META_KEY_BYTES_MAX = 128,
+    META_VALUE_BYTES_MAX = 4096,
+    META_REFS_MAX = 256
+};
 
 struct version {
     _Atomic uint32_t refs;
@@ -45,13 +51,13 @@ struct version {
     uint64_t previous_revision; /* of the version before, 0 for the first */
     int64_t time_ms;
     struct sha256 content_hash;
-    struct sha256 item_hash;    /* what digests are made of */
-    struct str content_type;    /* inside text */
-    struct meta *meta;          /* NULL when there is none */
-    struct shared *wire;        /* what is sent; NULL for a deletion */
-    struct str item;            /* inside wire: the encoded item */
-    struct str content;         /* inside wire */
-    struct str key;             /* namespace NUL kind NUL name, inside text */
+    struct sha256 item_hash; /* what digests are made of */
+    struct str content_type; /* inside text */
+    struct meta *meta;       /* NULL when there is none */
+    struct shared *wire;     /* what is sent; NULL for a deletion */
+    struct str item;         /* inside wire: the encoded item */
+    struct str content;      /* inside wire */
+    struct str key;          /* namespace NUL kind NUL name, inside text */
     char text[];
 };
 

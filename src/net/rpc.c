@@ -109,8 +109,9 @@ static void take_place(struct err *err, struct str value)
     size_t colon = str_index(value, ':');
     uint64_t line, column;
 
-    if (str_u64(str_part(value, 0, colon), &line) && str_u64(str_from(value, colon + 1), &column) &&
-        line <= UINT32_MAX && column <= UINT32_MAX)
+    if (str_u64(str_part(value, 0, colon), &line) &&
+        str_u64(str_from(value, colon + 1), &column) && line <= UINT32_MAX &&
+        column <= UINT32_MAX)
         err_at(err, (uint32_t)line, (uint32_t)column);
 }
 

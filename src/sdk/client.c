@@ -11,7 +11,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { TOKEN_MAX = 4096, ADDRESSES_MAX = 16, NAMESPACES_MAX = SCOPE_LAYERS_MAX, LABELS_MAX = 32 };
+enum {
+    TOKEN_MAX = 4096,
+    ADDRESSES_MAX = 16,
+    NAMESPACES_MAX = SCOPE_LAYERS_MAX,
+    LABELS_MAX = 32
+};
 
 struct trimtab_options {
     struct arena arena;
@@ -60,7 +65,8 @@ static bool keep(struct trimtab_options *o, const char **field, const char *text
     return !o->has_failed;
 }
 
-static bool keep_one_more(struct trimtab_options *o, const char **list, size_t *n, size_t max, const char *text)
+static bool keep_one_more(struct trimtab_options *o, const char **list, size_t *n, size_t max,
+                          const char *text)
 {
     if (*n == max) {
         o->has_failed = true;
@@ -87,7 +93,8 @@ bool trimtab_options_token_file(struct trimtab_options *o, const char *path)
 bool trimtab_options_tls(struct trimtab_options *o, const char *ca_file, const char *cert_file,
                          const char *key_file)
 {
-    return keep(o, &o->ca, ca_file) && keep(o, &o->cert, cert_file) && keep(o, &o->key, key_file);
+    return keep(o, &o->ca, ca_file) && keep(o, &o->cert, cert_file) &&
+           keep(o, &o->key, key_file);
 }
 
 bool trimtab_options_namespace(struct trimtab_options *o, const char *name)
@@ -117,7 +124,8 @@ bool trimtab_options_instance(struct trimtab_options *o, const char *id)
 static void tell(struct sdk_watch *w, const char *name, const struct value *before,
                  const struct value *after, uint64_t revision)
 {
-    struct trimtab_change change = {name, before ? before->json : NULL, after ? after->json : NULL, revision};
+    struct trimtab_change change = {name, before ? before->json : NULL,
+                                    after ? after->json : NULL, revision};
 
     if (!before && !after)
         return;
@@ -128,7 +136,8 @@ static void tell(struct sdk_watch *w, const char *name, const struct value *befo
 }
 
 /* What differs between two tables; a new watch is told of everything that is there. */
-static void tell_watch(struct sdk_watch *w, const struct table *before, const struct table *after)
+static void tell_watch(struct sdk_watch *w, const struct table *before,
+                       const struct table *after)
 {
     static const struct table_entry none[1];
     static const struct table empty = {.entries = (struct table_entry *)(uintptr_t)none};
@@ -197,7 +206,8 @@ static int gather(void *ctx, const struct sync_change *binding)
     struct gathering *g = ctx;
     struct str name = str_from(binding->key, str_index(binding->key, '\0') + 1);
 
-    return VEC_PUSH(&g->items, (struct table_item){name, binding->item->content}) ? 0 : ERR_NOMEM;
+    return VEC_PUSH(&g->items, (struct table_item){name, binding->item->content}) ? 0
+                                                                                  : ERR_NOMEM;
 }
 
 static void op_apply(void *ctx, const struct sync_batch *batch)
@@ -232,7 +242,8 @@ static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
 static const struct sync_ops ops = {
     .send = op_send, .store = op_store, .apply = op_apply, .reconnect = op_reconnect};
 
-static void on_state(void *ctx, enum sync_link_state state, const char *address, const struct err *story)
+static void on_state(void *ctx, enum sync_link_state state, const char *address,
+                     const struct err *story)
 {
     struct trimtab *t = ctx;
 
@@ -312,7 +323,8 @@ static int describe(struct trimtab *t, const struct trimtab_options *o)
     t->instance.program_version = arena_c(a, str_c(TRIMTAB_VERSION));
     t->instance.labels = ARENA_ARRAY(a, Trimtab__V1__Instance__LabelsEntry *, o->n_labels);
     for (size_t i = 0; i < o->n_labels; i++) {
-        Trimtab__V1__Instance__LabelsEntry *e = ARENA_NEW(a, Trimtab__V1__Instance__LabelsEntry);
+        Trimtab__V1__Instance__LabelsEntry *e =
+            ARENA_NEW(a, Trimtab__V1__Instance__LabelsEntry);
 
         if (!e || arena_failed(a))
             return err_set(&open_err, ERR_NOMEM, "out of memory");
@@ -361,7 +373,8 @@ static int prepare_channel(struct trimtab *t, const struct trimtab_options *o)
     if (!addresses)
         return err_set(&open_err, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < n; i++)
-        addresses[i] = arena_c(&t->arena, str_c(o->n_servers ? o->servers[i] : "127.0.0.1:7700"));
+        addresses[i] =
+            arena_c(&t->arena, str_c(o->n_servers ? o->servers[i] : "127.0.0.1:7700"));
     t->channel.addresses = addresses;
     t->channel.n_addresses = n;
     t->channel.user_agent = "libtrimtab/" TRIMTAB_VERSION;
@@ -413,7 +426,8 @@ static void client_free(struct trimtab *t)
 
 static int start(struct trimtab *t)
 {
-    struct sync_link_opts link = {.loop = &t->loop, .channel = t->channel, .on_state = on_state, .ctx = t};
+    struct sync_link_opts link = {
+        .loop = &t->loop, .channel = t->channel, .on_state = on_state, .ctx = t};
     struct sync_opts opts = {
         .instance = &t->instance, .scopes = t->scopes, .n_scopes = 1, .ops = &ops, .ctx = t};
     int r;

@@ -37,7 +37,8 @@ struct trimtab {
     pthread_cond_t changed;
     bool has_values;
     uint64_t revision;
-    pthread_mutex_t calling; /* held while callbacks run, so that unwatch can wait for them; guards what follows */
+    pthread_mutex_t
+        calling; /* held while callbacks run, so that unwatch can wait for them; guards what follows */
     struct sdk_watch *watches;
     unsigned next_watch;
     bool look_is_posted;

@@ -77,7 +77,8 @@ static size_t copy_text(const char *text, char *out, size_t size)
     return len;
 }
 
-size_t trimtab_get_string(struct trimtab *t, const char *name, const char *standard, char *out, size_t size)
+size_t trimtab_get_string(struct trimtab *t, const char *name, const char *standard, char *out,
+                          size_t size)
 {
     const struct table *table = values_enter(&t->values);
     size_t len;
@@ -110,7 +111,8 @@ static inline struct cell cell_read(const struct trimtab_handle *h)
 
     do {
         before = atomic_load_explicit(&h->sequence, memory_order_acquire);
-        c.type = atomic_load_explicit(&h->type, memory_order_acquire); /* none moves behind the last load */
+        c.type = atomic_load_explicit(
+            &h->type, memory_order_acquire); /* none moves behind the last load */
         c.integer = atomic_load_explicit(&h->integer, memory_order_acquire);
         c.number = atomic_load_explicit(&h->number, memory_order_acquire);
         after = atomic_load_explicit(&h->sequence, memory_order_relaxed);
@@ -171,17 +173,20 @@ bool trimtab_snapshot_bool(const struct trimtab_snapshot *s, const char *name, b
     return as_bool(table_find(table_of(s), name), standard);
 }
 
-int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name, int64_t standard)
+int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name,
+                             int64_t standard)
 {
     return as_int(table_find(table_of(s), name), standard);
 }
 
-double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name, double standard)
+double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name,
+                              double standard)
 {
     return as_float(table_find(table_of(s), name), standard);
 }
 
-const char *trimtab_snapshot_string(const struct trimtab_snapshot *s, const char *name, const char *standard)
+const char *trimtab_snapshot_string(const struct trimtab_snapshot *s, const char *name,
+                                    const char *standard)
 {
     return as_text(table_find(table_of(s), name), standard);
 }

@@ -31,7 +31,8 @@ static void slot_give_back(void *slot)
 
 static void slot_key_make(void)
 {
-    (void)pthread_key_create(&slot_key, slot_give_back); /* without it slots are not reused, no more */
+    (void)pthread_key_create(&slot_key,
+                             slot_give_back); /* without it slots are not reused, no more */
 }
 
 static struct slot *slot_reuse(void)
@@ -111,11 +112,13 @@ static void parse(struct arena *a, struct str json, struct value *out)
     if (json_is_boolean(value))
         *out = (struct value){VALUE_BOOL, json_is_true(value), 0, NULL, out->json};
     else if (json_is_integer(value))
-        *out = (struct value){VALUE_INT, json_integer_value(value), (double)json_integer_value(value), NULL, out->json};
+        *out = (struct value){VALUE_INT, json_integer_value(value),
+                              (double)json_integer_value(value), NULL, out->json};
     else if (json_is_real(value))
         *out = (struct value){VALUE_FLOAT, 0, json_real_value(value), NULL, out->json};
     else if (json_is_string(value))
-        *out = (struct value){VALUE_TEXT, 0, 0, arena_c(a, str_c(json_string_value(value))), out->json};
+        *out = (struct value){VALUE_TEXT, 0, 0, arena_c(a, str_c(json_string_value(value))),
+                              out->json};
     else if (json_is_array(value) || json_is_object(value))
         *out = (struct value){VALUE_TEXT, 0, 0, out->json, out->json};
     json_decref(value);
@@ -150,7 +153,8 @@ struct table *table_new(const struct table_item *items, size_t n, uint64_t revis
         e = probe(t, items[i].name, hash);
         if (e->name)
             continue;
-        *e = (struct table_entry){.hash = hash, .name = arena_c(a, items[i].name), .name_len = items[i].name.len};
+        *e = (struct table_entry){
+            .hash = hash, .name = arena_c(a, items[i].name), .name_len = items[i].name.len};
         parse(a, items[i].json, &e->value);
     }
     if (!t || arena_failed(a)) {

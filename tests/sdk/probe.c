@@ -10,8 +10,8 @@
 static void on_change(void *ctx, const struct trimtab_change *c)
 {
     (void)ctx;
-    printf("change %s %s -> %s at %llu\n", c->name, c->before ? c->before : "-", c->after ? c->after : "-",
-           (unsigned long long)c->revision);
+    printf("change %s %s -> %s at %llu\n", c->name, c->before ? c->before : "-",
+           c->after ? c->after : "-", (unsigned long long)c->revision);
     (void)fflush(stdout);
 }
 
@@ -20,9 +20,9 @@ static void get(struct trimtab *t, const char *name)
 {
     const struct trimtab_snapshot *s = trimtab_snapshot_acquire(t);
 
-    printf("value %s int %lld float %g bool %d text %s\n", name, (long long)trimtab_snapshot_int(s, name, -1),
-           trimtab_snapshot_float(s, name, -1), trimtab_snapshot_bool(s, name, false),
-           trimtab_snapshot_string(s, name, "-"));
+    printf("value %s int %lld float %g bool %d text %s\n", name,
+           (long long)trimtab_snapshot_int(s, name, -1), trimtab_snapshot_float(s, name, -1),
+           trimtab_snapshot_bool(s, name, false), trimtab_snapshot_string(s, name, "-"));
     trimtab_snapshot_release(s);
     (void)fflush(stdout);
 }

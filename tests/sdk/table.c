@@ -25,7 +25,7 @@ static struct table *table_of(uint64_t revision, int64_t value)
 TEST("a getter gives the value of its type, and the default for everything else")
 {
     static const struct table_item items[] = {
-        {STR("bool"), STR("true")},   {STR("int"), STR("42")},    {STR("float"), STR("2.5")},
+        {STR("bool"), STR("true")},  {STR("int"), STR("42")},      {STR("float"), STR("2.5")},
         {STR("text"), STR("\"x\"")}, {STR("list"), STR("[1, 2]")}, {STR("null"), STR("null")},
         {STR("int"), STR("43")},
     };
@@ -139,7 +139,7 @@ TEST("readers on other threads never see a mixture, and nothing is freed under t
 
 TEST("every failing allocation leaves the values that were")
 {
-    ALLOC_SWEEP(n) {
+    ALLOC_SWEEP (n) {
         struct table *t = table_of(1, 5);
 
         (void)table_free(t);

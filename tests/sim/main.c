@@ -25,7 +25,8 @@ enum { SEEDS_DEFAULT = 1000 };
 TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
 {
     uint64_t one = number("TRIMTAB_SIM_SEED", 0);
-    uint64_t n = one ? 1 : number("TRIMTAB_SIM_SEEDS", getenv("TRIMTAB_QUICK") ? 20 : SEEDS_DEFAULT);
+    uint64_t n =
+        one ? 1 : number("TRIMTAB_SIM_SEEDS", getenv("TRIMTAB_QUICK") ? 20 : SEEDS_DEFAULT);
     struct sim_result sum = {.commits = 0};
     unsigned failed = 0;
 
@@ -35,7 +36,8 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
 
         if (r.violation[0]) {
             failed++;
-            tap_check(false, __FILE__, __LINE__, "seed %llu: %s", (unsigned long long)seed, r.violation);
+            tap_check(false, __FILE__, __LINE__, "seed %llu: %s", (unsigned long long)seed,
+                      r.violation);
         }
         for (int f = 0; f < N_FAULTS; f++)
             sum.faults[f] += r.faults[f];
@@ -45,14 +47,16 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
         sum.repairs += r.repairs;
         sum.checks += r.checks;
     }
-    tap_note("%llu seeds: %llu commits, %llu batches, %llu bookmarks, %llu repairs, %llu checks of a view",
-             (unsigned long long)n, (unsigned long long)sum.commits, (unsigned long long)sum.batches,
-             (unsigned long long)sum.bookmarks, (unsigned long long)sum.repairs,
-             (unsigned long long)sum.checks);
+    tap_note("%llu seeds: %llu commits, %llu batches, %llu bookmarks, %llu repairs, %llu "
+             "checks of a view",
+             (unsigned long long)n, (unsigned long long)sum.commits,
+             (unsigned long long)sum.batches, (unsigned long long)sum.bookmarks,
+             (unsigned long long)sum.repairs, (unsigned long long)sum.checks);
     for (int f = 0; f < N_FAULTS; f++) {
         tap_note("fault: %-20s %llu", sim_fault_names[f], (unsigned long long)sum.faults[f]);
         if (!one)
-            tap_check(sum.faults[f] > 0, __FILE__, __LINE__, "%s never struck", sim_fault_names[f]);
+            tap_check(sum.faults[f] > 0, __FILE__, __LINE__, "%s never struck",
+                      sim_fault_names[f]);
     }
 }
 

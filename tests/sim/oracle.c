@@ -12,7 +12,8 @@ void oracle_free(struct oracle *o)
     memset(o, 0, sizeof(*o));
 }
 
-void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revision, uint64_t content)
+void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revision,
+                 uint64_t content)
 {
     struct history *h = &o->names[space][kind][name];
 
@@ -46,8 +47,8 @@ static uint64_t at(const struct history *h, uint64_t revision)
     return content;
 }
 
-uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind, int name,
-                       uint64_t revision)
+uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind,
+                       int name, uint64_t revision)
 {
     if (w->scopes[scope].kind >= 0 && w->scopes[scope].kind != kind)
         return 0;

@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 enum {
-    SPACES = 3,  /* namespaces a, b, c */
-    KINDS = 2,   /* item, file */
-    NAMES = 8,   /* n0 .. n7 */
+    SPACES = 3, /* namespaces a, b, c */
+    KINDS = 2,  /* item, file */
+    NAMES = 8,  /* n0 .. n7 */
     LAYERS = 3,
     SCOPES = 2,
     KEYS = KINDS * NAMES,
@@ -43,13 +43,14 @@ struct wish {
 };
 
 void oracle_free(struct oracle *o);
-void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revision, uint64_t content);
+void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revision,
+                 uint64_t content);
 /* The log is found to end here: what came later is forgotten. */
 void oracle_cut(struct oracle *o, uint64_t head);
 
 /* The content that a subscriber must have for a name of a scope at a revision; 0: none. */
-uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind, int name,
-                       uint64_t revision);
+uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind,
+                       int name, uint64_t revision);
 
 /* The bytes of a content: a function of its number alone. Returns the length; out has room for CONTENT_ROOM. */
 enum { CONTENT_ROOM = 700 * 1024 };

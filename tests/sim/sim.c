@@ -20,8 +20,9 @@
 #include <stdarg.h>
 
 const char *const sim_fault_names[N_FAULTS] = {
-    "cut",       "stuck",     "server crash",  "client crash", "client store failed", "disk failed",
-    "disk lost", "disk done", "disk unsynced", "clock jump",   "refusal",             "no memory",
+    "cut",         "stuck",     "server crash", "client crash",  "client store failed",
+    "disk failed", "disk lost", "disk done",    "disk unsynced", "clock jump",
+    "refusal",     "no memory",
 };
 
 enum { WIRE_FRAMES_MAX = 6, CLIENTS_MAX = 64, CHANGES_MAX = 5, SETTLE_ROUNDS = 4000 };
@@ -227,10 +228,12 @@ static void check_view(struct client *c, uint64_t held[SCOPES][KINDS][NAMES], ui
                 uint64_t want = oracle_expect(&s->oracle, &c->wish, i, k, n, revision);
 
                 if (held[i][k][n] != want)
-                    violate(s, "I2: client %d %s revision %llu has %llu for scope %d %s/n%d, not %llu",
-                            c->index, when, (unsigned long long)revision,
-                            (unsigned long long)held[i][k][n], i, kinds[k], n,
-                            (unsigned long long)want);
+                    violate(
+                        s,
+                        "I2: client %d %s revision %llu has %llu for scope %d %s/n%d, not %llu",
+                        c->index, when, (unsigned long long)revision,
+                        (unsigned long long)held[i][k][n], i, kinds[k], n,
+                        (unsigned long long)want);
             }
 }
 
@@ -300,8 +303,8 @@ static void client_reconnect(void *ctx, uint32_t after_ms, const char *reason)
     c->timed_out = true;
 }
 
-static const struct sync_ops client_ops = {client_send, client_store, client_moved, client_apply,
-                                           client_reconnect};
+static const struct sync_ops client_ops = {client_send, client_store, client_moved,
+                                           client_apply, client_reconnect};
 
 struct loading {
     struct client *c;
@@ -311,7 +314,8 @@ struct loading {
 };
 
 /* A version as the local copy would make it from its rows. */
-static struct version *version_of(struct client *c, int scope, int kind, int name, uint64_t content)
+static struct version *version_of(struct client *c, int scope, int kind, int name,
+                                  uint64_t content)
 {
     struct sim *s = c->sim;
     size_t len = content_bytes(content, s->room);
@@ -447,12 +451,14 @@ static void client_apply_now(struct client *c)
                     c->sim->result.faults[FAULT_REFUSAL]++;
                 (void)snprintf(keys[n], sizeof(keys[n]), "%s", kinds[k]);
                 (void)snprintf(keys[n] + 5, sizeof(keys[n]) - 5, "n%d", m);
-                v = sync_find(c->sync, str_c(c->scope_names[i]), str_c(kinds[k]), str_of(keys[n] + 5, 2));
+                v = sync_find(c->sync, str_c(c->scope_names[i]), str_c(kinds[k]),
+                              str_of(keys[n] + 5, 2));
                 if (!v) {
                     violate(c->sim, "I7: client %d lost a name that it had stored", c->index);
                     continue;
                 }
-                serving = digest_sub(serving, binding_digest(str_c(c->scope_names[i]), &v->item_hash));
+                serving = digest_sub(serving,
+                                     binding_digest(str_c(c->scope_names[i]), &v->item_hash));
                 refused[n] = (struct sync_refusal){.scope = str_c(c->scope_names[i]),
                                                    .key = str_of(keys[n], 7),
                                                    .hash = &v->item_hash,
@@ -499,8 +505,8 @@ static void note_record(struct sim *s, const struct store_entry *entry)
         const Trimtab__V1__RecordChange *c = record->changes[i];
         uint64_t content = c->deleted ? 0 : leading_number(proto_str(c->content));
 
-        oracle_note(&s->oracle, c->id[0] - 'a', kind_of(c->id[2]), c->id[8] - '0', entry->revision,
-                    content);
+        oracle_note(&s->oracle, c->id[0] - 'a', kind_of(c->id[2]), c->id[8] - '0',
+                    entry->revision, content);
     }
     s->oracle.head = entry->revision;
     trimtab__v1__record__free_unpacked(record, &proto_allocator);
@@ -524,7 +530,8 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
                     struct feed_frame f;
 
                     if (feed_session_pull(s->clients[c].session, s->now, &f) == FEED_FRAME) {
-                        queue_put(&s->clients[c].to_client, f.segments, f.n, f.is_framed ? 5 : 0);
+                        queue_put(&s->clients[c].to_client, f.segments, f.n,
+                                  f.is_framed ? 5 : 0);
                         feed_frame_deinit(&f);
                     }
                 }
@@ -570,13 +577,15 @@ static void server_start(struct sim *s)
     struct store_identity identity = {.semantics = 0};
     struct feed_opts feed = {.bookmark_every = 5 * NSEC_PER_S, .ready = on_ready};
 
-    if (store_open("mem:", &opts, &s->store, NULL) || store_identity(s->store, &identity, NULL)) {
+    if (store_open("mem:", &opts, &s->store, NULL) ||
+        store_identity(s->store, &identity, NULL)) {
         violate(s, "the store does not open after a crash");
         return;
     }
     if (store_head(s->store).revision < s->oracle.acked)
         violate(s, "I1: the log ends at %llu, but %llu was acknowledged",
-                (unsigned long long)store_head(s->store).revision, (unsigned long long)s->oracle.acked);
+                (unsigned long long)store_head(s->store).revision,
+                (unsigned long long)s->oracle.acked);
     oracle_cut(&s->oracle, store_head(s->store).revision);
     s->state = state_new();
     if (store_watch_open(s->store, 1, &watcher, &s->watch, NULL))
@@ -597,7 +606,8 @@ static void server_stop(struct sim *s)
 
 /* ---- what happens ---- */
 
-static size_t random_changes(struct sim *s, struct change *changes, char ids[][32], char **contents)
+static size_t random_changes(struct sim *s, struct change *changes, char ids[][32],
+                             char **contents)
 {
     size_t n = 1 + rng_below(&s->rng, CHANGES_MAX);
 
@@ -770,7 +780,8 @@ static void do_time(struct sim *s)
         unlink_client(c);
         if (s->defect == DEFECT_CURSOR_ON_TIMEOUT && c->cursor.revision) {
             client_crash(c);
-            c->cursor.revision = s->oracle.head; /* as if silence meant that there was nothing */
+            c->cursor.revision =
+                s->oracle.head; /* as if silence meant that there was nothing */
         }
     }
 }
@@ -872,7 +883,8 @@ static void settle(struct sim *s)
         for (int sc = 0; sc < c->wish.n_scopes; sc++)
             for (int k = 0; k < KINDS; k++)
                 for (int n = 0; n < NAMES; n++)
-                    if (c->serves[sc][k][n] != c->copy[sc][k][n] && c->copy[sc][k][n] % 37 != 36)
+                    if (c->serves[sc][k][n] != c->copy[sc][k][n] &&
+                        c->copy[sc][k][n] % 37 != 36)
                         violate(s, "I3: client %d serves what it has not reported", i);
     }
 }

@@ -19,8 +19,8 @@ enum sim_fault {
     FAULT_DISK_DONE,
     FAULT_DISK_UNSYNCED,
     FAULT_CLOCK_JUMP,
-    FAULT_REFUSAL,      /* an item that a subscriber refuses */
-    FAULT_MEMORY,       /* an allocation fails while a commit is published */
+    FAULT_REFUSAL, /* an item that a subscriber refuses */
+    FAULT_MEMORY,  /* an allocation fails while a commit is published */
     N_FAULTS,
 };
 extern const char *const sim_fault_names[N_FAULTS];

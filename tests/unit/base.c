@@ -77,7 +77,7 @@ TEST("a buffer refuses what exceeds its ceiling and remembers")
 
 TEST("a buffer survives every failing allocation")
 {
-    ALLOC_SWEEP(n) {
+    ALLOC_SWEEP (n) {
         struct buf b = BUF_NULL(1000);
         size_t len = 0;
         char *text;
