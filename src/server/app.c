@@ -197,6 +197,7 @@ static void app_init(struct app *app, const struct config *config)
     link_init(&app->waiters);
     link_init(&app->subscriptions);
     link_init(&app->http_sessions);
+    subscribe_init(app);
     registry_init(&app->registry);
     app->changed = (struct defer){.fn = run_waiters, .ctx = app};
     app->tick = (struct timer){.fn = on_tick, .ctx = app};

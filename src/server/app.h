@@ -28,6 +28,8 @@ struct app {
     struct timer tick;
     struct defer changed;      /* re-examines who waits, once per turn */
     struct link waiters;       /* struct waiter */
+    struct link ready;         /* subscribers with something to send, struct subscriber.ready */
+    struct defer pump;         /* pulls from a few of them */
     struct link subscriptions; /* open streams, struct subscription.link */
     struct link http_sessions; /* subscriptions over HTTP, struct http_session.link */
     struct signal_watch on_term, on_int, on_hup;

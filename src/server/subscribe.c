@@ -9,30 +9,45 @@
 #include "base/log.h"
 #include "proto/convert.h"
 
-enum { QUEUE_HIGH = 1 << 20 };
+enum { QUEUE_HIGH = 1 << 20, PULLS_PER_ROUND = 32 };
 
 /* ---- what all transports share ---- */
 
-static void run_pull(struct defer *d, void *ctx)
+/* What is pulled here is written at the end of this round of deferred work, before the next few are pulled. */
+static void pump(struct defer *d, void *ctx)
 {
-    struct subscriber *s = ctx;
+    struct app *app = ctx;
 
-    (void)d;
-    s->pull(s);
+    for (int i = 0; i < PULLS_PER_ROUND && !link_is_alone(&app->ready); i++) {
+        struct subscriber *s = LINK_OF(app->ready.next, struct subscriber, ready);
+
+        link_remove(&s->ready);
+        s->pull(s);
+    }
+    if (!link_is_alone(&app->ready))
+        loop_defer(&app->loop, d);
+}
+
+void subscribe_init(struct app *app)
+{
+    link_init(&app->ready);
+    app->pump = (struct defer){.fn = pump, .ctx = app};
 }
 
 void subscribe_ready(void *ctx)
 {
     struct subscriber *s = ctx;
 
-    loop_defer(&s->app->loop, &s->defer);
+    if (link_is_alone(&s->ready))
+        link_before(&s->app->ready, &s->ready);
+    loop_defer(&s->app->loop, &s->app->pump);
 }
 
 int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
                     const struct identity *who, struct err *err)
 {
     s->app = app;
-    s->defer = (struct defer){.fn = run_pull, .ctx = s};
+    link_init(&s->ready);
     link_init(&s->link);
     memcpy(s->identity, who->name, sizeof(s->identity));
     (void)snprintf(s->peer, sizeof(s->peer), "%.*s", STR_ARG(exchange_peer(x)));
@@ -45,7 +60,7 @@ int subscriber_init(struct subscriber *s, struct app *app, const struct exchange
 
 void subscriber_deinit(struct subscriber *s)
 {
-    defer_cancel(&s->defer);
+    link_remove(&s->ready);
     link_remove(&s->link);
     if (s->instance)
         registry_gone(&s->app->registry, s->instance, s, clock_wall_ms());

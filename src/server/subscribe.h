@@ -17,13 +17,14 @@ void subscribe_drain(struct app *app);
 
 /*
  * A session of the feed with the stream that it feeds, whichever protocol that is. `pull` moves frames from the session
- * to the stream, as many as it takes; it runs deferred, once per turn.
+ * to the stream, as many as it takes; it runs deferred, a few subscribers at a time, so that the first ones have their
+ * frames on the wire before the last ones' are made.
  */
 struct subscriber {
     struct app *app;
     struct feed_session *session;
     struct instance *instance; /* NULL before its hello */
-    struct defer defer;
+    struct link ready; /* in app.ready while it has something to send */
     void (*pull)(struct subscriber *s);
     /* Another stream of the same instance has come, or the server drains: end, with this reason. */
     void (*leave)(struct subscriber *s, const char *reason);
@@ -32,6 +33,9 @@ struct subscriber {
     char peer[64];
     const char *transport;
 };
+
+/* Prepares app->pump and app->ready. */
+void subscribe_init(struct app *app);
 
 must_use int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
                              const struct identity *who, struct err *err);
