@@ -1,0 +1,4 @@
+#!/bin/sh
+# The simulation with its full number of seeds, from the optimised build: 1,000, or 20 in quick mode.
+cd "$(dirname "$0")/../.." || exit 1
+exec "${TRIMTAB_BUILD:-build/release}/tests/sim"
