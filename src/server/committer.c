@@ -272,10 +272,33 @@ static bool has_request(const struct group *g, struct str request)
     return false;
 }
 
-/* Takes the jobs that can be appended together out of the list; what cannot be is finished on the way. */
+/*
+ * Answers a job of which nothing is to be appended, or that was refused. When its request id is in the log the answer is
+ * that of the first time: what it did then is what it now finds done, or in its way.
+ */
+static void finish_unappended(struct committer *c, struct commit_job *job, int r)
+{
+    uint64_t revision;
+
+    if (!job->is_dry_run && job->commit.request_id.len &&
+        store_find_request(c->store, job->commit.request_id, &revision, NULL) == 0) {
+        job->repeated = revision;
+        job->revision = revision;
+        job->err = ERR_NULL;
+        r = 0;
+    }
+    publish(c);
+    finish(c, job, r == JOB_DONE ? 0 : r);
+}
+
+/*
+ * Takes the jobs that can be appended together out of the list. Others are finished on the way, but only before the first
+ * that can: behind it they were checked against what is not durable yet, and come first in the list that is left.
+ */
 static struct commit_job *gather(struct committer *c, struct commit_job *list, struct group *g)
 {
     struct state *state = c->state;
+    struct commit_job *later = NULL, **later_end = &later;
     size_t bytes = 0;
 
     g->n = 0;
@@ -287,9 +310,14 @@ static struct commit_job *gather(struct committer *c, struct commit_job *list, s
             break;
         r = prepare(job, state, c->state->revision + g->n + 1);
         list = job->next;
+        if (r && g->n) {
+            *later_end = job;
+            later_end = &job->next;
+            continue;
+        }
         if (r) {
-            publish(c);
-            finish(c, job, r == JOB_DONE ? 0 : r);
+            finish_unappended(c, job, r);
+            state = c->state; /* looking at the log may have met records of others */
             continue;
         }
         state = job->after;
@@ -298,7 +326,8 @@ static struct commit_job *gather(struct committer *c, struct commit_job *list, s
                                                  .bytes = shared_str(job->record)};
         g->jobs[g->n++] = job;
     }
-    return list;
+    *later_end = list;
+    return later;
 }
 
 /* Puts the jobs of a group back in front of the list, to be checked again. */
