@@ -85,6 +85,18 @@ function(trimtab_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
+# build/man/NAME.SECTION, made from the program's own help.
+function(trimtab_man name section line)
+  set(page ${CMAKE_BINARY_DIR}/man/${name}.${section})
+  add_custom_command(OUTPUT ${page}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/man
+    COMMAND ${CMAKE_SOURCE_DIR}/scripts/man $<TARGET_FILE:${name}> ${section} ${line} > ${page}
+    DEPENDS ${name} ${CMAKE_SOURCE_DIR}/scripts/man VERBATIM)
+  add_custom_target(man_${name} ALL DEPENDS ${page})
+  install(TARGETS ${name})
+  install(FILES ${page} DESTINATION share/man/man${section})
+endfunction()
+
 # libNAME.so, which exports only what its public header marks, with files for pkg-config and CMake.
 function(trimtab_library name)
   cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
