@@ -40,6 +40,7 @@ struct delta {
     VEC(struct version *) puts;
     struct buf drops;
     size_t bytes;
+    uint64_t n_drops;
     bool is_shareable; /* small enough, nothing in parts */
     bool is_changed;
 };
@@ -62,6 +63,7 @@ static bool delta_step(struct feed_scope *s, const struct state *before, const s
     }
     if (!step->item) {
         encode_drop(&d->drops, step->key);
+        d->n_drops++;
         return !buf_status(&d->drops);
     }
     s->digest = digest_add(s->digest, binding_digest(s->scope->name, &step->item->item_hash));
@@ -114,7 +116,7 @@ static bool takes_shared(const struct feed_session *s)
            s->status.changed <= s->status.sent;
 }
 
-static void member_publish(struct feed *f, struct feed_session *s, struct feed_scope *scope,
+static void member_publish(struct feed *f, struct feed_session *s, const struct delta *d,
                            const struct state *before, struct shared *frame)
 {
     if (s->status.phase == FEED_STEADY && !s->pending && s->status.changed <= s->status.sent)
@@ -122,7 +124,9 @@ static void member_publish(struct feed *f, struct feed_session *s, struct feed_s
     if (frame && takes_shared(s)) {
         s->pending = shared_ref(frame);
         s->pending_revision = f->state->revision;
-        s->flight_digest = scope->digest;
+        s->pending_items = d->puts.n;
+        s->pending_drops = d->n_drops;
+        s->flight_digest = s->members[0].scope->digest;
     } else {
         s->pending = shared_unref(s->pending); /* superseded before it was pulled */
     }
@@ -145,7 +149,8 @@ static void scope_publish(struct feed *f, struct feed_scope *s, const struct sta
     }
     if (d.is_changed)
         LIST_EACH(&s->members, l)
-            member_publish(f, LINK_OF(l, struct feed_member, in_scope)->session, s, before, frame);
+            member_publish(f, LINK_OF(l, struct feed_member, in_scope)->session, &d, before,
+                           frame);
     (void)shared_unref(frame);
     VEC_DEINIT(&d.puts);
     buf_deinit(&d.drops);

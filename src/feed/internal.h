@@ -79,6 +79,7 @@ struct feed_session {
     struct inventory *inventory; /* while ASKING, and while it is compared */
     struct shared *pending;      /* shared frame of a whole batch, not pulled yet */
     uint64_t pending_revision;
+    uint64_t pending_items, pending_drops; /* in it */
     struct digest flight_digest; /* of the batch in flight or pending */
     const char *ask_reason;      /* AskInventory is to be sent; static text */
     bool wants_welcome, wants_bookmark, wants_repair;

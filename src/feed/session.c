@@ -359,6 +359,8 @@ static void give_framed(struct shared *framed, struct feed_frame *ret_frame)
 static int pull_pending(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
 {
     give_framed(take(s->pending), ret_frame);
+    s->status.items_sent += s->pending_items;
+    s->status.drops_sent += s->pending_drops;
     take_flight(s, s->pending_revision, s->flight_digest, now);
     return FEED_FRAME;
 }
