@@ -45,6 +45,7 @@ struct api_call {
 
     struct kept_record *records; /* that the request or the response points into; freed with the call */
     struct commit_job commit; /* used by what publishes */
+    size_t diff_bytes;        /* of a dry run, all changes together */
     struct read_job read;     /* used by what reads history */
     ProtobufCMessage *response;
     struct err err;

@@ -6,7 +6,7 @@
 #include "model/diff.h"
 #include "proto/convert.h"
 
-enum { DIFF_BYTES_MAX = 4 << 20 };
+enum { DIFF_BYTES_MAX = 4 << 20, DIFFS_BYTES_MAX = 16 << 20, PRUNE_MAX = 100 };
 
 /* ---- from the request ---- */
 
@@ -29,13 +29,13 @@ static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, str
 }
 
 /* Deletes what lies in a namespace that is to be pruned and is not named by any change. */
-static int prune(struct api_call *call, const char *ns, struct change **changes, size_t *n, size_t room)
+static int prune(struct api_call *call, const char *ns, struct change *changes, size_t *n, size_t room)
 {
     struct state *state = call->state;
     struct tree_walk walk;
     struct version *v;
     struct str space = str_c(ns);
-    size_t given = *n;
+    size_t given = *n; /* what a former prune added counts: a namespace named twice is pruned once */
 
     tree_walk_from(&walk, state->versions, space, 0);
     while ((v = tree_walk_next(&walk)) && str_starts(v->key, space)) {
@@ -46,12 +46,12 @@ static int prune(struct api_call *call, const char *ns, struct change **changes,
             continue;
         key_put_id(v->key, &id);
         for (size_t i = 0; i < given && !named; i++)
-            named = str_eq((*changes)[i].id, buf_str(&id));
+            named = str_eq(changes[i].id, buf_str(&id));
         if (named)
             continue;
-        if (*n == room)
+        if (*n >= room)
             return err_set(&call->err, ERR_LIMIT, "more than %d changes", COMMIT_CHANGES_MAX);
-        (*changes)[(*n)++] =
+        changes[(*n)++] =
             (struct change){.id = arena_str(&call->arena, buf_str(&id)), .delete = true};
     }
     return arena_failed(&call->arena) ? ERR_NOMEM : 0;
@@ -75,7 +75,7 @@ static void describe(struct api_call *call, const char *message, const char *req
 static int put_diff(struct api_call *call, Trimtab__V1__ChangeResult *r, const struct change *c,
                     const struct change_plan *p)
 {
-    owned(buf) struct buf diff = BUF_NULL(DIFF_BYTES_MAX);
+    owned(buf) struct buf diff = BUF_NULL(MIN(DIFF_BYTES_MAX, DIFFS_BYTES_MAX - call->diff_bytes));
     bool had = version_is_live(p->old);
     struct diff_names names = {had ? c->id : STR_NULL, c->delete ? STR_NULL : c->id};
     int rc = diff_unified(had ? p->old->content : STR_NULL, c->delete ? STR_NULL : c->content,
@@ -83,6 +83,8 @@ static int put_diff(struct api_call *call, Trimtab__V1__ChangeResult *r, const s
 
     if (rc)
         return rc;
+    if (!buf_status(&diff))
+        call->diff_bytes += diff.len;
     r->diff = arena_c(&call->arena,
                       buf_status(&diff) ? STR("(too large to show)\n") : buf_str(&diff));
     return 0;
@@ -155,27 +157,48 @@ static void submit(struct api_call *call)
     committer_commit(call->app->committer, &call->commit);
 }
 
+/* Before anything is made of them, and so that there is room for what is pruned. */
+static int check_counts(const Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    if (q->n_changes > COMMIT_CHANGES_MAX)
+        return err_set(err, ERR_LIMIT, "a commit of %zu changes, more than %d", q->n_changes,
+                       COMMIT_CHANGES_MAX);
+    if (q->n_prune > PRUNE_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d namespaces to prune", PRUNE_MAX);
+    return 0;
+}
+
+static int make_changes(struct api_call *call, const Trimtab__V1__CommitRequest *q)
+{
+    struct commit *commit = &call->commit.commit;
+    size_t room = q->n_prune ? (size_t)COMMIT_CHANGES_MAX : q->n_changes;
+    int r = check_counts(q, &call->err);
+
+    if (r)
+        return r;
+    commit->changes = ARENA_ARRAY(&call->arena, struct change, room);
+    if (!commit->changes)
+        return ERR_NOMEM;
+    for (; !r && commit->n < q->n_changes; commit->n++)
+        r = change_from_proto(q->changes[commit->n], &commit->changes[commit->n], &call->arena,
+                              &call->err);
+    call->state = state_ref(call->app->state);
+    for (size_t i = 0; !r && i < q->n_prune; i++)
+        r = prune(call, q->prune[i], commit->changes, &commit->n, room);
+    return r;
+}
+
 void api_commit(struct api_call *call)
 {
     const Trimtab__V1__CommitRequest *q = (const Trimtab__V1__CommitRequest *)call->request;
-    size_t room = q->n_prune ? COMMIT_CHANGES_MAX + 1 : q->n_changes;
-    struct change *changes = ARENA_ARRAY(&call->arena, struct change, MAX(room, q->n_changes));
-    size_t n = 0;
-    int r = changes ? 0 : ERR_NOMEM;
+    int r = make_changes(call, q);
 
-    for (; !r && n < q->n_changes; n++)
-        r = change_from_proto(q->changes[n], &changes[n], &call->arena, &call->err);
-    call->state = state_ref(call->app->state);
-    for (size_t i = 0; !r && i < q->n_prune; i++)
-        r = prune(call, q->prune[i], &changes, &n, room);
     if (r) {
         if (!call->err.code)
             (void)err_set(&call->err, r, "out of memory");
         api_fail(call, &call->err);
         return;
     }
-    call->commit.commit.changes = changes;
-    call->commit.commit.n = n;
     call->commit.is_dry_run = q->dry_run;
     describe(call, q->message, q->request_id, "publish");
     submit(call);
