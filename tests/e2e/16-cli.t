@@ -1,0 +1,157 @@
+#!/usr/bin/env node
+// The command line as people use it: round trips byte for byte, differences, history, rollback, waiting, contexts.
+'use strict';
+const assert = require('assert');
+const fs = require('fs');
+const path = require('path');
+const { test, run, until, Server, Subscriber, tmpdir, bin, spawn, spawnSync } = require('./lib.js');
+
+let server, dir;
+const env = () => ({ ...process.env, TRIMTAB_CONTEXTS: path.join(dir, 'contexts'), TRIMTAB_SERVER: server.address, TRIMTAB_TOKEN: server.token });
+function cli(...args) {
+  const r = spawnSync(path.join(bin, 'trimtab'), args, { env: env(), maxBuffer: 64 << 20 });
+  return { status: r.status, out: r.stdout.toString(), bytes: r.stdout, err: r.stderr.toString() };
+}
+function good(...args) { const r = cli(...args); assert.strictEqual(r.status, 0, `${args.join(' ')}: ${r.status} ${r.err}`); return r; }
+
+test('put and get are byte for byte, binary and empty contents too', async () => {
+  server = await new Server().start();
+  dir = tmpdir();
+  for (const [name, bytes] of [['binary', Buffer.from(Array.from({ length: 256 }, (_, i) => i))], ['empty', Buffer.alloc(0)], ['text', Buffer.from('no newline')], ['large', Buffer.alloc(8 << 20, 'x')]]) {
+    const file = path.join(dir, name);
+    fs.writeFileSync(file, bytes);
+    good('put', `a/file/${name}`, '-f', file, '-m', 'why');
+    assert(good('get', `a/file/${name}`).bytes.equals(bytes), name);
+  }
+  good('rm', 'a/file/large');
+});
+
+test('a folder is one commit; unchanged files make no version; --prune deletes the rest', () => {
+  const tree = path.join(dir, 'tree');
+  fs.mkdirSync(path.join(tree, 'conf.d', 'deep'), { recursive: true });
+  fs.writeFileSync(path.join(tree, 'main.conf'), 'one\n');
+  fs.writeFileSync(path.join(tree, 'conf.d', 'deep', 'x.conf'), 'x\n');
+  assert.match(good('publish', 'web/edge', tree, '-m', 'all').out, /created +web\/edge\/file\/conf.d\/deep\/x.conf\n[^]*revision \d+\n$/);
+  assert.match(good('publish', 'web/edge', tree).out, /^2 unchanged\nrevision/);
+  fs.rmSync(path.join(tree, 'conf.d', 'deep', 'x.conf'));
+  const dry = good('publish', 'web/edge', tree, '--prune', '--dry-run').out;
+  assert.match(dry, /deleted +web\/edge\/file\/conf.d\/deep\/x.conf/);
+  assert(good('ls', 'web/edge').out.includes('x.conf'), 'a dry run stores nothing');
+  good('publish', 'web/edge', tree, '--prune');
+  assert(!good('ls', 'web/edge').out.includes('x.conf'));
+});
+
+test('export and import give everything back: bytes, types, metadata', () => {
+  good('put', 'shop/prod/item/max', '--value', '{"n": 1}', '-l', 'tier=core', '--annotation', 'note=x', '--description', 'a limit', '--owner', 'me');
+  const first = path.join(dir, 'first'), second = path.join(dir, 'second');
+  good('export', 'shop', first);
+  const before = JSON.parse(good('get', 'shop/prod/item/max', '-o', 'json').out);
+  good('rm', 'shop/prod/item/max');
+  good('import', first, '-m', 'back');
+  const after = JSON.parse(good('get', 'shop/prod/item/max', '-o', 'json').out);
+  assert.deepStrictEqual(after.metadata, before.metadata);
+  assert.strictEqual(after.content_type, before.content_type);
+  assert.strictEqual(after.content_hash, before.content_hash);
+  good('export', 'shop', second);
+  assert.strictEqual(spawnSync('diff', ['-r', first, second]).status, 0);
+  assert.match(good('import', first).out, /^1 unchanged/);
+});
+
+test('differences: between versions, of a commit, against a file, with an exit status', () => {
+  good('put', 'shop/prod/item/max', '--value', '2');
+  assert.match(good('diff', 'shop/prod/item/max').out, /^-\{"n": 1\}$[^]*^\+2$/m);
+  const file = path.join(dir, 'three');
+  fs.writeFileSync(file, '3');
+  assert.match(good('diff', 'shop/prod/item/max', '-f', file).out, /^\+3$/m);
+  assert.strictEqual(cli('diff', 'shop/prod/item/max', '-f', file, '--exit-code').status, 1);
+  fs.writeFileSync(file, '2');
+  assert.strictEqual(cli('diff', 'shop/prod/item/max', '-f', file, '--exit-code').status, 0);
+  const head = JSON.parse(good('info', '-o', 'json').out).head;
+  assert.match(good('diff', '--revision', String(head)).out, /shop\/prod\/item\/max@/);
+});
+
+test('rollback by resource and by whole commit, with history', () => {
+  good('rollback', 'shop/prod/item/max', '-m', 'one back');
+  assert.strictEqual(good('get', 'shop/prod/item/max').out, '{"n": 1}');
+  assert.match(good('history', 'shop/prod/item/max').out, /one back/);
+  const tree = path.join(dir, 'tree');
+  fs.writeFileSync(path.join(tree, 'main.conf'), 'two\n');
+  fs.writeFileSync(path.join(tree, 'new.conf'), 'new\n');
+  const revision = good('publish', 'web/edge', tree).out.match(/revision (\d+)/)[1];
+  good('rollback', '--revision', revision, '-m', 'undo all of it');
+  assert.strictEqual(good('get', 'web/edge/file/main.conf').out, 'one\n');
+  assert.strictEqual(cli('get', 'web/edge/file/new.conf').status, 3);
+  assert.match(good('history').out, /rollback +2 resources +undo all of it/);
+});
+
+test('publish --wait returns when all have applied it; says who refused; runs out of time', async () => {
+  const s = new Subscriber(server, 'waiter', [{ name: '', namespaces: ['shop/prod'] }]).open();
+  await until('connected', async () => { const i = await server.instance('waiter'); return i && i.state === 'ok'; });
+  const put = (value, ...more) => new Promise((resolve) => {
+    let err = '';
+    const c = spawn(path.join(bin, 'trimtab'), ['put', 'shop/prod/item/max', '--value', value, '--wait', ...more], { env: env() });
+    c.stderr.on('data', (d) => { err += d; });
+    c.on('exit', (status) => resolve({ status, err }));
+  });
+  assert.strictEqual((await put('10')).status, 0);
+  s.auto = false;
+  const late = await put('11', '--timeout', '1');
+  assert.strictEqual(late.status, 8);
+  assert.match(late.err, /waiter: pending/);
+  s.auto = true;
+  s.acknowledge();
+  await until('ok', async () => (await server.instance('waiter')).state === 'ok');
+  s.auto = false;
+  const refusing = put('12');
+  await until('the batch', () => s.held.get(' item/max').content.toString() === '12');
+  s.acknowledge([{ key: 'item/max', code: 'CHECK_FAILED', message: 'twelve is too many' }]);
+  const refused = await refusing;
+  assert.strictEqual(refused.status, 7);
+  assert.match(refused.err, /twelve is too many/);
+  s.close();
+});
+
+test('watch prints changes as they come', async () => {
+  let out = '', err = '';
+  const w = spawn(path.join(bin, 'trimtab'), ['watch', 'shop/prod'], { env: env() });
+  w.stdout.on('data', (d) => { out += d; });
+  w.stderr.on('data', (d) => { err += d; });
+  await until('watching', () => err.includes('watching from revision'));
+  good('put', 'shop/prod/item/seen', '--value', '1');
+  await until('the put', () => out.includes('put   shop/prod/item/seen version 1'));
+  good('rm', 'shop/prod/item/seen');
+  await until('the drop', () => out.includes('drop  item/seen'));
+  w.kill();
+  assert(!(await server.json('GET', '/v1/instances')).instances.some((i) => i.instance.id === ''), 'a watcher is not listed');
+});
+
+test('contexts keep servers under names', () => {
+  const file = path.join(dir, 'token');
+  fs.writeFileSync(file, server.token + '\n', { mode: 0o600 });
+  const bare = { ...env(), TRIMTAB_SERVER: undefined, TRIMTAB_TOKEN: undefined };
+  const at = (...args) => spawnSync(path.join(bin, 'trimtab'), args, { env: bare, encoding: 'utf8' });
+  assert.strictEqual(at('context', 'set', 'here', '--server', server.address, '--token-file', file).status, 0);
+  assert.strictEqual(at('context', 'set', 'nowhere', '--server', '127.0.0.1:1').status, 0);
+  assert.strictEqual(at('ls').status, 9);
+  assert.strictEqual(at('context', 'use', 'here').status, 0);
+  assert.match(at('context', 'list').stdout, /^\* here$/m);
+  assert.strictEqual(at('ls').status, 0);
+  assert.strictEqual(at('ls', '--context', 'nowhere').status, 9);
+  assert.strictEqual(fs.statSync(bare.TRIMTAB_CONTEXTS).mode & 0o777, 0o600);
+});
+
+test('completion completes commands and ids', () => {
+  for (const shell of ['bash', 'zsh', 'fish']) assert(good('completion', shell).out.includes('__complete'));
+  assert.match(good('__complete', '1', 'trimtab', 'pu').out, /^put\npublish\n$/);
+  assert.match(good('__complete', '2', 'trimtab', 'get', 'shop/').out, /^shop\/prod\/item\/max$/m);
+  const r = spawnSync('bash', ['-c', `eval "$(trimtab completion bash)"; COMP_WORDS=(trimtab hist); COMP_CWORD=1; _trimtab; echo "\${COMPREPLY[@]}"`], { env: { ...env(), PATH: `${bin}:${process.env.PATH}` }, encoding: 'utf8' });
+  assert.strictEqual(r.stdout, 'history\n');
+});
+
+test('every command has a help, and -o json is one document', () => {
+  for (const c of ['get', 'put', 'rm', 'ls', 'publish', 'import', 'export', 'diff', 'history', 'rollback', 'watch', 'instances', 'status', 'info', 'context', 'completion']) assert.match(good(c, '--help').out, new RegExp(`^usage: trimtab ${c}`));
+  for (const args of [['history'], ['history', 'shop/prod/item/max'], ['instances'], ['status'], ['info'], ['diff', 'shop/prod/item/max']]) JSON.parse(good(...args, '-o', 'json').out);
+});
+
+process.on('exit', () => { if (dir) fs.rmSync(dir, { recursive: true, force: true }); });
+run();
