@@ -153,6 +153,18 @@ int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls,
     return r;
 }
 
+/* protobuf-c on the arena: answers live as long as the command. */
+static void *answer_alloc(void *arena, size_t size)
+{
+    return arena_alloc(arena, size);
+}
+
+static void answer_free(void *arena, void *p)
+{
+    (void)arena;
+    (void)p;
+}
+
 int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
          const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, uint32_t timeout_ms,
          struct err *err)
@@ -162,6 +174,7 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
     char path[64];
     struct channel_opts opts;
     struct tls *tls = NULL;
+    ProtobufCAllocator allocator;
     struct rpc_opts rpc = {.method = path, .timeout_ms = timeout_ms ? timeout_ms : 30000};
     int r =
         packed ? channel_of(cli, &opts, &tls, err) : err_set(err, ERR_NOMEM, "out of memory");
@@ -179,7 +192,9 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
                       "admin.token in its data folder");
     if (r)
         return r;
-    *ret = protobuf_c_message_unpack(type, NULL, response.len, (const uint8_t *)response.data);
+    allocator = (ProtobufCAllocator){answer_alloc, answer_free, &cli->arena};
+    *ret = protobuf_c_message_unpack(type, &allocator, response.len,
+                                     (const uint8_t *)response.data);
     return *ret ? 0 : err_set(err, ERR_INVALID, "the server's answer cannot be read");
 }
 
@@ -254,7 +269,6 @@ int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct
         if (s->pending == 0 || left_ms == 0)
             break;
         show_progress(cli, s, false);
-        trimtab__v1__status_response__free_unpacked(s, NULL);
     }
     show_progress(cli, s, true);
     if (s->pending || s->refused)
@@ -272,7 +286,6 @@ int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct
             (unsigned long long)s->concerned);
     if (r)
         err_hint(err, "trimtab status %llu", (unsigned long long)revision);
-    trimtab__v1__status_response__free_unpacked(s, NULL);
     return r;
 }
 

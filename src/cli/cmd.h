@@ -66,7 +66,7 @@ must_use int take_flags(const struct command *c, const struct flag *flags, size_
 /* A usage error of this command. */
 int usage(const struct command *c, struct err *err, const char *fmt, ...) printf_like(3, 4);
 
-/* Calls a method of the service Admin; *ret is on cli's arena or freed with the process. */
+/* Calls a method of the service Admin; *ret is on the arena. timeout_ms 0: 30 s. */
 must_use int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
                   const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
                   uint32_t timeout_ms, struct err *err);

@@ -31,7 +31,6 @@ static int diff_file(struct cli *cli, char *id, const char *file, char **ret_dif
     if (r)
         return r;
     *ret_diff = arena_c(&cli->arena, m->n_changes ? str_c(m->changes[0]->diff) : STR(""));
-    trimtab__v1__commit_response__free_unpacked(m, NULL);
     return 0;
 }
 
@@ -68,7 +67,6 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
             if (cli->output == OUTPUT_JSON)
                 return print_json(&m->base, err);
             diff = arena_c(&cli->arena, str_c(m->diff));
-            trimtab__v1__diff_response__free_unpacked(m, NULL);
         }
     }
     if (r)
@@ -110,7 +108,6 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
         table_row(&t, version, revision, v->time, v->author, v->deleted ? "deleted" : size,
                   v->message);
     }
-    trimtab__v1__history_response__free_unpacked(m, NULL);
     table_print(&t);
     return 0;
 }
@@ -143,7 +140,6 @@ static int history_of_all(struct cli *cli, uint64_t limit, struct err *err)
             (void)snprintf(changes, sizeof(changes), "%zu resources", c->n_changes);
         table_row(&t, revision, c->time, c->author, c->action, changes, c->message);
     }
-    trimtab__v1__commits_response__free_unpacked(m, NULL);
     table_print(&t);
     return 0;
 }
@@ -210,7 +206,6 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
     revision = m->revision;
     if (cli->output == OUTPUT_TABLE && !dry_run)
         (void)printf("revision %" PRIu64 "\n", revision);
-    trimtab__v1__commit_response__free_unpacked(m, NULL);
     return r || !wait || dry_run ? r : wait_applied(cli, revision, timeout_s * 1000, err);
 }
 

@@ -67,7 +67,6 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
     }
     if (cli->output == OUTPUT_TABLE)
         table_print(&t);
-    trimtab__v1__instances_response__free_unpacked(m, NULL);
     return 0;
 }
 
@@ -109,7 +108,6 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     for (size_t i = 0; i < m->n_waiting; i++)
         (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id, m->waiting[i]->state,
                      reason_of(&cli->arena, m->waiting[i]));
-    trimtab__v1__status_response__free_unpacked(m, NULL);
     return 0;
 }
 
@@ -137,7 +135,6 @@ static int run_info(struct cli *cli, int argc, char **argv, struct err *err)
                  " (%" PRIu64 " bytes)\ninstances  %" PRIu64 " connected\nstarted    %s%s\n",
                  m->version, m->engine, m->store_id, m->head, m->resources, m->content_bytes,
                  m->instances, m->started, m->draining ? "\ndraining" : "");
-    trimtab__v1__info_response__free_unpacked(m, NULL);
     return 0;
 }
 

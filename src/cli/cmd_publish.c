@@ -89,7 +89,6 @@ static int publish_all(struct cli *cli, Trimtab__V1__CommitRequest *q,
         return r;
     revision = ((Trimtab__V1__CommitResponse *)m)->revision;
     r = show_changes(cli, (Trimtab__V1__CommitResponse *)m, err);
-    protobuf_c_message_free_unpacked(m, NULL);
     if (!r && how->wait && !how->dry_run)
         r = wait_applied(cli, revision, how->timeout_s * 1000, err);
     return r;
@@ -218,7 +217,6 @@ static int export_all(struct exporting *e, Trimtab__V1__ListRequest *q, struct e
         for (size_t i = 0; i < list->n_resources && !r; i++)
             r = export_one(e, list->resources[i], err);
         q->after = arena_c(&e->cli->arena, str_c(list->next));
-        trimtab__v1__list_response__free_unpacked(list, NULL);
     } while (!r && *q->after);
     return r;
 }

@@ -44,7 +44,6 @@ static int run_get(struct cli *cli, int argc, char **argv, struct err *err)
         if (fwrite(content.data, 1, content.len, stdout) != content.len)
             r = err_set_errno(err, "cannot write the content");
     }
-    protobuf_c_message_free_unpacked(m, NULL);
     return r;
 }
 
@@ -93,7 +92,6 @@ static int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct c
         return r;
     revision = ((Trimtab__V1__CommitResponse *)m)->revision;
     r = print_changes(cli, (Trimtab__V1__CommitResponse *)m, err);
-    protobuf_c_message_free_unpacked(m, NULL);
     if (!r && how->wait && !how->dry_run)
         r = wait_applied(cli, revision, how->timeout_s * 1000, err);
     return r;
@@ -255,11 +253,45 @@ static void list_row(struct table *t, const Trimtab__V1__Resource *r)
     table_row(t, r->id, version, r->deleted ? "deleted" : size, r->content_type, r->time);
 }
 
+/* All pages of a list. */
+struct listed {
+    Trimtab__V1__Resource **resources;
+    size_t n;
+    uint64_t revision;
+};
+
+static int list_all(struct cli *cli, Trimtab__V1__ListRequest *q, struct listed *all,
+                    struct err *err)
+{
+    do {
+        Trimtab__V1__ListResponse *page;
+        Trimtab__V1__Resource **more;
+        int r = call(cli, "List", &q->base, &trimtab__v1__list_response__descriptor,
+                     (ProtobufCMessage **)&page, 0, err);
+
+        if (r)
+            return r;
+        more = arena_array(&cli->arena, all->n + page->n_resources, sizeof(*more));
+        if (!more)
+            return err_set(err, ERR_NOMEM, "out of memory");
+        if (all->n)
+            memcpy(more, all->resources, all->n * sizeof(*more));
+        if (page->n_resources)
+            memcpy(more + all->n, page->resources, page->n_resources * sizeof(*more));
+        all->resources = more;
+        all->n += page->n_resources;
+        all->revision = page->revision;
+        q->after = page->next;
+    } while (*q->after);
+    return 0;
+}
+
 static int run_ls(struct cli *cli, int argc, char **argv, struct err *err)
 {
     static const char *const heads[] = {"ID", "VERSION", "SIZE", "TYPE", "CHANGED"};
     Trimtab__V1__ListRequest q = TRIMTAB__V1__LIST_REQUEST__INIT;
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+    struct listed all = {.n = 0};
     const char *kind = "", *name = "";
     bool deleted = false;
     const struct flag flags[] = {
@@ -278,27 +310,26 @@ static int run_ls(struct cli *cli, int argc, char **argv, struct err *err)
     q.kind = (char *)(uintptr_t)kind;
     q.name = (char *)(uintptr_t)name;
     q.deleted = deleted;
-    do {
-        Trimtab__V1__ListResponse *list;
+    r = list_all(cli, &q, &all, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON) {
+        Trimtab__V1__ListResponse document = TRIMTAB__V1__LIST_RESPONSE__INIT;
 
-        r = call(cli, "List", &q.base, &trimtab__v1__list_response__descriptor,
-                 (ProtobufCMessage **)&list, 0, err);
-        if (r)
-            return r;
-        for (size_t i = 0; i < list->n_resources; i++) {
-            if (cli->output == OUTPUT_JSON)
-                r = print_json(&list->resources[i]->base, err);
-            else if (cli->output == OUTPUT_NAME)
-                (void)printf("%s\n", list->resources[i]->id);
-            else
-                list_row(&t, list->resources[i]);
-        }
-        q.after = arena_c(&cli->arena, str_c(list->next));
-        trimtab__v1__list_response__free_unpacked(list, NULL);
-    } while (!r && *q.after);
-    if (!r && cli->output == OUTPUT_TABLE)
+        document.resources = all.resources;
+        document.n_resources = all.n;
+        document.revision = all.revision;
+        return print_json(&document.base, err);
+    }
+    for (size_t i = 0; i < all.n; i++) {
+        if (cli->output == OUTPUT_NAME)
+            (void)printf("%s\n", all.resources[i]->id);
+        else
+            list_row(&t, all.resources[i]);
+    }
+    if (cli->output == OUTPUT_TABLE)
         table_print(&t);
-    return r;
+    return 0;
 }
 
 const struct command cmd_ls = {"ls", "ls [NAMESPACE] [--kind K] [--name PATTERN] [--deleted]",

@@ -194,7 +194,6 @@ static void complete_ids(struct cli *cli, const char *begin)
     for (size_t i = 0; i < m->n_resources; i++)
         if (str_starts(str_c(m->resources[i]->id), str_c(begin)))
             (void)printf("%s\n", m->resources[i]->id);
-    trimtab__v1__list_response__free_unpacked(m, NULL);
 }
 
 /* __complete INDEX trimtab WORD... */

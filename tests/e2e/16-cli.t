@@ -150,7 +150,7 @@ test('completion completes commands and ids', () => {
 
 test('every command has a help, and -o json is one document', () => {
   for (const c of ['get', 'put', 'rm', 'ls', 'publish', 'import', 'export', 'diff', 'history', 'rollback', 'watch', 'instances', 'status', 'info', 'context', 'completion']) assert.match(good(c, '--help').out, new RegExp(`^usage: trimtab ${c}`));
-  for (const args of [['history'], ['history', 'shop/prod/item/max'], ['instances'], ['status'], ['info'], ['diff', 'shop/prod/item/max']]) JSON.parse(good(...args, '-o', 'json').out);
+  for (const args of [['ls'], ['history'], ['history', 'shop/prod/item/max'], ['instances'], ['status'], ['info'], ['diff', 'shop/prod/item/max']]) JSON.parse(good(...args, '-o', 'json').out);
 });
 
 process.on('exit', () => { if (dir) fs.rmSync(dir, { recursive: true, force: true }); });
