@@ -324,20 +324,34 @@ struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t
     });
 }
 
+/* The same with its reasons told apart: ERR_CORRUPT for a change without a proper id, ERR_NOMEM. */
+static int read_change(const Trimtab__V1__RecordChange *c, uint64_t revision, int64_t time_ms,
+                       struct version **ret, struct err *err)
+{
+    struct name name;
+
+    *ret = NULL;
+    if (!c || name_parse(str_c(c->id), &name, NULL))
+        return err_set(err, ERR_CORRUPT, "a change has no id that could be one");
+    *ret = version_from_record(c, revision, time_ms);
+    return *ret ? 0 : ERR_NOMEM;
+}
+
 static int decode_changes(const Trimtab__V1__Record *record, uint64_t revision,
-                          struct version ***ret_versions, size_t *ret_n)
+                          struct version ***ret_versions, size_t *ret_n, struct err *err)
 {
     struct version **versions = NEW_ARRAY(struct version *, record->n_changes);
 
     if (!versions)
         return ERR_NOMEM;
     for (size_t i = 0; i < record->n_changes; i++) {
-        versions[i] = version_from_record(record->changes[i], revision, record->time_ms);
-        if (!versions[i]) {
+        int r = read_change(record->changes[i], revision, record->time_ms, &versions[i], err);
+
+        if (r) {
             while (i-- > 0)
                 (void)version_unref(versions[i]);
             (void)mem_free(versions);
-            return ERR_NOMEM;
+            return r;
         }
     }
     *ret_versions = versions;
@@ -358,7 +372,7 @@ int record_decode(struct str bytes, uint64_t revision, struct version ***ret_ver
                     "the log was written by a newer version of Trimtab (semantics %u)",
                     record->semantics);
     else
-        r = decode_changes(record, revision, ret_versions, ret_n);
+        r = decode_changes(record, revision, ret_versions, ret_n, err);
     trimtab__v1__record__free_unpacked(record, &proto_allocator);
     return r;
 }
@@ -418,17 +432,15 @@ struct shared *snapshot_part(struct tree_walk *w, uint64_t revision, size_t byte
     return packed;
 }
 
-static int apply_entries(const Trimtab__V1__SnapshotPart *part, struct state **s)
+static int apply_entries(const Trimtab__V1__SnapshotPart *part, struct state **s, struct err *err)
 {
     for (size_t i = 0; i < part->n_entries; i++) {
         const Trimtab__V1__SnapshotEntry *e = part->entries[i];
-        owned(version_unref) struct version *v =
-            e->change ? version_from_record(e->change, e->revision, e->time_ms) : NULL;
-        int r;
+        owned(version_unref) struct version *v = NULL;
+        int r = read_change(e->change, e->revision, e->time_ms, &v, err);
 
-        if (!v)
-            return ERR_NOMEM;
-        r = state_load(s, v, part->revision);
+        if (!r)
+            r = state_load(s, v, part->revision);
         if (r)
             return r;
     }
@@ -445,7 +457,7 @@ int snapshot_apply(struct str bytes, struct state **s, struct err *err)
         return err_set(err, ERR_CORRUPT, "a snapshot cannot be read");
     r = part->semantics > STATE_SEMANTICS
             ? err_set(err, ERR_UNSUPPORTED, "the snapshot is from a newer version of Trimtab")
-            : apply_entries(part, s);
+            : apply_entries(part, s, err);
     trimtab__v1__snapshot_part__free_unpacked(part, &proto_allocator);
     return r;
 }
