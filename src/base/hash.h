@@ -25,7 +25,7 @@ must_use bool hex_decode(struct str hex, void *out, size_t len);
 
 /*
  * An element of the integers modulo 2^128. A digest is a sum of such elements, so it does not depend on the
- * order of its items and is updated by one addition and one subtraction (DESIGN "Hashes and digest").
+ * order of its items and is updated by one addition and one subtraction.
  */
 struct digest {
     uint64_t low, high;

@@ -2,8 +2,8 @@
  * Scopes and views: what one subscriber must have, as a function of a state and its subscription.
  *
  * A scope has layers (namespaces in order of priority) and selectors. The effective item of a name is that of
- * the first layer that has it; it is in the scope when a selector takes it. DESIGN section 5.1 gives the order
- * of computation; rollouts come before layers, exclusivity and references after selectors, as they land.
+ * the first layer that has it; it is in the scope when a selector takes it. The order of
+ * computation is fixed: rollouts come before layers, exclusivity and references after selectors, as they land.
  */
 #ifndef TRIMTAB_MODEL_SCOPE_H
 #define TRIMTAB_MODEL_SCOPE_H
