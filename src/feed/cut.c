@@ -123,6 +123,8 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
         if (!step.item) {
             encode_drop(&f->drops, step.key);
             s->status.drops_sent++;
+        } else if (is_held(s, scope, &step)) {
+            continue; /* no byte of it is sent, parts neither */
         } else if (is_full(f, step.item) || (needs_parts(c, step.item) && f->n_puts)) {
             hold_step(c, &step);
             return buf_status(&f->drops);
@@ -131,7 +133,7 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
             c->in_parts = step.item;
             c->part_at = 0;
             return buf_status(&f->drops);
-        } else if (!is_held(s, scope, &step)) {
+        } else {
             f->puts[f->n_puts++] = step.item;
             f->bytes += step.item->item.len;
             s->status.items_sent++;

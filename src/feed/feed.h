@@ -102,7 +102,10 @@ struct feed_frame {
 void feed_frame_deinit(struct feed_frame *frame);
 
 enum feed_pulled { FEED_NOTHING = 0, FEED_FRAME = 1 };
-/* The next frame, if there is any. FEED_FRAME, FEED_NOTHING, ERR_NOMEM (try again later). */
+/*
+ * The next frame, if there is any. FEED_FRAME, FEED_NOTHING, ERR_NOMEM: what was taken for the frame is lost, so the
+ * session must end; its subscriber comes again with its cursor.
+ */
 must_use int feed_session_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame);
 
 /* Asks for a comparison of inventories, as after a wrong digest. */

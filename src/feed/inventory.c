@@ -50,6 +50,8 @@ static int add_entry(struct inventory *inv, const Trimtab__V1__Inventory__Entry 
     struct inventory_entry *entry;
     void *old = NULL;
 
+    if (strlen(e->scope) > SEGMENT_BYTES_MAX || strlen(e->key) > ID_BYTES_MAX)
+        return err_set(err, ERR_INVALID, "an inventory entry names what no resource can be called");
     if (e->hash.len != SHA256_BYTES || !strchr(e->key, '/'))
         return err_set(err, ERR_INVALID, "an inventory entry needs kind/name and a SHA-256");
     entry = entry_new(e);

@@ -45,6 +45,14 @@ struct feed_session *feed_session_new(struct feed *f, void *ctx)
     return s;
 }
 
+static void leave_scopes(struct feed_session *s)
+{
+    for (size_t i = 0; i < s->n_members; i++)
+        feed_scope_leave(s->feed, &s->members[i]);
+    s->members = mem_free(s->members);
+    s->n_members = 0;
+}
+
 struct feed_session *feed_session_free(struct feed_session *s)
 {
     if (!s)
@@ -52,9 +60,7 @@ struct feed_session *feed_session_free(struct feed_session *s)
     cut_drop(s);
     s->inventory = inventory_free(s->inventory);
     s->pending = shared_unref(s->pending);
-    for (size_t i = 0; i < s->n_members; i++)
-        feed_scope_leave(s->feed, &s->members[i]);
-    (void)mem_free(s->members);
+    leave_scopes(s);
     link_remove(&s->due_link);
     s->feed->n_sessions--;
     return mem_free(s);
@@ -162,15 +168,17 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
         return ERR_UNSUPPORTED;
     }
     r = join_scopes(s, hello, err);
-    if (r)
+    if (!r)
+        r = begin(s, hello);
+    if (r) { /* as if it had said nothing */
+        leave_scopes(s);
+        s->wants_welcome = false;
         return r;
+    }
     if (hello->serving && digest_get(proto_str(hello->serving->digest), &s->status.serving)) {
         s->status.applied = hello->serving->revision;
         s->status.has_applied = true;
     }
-    r = begin(s, hello);
-    if (r)
-        return r;
     s->due = now + s->feed->opts.bookmark_every;
     link_before(&s->feed->bookmarks, &s->due_link);
     be_ready(s);

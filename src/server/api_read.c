@@ -83,9 +83,17 @@ static bool get_check(struct waiter *w)
 {
     struct api_call *call = CONTAINER_OF(w, struct api_call, waiter);
 
-    if (call->app->state->revision < get_request(call)->min_revision)
-        return false;
+    if (call->app->state->revision < get_request(call)->min_revision) {
+        struct err err = ERR_NULL;
+
+        if (!call->app->is_draining)
+            return false;
+        (void)err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+        api_fail(call, &err);
+        return true;
+    }
     link_remove(&w->link);
+    timer_stop(&call->timer);
     get_now(call);
     return true;
 }
@@ -109,7 +117,7 @@ void api_get(struct api_call *call)
         return;
     }
     call->waiter.check = get_check;
-    link_before(&call->app->waiters, &call->waiter.link);
+    app_wait(call->app, &call->waiter);
     call->timer.fn = get_late;
     call->timer.ctx = call;
     timer_start(&call->timer, &call->app->loop, GET_WAIT_MS, 0);

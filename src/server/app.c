@@ -13,6 +13,28 @@ enum { TICK_MS = 100 };
 
 /* ---- authorisation ---- */
 
+/* The digits of an address in 127.0.0.0/8: a name that only begins so leads anywhere. */
+static bool is_loopback_number(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.data[i] != '.' && (s.data[i] < '0' || s.data[i] > '9'))
+            return false;
+    return str_starts(s, STR("127."));
+}
+
+/* Whether the authority of a request, host or host:port, is this machine's own. */
+static bool is_this_machine(struct str authority)
+{
+    size_t bracket = str_index(authority, ']');
+    size_t end = bracket < authority.len ? bracket + 1 : str_index(authority, ':');
+    struct str host = str_part(authority, 0, end), port = str_from(authority, end);
+
+    if (port.len && port.data[0] != ':')
+        return false;
+    return str_eq_nocase(host, STR("localhost")) || str_eq(host, STR("[::1]")) ||
+           str_eq(host, STR("unix")) || is_loopback_number(host);
+}
+
 /* A page in a browser may reach a loopback port: what it sends names itself by Origin, and the host by a name of its own. */
 static int check_browser(const struct app *app, const struct exchange *x, struct err *err)
 {
@@ -25,15 +47,9 @@ static int check_browser(const struct app *app, const struct exchange *x, struct
             return err_set(err, ERR_DENIED, "requests from the page %.*s are not taken",
                            STR_ARG(str_part(origin, 0, 100)));
     }
-    if (!app->tls && config_is_loopback(app->config.listen) && host.len) {
-        static const struct str hosts[] = {STR("127."), STR("localhost"), STR("[::1]"), STR("unix")};
-
-        for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
-            if (str_starts(host, hosts[i]))
-                return 0;
+    if (!app->tls && config_is_loopback(app->config.listen) && host.len && !is_this_machine(host))
         return err_set(err, ERR_DENIED, "the host %.*s is not this machine",
                        STR_ARG(str_part(host, 0, 100)));
-    }
     return 0;
 }
 
@@ -65,6 +81,13 @@ void app_changed(struct app *app)
 {
     if (!link_is_alone(&app->waiters))
         loop_defer(&app->loop, &app->changed);
+}
+
+void app_wait(struct app *app, struct waiter *w)
+{
+    link_before(&app->waiters, &w->link);
+    if (app->is_draining)
+        app_changed(app);
 }
 
 static void on_publish(void *ctx, struct state *state, struct version *const *versions, size_t n)
@@ -161,9 +184,12 @@ static void on_reload_signal(struct signal_watch *s, void *ctx)
 {
     struct app *app = ctx;
     struct err err = ERR_NULL;
+    int r = auth_reload(app->auth, &err);
 
     (void)s;
-    if (auth_reload(app->auth, &err) || (app->tls && tls_reload(app->tls, &err)))
+    if (!r)
+        subscribe_review(app); /* I11: open streams too */
+    if (r || (app->tls && tls_reload(app->tls, &err)))
         LOG(ERROR, "reload_failed", LOG_C("error", err.text), LOG_C("place", err.place));
     else
         LOG(INFO, "reloaded");
@@ -260,6 +286,7 @@ void app_drain(struct app *app)
     app->is_draining = true;
     http_server_drain(app->http, stop_loop, app);
     subscribe_drain(app);
+    app_changed(app);
     app->drain_limit = (struct timer){.fn = drain_late, .ctx = app};
     timer_start(&app->drain_limit, &app->loop, app->config.drain_timeout / NSEC_PER_MS, 0);
 }
@@ -302,6 +329,7 @@ void app_close(struct app *app)
             loop_turn(&app->loop, LOOP_WAIT);
     }
     loop_turn(&app->loop, LOOP_POLL);
+    subscribe_drain(app); /* what lingers between two polls has no connection that could end it */
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);
     registry_deinit(&app->registry);

@@ -43,7 +43,7 @@ struct app {
 /* Somebody who waits for the state or for acknowledgements. */
 struct waiter {
     struct link link;
-    /* Looked at after every change; returns true when it is over, and must then have removed itself. */
+    /* Looked at after every change, is_draining among them, at which it must be over; returns true when it is over, and must then have removed itself. */
     bool (*check)(struct waiter *w);
 };
 
@@ -51,6 +51,9 @@ must_use int app_open(struct app *app, const struct config *config, struct err *
 /* Runs until a signal or app_stop; 0 or what went wrong. */
 int app_run(struct app *app);
 void app_close(struct app *app);
+
+/* Puts a waiter among those that are looked at; while the server drains it is looked at at once, and must end. */
+void app_wait(struct app *app, struct waiter *w);
 
 /* Something changed that a waiter may wait for. */
 void app_changed(struct app *app);

@@ -195,13 +195,30 @@ static bool identify(const struct auth *a, const struct credentials *c, struct i
     if (t) {
         memcpy(id->name, t->name, sizeof(id->name));
         id->rights = t->rights;
+        id->token = t->hash;
         return true;
     }
     if (c->authorization.len || !c->tls_name.len || !a->tls_rights)
         return false;
+    if (c->tls_name.len + sizeof("cert:") > sizeof(id->name)) /* cut, two could have one name */
+        return false;
     (void)snprintf(id->name, sizeof(id->name), "cert:%.*s", STR_ARG(c->tls_name));
     id->rights = a->tls_rights;
+    id->is_certificate = true;
     return true;
+}
+
+bool auth_holds(const struct auth *a, const struct identity *id, enum right right)
+{
+    if (id->is_certificate)
+        return (a->tls_rights & right) == right;
+    for (size_t i = 0; i < a->tokens.n; i++) {
+        const struct token *t = &a->tokens.at[i];
+
+        if (sha256_eq(&t->hash, &id->token) && strcmp(t->name, id->name) == 0)
+            return (t->rights & right) == right;
+    }
+    return false;
 }
 
 int auth_check(const struct auth *a, const struct credentials *c, enum right right,

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hash.h"
 
 struct auth;
 
@@ -27,6 +28,8 @@ enum { AUTH_NAME_MAX = 64, AUTH_TOKEN_BYTES = 32 };
 struct identity {
     char name[AUTH_NAME_MAX];
     unsigned rights; /* of enum right */
+    bool is_certificate;
+    struct sha256 token; /* hash of the token it came with */
 };
 
 /* What a request came with. Slices are borrowed. */
@@ -49,6 +52,9 @@ must_use int auth_reload(struct auth *a, struct err *err);
 /* 0, ERR_UNAUTHENTICATED or ERR_DENIED with a hint. Comparison takes the same time for every wrong token. */
 must_use int auth_check(const struct auth *a, const struct credentials *c, enum right right,
                         struct identity *ret_identity, struct err *err);
+
+/* Whether this caller would still be let in: what lasts longer than a request asks again after auth_reload. */
+must_use bool auth_holds(const struct auth *a, const struct identity *id, enum right right);
 
 /* The rights of a role; false when there is no such role. */
 must_use bool auth_role(struct str role, unsigned *ret_rights);

@@ -91,7 +91,54 @@ static int check_id(struct str id, struct err *err)
     return 0;
 }
 
-struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *hello, struct err *err)
+/* Whether a hello is of another start of a program than the one that is connected. */
+static bool is_another(const struct instance *i, const Trimtab__V1__Hello *hello)
+{
+    return i->stream && !str_eq(proto_str(i->hello->instance->boot_id),
+                                proto_str(hello->instance->boot_id));
+}
+
+static bool is_recent(const struct instance *i, nsec_t now)
+{
+    return i->n_replaced && now - i->replaced_since < REPLACED_WITHIN_S * NSEC_PER_S;
+}
+
+/* Counts from the first replacement on; at the last that is allowed the time begins anew. */
+static void note_replaced(struct instance *i, nsec_t now)
+{
+    if (!is_recent(i, now))
+        i->n_replaced = 0;
+    i->n_replaced++;
+    if (i->n_replaced == 1 || i->n_replaced == REPLACED_MAX)
+        i->replaced_since = now;
+}
+
+int registry_admit(const struct registry *r, const Trimtab__V1__Hello *hello, const char *identity,
+                   nsec_t now, struct err *err)
+{
+    struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
+    const struct instance *i = registry_find(r, id);
+    int rc = check_id(id, err);
+
+    if (rc)
+        return rc;
+    if (protobuf_c_message_get_packed_size(&hello->base) > HELLO_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, "a hello of more than %d bytes", HELLO_BYTES_MAX);
+    if (i && i->stream && strcmp(i->identity, identity) != 0) {
+        (void)err_set(err, ERR_DENIED, "the instance %s is connected with another credential", i->id);
+        err_hint(err, "give every instance an id of its own");
+        return ERR_DENIED;
+    }
+    if (i && is_another(i, hello) && is_recent(i, now) && i->n_replaced >= REPLACED_MAX) {
+        (void)err_set(err, ERR_EXISTS, "two programs keep replacing each other as instance %s", i->id);
+        err_hint(err, "give every instance an id of its own");
+        return ERR_EXISTS;
+    }
+    return 0;
+}
+
+struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *hello, nsec_t now,
+                                struct err *err)
 {
     struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
     struct instance *i;
@@ -112,6 +159,8 @@ struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *he
         (void)err_set(err, ERR_NOMEM, "out of memory");
         return NULL;
     }
+    if (is_another(i, hello))
+        note_replaced(i, now);
     free_message((ProtobufCMessage *)i->hello);
     i->hello = copy;
     return i;

@@ -13,7 +13,14 @@
 
 #include <trimtab/v1/admin.pb-c.h>
 
-enum { INSTANCE_ID_MAX = 128, REGISTRY_MAX = 200000, PENDING_LATE_S = 30 };
+enum {
+    INSTANCE_ID_MAX = 128,
+    REGISTRY_MAX = 200000,
+    PENDING_LATE_S = 30,
+    HELLO_BYTES_MAX = 256 * 1024,
+    REPLACED_MAX = 5, /* by another program, within REPLACED_WITHIN_S: more are two that have one id */
+    REPLACED_WITHIN_S = 30,
+};
 
 struct instance {
     char id[INSTANCE_ID_MAX + 1];
@@ -26,6 +33,8 @@ struct instance {
     char peer[64], identity[AUTH_NAME_MAX];
     const char *transport; /* "grpc", "http" */
     struct link link;      /* oldest first by seen_ms while offline */
+    unsigned n_replaced;   /* by streams of another program, since then */
+    nsec_t replaced_since;
 };
 
 struct registry {
@@ -44,11 +53,19 @@ void registry_expire(struct registry *r, int64_t now_ms, int64_t keep_ms);
 struct instance *registry_find(const struct registry *r, struct str id);
 
 /*
+ * Whether a caller of this name may be the instance of a hello; changes nothing. ERR_DENIED: it is connected with
+ * another credential (I11). ERR_EXISTS: two programs keep replacing each other under this id. ERR_INVALID: an id that
+ * is none. ERR_LIMIT: a hello that is too large to keep.
+ */
+must_use int registry_admit(const struct registry *r, const Trimtab__V1__Hello *hello,
+                            const char *identity, nsec_t now, struct err *err);
+
+/*
  * The instance of a hello, made if it is new; its hello is replaced. NULL with the story: an id that is empty or too
  * long, too many instances, no memory.
  */
 must_use struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *hello,
-                                         struct err *err);
+                                         nsec_t now, struct err *err);
 
 /* It is connected through this session and stream now. */
 void registry_connected(struct registry *r, struct instance *i, struct feed_session *session,

@@ -309,7 +309,8 @@ static int preconditions(struct rest *r, Trimtab__V1__Change *c, struct err *err
     if (none.data && !str_eq(none, STR("*")))
         return err_set(err, ERR_INVALID, "if-none-match can only be * here");
     c->create_only = none.data != NULL;
-    if (match.data && !str_eq(match, STR("*")) && !version_of_etag(match, &c->based_on))
+    if (match.data && !str_eq(match, STR("*")) &&
+        (!version_of_etag(match, &c->based_on) || !c->based_on)) /* 0 would ask for nothing */
         return err_set(err, ERR_INVALID, "if-match must hold a version number");
     if (based_on.data && !str_u64(based_on, &c->based_on))
         return err_set(err, ERR_INVALID, "based_on must be a version number");

@@ -46,10 +46,12 @@ void subscribe_ready(void *ctx)
 int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
                     const struct identity *who, struct err *err)
 {
+    if (app->is_draining) /* nobody would end it any more */
+        return err_set(err, ERR_UNAVAILABLE, "the server is shutting down");
     s->app = app;
     link_init(&s->ready);
     link_init(&s->link);
-    memcpy(s->identity, who->name, sizeof(s->identity));
+    s->who = *who;
     (void)snprintf(s->peer, sizeof(s->peer), "%.*s", STR_ARG(exchange_peer(x)));
     s->session = feed_session_new(app->feed, s);
     if (!s->session)
@@ -82,18 +84,29 @@ static void replace_older(struct subscriber *s, struct instance *i)
     older->leave(older, "replaced by a newer stream of the same instance");
 }
 
+/* Whether this hello may have its instance; nothing changes yet. */
+static int admit(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
+{
+    struct registry *registry = &s->app->registry;
+    int r = registry_admit(registry, hello, s->who.name, loop_now(&s->app->loop), err);
+
+    if (r == ERR_EXISTS || r == ERR_DENIED)
+        LOG(WARN, "instance_contested", LOG_C("instance", hello->instance->id),
+            LOG_C("identity", s->who.name), LOG_C("peer", s->peer), LOG_C("error", err->text));
+    return r;
+}
+
+/* The feed has taken the hello: the instance is this stream's now. */
 static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
 {
-    struct instance *i;
+    struct instance *i =
+        registry_hello(&s->app->registry, hello, loop_now(&s->app->loop), err);
 
-    if (s->instance)
-        return err_set(err, ERR_INVALID, "a second hello on one stream");
-    i = registry_hello(&s->app->registry, hello, err);
     if (!i)
         return err->code;
     replace_older(s, i);
     s->instance = i;
-    memcpy(i->identity, s->identity, sizeof(i->identity));
+    memcpy(i->identity, s->who.name, sizeof(i->identity));
     memcpy(i->peer, s->peer, sizeof(i->peer));
     i->transport = s->transport;
     registry_connected(&s->app->registry, i, s->session, s, clock_wall_ms());
@@ -103,10 +116,12 @@ static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, str
 int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame, struct err *err)
 {
     bool has_id = frame->hello && frame->hello->instance && *frame->hello->instance->id;
-    int r = has_id ? take_hello(s, frame->hello, err) : 0; /* without: sees what all see, is not listed */
+    int r = has_id ? admit(s, frame->hello, err) : 0; /* without: sees what all see, is not listed */
 
     if (!r)
         r = feed_session_frame(s->session, frame, loop_now(&s->app->loop), err);
+    if (!r && has_id) /* only now: a hello that is refused must not end the stream that serves */
+        r = take_hello(s, frame->hello, err);
     if (!r && frame->ack && s->instance)
         registry_report(&s->app->registry, s->instance, frame->ack, clock_wall_ms());
     if (r && err && !err->code)
@@ -244,8 +259,6 @@ void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str mes
     int r = app_authorize(app, grpc_exchange(call), RIGHT_SUBSCRIBE, &who, &err);
 
     (void)message;
-    if (!r && app->is_draining)
-        r = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
     if (!r) {
         st = NEW(struct stream);
         r = st ? subscriber_init(&st->subscriber, app, grpc_exchange(call), &who, &err) : ERR_NOMEM;
@@ -273,5 +286,19 @@ void subscribe_drain(struct app *app)
         struct subscriber *s = LINK_OF(l, struct subscriber, link);
 
         s->leave(s, "the server is shutting down");
+    }
+}
+
+/* ---- rights ---- */
+
+void subscribe_review(struct app *app)
+{
+    LIST_EACH(&app->subscriptions, l) {
+        struct subscriber *s = LINK_OF(l, struct subscriber, link);
+
+        if (auth_holds(app->auth, &s->who, RIGHT_SUBSCRIBE))
+            continue;
+        LOG(INFO, "subscription_ended", LOG_C("identity", s->who.name), LOG_C("peer", s->peer));
+        s->leave(s, "the right to subscribe was taken away");
     }
 }

@@ -15,6 +15,9 @@ void subscribe_ready(void *ctx);
 /* Tells all streams to go to another server, and ends them. */
 void subscribe_drain(struct app *app);
 
+/* Rights have changed: ends the streams of those who may no longer subscribe (I11). */
+void subscribe_review(struct app *app);
+
 /*
  * A session of the feed with the stream that it feeds, whichever protocol that is. `pull` moves frames from the session
  * to the stream, as many as it takes; it runs deferred, a few subscribers at a time, so that the first ones have their
@@ -29,7 +32,7 @@ struct subscriber {
     /* Another stream of the same instance has come, or the server drains: end, with this reason. */
     void (*leave)(struct subscriber *s, const char *reason);
     struct link link; /* in app.subscriptions */
-    char identity[AUTH_NAME_MAX];
+    struct identity who;
     char peer[64];
     const char *transport;
 };
@@ -37,6 +40,7 @@ struct subscriber {
 /* Prepares app->pump and app->ready. */
 void subscribe_init(struct app *app);
 
+/* ERR_UNAVAILABLE while the server drains, ERR_NOMEM. */
 must_use int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
                              const struct identity *who, struct err *err);
 void subscriber_deinit(struct subscriber *s);

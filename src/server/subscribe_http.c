@@ -339,10 +339,17 @@ static bool snapshot_check(struct waiter *w)
 {
     struct snapshot_wait *wait = CONTAINER_OF(w, struct snapshot_wait, waiter);
 
-    if (wait->rest->app->state->revision < wait->revision)
+    if (wait->rest->app->state->revision < wait->revision && !wait->rest->app->is_draining)
         return false;
     link_remove(&w->link);
     timer_stop(&wait->timer);
+    if (wait->rest->app->state->revision < wait->revision) {
+        struct err err = ERR_NULL;
+
+        (void)err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+        rest_fail(wait->rest, &err);
+        return true;
+    }
     snapshot_now(wait->rest, wait->scope);
     return true;
 }
@@ -383,7 +390,7 @@ void subscribe_http_snapshot(struct rest *r)
     wait->rest = r;
     wait->waiter.check = snapshot_check;
     wait->timer = (struct timer){.fn = snapshot_late, .ctx = wait};
-    link_before(&r->app->waiters, &wait->waiter.link);
+    app_wait(r->app, &wait->waiter);
     timer_start(&wait->timer, &r->app->loop, 10000, 0);
 }
 
@@ -429,6 +436,7 @@ static void linger_over(struct timer *t, void *ctx)
     poller_free(ctx);
 }
 
+/* Answers the poll that waits. A poller to which nobody can come back is gone afterwards. */
 static void poll_answer(struct poller *p)
 {
     Trimtab__V1__PollResponse response = TRIMTAB__V1__POLL_RESPONSE__INIT;
@@ -507,8 +515,10 @@ static void poll_pull(struct subscriber *s)
         }
         if (m->bookmark) /* while a poll waits, silence is told at its end */
             continue;
-        if ((m->end && (says_something(p) || !skip_empty(p, m->end))) || m->ask_inventory)
+        if ((m->end && (says_something(p) || !skip_empty(p, m->end))) || m->ask_inventory) {
             poll_answer(p);
+            return;
+        }
     }
 }
 
@@ -554,7 +564,7 @@ static bool poll_again(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
     struct err err = ERR_NULL;
 
-    if (!p || p->rest || !hello->cursor || strcmp(p->subscriber.identity, r->who.name) != 0 ||
+    if (!p || p->rest || !hello->cursor || strcmp(p->subscriber.who.name, r->who.name) != 0 ||
         feed_session_status(p->subscriber.session).sent != hello->cursor->revision)
         return false;
     ack.stage = TRIMTAB__V1__STAGE__STORED;

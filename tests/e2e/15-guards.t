@@ -1,0 +1,208 @@
+#!/usr/bin/env node
+// Guards of the server: whose an instance id is, whose rights have gone, which names the machine has, and requests that
+// are larger than they look. Each case ends with an ordinary publish that must work.
+'use strict';
+const assert = require('assert');
+const crypto = require('crypto');
+const fs = require('fs');
+const path = require('path');
+const { test, run, until, Server, proto, grpc } = require('./lib.js');
+
+let server, n = 0;
+const scopes = [{ name: 's', namespaces: ['a'] }];
+
+async function publishWorks() { assert((await server.commit([{ id: 'ordinary/item/x', text: String(++n) }])).revision > 0); }
+
+// Tokens beside the first one, taken over by the signal.
+const tokens = new Map();
+async function setTokens(roles) {
+  const file = path.join(server.dir, 'tokens');
+  const lines = fs.readFileSync(file, 'utf8').split('\n').filter((l) => /^(#|admin )/.test(l));
+  for (const [name, role] of Object.entries(roles)) {
+    if (!tokens.has(name)) tokens.set(name, crypto.randomBytes(16).toString('hex'));
+    lines.push(`${name} ${role} ${crypto.createHash('sha256').update(tokens.get(name)).digest('hex')}`);
+  }
+  fs.writeFileSync(file, lines.join('\n') + '\n', { mode: 0o600 });
+  const log = path.join(server.dir, 'log');
+  const before = fs.statSync(log).size;
+  server.child.kill('SIGHUP');
+  await until('the tokens are read', () => fs.readFileSync(log, 'utf8').slice(before).includes('reloaded'));
+}
+
+// A stream that says hello and keeps what comes.
+function subscribe(token, id, boot = 1) {
+  const client = new proto.Sync(server.address, grpc.credentials.createInsecure());
+  const meta = new grpc.Metadata();
+  meta.set('authorization', `Bearer ${token}`);
+  const s = { stream: client.Subscribe(meta), frames: [], error: null };
+  s.stream.on('data', (f) => s.frames.push(f));
+  s.stream.on('error', (e) => { s.error = e; });
+  s.stream.on('end', () => { s.error = s.error || new Error('ended'); });
+  s.hello = (over = {}) => { s.stream.write({ hello: { protocol: 1, instance: { id, boot_id: Buffer.from([boot]) }, scopes, ...over } }); return s; };
+  s.close = () => { s.stream.cancel(); client.close(); };
+  s.served = () => until(`${id} is served`, () => { if (s.error) throw s.error; return s.frames.some((f) => f.end); });
+  s.failed = () => until(`${id} is refused`, () => s.error);
+  return s;
+}
+
+test('a commit with more changes than fit and something to prune is refused', async () => {
+  await server.commit([{ id: 'p/item/left', text: '1' }]);
+  for (const count of [10001, 10002, 10003, 20000]) {
+    const changes = Array.from({ length: count }, (_, i) => ({ id: `p/item/i${i}`, text: '1' }));
+    const r = await server.request('POST', '/v1/commits', JSON.stringify({ changes, prune: ['p'] }));
+    assert.strictEqual(r.status, 413, String(r.body));
+  }
+  await publishWorks();
+});
+
+test('pruning one namespace twice is pruning it once', async () => {
+  const r = await server.json('POST', '/v1/commits', { changes: [{ id: 'p/item/new', text: '1' }], prune: ['p', 'p'] });
+  assert.strictEqual(r.changes.length, 2, JSON.stringify(r));
+  await publishWorks();
+});
+
+test('a poll without an instance is answered', async () => {
+  await server.commit([{ id: 'a/item/x', text: '1' }]);
+  for (let i = 0; i < 20; i++) {
+    const r = await server.json('POST', '/v1/subscribe/poll', { hello: { protocol: 1, scopes }, wait_ms: 1000 });
+    assert(r.frames.some((f) => f.end), JSON.stringify(r));
+  }
+  await publishWorks();
+});
+
+test('another credential does not take over the id of a connected instance', async () => {
+  await setTokens({ one: 'agent', two: 'agent' });
+  const first = subscribe(tokens.get('one'), 'owned').hello();
+  await first.served();
+  const thief = subscribe(tokens.get('two'), 'owned', 2).hello();
+  const e = await thief.failed();
+  assert.strictEqual(e.code, grpc.status.PERMISSION_DENIED, e.message);
+  const r = await server.request('POST', '/v1/subscribe/poll', JSON.stringify({ hello: { protocol: 1, instance: { id: 'owned' }, scopes } }), { authorization: `Bearer ${tokens.get('two')}` });
+  assert.strictEqual(r.status, 403, String(r.body));
+  assert.strictEqual(first.error, null);
+  assert.strictEqual((await server.instance('owned')).identity, 'one');
+  first.close();
+  await until('the first has gone', async () => (await server.instance('owned')).state === 'offline');
+  const heir = subscribe(tokens.get('two'), 'owned', 2).hello();
+  await heir.served();
+  heir.close();
+  await publishWorks();
+});
+
+test('a hello that is refused does not end the stream that the instance has', async () => {
+  const good = subscribe(server.token, 'kept').hello();
+  await good.served();
+  const bad = subscribe(server.token, 'kept', 2).hello({ scopes: [] });
+  assert.strictEqual((await bad.failed()).code, grpc.status.INVALID_ARGUMENT);
+  const old = subscribe(server.token, 'kept', 3).hello({ protocol: 77 });
+  await old.failed();
+  assert.strictEqual(good.error, null);
+  assert.strictEqual((await server.instance('kept')).state !== 'offline', true);
+  good.close();
+  await publishWorks();
+});
+
+test('two that keep replacing each other under one id: the newcomer is refused and that is shown', async () => {
+  let current = subscribe(server.token, 'twins', 0).hello(), refused = null, replaced = 0;
+  await current.served();
+  for (let i = 1; i < 20 && !refused; i++) {
+    const next = subscribe(server.token, 'twins', i % 2).hello();
+    await until('taken or refused', () => next.error || next.frames.some((f) => f.end));
+    if (next.error) refused = next.error;
+    else { await current.failed(); current = next; replaced++; }
+  }
+  assert(refused, 'never refused');
+  assert.strictEqual(refused.code, grpc.status.ALREADY_EXISTS, refused.message);
+  assert.match(refused.message, /replac/);
+  assert.strictEqual(replaced, 5);
+  assert.strictEqual(current.error, null);
+  assert(fs.readFileSync(path.join(server.dir, 'log'), 'utf8').includes('instance_contested'));
+  current.close();
+  await publishWorks();
+});
+
+test('one program that connects again and again is not taken for two', async () => {
+  let current = subscribe(server.token, 'restless', 7).hello();
+  await current.served();
+  for (let i = 0; i < 12; i++) {
+    const next = subscribe(server.token, 'restless', 7).hello();
+    await next.served();
+    current.close();
+    current = next;
+  }
+  current.close();
+  await publishWorks();
+});
+
+test('streams of a token that is taken away end, others go on', async () => {
+  await setTokens({ one: 'agent', two: 'agent' });
+  const goes = subscribe(tokens.get('one'), 'goes').hello(), stays = subscribe(tokens.get('two'), 'stays').hello();
+  await goes.served();
+  await stays.served();
+  await setTokens({ one: 'none', two: 'agent' });
+  assert.strictEqual((await goes.failed()).code, grpc.status.UNAVAILABLE);
+  assert.strictEqual(stays.error, null);
+  stays.close();
+  await publishWorks();
+});
+
+test('host names that only begin like this machine are not this machine', async () => {
+  for (const host of ['localhost.evil.example', '127.evil.example', '127.0.0.1.evil.example:80', 'unix.evil.example', '[::1].evil.example', 'localhostx']) {
+    const r = await server.request('GET', '/v1/info', undefined, { host });
+    assert.strictEqual(r.status, 403, host);
+  }
+  for (const host of ['localhost', 'localhost:7700', 'LOCALHOST:1', '127.0.0.1', '127.1.2.3:80', '[::1]', '[::1]:7700']) {
+    const r = await server.request('GET', '/v1/info', undefined, { host });
+    assert.strictEqual(r.status, 200, host);
+  }
+});
+
+test('an inventory of names that cannot be is refused', async () => {
+  for (const entry of [{ scope: 's', key: `item/${'x'.repeat(70000)}` }, { scope: 's'.repeat(5000), key: 'item/x' }]) {
+    const s = subscribe(server.token, 'liar').hello({ cursor: { store_id: Buffer.alloc(16), revision: 1, count: 1 } });
+    await until('it is asked', () => s.frames.some((f) => f.ask_inventory));
+    s.stream.write({ inventory: { entries: [{ ...entry, hash: Buffer.alloc(32) }], last: true } });
+    assert.strictEqual((await s.failed()).code, grpc.status.INVALID_ARGUMENT);
+  }
+  await publishWorks();
+});
+
+test('the differences of a dry run are bounded together', async () => {
+  const id = (i) => `big/file/${i}`;
+  for (let k = 0; k < 4; k++) await server.commit(Array.from({ length: 8 }, (_, i) => ({ id: id(8 * k + i), text: `${'x'.repeat(99)}\n`.repeat(10000) })));
+  const r = await server.json('POST', '/v1/commits', { changes: Array.from({ length: 32 }, (_, i) => ({ id: id(i), delete: true })), dry_run: true });
+  assert.strictEqual(r.changes.length, 32);
+  assert(r.changes[0].diff.length > 1000000);
+  assert(r.changes.reduce((sum, c) => sum + c.diff.length, 0) < 20 << 20);
+  assert.match(r.changes[31].diff, /too large to show/);
+  await publishWorks();
+});
+
+test('a version that never is, as a condition, is refused', async () => {
+  const r = await server.request('PUT', '/v1/resources/a/item/never', '1', { 'if-match': '"0"' });
+  assert.strictEqual(r.status, 400, String(r.body));
+});
+
+test('a server that is told to stop does not wait for those who wait', async () => {
+  const waits = [server.request('GET', '/v1/resources/a/item/x?min_revision=999999'),
+    server.request('GET', '/v1/subscribe/snapshot?namespaces=a&min_revision=999999'),
+    server.request('GET', '/v1/subscribe/poll?namespaces=nothing-here&instance=waiting&wait_ms=50000')];
+  const idle = subscribe(server.token, 'silent').hello();
+  await idle.served();
+  const r = await server.commit([{ id: 'a/item/x', text: '12345' }]);
+  waits.push(server.request('GET', `/v1/status?revision=${r.revision}&wait_ms=60000`));
+  await until('they wait', async () => (await server.instance('waiting')));
+  await new Promise((done) => setTimeout(done, 200));
+  const begun = Date.now();
+  await server.stop();
+  const answers = await Promise.all(waits.map((w) => w.catch((e) => e)));
+  assert.deepStrictEqual(answers.map((a) => a.status), [503, 503, 503, 200], JSON.stringify(answers.map(String)));
+  assert.strictEqual(server.child.exitCode, 0, `${server.child.exitCode} ${server.child.signalCode}`);
+  assert(Date.now() - begun < 8000, 'it waited');
+});
+
+(async () => {
+  server = await new Server().start();
+  await publishWorks();
+  run();
+})();
