@@ -40,9 +40,12 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
     Trimtab__V1__InstancesRequest q = TRIMTAB__V1__INSTANCES_REQUEST__INIT;
     Trimtab__V1__InstancesResponse *m;
+    const char *resource = "";
     bool connected = false;
     const struct flag flags[] = {
         {"--connected", 0, "only those that are connected", NULL, &connected, NULL, NULL},
+        {"--resource", 'r', "only those whose subscription takes this id", &resource, NULL,
+         NULL, NULL},
     };
     struct words words;
     int r = take_flags(&cmd_instances, flags, ARRAY_LEN(flags), argc, argv, &words, err);
@@ -53,6 +56,7 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
         return usage(&cmd_instances, err, "instances takes the beginning of one id or host");
     q.prefix = words.n ? words.at[0] : q.prefix;
     q.connected_only = connected;
+    q.resource = (char *)(uintptr_t)resource; /* protobuf-c has no const */
     r = call(cli, "Instances", &q.base, &trimtab__v1__instances_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
     if (r)
@@ -70,9 +74,9 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
     return 0;
 }
 
-const struct command cmd_instances = {"instances", "instances [PREFIX] [--connected]",
-                                      "lists instances and what each really runs",
-                                      run_instances};
+const struct command cmd_instances = {
+    "instances", "instances [PREFIX] [--connected] [--resource ID]",
+    "lists instances and what each really runs", run_instances};
 
 /* ---- status ---- */
 

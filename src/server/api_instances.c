@@ -9,13 +9,18 @@ enum { WAITING_SHOWN_MAX = 100, WAIT_MAX_MS = 60000 };
 
 /* ---- instances ---- */
 
-static bool is_asked_for(const Trimtab__V1__InstancesRequest *q, const struct instance *i)
+/* resource: parsed, when the request has one. */
+static bool is_asked_for(const Trimtab__V1__InstancesRequest *q, const struct name *resource,
+                         const struct instance *i)
 {
     struct str prefix = str_c(q->prefix);
 
-    if (q->connected_only && !i->session)
+    if ((q->connected_only || resource) && !i->session)
         return false;
-    return str_starts(str_c(i->id), prefix) || str_starts(str_c(i->hello->instance->host), prefix);
+    if (resource && !feed_session_wants(i->session, *resource))
+        return false;
+    return str_starts(str_c(i->id), prefix) ||
+           str_starts(str_c(i->hello->instance->host), prefix);
 }
 
 static int by_id(const void *a, const void *b)
@@ -27,23 +32,30 @@ static int by_id(const void *a, const void *b)
 
 void api_instances(struct api_call *call)
 {
-    const Trimtab__V1__InstancesRequest *q = (const Trimtab__V1__InstancesRequest *)call->request;
+    const Trimtab__V1__InstancesRequest *q =
+        (const Trimtab__V1__InstancesRequest *)call->request;
     struct registry *registry = &call->app->registry;
     struct arena *a = &call->arena;
     Trimtab__V1__InstancesResponse *response = ARENA_NEW(a, Trimtab__V1__InstancesResponse);
     nsec_t now = clock_now();
     struct map_slot *slot;
+    struct name resource;
+    struct err err = ERR_NULL;
     size_t at = 0;
 
     if (!response) {
         api_fail_code(call, ERR_NOMEM);
         return;
     }
+    if (*q->resource && name_parse(str_c(q->resource), &resource, &err)) {
+        api_fail(call, &err);
+        return;
+    }
     trimtab__v1__instances_response__init(response);
     response->revision = call->app->state->revision;
     response->instances = ARENA_ARRAY(a, Trimtab__V1__InstanceInfo *, registry->instances.n);
     while (response->instances && (slot = map_each(&registry->instances, &at)))
-        if (is_asked_for(q, slot->value))
+        if (is_asked_for(q, *q->resource ? &resource : NULL, slot->value))
             response->instances[response->n_instances++] = instance_info(slot->value, now, a);
     if (!arena_failed(a))
         qsort(response->instances, response->n_instances, sizeof(*response->instances), by_id);
@@ -100,16 +112,19 @@ static void count(struct api_call *call, const struct status_wait *w,
     }
 }
 
-static Trimtab__V1__StatusResponse *make_response(struct api_call *call, const struct status_wait *w)
+static Trimtab__V1__StatusResponse *make_response(struct api_call *call,
+                                                  const struct status_wait *w)
 {
-    Trimtab__V1__StatusResponse *response = ARENA_NEW(&call->arena, Trimtab__V1__StatusResponse);
+    Trimtab__V1__StatusResponse *response =
+        ARENA_NEW(&call->arena, Trimtab__V1__StatusResponse);
 
     if (!response)
         return NULL;
     trimtab__v1__status_response__init(response);
     response->revision = w->revision;
     response->stamp = call->app->registry.stamp;
-    response->waiting = ARENA_ARRAY(&call->arena, Trimtab__V1__InstanceInfo *, WAITING_SHOWN_MAX);
+    response->waiting =
+        ARENA_ARRAY(&call->arena, Trimtab__V1__InstanceInfo *, WAITING_SHOWN_MAX);
     count(call, w, response, clock_now());
     return response;
 }
@@ -145,10 +160,11 @@ static bool status_check(struct waiter *waiter)
 {
     struct api_call *call = CONTAINER_OF(waiter, struct api_call, waiter);
     uint64_t known = status_request(call)->known;
+    bool must_end = call->app->is_draining;
 
-    if (call->app->state->revision < call->status->revision)
+    if (!must_end && call->app->state->revision < call->status->revision)
         return false;
-    if (is_open(call) && (!known || known == call->app->registry.stamp))
+    if (!must_end && is_open(call) && (!known || known == call->app->registry.stamp))
         return false;
     link_remove(&waiter->link);
     status_answer(call);
@@ -191,7 +207,7 @@ static void status_finish(struct api_call *call)
         return;
     }
     call->waiter.check = status_check;
-    link_before(&call->app->waiters, &call->waiter.link);
+    app_wait(call->app, &call->waiter);
     call->timer.fn = status_late;
     call->timer.ctx = call;
     timer_start(&call->timer, &call->app->loop, wait_ms, 0);

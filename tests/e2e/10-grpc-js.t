@@ -28,6 +28,9 @@ test('a subscriber gets all of 1,000 items, byte for byte, and is shown as ok', 
   assert.strictEqual(i.in_sync, true);
   assert.strictEqual(i.items, N);
   assert.strictEqual(i.transport, 'grpc');
+  const per = async (id) => (await server.json('GET', `/v1/instances?resource=${id}`)).instances.map((x) => x.instance.id);
+  assert.deepStrictEqual(await per('shop/prod/item/i1'), ['one']);
+  assert.deepStrictEqual(await per('shop/test/item/i1'), []);
   s.close();
 });
 

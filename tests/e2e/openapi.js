@@ -31,7 +31,7 @@ const routes = [
   ['get', '/v1/diff', 'Show what a commit changed', [number('revision', 'of the commit')], null, 'DiffResponse'],
   ['get', '/v1/diff/{id}', 'Compare two versions of a resource', [id, number('from', 'the one before'), number('to', 'the newest')], null, 'DiffResponse'],
   ['post', '/v1/rollback', 'Go back, by resource or by whole commit', [], 'RollbackRequest', 'CommitResponse'],
-  ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', '')], null, 'InstancesResponse'],
+  ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', ''), text('resource', 'only those whose subscription takes this id')], null, 'InstancesResponse'],
   ['get', '/v1/status', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
   ['get', '/v1/info', 'About the server', [], null, 'InfoResponse'],
   ['get', '/v1/subscribe/snapshot', 'A whole view at one revision', [...wanted, number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'Snapshot'],
