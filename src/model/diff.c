@@ -67,17 +67,17 @@ static bool save_round(struct search *s, const int *v, int d)
     return true;
 }
 
-/* Returns the number of edits, -1 when there are more than the limit, ERR_NOMEM without memory. */
+/* Returns the number of edits, limit + 1 when there are more, ERR_NOMEM without memory. */
 static int search_edits(struct search *s, int limit)
 {
     int *room = NEW_ARRAY(int, (size_t)(2 * limit + 3));
     int *v = room ? room + limit + 1 : NULL;
-    int result = -1;
+    int result = limit + 1;
 
     if (!room)
         return ERR_NOMEM;
     v[1] = 0;
-    for (int d = 0; d <= limit && result == -1; d++) {
+    for (int d = 0; d <= limit && result > limit; d++) {
         if (!save_round(s, v, d)) {
             result = ERR_NOMEM;
             break;
@@ -145,7 +145,7 @@ static int make_script(const struct lines *a, const struct lines *b, struct scri
     if (!s.saved)
         return ERR_NOMEM;
     d = search_edits(&s, limit);
-    if (d == ERR_NOMEM || !(d >= 0 ? trace_back(&s, d, script) : replace_all(&s, script)))
+    if (d == ERR_NOMEM || !(d <= limit ? trace_back(&s, d, script) : replace_all(&s, script)))
         r = ERR_NOMEM;
     for (int i = 0; i < s.n_saved; i++)
         (void)mem_free(s.saved[i]);

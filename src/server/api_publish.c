@@ -29,13 +29,15 @@ static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, str
 }
 
 /* Deletes what lies in a namespace that is to be pruned and is not named by any change. */
-static int prune(struct api_call *call, const char *ns, struct change *changes, size_t *n, size_t room)
+static int prune(struct api_call *call, const char *ns, struct change *changes, size_t *n,
+                 size_t room)
 {
     struct state *state = call->state;
     struct tree_walk walk;
     struct version *v;
     struct str space = str_c(ns);
-    size_t given = *n; /* what a former prune added counts: a namespace named twice is pruned once */
+    size_t given =
+        *n; /* what a former prune added counts: a namespace named twice is pruned once */
 
     tree_walk_from(&walk, state->versions, space, 0);
     while ((v = tree_walk_next(&walk)) && str_starts(v->key, space)) {
@@ -75,7 +77,8 @@ static void describe(struct api_call *call, const char *message, const char *req
 static int put_diff(struct api_call *call, Trimtab__V1__ChangeResult *r, const struct change *c,
                     const struct change_plan *p)
 {
-    owned(buf) struct buf diff = BUF_NULL(MIN(DIFF_BYTES_MAX, DIFFS_BYTES_MAX - call->diff_bytes));
+    owned(buf) struct buf diff =
+        BUF_NULL(MIN(DIFF_BYTES_MAX, DIFFS_BYTES_MAX - call->diff_bytes));
     bool had = version_is_live(p->old);
     struct diff_names names = {had ? c->id : STR_NULL, c->delete ? STR_NULL : c->id};
     int rc = diff_unified(had ? p->old->content : STR_NULL, c->delete ? STR_NULL : c->content,
@@ -148,7 +151,8 @@ static void submit(struct api_call *call)
         return;
     }
     if (call->commit.commit.request_id.len > STORE_REQUEST_MAX) {
-        (void)err_set(&err, ERR_INVALID, "a request id has at most %d bytes", STORE_REQUEST_MAX);
+        (void)err_set(&err, ERR_INVALID, "a request id has at most %d bytes",
+                      STORE_REQUEST_MAX);
         err_place(&err, "request_id");
         api_fail(call, &err);
         return;
@@ -207,8 +211,8 @@ void api_commit(struct api_call *call)
 /* ---- rolling back ---- */
 
 /* The change that gives a resource again what it had in a record, which stays until the end of the call. */
-static int change_back(struct api_call *call, const Trimtab__V1__RecordChange *old, const char *id,
-                       uint64_t based_on, struct change *c)
+static int change_back(struct api_call *call, const Trimtab__V1__RecordChange *old,
+                       const char *id, uint64_t based_on, struct change *c)
 {
     *c = (struct change){
         .id = str_c(id),
@@ -254,9 +258,8 @@ static int back_change(struct api_call *call, struct store *store,
                        const Trimtab__V1__RecordChange *done, struct change *c)
 {
     const Trimtab__V1__Record *before = NULL;
-    int r = done->previous_revision
-                ? api_record(call, store, done->previous_revision, &before)
-                : 0;
+    int r =
+        done->previous_revision ? api_record(call, store, done->previous_revision, &before) : 0;
 
     if (r)
         return r;
@@ -284,8 +287,8 @@ static void rollback_read(struct api_call *call, struct store *store)
 {
     const Trimtab__V1__RollbackRequest *q = (const Trimtab__V1__RollbackRequest *)call->request;
 
-    call->result = q->revision ? back_commit(call, store, q->revision)
-                               : back_resource(call, store, q);
+    call->result =
+        q->revision ? back_commit(call, store, q->revision) : back_resource(call, store, q);
 }
 
 static void rollback_finish(struct api_call *call)
@@ -307,7 +310,8 @@ void api_rollback(struct api_call *call)
     struct err err = ERR_NULL;
 
     if (!*q->id == !q->revision) {
-        (void)err_set(&err, ERR_INVALID, "give either the id of a resource or the revision of a commit");
+        (void)err_set(&err, ERR_INVALID,
+                      "give either the id of a resource or the revision of a commit");
         api_fail(call, &err);
         return;
     }

@@ -47,7 +47,8 @@ static int check_browser(const struct app *app, const struct exchange *x, struct
             return err_set(err, ERR_DENIED, "requests from the page %.*s are not taken",
                            STR_ARG(str_part(origin, 0, 100)));
     }
-    if (!app->tls && config_is_loopback(app->config.listen) && host.len && !is_this_machine(host))
+    if (!app->tls && config_is_loopback(app->config.listen) && host.len &&
+        !is_this_machine(host))
         return err_set(err, ERR_DENIED, "the host %.*s is not this machine",
                        STR_ARG(str_part(host, 0, 100)));
     return 0;
@@ -73,7 +74,7 @@ static void run_waiters(struct defer *d, void *ctx)
     struct app *app = ctx;
 
     (void)d;
-    LIST_EACH(&app->waiters, l)
+    LIST_EACH (&app->waiters, l)
         (void)LINK_OF(l, struct waiter, link)->check(LINK_OF(l, struct waiter, link));
 }
 
@@ -90,7 +91,8 @@ void app_wait(struct app *app, struct waiter *w)
         app_changed(app);
 }
 
-static void on_publish(void *ctx, struct state *state, struct version *const *versions, size_t n)
+static void on_publish(void *ctx, struct state *state, struct version *const *versions,
+                       size_t n)
 {
     struct app *app = ctx;
 
@@ -107,7 +109,8 @@ static void on_tick(struct timer *t, void *ctx)
 
     (void)t;
     (void)feed_tick(app->feed, loop_now(&app->loop));
-    registry_expire(&app->registry, clock_wall_ms(), (int64_t)(app->config.instance_keep / NSEC_PER_MS));
+    registry_expire(&app->registry, clock_wall_ms(),
+                    (int64_t)(app->config.instance_keep / NSEC_PER_MS));
 }
 
 /* ---- requests ---- */
@@ -129,7 +132,8 @@ static int open_tls(struct app *app, struct err *err)
     const struct config *c = &app->config;
     struct tls_server_opts opts = {.cert_file = c->tls_cert,
                                    .key_file = c->tls_key,
-                                   .client_ca_file = *c->tls_client_ca ? c->tls_client_ca : NULL};
+                                   .client_ca_file =
+                                       *c->tls_client_ca ? c->tls_client_ca : NULL};
 
     if (!*c->tls_cert)
         return 0;
@@ -170,7 +174,8 @@ static int open_http(struct app *app, struct err *err)
     int r = http_server_open(&app->loop, &opts, &app->http, err);
 
     if (!r && *app->config.address_file)
-        r = file_replace(app->config.address_file, str_c(http_server_address(app->http)), 0644, err);
+        r = file_replace(app->config.address_file, str_c(http_server_address(app->http)), 0644,
+                         err);
     return r;
 }
 
@@ -209,7 +214,8 @@ static int watch_signals(struct app *app, struct err *err)
 static int open_auth(struct app *app, struct err *err)
 {
     bool made;
-    int r = auth_open(app->config.data_dir, app->config.tls_client_role, &app->auth, &made, err);
+    int r =
+        auth_open(app->config.data_dir, app->config.tls_client_role, &app->auth, &made, err);
 
     if (!r && made)
         LOG(INFO, "first_token", LOG_C("folder", app->config.data_dir),
@@ -329,7 +335,8 @@ void app_close(struct app *app)
             loop_turn(&app->loop, LOOP_WAIT);
     }
     loop_turn(&app->loop, LOOP_POLL);
-    subscribe_drain(app); /* what lingers between two polls has no connection that could end it */
+    subscribe_drain(
+        app); /* what lingers between two polls has no connection that could end it */
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);
     registry_deinit(&app->registry);

@@ -51,7 +51,7 @@ void registry_deinit(struct registry *r)
 
 void registry_expire(struct registry *r, int64_t now_ms, int64_t keep_ms)
 {
-    LIST_EACH(&r->offline, l) {
+    LIST_EACH (&r->offline, l) {
         struct instance *i = LINK_OF(l, struct instance, link);
 
         if (i->seen_ms + keep_ms > now_ms)
@@ -87,15 +87,16 @@ static int check_id(struct str id, struct err *err)
         return err_set(err, ERR_INVALID, "an instance id must be UTF-8");
     for (size_t i = 0; i < id.len; i++)
         if ((unsigned char)id.data[i] < 0x21 || id.data[i] == 0x7f)
-            return err_set(err, ERR_INVALID, "an instance id has no spaces or control characters");
+            return err_set(err, ERR_INVALID,
+                           "an instance id has no spaces or control characters");
     return 0;
 }
 
 /* Whether a hello is of another start of a program than the one that is connected. */
 static bool is_another(const struct instance *i, const Trimtab__V1__Hello *hello)
 {
-    return i->stream && !str_eq(proto_str(i->hello->instance->boot_id),
-                                proto_str(hello->instance->boot_id));
+    return i->stream &&
+           !str_eq(proto_str(i->hello->instance->boot_id), proto_str(hello->instance->boot_id));
 }
 
 static bool is_recent(const struct instance *i, nsec_t now)
@@ -113,8 +114,8 @@ static void note_replaced(struct instance *i, nsec_t now)
         i->replaced_since = now;
 }
 
-int registry_admit(const struct registry *r, const Trimtab__V1__Hello *hello, const char *identity,
-                   nsec_t now, struct err *err)
+int registry_admit(const struct registry *r, const Trimtab__V1__Hello *hello,
+                   const char *identity, nsec_t now, struct err *err)
 {
     struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
     const struct instance *i = registry_find(r, id);
@@ -125,12 +126,14 @@ int registry_admit(const struct registry *r, const Trimtab__V1__Hello *hello, co
     if (protobuf_c_message_get_packed_size(&hello->base) > HELLO_BYTES_MAX)
         return err_set(err, ERR_LIMIT, "a hello of more than %d bytes", HELLO_BYTES_MAX);
     if (i && i->stream && strcmp(i->identity, identity) != 0) {
-        (void)err_set(err, ERR_DENIED, "the instance %s is connected with another credential", i->id);
+        (void)err_set(err, ERR_DENIED, "the instance %s is connected with another credential",
+                      i->id);
         err_hint(err, "give every instance an id of its own");
         return ERR_DENIED;
     }
     if (i && is_another(i, hello) && is_recent(i, now) && i->n_replaced >= REPLACED_MAX) {
-        (void)err_set(err, ERR_EXISTS, "two programs keep replacing each other as instance %s", i->id);
+        (void)err_set(err, ERR_EXISTS, "two programs keep replacing each other as instance %s",
+                      i->id);
         err_hint(err, "give every instance an id of its own");
         return ERR_EXISTS;
     }

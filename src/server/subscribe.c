@@ -99,8 +99,7 @@ static int admit(struct subscriber *s, const Trimtab__V1__Hello *hello, struct e
 /* The feed has taken the hello: the instance is this stream's now. */
 static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
 {
-    struct instance *i =
-        registry_hello(&s->app->registry, hello, loop_now(&s->app->loop), err);
+    struct instance *i = registry_hello(&s->app->registry, hello, loop_now(&s->app->loop), err);
 
     if (!i)
         return err->code;
@@ -113,14 +112,17 @@ static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, str
     return 0;
 }
 
-int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame, struct err *err)
+int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame,
+                     struct err *err)
 {
     bool has_id = frame->hello && frame->hello->instance && *frame->hello->instance->id;
-    int r = has_id ? admit(s, frame->hello, err) : 0; /* without: sees what all see, is not listed */
+    int r = has_id ? admit(s, frame->hello, err)
+                   : 0; /* without: sees what all see, is not listed */
 
     if (!r)
         r = feed_session_frame(s->session, frame, loop_now(&s->app->loop), err);
-    if (!r && has_id) /* only now: a hello that is refused must not end the stream that serves */
+    if (!r &&
+        has_id) /* only now: a hello that is refused must not end the stream that serves */
         r = take_hello(s, frame->hello, err);
     if (!r && frame->ack && s->instance)
         registry_report(&s->app->registry, s->instance, frame->ack, clock_wall_ms());
@@ -157,7 +159,8 @@ static void stream_fail(struct stream *st, const struct err *err)
     if (st->is_ended)
         return;
     st->is_ended = true;
-    LOG(INFO, "subscription_refused", LOG_C("peer", st->subscriber.peer), LOG_C("error", err->text));
+    LOG(INFO, "subscription_refused", LOG_C("peer", st->subscriber.peer),
+        LOG_C("error", err->text));
     grpc_fail_err(st->call, err);
 }
 
@@ -261,7 +264,8 @@ void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str mes
     (void)message;
     if (!r) {
         st = NEW(struct stream);
-        r = st ? subscriber_init(&st->subscriber, app, grpc_exchange(call), &who, &err) : ERR_NOMEM;
+        r = st ? subscriber_init(&st->subscriber, app, grpc_exchange(call), &who, &err)
+               : ERR_NOMEM;
     }
     if (r) {
         if (!err.code)
@@ -282,7 +286,7 @@ void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str mes
 
 void subscribe_drain(struct app *app)
 {
-    LIST_EACH(&app->subscriptions, l) {
+    LIST_EACH (&app->subscriptions, l) {
         struct subscriber *s = LINK_OF(l, struct subscriber, link);
 
         s->leave(s, "the server is shutting down");
@@ -293,7 +297,7 @@ void subscribe_drain(struct app *app)
 
 void subscribe_review(struct app *app)
 {
-    LIST_EACH(&app->subscriptions, l) {
+    LIST_EACH (&app->subscriptions, l) {
         struct subscriber *s = LINK_OF(l, struct subscriber, link);
 
         if (auth_holds(app->auth, &s->who, RIGHT_SUBSCRIBE))

@@ -196,7 +196,7 @@ test('a server that is told to stop does not wait for those who wait', async () 
   const begun = Date.now();
   await server.stop();
   const answers = await Promise.all(waits.map((w) => w.catch((e) => e)));
-  assert.deepStrictEqual(answers.map((a) => a.status), [503, 503, 503, 200], JSON.stringify(answers.map(String)));
+  assert.deepStrictEqual(answers.map((a) => a.status), [503, 503, 200, 200], JSON.stringify(answers.map(String)));
   assert.strictEqual(server.child.exitCode, 0, `${server.child.exitCode} ${server.child.signalCode}`);
   assert(Date.now() - begun < 8000, 'it waited');
 });
