@@ -3,7 +3,7 @@
  */
 #include "base/arena.h"
 
-enum { BLOCK_BYTES = 4096, ALIGN = 16 };
+enum { FIRST_BLOCK_BYTES = 512, BLOCK_BYTES = 4096, ALIGN = 16 };
 
 struct arena_block {
     struct arena_block *next;
@@ -33,7 +33,7 @@ void *arena_alloc(struct arena *a, size_t size)
         return NULL;
     }
     if (!b || b->size - a->used < rounded) {
-        size_t room = MAX(rounded, (size_t)BLOCK_BYTES);
+        size_t room = MAX(rounded, (size_t)(b ? BLOCK_BYTES : FIRST_BLOCK_BYTES));
 
         b = mem_zalloc(size_add(sizeof(*b), room));
         if (!b) {

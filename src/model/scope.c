@@ -309,18 +309,18 @@ static struct str key_tail(const struct scope_walk *w, size_t layer, const struc
     return str_from(v->key, w->scope->layers[layer].len + 1);
 }
 
-/* The smallest name that any layer stands at; the strongest layer that does is *ret_layer. */
-static bool smallest(struct scope_walk *w, struct str *ret_tail, size_t *ret_layer)
+/* The smallest name that any layer stands at: the version of the strongest layer that does, which is *ret_layer. */
+static struct version *smallest(struct scope_walk *w, struct str *ret_tail, size_t *ret_layer)
 {
-    bool found = false;
+    struct version *found = NULL;
 
     for (size_t i = 0; i < w->scope->n_layers; i++) {
-        const struct version *v = layer_peek(w, i);
+        struct version *v = layer_peek(w, i);
 
         if (v && (!found || str_cmp(key_tail(w, i, v), *ret_tail) < 0)) {
             *ret_tail = key_tail(w, i, v);
             *ret_layer = i;
-            found = true;
+            found = v;
         }
     }
     return found;
@@ -358,18 +358,20 @@ bool scope_walk_next(struct scope_walk *w, struct scope_step *ret_step)
 {
     struct str tail;
     size_t layer = 0;
+    struct version *item;
 
-    while (smallest(w, &tail, &layer)) {
+    while ((item = smallest(w, &tail, &layer))) {
         size_t nul = str_index(tail, '\0');
         struct str kind = str_part(tail, 0, nul), name = str_from(tail, nul + 1);
-        struct version *item;
 
         step_over(w, tail);
         if (!scope_selects(w->scope, kind, name))
             continue;
-        item = scope_find(w->scope, w->state, kind, name);
-        if (w->since && !is_changed(w, item, layer))
-            continue;
+        if (w->since) { /* else only live versions are met, and the strongest of a name is what it comes to */
+            item = scope_find(w->scope, w->state, kind, name);
+            if (!is_changed(w, item, layer))
+                continue;
+        }
         *ret_step = (struct scope_step){item, tail};
         return true;
     }
