@@ -1,7 +1,7 @@
 #!/bin/bash
 # The agent with a real server: delivers, refuses, restarts without the server, resumes with the difference only, and
 # converges whatever kills it.
-#   TRIMTAB_BIN: the folder of the binaries
+#   TRIMTAB_BIN: the folder of the binaries; TRIMTAB_AGENT_KILLS: how often it is killed, 20
 BIN=${TRIMTAB_BIN:-$(cd "$(dirname "$0")/../.." && pwd)/build/dev/bin}
 BIN=$(cd "$BIN" && pwd)
 DIR=$(mktemp -d)
@@ -205,7 +205,7 @@ ok $? "an altered copy is set aside, and everything is received anew"
 ok $? "under the same instance id"
 
 # ---- killed
-RUNS=20
+RUNS=${TRIMTAB_AGENT_KILLS:-20}
 [ -n "$TRIMTAB_QUICK" ] && RUNS=4
 good=0
 for run in $(seq $RUNS); do
