@@ -71,7 +71,8 @@ static void hold_step(struct cut *c, const struct scope_step *step)
 }
 
 /* In an inventory, an item that the subscriber has needs not be sent. */
-static bool is_held(struct feed_session *s, const struct scope *scope, const struct scope_step *step)
+static bool is_held(struct feed_session *s, const struct scope *scope,
+                    const struct scope_step *step)
 {
     struct inventory_entry *e;
 
@@ -151,8 +152,9 @@ static bool is_uncaused(const struct cut *c, const struct scope *scope, struct s
     for (size_t i = 0; i < scope->n_layers; i++) {
         owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
 
-        name_put_key((struct name){scope->layers[i], str_part(tail, 0, nul), str_from(tail, nul + 1)},
-                     &key);
+        name_put_key(
+            (struct name){scope->layers[i], str_part(tail, 0, nul), str_from(tail, nul + 1)},
+            &key);
         if (state_newest(c->state, buf_str(&key)))
             return false;
     }
@@ -220,7 +222,8 @@ static bool is_sending_parts(const struct cut *c)
 }
 
 /* Fills one frame, over the borders of empty scopes; *ret_ended when the batch has no more. */
-static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_scope, bool *ret_ended)
+static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_scope,
+                      bool *ret_ended)
 {
     struct cut *c = s->cut;
     bool scope_ended = false;

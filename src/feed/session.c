@@ -80,7 +80,8 @@ bool feed_session_wants(const struct feed_session *s, struct name name)
         const struct scope *scope = s->members[i].scope->scope;
         size_t layer;
 
-        if (scope_has_layer(scope, name.space, &layer) && scope_selects(scope, name.kind, name.name))
+        if (scope_has_layer(scope, name.space, &layer) &&
+            scope_selects(scope, name.kind, name.name))
             return true;
     }
     return false;
@@ -92,7 +93,8 @@ static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, 
 {
     owned(arena) struct arena a = ARENA_NULL;
     struct scope *scopes;
-    int r = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &a, &scopes, err);
+    int r =
+        scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &a, &scopes, err);
 
     if (r)
         return r;
@@ -243,8 +245,7 @@ static int take_ack(struct feed_session *s, const Trimtab__V1__Ack *ack, struct 
         s->status.repairs++;
         return go_on(s);
     case TRIMTAB__V1__STAGE__STAGE_UNSPECIFIED:
-    case _TRIMTAB__V1__STAGE_IS_INT_SIZE:
-        break;
+    case _TRIMTAB__V1__STAGE_IS_INT_SIZE: break;
     }
     return err_set(err, ERR_INVALID, "an acknowledgement without a stage");
 }
@@ -258,7 +259,8 @@ static int take_inventory(struct feed_session *s, const Trimtab__V1__Inventory *
         s->status.repairs++;
         ask(s, NULL);
     } else if (s->status.phase != FEED_ASKING) {
-        s->wants_repair = true; /* it crossed a batch and says nothing any more: ask again after that */
+        s->wants_repair =
+            true; /* it crossed a batch and says nothing any more: ask again after that */
         return 0;
     }
     r = inventory_add(s, message, err);
@@ -282,8 +284,8 @@ void feed_session_repair(struct feed_session *s, const char *reason)
     be_ready(s);
 }
 
-int feed_session_frame(struct feed_session *s, const Trimtab__V1__ClientFrame *frame, nsec_t now,
-                       struct err *err)
+int feed_session_frame(struct feed_session *s, const Trimtab__V1__ClientFrame *frame,
+                       nsec_t now, struct err *err)
 {
     int r = 0;
 
@@ -307,7 +309,8 @@ void feed_frame_deinit(struct feed_frame *frame)
     frame->n = 0;
 }
 
-static void take_flight(struct feed_session *s, uint64_t revision, struct digest digest, nsec_t now)
+static void take_flight(struct feed_session *s, uint64_t revision, struct digest digest,
+                        nsec_t now)
 {
     s->status.phase = FEED_FLIGHT;
     s->status.sent = revision;

@@ -35,8 +35,8 @@ static void read_version(struct api_call *call, struct store *store)
     if (call->result)
         return;
     newest = state_newest(call->state, key);
-    call->result = newest ? api_record_of_version(call, store, newest, q->id, q->version, &record,
-                                                  &revision)
+    call->result = newest ? api_record_of_version(call, store, newest, q->id, q->version,
+                                                  &record, &revision)
                           : not_there(q->id, &call->err);
     if (call->result)
         return;
@@ -151,8 +151,8 @@ struct listing {
 };
 
 /* False when the page is full. */
-static bool list_add(struct listing *l, const Trimtab__V1__ListRequest *q, const struct version *v,
-                     struct arena *a)
+static bool list_add(struct listing *l, const Trimtab__V1__ListRequest *q,
+                     const struct version *v, struct arena *a)
 {
     if (l->response->n_resources &&
         (l->response->n_resources == l->limit ||
@@ -181,7 +181,8 @@ void api_list(struct api_call *call)
         api_fail(call, &err);
         return;
     }
-    if (!response || !(response->resources = ARENA_ARRAY(a, Trimtab__V1__Resource *, l.limit))) {
+    if (!response ||
+        !(response->resources = ARENA_ARRAY(a, Trimtab__V1__Resource *, l.limit))) {
         api_fail_code(call, ERR_NOMEM);
         return;
     }
@@ -222,7 +223,8 @@ void api_info(struct api_call *call)
     r->instances = app->registry.n_connected;
     wall_format(app->started_ms, time);
     r->started = arena_c(a, str_c(time));
-    r->engine = arena_c(a, str_part(str_c(app->config.store), 0, str_index(str_c(app->config.store), ':')));
+    r->engine = arena_c(
+        a, str_part(str_c(app->config.store), 0, str_index(str_c(app->config.store), ':')));
     r->draining = app->is_draining;
     api_answer(call, &r->base);
 }

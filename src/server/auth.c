@@ -65,12 +65,14 @@ static int parse_line(const struct auth *a, struct str line, uint32_t number, st
     struct str name, role, hash = STR_NULL, rest = line;
 
     memset(t, 0, sizeof(*t));
-    if (!str_next(&rest, ' ', &name) || !str_next(&rest, ' ', &role) || !str_next(&rest, ' ', &hash))
+    if (!str_next(&rest, ' ', &name) || !str_next(&rest, ' ', &role) ||
+        !str_next(&rest, ' ', &hash))
         return line_wrong(a, number, "a token needs three words", err);
     if (name.len == 0 || name.len >= AUTH_NAME_MAX)
         return line_wrong(a, number, "the name is empty or too long", err);
     if (!auth_role(role, &t->rights))
-        return line_wrong(a, number, "no such role (admin, publisher, reader, agent, none)", err);
+        return line_wrong(a, number, "no such role (admin, publisher, reader, agent, none)",
+                          err);
     if (!hex_decode(hash, t->hash.bytes, SHA256_BYTES))
         return line_wrong(a, number, "the hash is not 64 hexadecimal digits", err);
     memcpy(t->name, name.data, name.len);
@@ -147,7 +149,8 @@ int auth_open(const char *data_dir, const char *tls_client_role, struct auth **r
         return ERR_NOMEM;
     *ret_made = false;
     if (!auth_role(str_c(tls_client_role), &a->tls_rights))
-        r = err_set(err, ERR_INVALID, "tls_client_role: there is no role \"%s\"", tls_client_role);
+        r = err_set(err, ERR_INVALID, "tls_client_role: there is no role \"%s\"",
+                    tls_client_role);
     (void)snprintf(a->path, sizeof(a->path), "%s/tokens", data_dir);
     (void)snprintf(a->admin_path, sizeof(a->admin_path), "%s/admin.token", data_dir);
     if (!r && stat(a->path, &st)) {

@@ -14,11 +14,12 @@ enum body_use { BODY_NONE, BODY_DOCUMENT, BODY_RAW };
 
 struct route {
     const char *method;
-    const char *path;     /* ends in "**" when the rest of the path is an id, or a number for `param` */
-    const char *api;      /* name of the use case; NULL: run is called itself */
-    const char *param;    /* field of the request that the rest of the path fills */
+    const char
+        *path; /* ends in "**" when the rest of the path is an id, or a number for `param` */
+    const char *api;   /* name of the use case; NULL: run is called itself */
+    const char *param; /* field of the request that the rest of the path fills */
     enum body_use body;
-    enum right right;     /* of routes without a use case */
+    enum right right; /* of routes without a use case */
     void (*run)(struct rest *r);
 };
 
@@ -45,11 +46,15 @@ static const struct route routes[] = {
     {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/info", "Info", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/subscribe/snapshot", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_snapshot},
+    {"GET", "/v1/subscribe/snapshot", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,
+     subscribe_http_snapshot},
     {"GET", "/v1/subscribe/poll", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_poll},
-    {"POST", "/v1/subscribe/poll", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE, subscribe_http_poll},
-    {"GET", "/v1/subscribe/events", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_events},
-    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE, subscribe_http_ack},
+    {"POST", "/v1/subscribe/poll", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE,
+     subscribe_http_poll},
+    {"GET", "/v1/subscribe/events", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,
+     subscribe_http_events},
+    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE,
+     subscribe_http_ack},
     {"GET", "/metrics", NULL, NULL, BODY_NONE, RIGHT_OPERATE, metrics_answer},
     {"GET", "/healthz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_health},
     {"GET", "/readyz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_ready},
@@ -154,7 +159,8 @@ static json_t *typed(const ProtobufCFieldDescriptor *f, struct str value)
     if (f->type == PROTOBUF_C_TYPE_STRING)
         return json_stringn(value.data ? value.data : "", value.len);
     if (f->type == PROTOBUF_C_TYPE_UINT32 || f->type == PROTOBUF_C_TYPE_UINT64)
-        return str_u64(value, &number) && number <= INT64_MAX ? json_integer((json_int_t)number) : NULL;
+        return str_u64(value, &number) && number <= INT64_MAX ? json_integer((json_int_t)number)
+                                                              : NULL;
     if (f->type != PROTOBUF_C_TYPE_BOOL)
         return NULL;
     if (str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0)
@@ -221,12 +227,14 @@ static int make_request(struct rest *r, const struct api_method *method, Protobu
 {
     const struct route *route = r->route;
     json_error_t fault;
-    json_t *object = r->body.len ? json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES, &fault)
-                                 : json_object();
+    json_t *object = r->body.len
+                         ? json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES, &fault)
+                         : json_object();
     int rc = 0;
 
     if (!object) {
-        (void)err_set(err, ERR_INVALID, "the body is not JSON: %s", r->body.len ? fault.text : "");
+        (void)err_set(err, ERR_INVALID, "the body is not JSON: %s",
+                      r->body.len ? fault.text : "");
         if (r->body.len)
             err_at(err, (uint32_t)MAX(fault.line, 1), (uint32_t)MAX(fault.column, 1));
         return ERR_INVALID;
@@ -253,8 +261,8 @@ static void api_done(void *ctx, const ProtobufCMessage *response, const struct e
         rest_answer(r, 200, response);
 }
 
-static void call_api(struct rest *r, const struct api_method *method, const ProtobufCMessage *request,
-                     api_done_fn *done)
+static void call_api(struct rest *r, const struct api_method *method,
+                     const ProtobufCMessage *request, api_done_fn *done)
 {
     struct api_call *call = api_call_new(r->app, method);
     struct err err = ERR_NULL;
@@ -265,7 +273,8 @@ static void call_api(struct rest *r, const struct api_method *method, const Prot
         return;
     }
     call->who = r->who;
-    (void)snprintf(call->origin, sizeof(call->origin), "rest %.*s", STR_ARG(exchange_peer(r->x)));
+    (void)snprintf(call->origin, sizeof(call->origin), "rest %.*s",
+                   STR_ARG(exchange_peer(r->x)));
     call->request = request;
     call->done = done;
     call->ctx = r;
@@ -520,7 +529,9 @@ static int prepare(struct rest *r, struct err *err)
     int rc;
 
     r->route = find_route(r, &rest, err);
-    right = !r->route ? RIGHT_READ : r->route->api ? find_api(r->route->api)->right : r->route->right;
+    right = !r->route       ? RIGHT_READ
+            : r->route->api ? find_api(r->route->api)->right
+                            : r->route->right;
     rc = app_authorize(r->app, r->x, right, &r->who, r->route ? err : NULL);
     if (!r->route && rc) { /* who is not known is not told what there is */
         r->status = 0;
@@ -556,5 +567,6 @@ void rest_handle(struct app *app, struct exchange *x)
     if (r->route->body == BODY_NONE)
         run_route(r);
     else
-        exchange_read_body(x, r->route->body == BODY_RAW ? PUT_BODY_MAX : DOCUMENT_BODY_MAX, on_body, r);
+        exchange_read_body(x, r->route->body == BODY_RAW ? PUT_BODY_MAX : DOCUMENT_BODY_MAX,
+                           on_body, r);
 }

@@ -36,7 +36,7 @@ static void show_text(Trimtab__V1__Changes *c)
             continue;
         text = mem_dup(content.data, content.len);
         if (!text)
-            continue; /* base64 it is */
+            continue;      /* base64 it is */
         item->text = text; /* was the static empty text; freed with the message */
         proto_allocator.free(NULL, item->content.data);
         item->content = (ProtobufCBinaryData){0, NULL};
@@ -56,7 +56,8 @@ static Trimtab__V1__ServerFrame *frame_message(struct feed_frame *frame)
     feed_frame_deinit(frame);
     if (buf_status(&bytes))
         return NULL;
-    m = trimtab__v1__server_frame__unpack(&proto_allocator, packed.len, (const uint8_t *)packed.data);
+    m = trimtab__v1__server_frame__unpack(&proto_allocator, packed.len,
+                                          (const uint8_t *)packed.data);
     for (size_t i = 0; m && i < m->n_changes; i++)
         show_text(m->changes[i]);
     return m;
@@ -127,7 +128,8 @@ static int query_labels(struct rest *r, Trimtab__V1__Instance *instance, struct 
 
     instance->labels = ARENA_ARRAY(&r->arena, Trimtab__V1__Instance__LabelsEntry *, n);
     for (size_t i = 0; instance->labels && i < n; i++) {
-        Trimtab__V1__Instance__LabelsEntry *e = ARENA_NEW(&r->arena, Trimtab__V1__Instance__LabelsEntry);
+        Trimtab__V1__Instance__LabelsEntry *e =
+            ARENA_NEW(&r->arena, Trimtab__V1__Instance__LabelsEntry);
         char *colon = strchr(words[i], ':');
 
         if (!colon)
@@ -265,8 +267,8 @@ static int fill_scope(struct rest *r, const struct scope *scope, Trimtab__V1__Ch
     return rc || arena_failed(&r->arena) ? ERR_NOMEM : 0;
 }
 
-static void snapshot_answer(struct rest *r, const struct scope *scope, const Trimtab__V1__Snapshot *s,
-                            struct digest digest)
+static void snapshot_answer(struct rest *r, const struct scope *scope,
+                            const Trimtab__V1__Snapshot *s, struct digest digest)
 {
     owned(buf) struct buf text = BUF_NULL(512 * MIB);
     unsigned char bytes[DIGEST_BYTES];
@@ -399,9 +401,9 @@ void subscribe_http_snapshot(struct rest *r)
 /* A session between polls, and during one. */
 struct poller {
     struct subscriber subscriber;
-    struct rest *rest; /* the poll that waits; NULL between two */
+    struct rest *rest;  /* the poll that waits; NULL between two */
     struct timer timer; /* of the wait, or of the lingering */
-    struct link link;  /* in app.http_sessions */
+    struct link link;   /* in app.http_sessions */
     char instance[INSTANCE_ID_MAX + 1];
     VEC(Trimtab__V1__ServerFrame *) frames; /* of the batch that is being collected */
 };
@@ -491,8 +493,8 @@ static bool skip_empty(struct poller *p, const Trimtab__V1__End *end)
     ack.stage = TRIMTAB__V1__STAGE__STORED;
     ack.revision = end->revision;
     frame.ack = &ack;
-    return !feed_session_frame(p->subscriber.session, &frame, loop_now(&p->subscriber.app->loop),
-                               NULL);
+    return !feed_session_frame(p->subscriber.session, &frame,
+                               loop_now(&p->subscriber.app->loop), NULL);
 }
 
 static void poll_pull(struct subscriber *s)
@@ -547,7 +549,7 @@ static void poll_wait(struct poller *p, struct rest *r, uint32_t wait_ms)
 
 static struct poller *find_poller(struct app *app, const char *instance)
 {
-    LIST_EACH(&app->http_sessions, l) {
+    LIST_EACH (&app->http_sessions, l) {
         struct poller *p = LINK_OF(l, struct poller, link);
 
         if (*instance && strcmp(p->instance, instance) == 0)
@@ -730,12 +732,14 @@ static void events_close(struct exchange *x, void *ctx, int reason)
     (void)mem_free(e);
 }
 
-static const struct exchange_ops events_ops = {.on_writable = events_writable, .on_close = events_close};
+static const struct exchange_ops events_ops = {.on_writable = events_writable,
+                                               .on_close = events_close};
 
 void subscribe_http_events(struct rest *r)
 {
     static const struct http_header headers[] = {
-        {STR("content-type"), STR("text/event-stream")}, {STR("cache-control"), STR("no-cache")}};
+        {STR("content-type"), STR("text/event-stream")},
+        {STR("cache-control"), STR("no-cache")}};
     struct store_identity identity = committer_identity(r->app->committer);
     struct events *e = NEW(struct events);
     Trimtab__V1__Hello *hello;
