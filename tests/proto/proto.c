@@ -1,0 +1,425 @@
+/*
+ * Messages as JSON and back, made at random from their descriptors; records and snapshots there and back, whole and cut.
+ */
+#include "base/buf.h"
+#include "proto/convert.h"
+#include "proto/json.h"
+#include "tap.h"
+
+#include <trimtab/v1/admin.pb-c.h>
+
+/* ---- random messages ---- */
+
+static uint64_t seed = 20260101;
+
+static uint64_t rnd(uint64_t below)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (seed >> 33) % below;
+}
+
+static char *random_text(struct arena *a)
+{
+    static const char *const texts[] = {
+        "", "x", "a/item/b", "\xc3\xa4\xe2\x82\xac", "\"\\\n\t\x01", "null"};
+
+    return arena_c(a, str_c(texts[rnd(ARRAY_LEN(texts))]));
+}
+
+static ProtobufCBinaryData random_bytes_of(struct arena *a)
+{
+    char bytes[9];
+    size_t n = rnd(sizeof(bytes));
+
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (char)rnd(256);
+    return proto_bytes(arena_str(a, str_of(bytes, n)));
+}
+
+/* JSON's integers are those of int64_t. */
+static uint64_t random_number(void)
+{
+    static const uint64_t numbers[] = {0,     1,          127,        128,
+                                       65536, UINT32_MAX, 1ull << 53, INT64_MAX};
+
+    return numbers[rnd(ARRAY_LEN(numbers))];
+}
+
+static ProtobufCMessage *random_message(const ProtobufCMessageDescriptor *d, int depth,
+                                        struct arena *a);
+
+/* Fills one value; false for a message that is left out. */
+static void random_value(const ProtobufCFieldDescriptor *f, void *at, int depth,
+                         struct arena *a)
+{
+    const ProtobufCEnumDescriptor *e;
+
+    switch (f->type) {
+    case PROTOBUF_C_TYPE_STRING: *(char **)at = random_text(a); break;
+    case PROTOBUF_C_TYPE_BYTES: *(ProtobufCBinaryData *)at = random_bytes_of(a); break;
+    case PROTOBUF_C_TYPE_BOOL: *(protobuf_c_boolean *)at = (protobuf_c_boolean)rnd(2); break;
+    case PROTOBUF_C_TYPE_ENUM:
+        e = f->descriptor;
+        *(int *)at = e->values[rnd(e->n_values)].value;
+        break;
+    case PROTOBUF_C_TYPE_MESSAGE:
+        *(ProtobufCMessage **)at = random_message(f->descriptor, depth + 1, a);
+        break;
+    case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
+    case PROTOBUF_C_TYPE_SFIXED32:
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32: *(uint32_t *)at = (uint32_t)random_number(); break;
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64: *(uint64_t *)at = random_number(); break;
+    case PROTOBUF_C_TYPE_FLOAT:
+    case PROTOBUF_C_TYPE_DOUBLE:
+        tap_check(false, __FILE__, __LINE__, "no message has these");
+        break;
+    }
+}
+
+static size_t size_of_type(ProtobufCType type)
+{
+    switch ((int)type) {
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_MESSAGE: return sizeof(void *);
+    case PROTOBUF_C_TYPE_BYTES: return sizeof(ProtobufCBinaryData);
+    case PROTOBUF_C_TYPE_BOOL: return sizeof(protobuf_c_boolean);
+    case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_SINT64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64: return sizeof(uint64_t);
+    default: return sizeof(uint32_t);
+    }
+}
+
+static bool is_map(const ProtobufCFieldDescriptor *f)
+{
+    return f->type == PROTOBUF_C_TYPE_MESSAGE &&
+           strstr(((const ProtobufCMessageDescriptor *)f->descriptor)->name, "Entry") &&
+           strcmp(((const ProtobufCMessageDescriptor *)f->descriptor)->short_name, "Entry") !=
+               0;
+}
+
+/* At most one entry in a map, so that its order is not in question. */
+static void random_list(const ProtobufCFieldDescriptor *f, char *m, int depth, struct arena *a)
+{
+    size_t n = rnd(is_map(f) ? 2 : 4), size = size_of_type(f->type);
+    char *list = arena_alloc(a, n * size + 1);
+
+    for (size_t i = 0; i < n; i++)
+        random_value(f, list + i * size, depth, a);
+    *(size_t *)(void *)(m + f->quantifier_offset) = n;
+    *(void **)(void *)(m + f->offset) = list;
+}
+
+static ProtobufCMessage *random_message(const ProtobufCMessageDescriptor *d, int depth,
+                                        struct arena *a)
+{
+    char *m = arena_alloc(a, d->sizeof_message);
+
+    d->message_init((ProtobufCMessage *)(void *)m);
+    for (unsigned i = 0; i < d->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &d->fields[i];
+
+        if (depth > 4 || (f->type == PROTOBUF_C_TYPE_MESSAGE && rnd(2)))
+            continue;
+        if (f->label == PROTOBUF_C_LABEL_REPEATED)
+            random_list(f, m, depth, a);
+        else
+            random_value(f, m + f->offset, depth, a);
+    }
+    return (ProtobufCMessage *)(void *)m;
+}
+
+static bool is_same(const ProtobufCMessage *a, const ProtobufCMessage *b)
+{
+    owned(shared_unref) struct shared *pa = proto_pack(a, 0), *pb = proto_pack(b, 0);
+
+    return pa && pb && str_eq(shared_str(pa), shared_str(pb));
+}
+
+static void check_both_ways(const ProtobufCMessageDescriptor *d, enum proto_json_style style)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    owned(buf) struct buf text = BUF_NULL(16 * MIB);
+    ProtobufCMessage *m = random_message(d, 0, &a), *back = NULL;
+    struct err err = ERR_NULL;
+
+    CHECK_I64(proto_to_json_text(m, style, &text), 0);
+    if (!CHECK_I64(proto_from_json_text(buf_str(&text), d, &a, &back, &err), 0) ||
+        !CHECK(is_same(m, back)))
+        tap_note("%s: %s (%s): %.*s", d->name, err.text, err.place,
+                 STR_ARG(str_part(buf_str(&text), 0, 400)));
+}
+
+/* ---- JSON ---- */
+
+static const ProtobufCMessageDescriptor *const types[] = {
+    &trimtab__v1__commit_request__descriptor,
+    &trimtab__v1__commit_response__descriptor,
+    &trimtab__v1__get_request__descriptor,
+    &trimtab__v1__resource__descriptor,
+    &trimtab__v1__list_request__descriptor,
+    &trimtab__v1__list_response__descriptor,
+    &trimtab__v1__history_request__descriptor,
+    &trimtab__v1__history_response__descriptor,
+    &trimtab__v1__commits_request__descriptor,
+    &trimtab__v1__commits_response__descriptor,
+    &trimtab__v1__diff_request__descriptor,
+    &trimtab__v1__diff_response__descriptor,
+    &trimtab__v1__rollback_request__descriptor,
+    &trimtab__v1__instances_request__descriptor,
+    &trimtab__v1__instances_response__descriptor,
+    &trimtab__v1__status_request__descriptor,
+    &trimtab__v1__status_response__descriptor,
+    &trimtab__v1__info_request__descriptor,
+    &trimtab__v1__info_response__descriptor,
+    &trimtab__v1__poll_request__descriptor,
+    &trimtab__v1__poll_response__descriptor,
+    &trimtab__v1__ack_request__descriptor,
+    &trimtab__v1__ack_response__descriptor,
+    &trimtab__v1__snapshot__descriptor,
+    &trimtab__v1__error__descriptor,
+};
+
+TEST("every message comes back from JSON as it went")
+{
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (int round = 0; round < 60 && !tap_failed(); round++) {
+            check_both_ways(types[t], PROTO_JSON_SPARSE);
+            check_both_ways(types[t], PROTO_JSON_FULL);
+        }
+}
+
+TEST("fields that are not known, of another type or out of range are refused by name")
+{
+    static const struct {
+        const char *text, *piece;
+    } wrong[] = {
+        {"{\"nothing\":1}", "nothing"},
+        {"{\"changes\":[{\"nothing\":1}]}", "nothing"},
+        {"{\"message\":1}", "message"},
+        {"{\"changes\":{}}", "changes"},
+        {"{\"changes\":[1]}", "Change must"},
+        {"{\"changes\":[{\"based_on\":-1}]}", "based_on"},
+        {"{\"changes\":[{\"based_on\":1.5}]}", "based_on"},
+        {"{\"changes\":[{\"based_on\":9223372036854775808}]}", ""},
+        {"{\"changes\":[{\"content\":\"*\"}]}", "content"},
+        {"{\"dry_run\":1}", "dry_run"},
+        {"{\"message\":\"a\\u0000b\"}", ""},
+        {"{\"dry_run\":true", ""},
+        {"[]", ""},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        owned(arena) struct arena a = ARENA_NULL;
+        ProtobufCMessage *m = NULL;
+        struct err err = ERR_NULL;
+        int r = proto_from_json_text(str_c(wrong[i].text), types[0], &a, &m, &err);
+
+        if (!CHECK_I64(r, ERR_INVALID) ||
+            !CHECK(strstr(err.place, wrong[i].piece) || strstr(err.text, wrong[i].piece)))
+            tap_note("%s: %s at %s", wrong[i].text, err.text, err.place);
+    }
+}
+
+TEST("reading and writing JSON without memory fails and leaves nothing")
+{
+    int r = ERR_NOMEM;
+
+    ALLOC_SWEEP (n) {
+        owned(arena) struct arena a = ARENA_NULL;
+        owned(buf) struct buf out = BUF_NULL(MIB);
+        ProtobufCMessage *m = NULL;
+
+        r = proto_from_json_text(
+            STR("{\"message\":\"m\",\"changes\":[{\"id\":\"a\",\"content\":\"MQ==\"}]}"),
+            types[0], &a, &m, NULL);
+        if (!r)
+            r = proto_to_json_text(m, PROTO_JSON_FULL, &out);
+    }
+    CHECK_I64(r, 0);
+}
+
+TEST("base64 comes back, and only what RFC 4648 writes is read")
+{
+    static const char *const wrong[] = {"A",    "AA",   "AAA",  "AAAAA", "=AAA",
+                                        "A===", "AA=A", "AA*=", "AAAA=", "A A="};
+    char bytes[70];
+
+    for (size_t n = 0; n < sizeof(bytes); n++) {
+        owned(buf) struct buf text = BUF_NULL(MIB), back = BUF_NULL(MIB);
+
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (char)rnd(256);
+        base64_put(str_of(bytes, n), &text);
+        CHECK_U64(text.len, (n + 2) / 3 * 4);
+        CHECK(base64_get(buf_str(&text), &back));
+        CHECK_STR(buf_str(&back), str_of(bytes, n));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        owned(buf) struct buf back = BUF_NULL(MIB);
+
+        if (!CHECK(!base64_get(str_c(wrong[i]), &back)))
+            tap_note("%s", wrong[i]);
+    }
+}
+
+/* ---- records and snapshots ---- */
+
+enum { CHANGES = 3 };
+
+/* A record of three changes, the second of which changes nothing. */
+static struct shared *make_record(void)
+{
+    struct pair label = {STR("env"), STR("prod")};
+    struct str ref = STR("a/item/ref");
+    struct meta meta = {.labels = &label,
+                        .n_labels = 1,
+                        .depends_on = &ref,
+                        .n_depends_on = 1,
+                        .owner = STR("me")};
+    struct change changes[CHANGES] = {{.id = STR("a/item/x"), .content = STR("1\0002")},
+                                      {.id = STR("a/item/same"), .content = STR("1")},
+                                      {.id = STR("a/item/gone"), .delete = true}};
+    struct change_plan plans[CHANGES] = {
+        {.action = CHANGE_CREATED,
+         .number = 7,
+         .content_type = STR("text/plain"),
+         .meta = meta},
+        {.action = CHANGE_UNCHANGED},
+        {.action = CHANGE_DELETED, .number = 2},
+    };
+    struct commit c = {.changes = changes,
+                       .n = CHANGES,
+                       .author = STR("me"),
+                       .message = STR("why"),
+                       .request_id = STR("r1"),
+                       .time_ms = 12345};
+
+    return record_encode(&c, plans);
+}
+
+static void drop_versions(struct version **versions, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        (void)version_unref(versions[i]);
+    (void)mem_free(versions);
+}
+
+TEST("a record gives the versions that its commit made")
+{
+    owned(shared_unref) struct shared *record = make_record();
+    struct version **v;
+    size_t n;
+
+    REQUIRE(record && record_decode(shared_str(record), 9, &v, &n, NULL) == 0);
+    if (CHECK_U64(n, 2)) {
+        CHECK_STR(v[0]->key, STR("a\0item\0x"));
+        CHECK_STR(v[0]->content, STR("1\0002"));
+        CHECK_STR(v[0]->content_type, STR("text/plain"));
+        CHECK(v[0]->number == 7 && v[0]->revision == 9 && v[0]->time_ms == 12345);
+        CHECK(v[0]->meta && v[0]->meta->n_labels == 1 && v[0]->meta->n_depends_on == 1);
+        CHECK(v[1]->deleted && v[1]->number == 2);
+    }
+    drop_versions(v, n);
+}
+
+TEST("a record cut or altered at any byte is refused or read, never worse")
+{
+    owned(shared_unref) struct shared *record = make_record();
+    struct version **v;
+    size_t n;
+
+    REQUIRE(record != NULL);
+    for (size_t cut = 1; cut < record->len; cut++) {
+        char *copy =
+            mem_dup(record->data, cut); /* of its own, so that reading behind it is seen */
+
+        if (record_decode(str_of(copy, cut), 9, &v, &n, NULL) == 0)
+            drop_versions(v, n); /* whole fields were cut off: the log's own checks see that */
+        (void)mem_free(copy);
+    }
+    for (size_t at = 0; at < record->len; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            record->data[at] = (char)(record->data[at] ^ (1 << bit));
+            if (record_decode(shared_str(record), 9, &v, &n, NULL) == 0)
+                drop_versions(v, n);
+            record->data[at] = (char)(record->data[at] ^ (1 << bit));
+        }
+}
+
+TEST("a record that is read without memory leaves nothing behind")
+{
+    owned(shared_unref) struct shared *record = make_record();
+    int r = ERR_NOMEM;
+
+    REQUIRE(record != NULL);
+    ALLOC_SWEEP (at) {
+        struct version **v;
+        size_t n;
+
+        r = record_decode(shared_str(record), 9, &v, &n, NULL);
+        if (!r)
+            drop_versions(v, n);
+    }
+    CHECK_I64(r, 0);
+    ALLOC_SWEEP (at) {
+        struct shared *again = make_record();
+
+        r = again ? 0 : ERR_NOMEM;
+        (void)shared_unref(again);
+    }
+    CHECK_I64(r, 0);
+}
+
+TEST("a state comes back from the parts of its snapshot, whatever their size")
+{
+    for (size_t bytes = 1; bytes < 2000; bytes *= 7) {
+        owned(state_unref) struct state *s = state_new(), *back = state_new();
+        struct tree_walk walk;
+        struct version *a, *b;
+        struct shared *part;
+        bool failed;
+        size_t parts = 0;
+
+        for (int i = 0; i < 40; i++) {
+            char key[32];
+            int len = snprintf(key, sizeof(key), "a%citem%cn%02d", 0, 0, i);
+            owned(version_unref) struct version *v =
+                version_with_wire(&(struct version_opts){.key = str_of(key, (size_t)len),
+                                                         .content_type = STR("text/plain"),
+                                                         .content = STR("12"),
+                                                         .deleted = i % 5 == 0,
+                                                         .number = 3,
+                                                         .revision = (uint64_t)i + 1,
+                                                         .time_ms = 5});
+
+            CHECK_I64(state_apply_more(&s, &v, 1, (uint64_t)i + 1), 0);
+        }
+        tree_walk_from(&walk, s->versions, STR(""), 0);
+        while ((part = snapshot_part(&walk, s->revision, bytes, &failed))) {
+            CHECK_I64(snapshot_apply(shared_str(part), &back, NULL), 0);
+            (void)shared_unref(part);
+            parts++;
+        }
+        CHECK(!failed && parts >= 1 && back->revision == s->revision);
+        CHECK(back->n_resources == s->n_resources && back->content_bytes == s->content_bytes);
+        for (int i = 0; i < 40; i++) {
+            char key[32];
+            int len = snprintf(key, sizeof(key), "a%citem%cn%02d", 0, 0, i);
+
+            a = state_newest(s, str_of(key, (size_t)len));
+            b = state_newest(back, str_of(key, (size_t)len));
+            CHECK(a && b && a->revision == b->revision && a->deleted == b->deleted &&
+                  a->number == b->number);
+            CHECK(a->deleted || sha256_eq(&a->item_hash, &b->item_hash));
+        }
+    }
+}
