@@ -7,10 +7,15 @@
 #include "proto/json.h"
 #include "server/api.h"
 
-enum { PUT_BODY_MAX = CONTENT_BYTES_MAX, DOCUMENT_BODY_MAX = 96 << 20, ANSWER_MAX = 256 << 20 };
+enum { PUT_BODY_MAX = CONTENT_BYTES_MAX, DOCUMENT_BODY_MAX = 96 << 20, FRAME_BODY_MAX = 4 << 20, ANSWER_MAX = 256 << 20 };
 
 /* How a route gets at its request message. */
-enum body_use { BODY_NONE, BODY_DOCUMENT, BODY_RAW };
+enum body_use {
+    BODY_NONE,
+    BODY_DOCUMENT, /* of people and their tools: a commit of 64 MiB as JSON */
+    BODY_FRAME,    /* of a subscriber, as large as by gRPC */
+    BODY_RAW,
+};
 
 struct route {
     const char *method;
@@ -49,11 +54,11 @@ static const struct route routes[] = {
     {"GET", "/v1/subscribe/snapshot", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,
      subscribe_http_snapshot},
     {"GET", "/v1/subscribe/poll", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_poll},
-    {"POST", "/v1/subscribe/poll", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE,
+    {"POST", "/v1/subscribe/poll", NULL, NULL, BODY_FRAME, RIGHT_SUBSCRIBE,
      subscribe_http_poll},
     {"GET", "/v1/subscribe/events", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,
      subscribe_http_events},
-    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_DOCUMENT, RIGHT_SUBSCRIBE,
+    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_FRAME, RIGHT_SUBSCRIBE,
      subscribe_http_ack},
     {"GET", "/metrics", NULL, NULL, BODY_NONE, RIGHT_OPERATE, metrics_answer},
     {"GET", "/healthz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_health},
@@ -547,6 +552,14 @@ static int prepare(struct rest *r, struct err *err)
     return rc;
 }
 
+/* What a document becomes in memory is many times its size: nobody sends more than their part needs. */
+static size_t body_max(enum body_use use)
+{
+    if (use == BODY_RAW)
+        return PUT_BODY_MAX;
+    return use == BODY_FRAME ? FRAME_BODY_MAX : DOCUMENT_BODY_MAX;
+}
+
 void rest_handle(struct app *app, struct exchange *x)
 {
     struct rest *r = NEW(struct rest);
@@ -567,6 +580,5 @@ void rest_handle(struct app *app, struct exchange *x)
     if (r->route->body == BODY_NONE)
         run_route(r);
     else
-        exchange_read_body(x, r->route->body == BODY_RAW ? PUT_BODY_MAX : DOCUMENT_BODY_MAX,
-                           on_body, r);
+        exchange_read_body(x, body_max(r->route->body), on_body, r);
 }

@@ -167,6 +167,17 @@ test('an inventory of names that cannot be is refused', async () => {
   await publishWorks();
 });
 
+test('a subscriber sends no larger documents than its part needs', async () => {
+  const body = JSON.stringify({ hello: { protocol: 1, scopes, instance: { id: 'large', host: 'x'.repeat(5 << 20) } } });
+  for (const url of ['/v1/subscribe/poll', '/v1/subscribe/ack']) {
+    const r = await server.request('POST', url, body).catch((e) => e); // the answer may come before all was written
+    assert(r.status === 413 || ['EPIPE', 'ECONNRESET'].includes(r.code), String(r.status || r));
+  }
+  const hello = { protocol: 1, scopes, instance: { id: 'large', host: 'x'.repeat(300 << 10) } };
+  assert.strictEqual((await server.request('POST', '/v1/subscribe/poll', JSON.stringify({ hello }))).status, 413);
+  await publishWorks();
+});
+
 test('the differences of a dry run are bounded together', async () => {
   const id = (i) => `big/file/${i}`;
   for (let k = 0; k < 4; k++) await server.commit(Array.from({ length: 8 }, (_, i) => ({ id: id(8 * k + i), text: `${'x'.repeat(99)}\n`.repeat(10000) })));
