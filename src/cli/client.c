@@ -20,7 +20,7 @@ struct finding {
     const char *current;
 };
 
-static const char *contexts_path(struct arena *a)
+const char *contexts_path(struct arena *a)
 {
     const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME"),
                *own = getenv("TRIMTAB_CONTEXTS");

@@ -101,6 +101,17 @@ void say(const struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms,
                           struct err *err);
 
+/* How a command commits. */
+struct committing {
+    const char *message;
+    bool dry_run, wait;
+    uint64_t timeout_s; /* of the wait */
+};
+
+/* Commits the changes of q, shows what they came to, and waits if asked to. */
+must_use int commit(struct cli *cli, Trimtab__V1__CommitRequest *q,
+                    const struct committing *how, struct err *err);
+
 /* The whole of a file, or of standard input for "-". ERR_LIMIT over 8 MiB. */
 must_use int read_input(const char *path, struct buf *out, struct err *err);
 
@@ -109,6 +120,9 @@ extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_i
     cmd_info, cmd_context, cmd_completion, cmd_complete;
 
 /* ---- contexts ---- */
+
+/* Where that file is, on the arena. */
+const char *contexts_path(struct arena *a);
 
 /* Fills in what flags and environment left open, from the contexts file. */
 must_use int context_apply(struct cli *cli, struct err *err);

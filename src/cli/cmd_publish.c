@@ -14,16 +14,10 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
-enum { COMMIT_TIMEOUT_MS = 120000, MANIFEST_MAX = 64 << 20 };
+enum { MANIFEST_MAX = 64 << 20 };
 static const char manifest_name[] = ".trimtab.json";
 
 /* ---- committing many ---- */
-
-struct publishing {
-    const char *message;
-    bool dry_run, prune, no_wait, wait;
-    uint64_t timeout_s;
-};
 
 static int add_change(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
                       struct str content, struct err *err)
@@ -46,52 +40,6 @@ static int begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *err
     trimtab__v1__commit_request__init(q);
     q->changes = ARENA_ARRAY(&cli->arena, Trimtab__V1__Change *, COMMIT_CHANGES_MAX);
     return q->changes ? 0 : err_set(err, ERR_NOMEM, "out of memory");
-}
-
-static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
-{
-    size_t unchanged = 0;
-
-    if (cli->output == OUTPUT_JSON)
-        return print_json(&c->base, err);
-    for (size_t i = 0; i < c->n_changes; i++) {
-        const Trimtab__V1__ChangeResult *r = c->changes[i];
-
-        if (strcmp(r->action, "unchanged") == 0)
-            unchanged++;
-        else if (cli->output == OUTPUT_NAME)
-            (void)printf("%s\n", r->id);
-        else
-            (void)printf("%-9s %s\n%s", r->action, r->id, r->diff);
-    }
-    if (cli->output == OUTPUT_TABLE && unchanged)
-        (void)printf("%zu unchanged\n", unchanged);
-    if (cli->output == OUTPUT_TABLE && !c->dry_run)
-        (void)printf("revision %" PRIu64 "\n", c->revision);
-    return 0;
-}
-
-static int publish_all(struct cli *cli, Trimtab__V1__CommitRequest *q,
-                       const struct publishing *how, struct err *err)
-{
-    ProtobufCMessage *m;
-    uint64_t revision;
-    int r;
-
-    if (q->n_changes == 0 && !q->n_prune)
-        return err_set(err, ERR_INVALID, "there is nothing to publish");
-    q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
-    q->request_id = (char *)(uintptr_t)request_id(cli);
-    q->dry_run = how->dry_run;
-    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m,
-             COMMIT_TIMEOUT_MS, err);
-    if (r)
-        return r;
-    revision = ((Trimtab__V1__CommitResponse *)m)->revision;
-    r = show_changes(cli, (Trimtab__V1__CommitResponse *)m, err);
-    if (!r && how->wait && !how->dry_run)
-        r = wait_applied(cli, revision, how->timeout_s * 1000, err);
-    return r;
 }
 
 /* ---- publish ---- */
@@ -129,11 +77,12 @@ static int publish_file(struct cli *cli, const char *space, const char *path,
 
 static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    struct publishing how = {.message = "", .timeout_s = 60};
+    struct committing how = {.message = "", .timeout_s = 60};
+    bool prune = false;
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
-        {"--prune", 0, "delete what is in the namespace and not among the files", NULL,
-         &how.prune, NULL, NULL},
+        {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &prune,
+         NULL, NULL},
         {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
          NULL, NULL},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
@@ -163,11 +112,11 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     }
     if (r)
         return r;
-    if (how.prune) {
+    if (prune) {
         q.prune = &words.at[0];
         q.n_prune = 1;
     }
-    return publish_all(cli, &q, &how, err);
+    return commit(cli, &q, &how, err);
 }
 
 const struct command cmd_publish = {
@@ -322,7 +271,7 @@ static int import_manifest(struct cli *cli, const char *root, Trimtab__V1__Commi
 
 static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    struct publishing how = {.message = "", .timeout_s = 60};
+    struct committing how = {.message = "", .timeout_s = 60};
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
@@ -342,7 +291,7 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
     r = begin(cli, &q, err);
     if (!r)
         r = import_manifest(cli, words.at[0], &q, err);
-    return r ? r : publish_all(cli, &q, &how, err);
+    return r ? r : commit(cli, &q, &how, err);
 }
 
 const struct command cmd_import = {"import", "import DIR [-m WHY] [--dry-run] [--wait]",

@@ -7,8 +7,6 @@
 
 #include <inttypes.h>
 
-enum { COMMIT_TIMEOUT_MS = 60000 };
-
 static struct str content_of(const Trimtab__V1__Resource *r)
 {
     return r->content.len ? proto_str(r->content) : str_c(r->text);
@@ -51,51 +49,6 @@ const struct command cmd_get = {"get", "get ID [--version N]",
                                 "prints the content of a resource, byte for byte", run_get};
 
 /* ---- put and rm ---- */
-
-struct committing {
-    const char *message;
-    bool dry_run, wait, no_wait;
-    uint64_t timeout_s;
-};
-
-static int print_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
-{
-    if (cli->output == OUTPUT_JSON)
-        return print_json(&c->base, err);
-    for (size_t i = 0; i < c->n_changes; i++) {
-        const Trimtab__V1__ChangeResult *r = c->changes[i];
-
-        if (cli->output == OUTPUT_NAME)
-            (void)printf("%s\n", r->id);
-        else
-            (void)printf("%-9s %s  version %" PRIu64 "\n%s", r->action, r->id, r->version,
-                         r->diff);
-    }
-    if (cli->output == OUTPUT_TABLE && !c->dry_run)
-        (void)printf("revision %" PRIu64 "\n", c->revision);
-    return 0;
-}
-
-static int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committing *how,
-                  struct err *err)
-{
-    ProtobufCMessage *m;
-    uint64_t revision;
-    int r;
-
-    q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
-    q->request_id = (char *)(uintptr_t)request_id(cli);
-    q->dry_run = how->dry_run;
-    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor, &m,
-             COMMIT_TIMEOUT_MS, err);
-    if (r)
-        return r;
-    revision = ((Trimtab__V1__CommitResponse *)m)->revision;
-    r = print_changes(cli, (Trimtab__V1__CommitResponse *)m, err);
-    if (!r && how->wait && !how->dry_run)
-        r = wait_applied(cli, revision, how->timeout_s * 1000, err);
-    return r;
-}
 
 /* key=value words as map entries; both entry types have one layout, so one function makes both. */
 static int take_labels(struct cli *cli, const struct flag_list *list,

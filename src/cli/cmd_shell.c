@@ -11,21 +11,6 @@ enum { CONTEXTS_FILE_MAX = 1 << 20 };
 
 /* ---- context ---- */
 
-static const char *contexts_path(struct arena *a)
-{
-    const char *home = getenv("HOME"), *config = getenv("XDG_CONFIG_HOME"),
-               *own = getenv("TRIMTAB_CONTEXTS");
-    char path[PATH_MAX];
-
-    if (own && *own)
-        return own;
-    if (config && *config)
-        (void)snprintf(path, sizeof(path), "%s/trimtab/contexts", config);
-    else
-        (void)snprintf(path, sizeof(path), "%s/.config/trimtab/contexts", home ? home : "");
-    return arena_c(a, str_c(path));
-}
-
 struct rewriting {
     const char *current; /* to be set */
     const char *without; /* section to leave out */
@@ -184,9 +169,7 @@ static void complete_ids(struct cli *cli, const char *begin)
 {
     Trimtab__V1__ListRequest q = TRIMTAB__V1__LIST_REQUEST__INIT;
     Trimtab__V1__ListResponse *m;
-    const char *slash = strrchr(begin, '/');
 
-    (void)slash;
     q.limit = 10000;
     if (call(cli, "List", &q.base, &trimtab__v1__list_response__descriptor,
              (ProtobufCMessage **)&m, 300, NULL))

@@ -267,8 +267,8 @@ static int fill_scope(struct rest *r, const struct scope *scope, Trimtab__V1__Ch
     return rc || arena_failed(&r->arena) ? ERR_NOMEM : 0;
 }
 
-static void snapshot_answer(struct rest *r, const struct scope *scope,
-                            const Trimtab__V1__Snapshot *s, struct digest digest)
+static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
+                            struct digest digest)
 {
     owned(buf) struct buf text = BUF_NULL(512 * MIB);
     unsigned char bytes[DIGEST_BYTES];
@@ -278,7 +278,6 @@ static void snapshot_answer(struct rest *r, const struct scope *scope,
     bool same;
     int rc;
 
-    (void)scope;
     digest_put(digest, bytes);
     etag[0] = '"';
     hex_encode(bytes, DIGEST_BYTES, etag + 1);
@@ -324,7 +323,7 @@ static void snapshot_now(struct rest *r, const struct scope *scope)
     s.digest = (ProtobufCBinaryData){DIGEST_BYTES, bytes};
     s.changes = list;
     s.n_changes = 1;
-    snapshot_answer(r, scope, &s, digest);
+    snapshot_answer(r, &s, digest);
     (void)mem_free(changes.put);
 }
 

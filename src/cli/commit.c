@@ -1,0 +1,52 @@
+/*
+ * Committing: the one way in which every command that changes something sends it, shows what it came to, and waits.
+ */
+#include "cli/cmd.h"
+
+#include <inttypes.h>
+
+enum { COMMIT_TIMEOUT_MS = 120000 };
+
+/* What stayed as it was is only counted, unless it was all that was asked for. */
+static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
+{
+    size_t unchanged = 0;
+
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&c->base, err);
+    for (size_t i = 0; i < c->n_changes; i++) {
+        const Trimtab__V1__ChangeResult *r = c->changes[i];
+
+        if (c->n_changes > 1 && strcmp(r->action, "unchanged") == 0)
+            unchanged++;
+        else if (cli->output == OUTPUT_NAME)
+            (void)printf("%s\n", r->id);
+        else
+            (void)printf("%-9s %s\n%s", r->action, r->id, r->diff);
+    }
+    if (cli->output == OUTPUT_TABLE && unchanged)
+        (void)printf("%zu unchanged\n", unchanged);
+    if (cli->output == OUTPUT_TABLE && !c->dry_run)
+        (void)printf("revision %" PRIu64 "\n", c->revision);
+    return 0;
+}
+
+int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committing *how,
+           struct err *err)
+{
+    Trimtab__V1__CommitResponse *answer;
+    int r;
+
+    if (q->n_changes == 0 && !q->n_prune)
+        return err_set(err, ERR_INVALID, "there is nothing to commit");
+    q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
+    q->request_id = (char *)(uintptr_t)request_id(cli);
+    q->dry_run = how->dry_run;
+    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor,
+             (ProtobufCMessage **)&answer, COMMIT_TIMEOUT_MS, err);
+    if (!r)
+        r = show_changes(cli, answer, err);
+    if (!r && how->wait && !how->dry_run)
+        r = wait_applied(cli, answer->revision, how->timeout_s * 1000, err);
+    return r;
+}
