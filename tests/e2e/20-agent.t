@@ -136,6 +136,8 @@ until_ cmp -s "$DIR/large" "$DIR/target/large.bin"
 ok $? "three megabytes arrive byte for byte"
 
 # ---- refusing
+# Files are in place before the reload: only its acknowledgement tells that this one has run.
+until_ says '"state":"ok"'
 reloads=$(wc -l <"$DIR/reloads")
 put conf.d/a.conf BAD
 until_ says CHECK_FAILED && holds conf.d/a.conf three
