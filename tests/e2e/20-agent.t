@@ -175,7 +175,7 @@ until_ holds main.conf uno && until_ holds other.conf fine && until_ holds conf.
 ok $? "without a server it serves what it served, and mends what was edited meanwhile"
 grep -q "local_edit.*main.conf" "$DIR/agent.log" && grep -q "local_removal.*other.conf" "$DIR/agent.log"
 ok $? "and says so"
-[ "$digest" = "$(status | grep serving_digest)" ] && in_status CHECK_FAILED && in_status '"connected": false'
+until_ in_status CHECK_FAILED && [ "$digest" = "$(status | grep serving_digest)" ] && in_status '"connected": false'
 ok $? "it reports the same digest and the same refusal as before"
 server_start "$ADDR"
 until_ in_status '"connected": true' && until_ says CHECK_FAILED
