@@ -293,7 +293,7 @@ static struct version *layer_peek(struct scope_walk *w, size_t layer)
     struct str ns = w->scope->layers[layer];
     struct version *v;
 
-    while ((v = tree_walk_peek(&w->layers[layer]))) {
+    while ((v = version_of(tree_walk_peek(&w->layers[layer])))) {
         if (v->key.len <= ns.len || v->key.data[ns.len] != '\0' || !str_starts(v->key, ns))
             return NULL;
         if (!v->deleted || w->since)

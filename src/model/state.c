@@ -32,19 +32,19 @@ struct state *state_unref(struct state *s)
 
 struct version *state_newest(const struct state *s, struct str key)
 {
-    return tree_find(s->versions, key);
+    return version_of(tree_find(s->versions, key));
 }
 
 struct version *state_find(const struct state *s, struct str key)
 {
-    struct version *v = tree_find(s->versions, key);
+    struct version *v = state_newest(s, key);
 
     return version_is_live(v) ? v : NULL;
 }
 
 static bool apply_one(struct state *s, struct version *v)
 {
-    const struct version *old = tree_find(s->versions, v->key);
+    const struct version *old = state_newest(s, v->key);
 
     if (version_is_live(old)) {
         s->n_resources--;
@@ -54,7 +54,7 @@ static bool apply_one(struct state *s, struct version *v)
         s->n_resources++;
         s->content_bytes += v->content.len;
     }
-    return tree_put(&s->versions, v);
+    return tree_put(&s->versions, &v->node);
 }
 
 int state_apply_more(struct state **s, struct version *const *versions, size_t n,

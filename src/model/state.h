@@ -8,7 +8,7 @@
 #ifndef TRIMTAB_MODEL_STATE_H
 #define TRIMTAB_MODEL_STATE_H
 
-#include "model/tree.h"
+#include "model/version.h"
 
 /* The rules by which state is computed from the log. A server that meets a higher number refuses to serve. */
 enum { STATE_SEMANTICS = 1 };

@@ -242,6 +242,15 @@ static int describe(struct version *v, const struct version_opts *o)
     return item_hash(&sorted, &v->content_hash, &v->item_hash);
 }
 
+static void version_release(struct tree_item *item)
+{
+    struct version *v = version_of(item);
+
+    (void)shared_unref(v->wire);
+    (void)mem_free(v->meta);
+    (void)mem_free(v);
+}
+
 struct version *version_new(const struct version_opts *o)
 {
     struct version *v =
@@ -252,6 +261,7 @@ struct version *version_new(const struct version_opts *o)
         return NULL;
     memset(v, 0, sizeof(*v));
     atomic_init(&v->refs, 1);
+    v->release = version_release;
     at = v->text;
     v->key = keep(&at, o->key);
     v->content_type = keep(&at, o->content_type);
@@ -271,16 +281,13 @@ struct version *version_new(const struct version_opts *o)
 struct version *version_ref(struct version *v)
 {
     if (v)
-        atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+        tree_item_ref(&v->node);
     return v;
 }
 
 struct version *version_unref(struct version *v)
 {
-    if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) {
-        (void)shared_unref(v->wire);
-        (void)mem_free(v->meta);
-        (void)mem_free(v);
-    }
+    if (v)
+        tree_item_unref(&v->node);
     return NULL;
 }

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/shared.h"
 #include "model/name.h"
+#include "model/tree.h"
 
 struct pair {
     struct str key, value;
@@ -44,10 +45,17 @@ enum {
 };
 
 struct version {
-    _Atomic uint32_t refs;
-    bool deleted;
+    union {
+        struct tree_item node;
+        struct { /* the same, by shorter names */
+            _Atomic uint32_t refs;
+            bool deleted; /* where the item has a gap */
+            void (*release)(struct tree_item *item);
+            uint64_t revision; /* of the commit that made it */
+            struct str key;    /* namespace NUL kind NUL name, inside text */
+        };
+    };
     uint64_t number;            /* 1, 2, 3 ... per resource */
-    uint64_t revision;          /* of the commit that made it */
     uint64_t previous_revision; /* of the version before, 0 for the first */
     int64_t time_ms;
     struct sha256 content_hash;
@@ -57,7 +65,6 @@ struct version {
     struct shared *wire;     /* what is sent; NULL for a deletion */
     struct str item;         /* inside wire: the encoded item */
     struct str content;      /* inside wire */
-    struct str key;          /* namespace NUL kind NUL name, inside text */
     char text[];
 };
 
@@ -77,6 +84,16 @@ must_use struct version *version_new(const struct version_opts *o); /* NULL with
 struct version *version_ref(struct version *v);
 struct version *version_unref(struct version *v); /* always NULL; takes NULL */
 OWNED_BY(version_unref, struct version *, version_unref);
+
+_Static_assert(offsetof(struct version, release) == offsetof(struct tree_item, release) &&
+                   offsetof(struct version, key) == offsetof(struct tree_item, key),
+               "a version is an item of a tree");
+
+/* An item of a tree of versions; NULL for NULL. */
+static inline struct version *version_of(struct tree_item *item)
+{
+    return item ? CONTAINER_OF(item, struct version, node) : NULL;
+}
 
 static inline bool version_is_live(const struct version *v)
 {

@@ -412,7 +412,7 @@ struct shared *snapshot_part(struct tree_walk *w, uint64_t revision, size_t byte
     size_t size = 0;
 
     *ret_failed = false;
-    while (size < bytes && !*ret_failed && (v = tree_walk_next(w))) {
+    while (size < bytes && !*ret_failed && (v = version_of(tree_walk_next(w)))) {
         Trimtab__V1__SnapshotEntry *entry = ARENA_NEW(&a, Trimtab__V1__SnapshotEntry);
         Trimtab__V1__RecordChange *change = ARENA_NEW(&a, Trimtab__V1__RecordChange);
 

@@ -40,7 +40,7 @@ static int prune(struct api_call *call, const char *ns, struct change *changes, 
         *n; /* what a former prune added counts: a namespace named twice is pruned once */
 
     tree_walk_from(&walk, state->versions, space, 0);
-    while ((v = tree_walk_next(&walk)) && str_starts(v->key, space)) {
+    while ((v = version_of(tree_walk_next(&walk))) && str_starts(v->key, space)) {
         owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
         bool named = false;
 

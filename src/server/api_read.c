@@ -190,7 +190,7 @@ void api_list(struct api_call *call)
     response->next = arena_c(a, STR(""));
     response->revision = call->app->state->revision;
     tree_walk_from(&walk, call->app->state->versions, after, 0);
-    while ((v = tree_walk_next(&walk)))
+    while ((v = version_of(tree_walk_next(&walk))))
         if (!str_eq(v->key, after) && is_listed(q, v) && !list_add(&l, q, v, a))
             break;
     api_answer(call, &response->base);

@@ -334,8 +334,8 @@ TEST("a walk since a revision from a key finds what a search of all finds, in or
                 continue;
             if (round % 5 && str_cmp(key_of(w->order[i], &key), buf_str(&from)) < 0)
                 continue;
-            CHECK(tree_walk_peek(&walk) == v);
-            CHECK(tree_walk_next(&walk) == v);
+            CHECK(version_of(tree_walk_peek(&walk)) == v);
+            CHECK(version_of(tree_walk_next(&walk)) == v);
         }
         CHECK(tree_walk_next(&walk) == NULL);
     }

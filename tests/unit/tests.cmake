@@ -1,2 +1,3 @@
 trimtab_test(unit_model SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/model.c USES model)
 target_compile_definitions(unit_model PRIVATE VECTORS="${CMAKE_CURRENT_SOURCE_DIR}/unit/vectors/digests.txt")
+trimtab_test(unit_tree SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/tree.c USES model)
