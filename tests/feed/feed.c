@@ -66,7 +66,7 @@ struct edit {
 };
 
 /* The version that an edit gives; its key is of an id of three parts. */
-static struct version *version_of(struct world *w, const struct edit *e)
+static struct version *version_made_by(struct world *w, const struct edit *e)
 {
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
     struct version *old, *v;
@@ -95,7 +95,7 @@ static void publish_failing(struct world *w, const struct edit *edits, size_t n,
     struct state *next;
 
     for (size_t i = 0; i < n; i++)
-        versions[i] = version_of(w, &edits[i]);
+        versions[i] = version_made_by(w, &edits[i]);
     next = state_apply(w->state, versions, n, w->state->revision + 1);
     (void)state_unref(w->state);
     w->state = next;
