@@ -314,7 +314,7 @@ struct loading {
 };
 
 /* A version as the local copy would make it from its rows. */
-static struct version *version_of(struct client *c, int scope, int kind, int name,
+static struct version *version_bound(struct client *c, int scope, int kind, int name,
                                   uint64_t content)
 {
     struct sim *s = c->sim;
@@ -358,7 +358,7 @@ static void client_load(struct client *c)
 
                 if (!c->copy[i][k][n])
                     continue;
-                v = version_of(c, i, k, n, c->copy[i][k][n]);
+                v = version_bound(c, i, k, n, c->copy[i][k][n]);
                 l->changes[l->n++] = (struct sync_change){str_c(c->scope_names[i]),
                                                           str_of(v->key.data + 2, 7), v};
             }
