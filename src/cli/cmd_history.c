@@ -31,7 +31,7 @@ static int diff_file(struct cli *cli, char *id, const char *file, char **ret_dif
     if (r)
         return r;
     *ret_diff = arena_c(&cli->arena, m->n_changes ? str_c(m->changes[0]->diff) : STR(""));
-    return 0;
+    return *ret_diff ? 0 : ERR_NOMEM;
 }
 
 static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
@@ -56,9 +56,10 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if ((words.n == 1) == (q.revision != 0) || words.n > 1)
         return usage(&cmd_diff, err, "diff takes an id, or --revision");
+    if (file && !words.n)
+        return usage(&cmd_diff, err, "--file needs an id");
     if (file) {
-        r = words.n ? diff_file(cli, words.at[0], file, &diff, err)
-                    : usage(&cmd_diff, err, "--file needs an id");
+        r = diff_file(cli, words.at[0], file, &diff, err);
     } else {
         q.id = words.n ? words.at[0] : q.id;
         r = call(cli, "Diff", &q.base, &trimtab__v1__diff_response__descriptor,
@@ -67,6 +68,7 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
             if (cli->output == OUTPUT_JSON)
                 return print_json(&m->base, err);
             diff = arena_c(&cli->arena, str_c(m->diff));
+            r = diff ? 0 : ERR_NOMEM;
         }
     }
     if (r)

@@ -12,7 +12,7 @@ enum { CONTEXTS_FILE_MAX = 1 << 20 };
 /* ---- context ---- */
 
 struct rewriting {
-    const char *current; /* to be set */
+    char *current;       /* as the file says, while listing */
     const char *without; /* section to leave out */
     struct buf *out;     /* NULL: list instead */
     bool found;
@@ -25,9 +25,11 @@ static int visit(void *ctx, struct str section, struct str label, struct str key
 
     (void)err;
     if (!section.len && str_eq(key, STR("current"))) {
-        if (!w->out)
-            w->current = value.len ? mem_dup(value.data, value.len) : NULL;
-        return 0;
+        if (w->out)
+            return 0;
+        (void)mem_free(w->current); /* said twice: the last one counts */
+        w->current = mem_dup(value.data, value.len);
+        return w->current ? 0 : ERR_NOMEM;
     }
     if (str_eq(section, STR("context")) && !key.len && !w->out)
         (void)printf("%s%.*s\n", w->current && str_eq(label, str_c(w->current)) ? "* " : "  ",
@@ -74,7 +76,7 @@ static int list_contexts(struct cli *cli, struct err *err)
 {
     const char *path = contexts_path(&cli->arena);
     owned(buf) struct buf text = BUF_NULL(CONTEXTS_FILE_MAX);
-    struct rewriting w = {.current = NULL};
+    struct rewriting w = {.out = NULL};
     int r = file_read(path, &text, err);
 
     if (r == ERR_NOT_FOUND) {
@@ -82,7 +84,10 @@ static int list_contexts(struct cli *cli, struct err *err)
                  "--token-file FILE\n");
         return 0;
     }
-    return r ? r : settings_parse(buf_str(&text), path, visit, &w, err);
+    if (!r)
+        r = settings_parse(buf_str(&text), path, visit, &w, err);
+    (void)mem_free(w.current); /* its NULL is of no use here */
+    return r;
 }
 
 static int set_context(struct cli *cli, const char *name, struct err *err)
