@@ -21,7 +21,7 @@ void base64_put(struct str bytes, struct buf *out)
         v |= n > 1 ? (uint32_t)in[i + 1] << 8 : 0;
         v |= n > 2 ? (uint32_t)in[i + 2] : 0;
         for (int j = 0; j < 4; j++)
-            quad[j] = (size_t)j <= n ? alphabet[v >> (18 - 6 * j) & 63] : '=';
+            quad[j] = (char)((size_t)j <= n ? alphabet[v >> (18 - 6 * j) & 63] : '=');
         buf_put(out, quad, 4);
     }
 }
@@ -437,13 +437,15 @@ int proto_from_json(const json_t *object, const ProtobufCMessageDescriptor *type
 int proto_from_json_text(struct str text, const ProtobufCMessageDescriptor *type, struct arena *a,
                          ProtobufCMessage **ret, struct err *err)
 {
-    json_error_t fault;
+    json_error_t fault = {.line = 0};
     json_t *object = text.len ? json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &fault)
                               : json_object();
     int r;
 
+    if (!object && !text.len)
+        return ERR_NOMEM;
     if (!object) {
-        (void)err_set(err, ERR_INVALID, "the body is not JSON: %s", text.len ? fault.text : "");
+        (void)err_set(err, ERR_INVALID, "the body is not JSON: %s", fault.text);
         err_at(err, (uint32_t)MAX(fault.line, 1), (uint32_t)MAX(fault.column, 1));
         return ERR_INVALID;
     }
