@@ -206,7 +206,7 @@ static size_t hunk_end(const struct script *script, size_t begin)
 {
     size_t last = begin;
 
-    for (size_t i = begin; i < script->edits.n && i <= last + 2 * CONTEXT_LINES; i++)
+    for (size_t i = begin; i < script->edits.n && i <= last + (size_t)2 * CONTEXT_LINES; i++)
         if (script->edits.at[i] != EDIT_KEEP)
             last = i;
     return MIN(last + 1 + CONTEXT_LINES, script->edits.n);
