@@ -306,7 +306,7 @@ static bool add_row(struct file_rows *f, const struct sink_plan *p, const char *
                     const struct sha256 *hash, bool is_folder)
 {
     static const struct sha256 none = {{0}};
-    owned(buf) struct buf text = BUF_NULL(PLACE_PATH_MAX * 2);
+    owned(buf) struct buf text = BUF_NULL((size_t)2 * PLACE_PATH_MAX);
     struct copy_file row = {
         .sink = p->config->name, .hash = hash ? *hash : none, .is_gone = hash == NULL};
 
@@ -602,21 +602,31 @@ static void refuse_accepted(struct apply *a, const struct refusing *why)
 
 /* ---- reloads ---- */
 
-static void signal_program(struct apply *a, const struct config_files *f, struct err *err)
+/* What a file of a process id says; 0 when there is none that a signal may go to. */
+static pid_t pid_of(const char *path)
 {
-    FILE *file = fopen(f->pid_file, "re");
+    FILE *file = fopen(path, "re");
+    char line[32] = "";
     long pid = 0;
 
-    if (!file || fscanf(file, "%ld", &pid) != 1 || pid <= 1) {
-        LOG(INFO, "nothing_to_signal", LOG_STR("sink", f->name),
-            LOG_C("pid_file", f->pid_file));
-        pid = 0;
-    }
+    if (file && fgets(line, sizeof(line), file))
+        pid = strtol(line, NULL, 10);
     if (file)
         (void)fclose(file); /* only read */
-    if (pid && kill((pid_t)pid, f->reload_signal) &&
-        errno != ESRCH) /* nobody there: it will read them when it starts */
-        (void)err_set_errno(err, "cannot send signal %d to %ld", f->reload_signal, pid);
+    return pid > 1 && pid <= INT32_MAX ? (pid_t)pid : 0;
+}
+
+static void signal_program(struct apply *a, const struct config_files *f, struct err *err)
+{
+    pid_t pid = pid_of(f->pid_file);
+
+    if (!pid) {
+        LOG(INFO, "nothing_to_signal", LOG_STR("sink", f->name),
+            LOG_C("pid_file", f->pid_file));
+    } else if (kill(pid, f->reload_signal) && errno != ESRCH) {
+        /* nobody there: it will read them when it starts */
+        (void)err_set_errno(err, "cannot send signal %d to %ld", f->reload_signal, (long)pid);
+    }
     a->stats.reloads++;
 }
 

@@ -412,7 +412,7 @@ static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct er
     }
     s->status.mode = w->mode;
     s->status.head = w->head;
-    s->silence_max = SILENT_BOOKMARKS * MAX(w->bookmark_ms, 1000u) * NSEC_PER_MS;
+    s->silence_max = SILENT_BOOKMARKS * NSEC_PER_MS * MAX(w->bookmark_ms, 1000u);
     s->status.phase = SYNC_SYNCING;
     if (s->report) {
         Trimtab__V1__Ack *ack = trimtab__v1__ack__unpack(&proto_allocator, s->report->len,
@@ -548,7 +548,7 @@ void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
 
 struct version *sync_find(const struct sync *s, struct str scope, struct str kind, struct str name)
 {
-    owned(buf) struct buf key = BUF_NULL(2 * ID_BYTES_MAX);
+    owned(buf) struct buf key = BUF_NULL((size_t)2 * ID_BYTES_MAX);
     const struct binding *b;
 
     buf_put_str(&key, scope);

@@ -143,6 +143,15 @@ until_ test -s "$DIR/signals"
 ok $? "the program of the second sink got its signal"
 until_ says '"state":"ok"'
 ok $? "all is well"
+echo $((4294967296 + PROGRAM)) >"$DIR/program.pid"
+signals=$(wc -l <"$DIR/signals")
+commit '{"changes":[{"id":"app/prod/file/two/b","text":"b2"}]}'
+until_ grep -q nothing_to_signal "$DIR/agent.log" && [ "$signals" = "$(wc -l <"$DIR/signals")" ]
+ok $? "a number that is no process id is not cut to one"
+echo "$PROGRAM" >"$DIR/program.pid"
+commit '{"changes":[{"id":"app/prod/file/two/b","text":"b1"}]}'
+until_ holds t2/two/b b1 && until_ says '"state":"ok"'
+ok $? "all is well again"
 
 # ---- groups over sinks
 commit '{"changes":[{"id":"app/prod/file/one/a","text":"a2"},{"id":"app/prod/file/two/b","text":"BAD2"}]}'
