@@ -194,12 +194,15 @@ static bool join(struct tree *below, struct tree *above, struct tree **ret)
 /* key is in it. On failure *t is NULL. */
 static bool remove_key(struct tree **t, struct str key)
 {
-    struct tree *top = node_own(take(*t)), *joined;
-    int c = top ? str_cmp(key, top->item->key) : 0;
+    struct tree *top, *joined;
     bool ok;
+    int c;
 
+    ASSERT(*t);
+    top = node_own(take(*t));
     if (!top)
         return false;
+    c = str_cmp(key, top->item->key);
     if (c == 0) {
         ok = join(take(top->left), take(top->right), &joined);
         (void)tree_unref(top);
