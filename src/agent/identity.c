@@ -27,7 +27,8 @@ static bool is_id(struct str s)
 /* From the settings, the file, the copy, or chance: the first that has one. */
 static int find_id(struct agent *a, const char *known, char **ret_id, struct err *err)
 {
-    owned(buf) struct buf text = BUF_NULL(ID_FILE_MAX), path = BUF_NULL(PLACE_PATH_MAX * 4);
+    owned(buf) struct buf text = BUF_NULL(ID_FILE_MAX),
+                          path = BUF_NULL((size_t)4 * PLACE_PATH_MAX);
     char uuid[COPY_UUID_BYTES];
     struct str id;
     int r;

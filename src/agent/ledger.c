@@ -130,7 +130,7 @@ static int key_of(struct str scope, struct str tail, struct buf *out)
 
 int ledger_note(struct ledger *l, const struct sync_change *change, uint64_t batch)
 {
-    owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+    owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
     int r = key_of(change->scope, change->key, &key);
 
     return r ? r : compare(l, buf_str(&key), batch, true);
@@ -146,7 +146,7 @@ struct rescan {
 static int rescan_received(void *ctx, const struct sync_change *binding)
 {
     struct rescan *s = ctx;
-    owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+    owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
     int r = key_of(binding->scope, binding->key, &key);
 
     if (r || is_same(binding->item, ledger_serving(s->ledger, buf_str(&key))))
@@ -214,14 +214,14 @@ int ledger_load(struct ledger *l, const struct copy_content *content)
     int r = 0;
 
     for (size_t i = 0; i < content->n_items && content->applied && !r; i++) {
-        owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+        owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
 
         r = key_of(content->items[i].scope, content->items[i].key, &key);
         if (!r)
             r = set_serving(l, buf_str(&key), content->items[i].item);
     }
     for (size_t i = 0; i < content->n_served && !r; i++) {
-        owned(buf) struct buf key = BUF_NULL(4 * ID_BYTES_MAX);
+        owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
 
         r = key_of(content->served[i].scope, content->served[i].key, &key);
         if (!r)
@@ -260,7 +260,7 @@ static void join(struct grouping *g, size_t a, size_t b)
 /* All that share a mark are joined. only_known: joins those that know the mark, but makes none. */
 static void mark(struct grouping *g, size_t i, char sort, struct str text, bool only_known)
 {
-    owned(buf) struct buf key = BUF_NULL(2 * ID_BYTES_MAX);
+    owned(buf) struct buf key = BUF_NULL((size_t)2 * ID_BYTES_MAX);
     void *known;
     struct str kept;
 
@@ -290,7 +290,8 @@ static void mark_number(struct grouping *g, size_t i, char sort, uint64_t number
 static void mark_references(struct grouping *g, size_t i, const struct version *v)
 {
     for (size_t d = 0; v && v->meta && d < v->meta->n_depends_on; d++) {
-        owned(buf) struct buf id = BUF_NULL(2 * ID_BYTES_MAX), key = BUF_NULL(ID_BYTES_MAX);
+        owned(buf) struct buf id = BUF_NULL((size_t)2 * ID_BYTES_MAX),
+                              key = BUF_NULL(ID_BYTES_MAX);
         struct str text = v->meta->depends_on[d];
         struct name name = key_name(v->key), other;
 

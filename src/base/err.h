@@ -83,6 +83,12 @@ int err_set_errno(struct err *err, const char *fmt, ...) printf_like(2, 3);
 /* The whole story on one line, for logs and terminals: "place:line:column: text; hint". */
 const char *err_describe(const struct err *err, char *line, size_t size);
 
+/* A static analyzer looks at one file at a time: it shall know what these return. */
+#ifdef __clang_analyzer__
+#define err_set(err, code, ...) ((void)(err_set)(err, code, __VA_ARGS__), (code))
+#define err_set_errno(err, ...) ((void)(err_set_errno)(err, __VA_ARGS__), ERR_IO)
+#endif
+
 /* Ends the process loudly: for promises between our own functions, never for input. */
 noreturn_fn void bug(const char *file, int line, const char *what);
 #define ASSERT(cond) ((cond) ? (void)0 : bug(__FILE__, __LINE__, #cond))

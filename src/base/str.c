@@ -25,7 +25,9 @@ bool str_ends(struct str s, struct str suffix)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c + ('a' - 'A'));
+    return c;
 }
 
 bool str_eq_nocase(struct str a, struct str b)

@@ -35,7 +35,10 @@ static inline struct str str_c(const char *c)
 
 static inline bool str_eq(struct str a, struct str b)
 {
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+    if (a.len != b.len)
+        return false;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a slice of some length has bytes */
+    return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
 }
 
 /* Byte order, shorter first among equals: negative, 0, positive. */

@@ -84,6 +84,7 @@ static void on_end(void *ctx, const XML_Char *name)
 }
 
 /* Entities that expand to entities cost expat stack. */
+/* NOLINTNEXTLINE(readability-function-size): the library gives that many parameters */
 static void on_entity(void *ctx, const XML_Char *name, int is_parameter, const XML_Char *value,
                       int value_len, const XML_Char *base, const XML_Char *system_id,
                       const XML_Char *public_id, const XML_Char *notation)

@@ -16,6 +16,7 @@ static struct rpc *rpc_of(nghttp2_session *session, int32_t stream_id)
 
 /* ---- what comes in ---- */
 
+/* NOLINTNEXTLINE(readability-function-size): the library gives that many parameters */
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *ctx)

@@ -38,7 +38,7 @@ static void *resize(void *p, size_t size, void *ctx)
     (void)ctx;
     if (!p && is_frame_buffer(size))
         return pages_alloc();
-    if (!pages_own(p))
+    if (!p || !pages_own(p))
         return mem_realloc_array(p, size, 1);
     if (size <= PAGES_BLOCK)
         return p;

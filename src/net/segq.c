@@ -104,6 +104,7 @@ int segq_put(struct segq *q, struct str prefix, const struct segment *segments, 
         } else if (bytes.len <= SEGQ_SMALL) {
             append(q, small_entry(bytes));
         } else {
+            ASSERT(copies); /* which copy_unowned made for these */
             memcpy(copies->data + copied, bytes.data, bytes.len);
             append(q,
                    (struct segq_entry){shared_ref(copies), bytes.len, {copies->data + copied}});

@@ -1,6 +1,7 @@
 /*
  * Metrics in the text format of Prometheus: one table of names, help and values.
  */
+#include "base/file.h"
 #include "server/rest.h"
 
 #include <inttypes.h>
@@ -18,15 +19,14 @@ static void put(struct buf *out, const struct metric *m)
 
 static uint64_t resident_bytes(void)
 {
-    FILE *f = fopen("/proc/self/statm", "re");
-    unsigned long long pages = 0;
+    owned(buf) struct buf statm = BUF_NULL(4096); /* total, resident, ... in pages */
+    uint64_t pages = 0;
+    struct str rest;
 
-    if (!f)
+    if (file_read("/proc/self/statm", &statm, NULL))
         return 0;
-    if (fscanf(f, "%*s %llu", &pages) != 1)
-        pages = 0;
-    (void)fclose(f); /* it was only read */
-    return (uint64_t)pages * 4096;
+    rest = str_from(buf_str(&statm), str_index(buf_str(&statm), ' ') + 1);
+    return str_u64(str_part(rest, 0, str_index(rest, ' ')), &pages) ? pages * 4096 : 0;
 }
 
 static void put_states(struct buf *out, const struct registry *registry)

@@ -92,11 +92,15 @@ static int check_id(struct str id, struct err *err)
     return 0;
 }
 
+static struct str boot_of(const Trimtab__V1__Hello *hello)
+{
+    return hello->instance ? proto_str(hello->instance->boot_id) : STR_NULL;
+}
+
 /* Whether a hello is of another start of a program than the one that is connected. */
 static bool is_another(const struct instance *i, const Trimtab__V1__Hello *hello)
 {
-    return i->stream &&
-           !str_eq(proto_str(i->hello->instance->boot_id), proto_str(hello->instance->boot_id));
+    return i->stream && !str_eq(boot_of(i->hello), boot_of(hello));
 }
 
 static bool is_recent(const struct instance *i, nsec_t now)

@@ -147,7 +147,7 @@ static int query_labels(struct rest *r, Trimtab__V1__Instance *instance, struct 
 /* As documents show it, in base64, or in hexadecimal. */
 static bool read_store_id(struct str text, char *id)
 {
-    owned(buf) struct buf bytes = BUF_NULL(3 * FEED_STORE_ID_BYTES);
+    owned(buf) struct buf bytes = BUF_NULL((size_t)3 * FEED_STORE_ID_BYTES);
 
     if (hex_decode(text, id, FEED_STORE_ID_BYTES))
         return true;
