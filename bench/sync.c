@@ -8,6 +8,9 @@
 #include "sync/link.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+enum { REPS_MAX = 1000 };
 
 static struct {
     struct loop loop;
@@ -78,18 +81,27 @@ static double once(const char *address, const char *token, char *space)
     return ms;
 }
 
+static int by_double(const void *a, const void *c)
+{
+    double x = *(const double *)a, y = *(const double *)c;
+
+    return x < y ? -1 : x > y;
+}
+
 int main(int argc, char **argv)
 {
+    double rates[REPS_MAX];
     uint64_t reps = 0;
 
-    if (argc != 5 || !str_u64(str_c(argv[4]), &reps))
+    if (argc != 5 || !str_u64(str_c(argv[4]), &reps) || !reps)
         return 2;
-    for (uint64_t i = 0; i < reps; i++) {
+    for (uint64_t i = 0; i < reps && i < REPS_MAX; i++) {
         double ms = once(argv[1], argv[2], argv[3]);
 
-        printf("cold sync: %llu items, %.1f MB in %.0f ms: %.0f MB/s to receipt and digest\n",
-               (unsigned long long)b.items, (double)b.bytes / 1e6, ms,
-               (double)b.bytes / 1e3 / ms);
+        rates[i] = (double)b.bytes / 1e3 / ms;
     }
+    reps = MIN(reps, REPS_MAX);
+    qsort(rates, reps, sizeof(*rates), by_double);
+    printf("trimtab\t%.0f\t%.0f\t%.0f\n", rates[reps / 2], rates[0], rates[reps - 1]);
     return 0;
 }
