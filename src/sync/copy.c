@@ -11,9 +11,12 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
+    LOCK_TRIES = 50,
+    LOCK_PAUSE_MS = 20,
     BODY_BYTES_MAX = CONTENT_BYTES_MAX + 4 * 1024 * 1024,
     KEY_BYTES_MAX = 2 * ID_BYTES_MAX + 4096,
     APPLICATION_ID = 0x54726363, /* "Trcc" */
@@ -285,6 +288,22 @@ static int end(struct copy *c, int result, const struct copy_head *before, struc
 
 /* ---- opening ---- */
 
+/*
+ * A process that was killed while it started a program leaves its lock for a moment to the child, which lets
+ * go of it when it becomes the program. So a held lock is tried again for a second.
+ */
+static int lock_soon(int fd)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+    int r = flock(fd, LOCK_EX | LOCK_NB);
+
+    for (int i = 0; i < LOCK_TRIES && r && (errno == EWOULDBLOCK || errno == EINTR); i++) {
+        (void)nanosleep(&pause, NULL); /* cut short: one more try, earlier */
+        r = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    return r;
+}
+
 int copy_open(const char *path, struct copy **ret_copy, struct err *err)
 {
     char lock[COPY_PATH_MAX + 8];
@@ -300,7 +319,7 @@ int copy_open(const char *path, struct copy **ret_copy, struct err *err)
     (void)snprintf(c->path, sizeof(c->path), "%s", path);
     (void)snprintf(lock, sizeof(lock), "%s.lock", path);
     c->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (c->lock >= 0 && flock(c->lock, LOCK_EX | LOCK_NB) == 0) {
+    if (c->lock >= 0 && lock_soon(c->lock) == 0) {
         *ret_copy = c;
         return 0;
     }

@@ -26,8 +26,8 @@ enum {
 };
 
 /*
- * Takes the lock of path (in path.lock) and looks at nothing else. ERR_LOCKED: another process has it. ERR_IO,
- * ERR_NOMEM.
+ * Takes the lock of path (in path.lock) and looks at nothing else. ERR_LOCKED: another process has it,
+ * and still has after a second. ERR_IO, ERR_NOMEM.
  */
 must_use int copy_open(const char *path, struct copy **ret_copy, struct err *err);
 /* Writes what is not written yet. NULL is fine; always returns NULL. */

@@ -293,6 +293,25 @@ TEST("a second process is refused, with words that say so")
     (void)copy_close(second);
 }
 
+TEST("a lock that a child holds on to for a moment, as between fork and exec, is waited for")
+{
+    struct copy *c = NULL;
+    struct err err = ERR_NULL;
+    int status;
+    pid_t child;
+
+    REQUIRE(copy_open(path_of("copy.db"), &c, &err) == 0);
+    child = fork();
+    if (child == 0) {
+        (void)usleep(100000); /* what it holds ends with it */
+        _exit(0);
+    }
+    (void)copy_close(c);
+    CHECK_I64(copy_open(path_of("copy.db"), &c, &err), 0);
+    (void)copy_close(c);
+    REQUIRE(waitpid(child, &status, 0) == child);
+}
+
 TEST("what was served before a batch is kept until the batch is applied")
 {
     struct copy_content content;
