@@ -162,7 +162,7 @@ test('a newer stream of the same instance takes the place of the older', async (
   const b = new Subscriber(server, 'twin', scope).open();
   await b.at(3);
   await until('the older one ends', () => a.ended);
-  assert.strictEqual((await server.instance('twin')).state, 'ok');
+  await until('the newer one is ok', async () => (await server.instance('twin')).state === 'ok');
   b.close();
 });
 

@@ -91,7 +91,7 @@ test('publish --wait returns when all have applied it; says who refused; runs ou
     let err = '';
     const c = spawn(path.join(bin, 'trimtab'), ['put', 'shop/prod/item/max', '--value', value, '--wait', ...more], { env: env() });
     c.stderr.on('data', (d) => { err += d; });
-    c.on('exit', (status) => resolve({ status, err }));
+    c.on('close', (status) => resolve({ status, err })); // by then all that it said has come
   });
   assert.strictEqual((await put('10')).status, 0);
   s.auto = false;

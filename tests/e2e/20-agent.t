@@ -164,7 +164,9 @@ ok $? "another commit is delivered beside a refused one"
 
 # ---- restarts
 id=$(status | sed -n 's/.*"instance": "\(.*\)",/\1/p')
+until_ in_status '"busy": false' # the file is there before its reload has run
 digest=$(status | grep serving_digest)
+same_digest() { [ "$digest" = "$(status | grep serving_digest)" ]; }
 agent_stop
 ok $? "the agent ends orderly"
 server_stop
@@ -175,7 +177,7 @@ until_ holds main.conf uno && until_ holds other.conf fine && until_ holds conf.
 ok $? "without a server it serves what it served, and mends what was edited meanwhile"
 grep -q "local_edit.*main.conf" "$DIR/agent.log" && grep -q "local_removal.*other.conf" "$DIR/agent.log"
 ok $? "and says so"
-until_ in_status CHECK_FAILED && [ "$digest" = "$(status | grep serving_digest)" ] && in_status '"connected": false'
+until_ in_status CHECK_FAILED && until_ same_digest && in_status '"connected": false'
 ok $? "it reports the same digest and the same refusal as before"
 server_start "$ADDR"
 until_ in_status '"connected": true' && until_ says CHECK_FAILED
@@ -201,7 +203,7 @@ agent_stop
 cp "$DIR/ad/copy.db" "$DIR/copy.good"
 printf 'XXXX' | dd of="$DIR/ad/copy.db" bs=1 seek=$(($(stat -c %s "$DIR/ad/copy.db") / 2)) conv=notrunc 2>/dev/null
 agent_start
-until_ says '"state":"ok"' && [ -e "$DIR/ad/copy.db.broken-1" ] && grep -q copy_broken "$DIR/agent.log"
+until_ test -e "$DIR/ad/copy.db.broken-1" && until_ grep -q copy_broken "$DIR/agent.log" && until_ says '"state":"ok"'
 ok $? "an altered copy is set aside, and everything is received anew"
 [ "$id" = "$(status | sed -n 's/.*"instance": "\(.*\)",/\1/p')" ]
 ok $? "under the same instance id"
@@ -229,7 +231,8 @@ for run in $(seq $RUNS); do
 done
 [ $good = $RUNS ]
 ok $? "killed at random moments $RUNS times, it converges each time ($good)"
-[ -z "$(ls -A "$DIR" | grep trimtab-)" ]
+no_stage() { [ -z "$(ls -A "$DIR" | grep trimtab-)" ]; }
+until_ no_stage
 ok $? "and leaves no stage behind"
 agent_stop
 ok $? "the agent ends orderly after all that"

@@ -159,7 +159,7 @@ until_ says CHECK_FAILED && until_ in_status '"HELD"'
 ok $? "a check that fails in one sink holds the commit in the other"
 holds t1/one/a a1 && holds t2/two/b b1
 ok $? "both have the old files"
-says '"held_by":"file/two/b"'
+until_ says '"held_by":"file/two/b"'
 ok $? "and the server knows because of what"
 data=$(readlink "$DIR/t2/..data")
 commit '{"changes":[{"id":"app/prod/file/one/c","text":"c1"}]}'
@@ -173,7 +173,8 @@ ok $? "mended, both go through together"
 put app/prod/file/run.conf NORUN
 until_ says RELOAD_FAILED && holds t1/run.conf r1
 ok $? "a reload that fails brings the old file back"
-[ "$(tail -n 1 "$DIR/reloads")" = r1 ]
+told_again() { [ "$(tail -n 1 "$DIR/reloads")" = r1 ]; }
+until_ told_again
 ok $? "and the program is told to read it again"
 says 'cannot run with this'
 ok $? "what it said is in the refusal"
