@@ -80,16 +80,22 @@ MIRROR=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(CREATED_BY) $(
 
 DIR=$(mktemp -d /var/tmp/trimtab-debian-XXXXXX) || exit 1
 chmod 755 "$DIR" # it will be / to users that are not root
+LOG=$DIR.log
 CHILD=
 finish() {
+    local i
     [ -z "$CHILD" ] || kill -KILL "$CHILD" 2>/dev/null
     wait
-    rm -rf --one-file-system "$DIR"
+    # The kernel ends what lives in a namespace soon after its first process, not with it.
+    for i in $(seq 100); do
+        rm -rf --one-file-system "$DIR" "$LOG" 2>/dev/null && break
+        sleep 0.1
+    done
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
-run_child() { # a shell tells of signals only between commands, or while it waits
-    "$@" &
+run_child() { # in namespaces of its own; waited for in a way that lets signals through
+    unshare --mount --pid --fork --kill-child "$@" &
     CHILD=$!
     wait "$CHILD"
     local r=$?
@@ -99,13 +105,8 @@ run_child() { # a shell tells of signals only between commands, or while it wait
 
 # The proxy of apt, for debootstrap, which does not ask apt.
 PROXY=$(apt-config shell P Acquire::http::Proxy | sed -n "s/^P='\(.*\)'$/\1/p")
-bootstrap() {
-    [ -z "$PROXY" ] || [ -n "${http_proxy:-}" ] || export http_proxy="$PROXY"
-    exec debootstrap --variant=minbase bookworm "$DIR" "$MIRROR" >"$DIR.log" 2>&1
-}
-run_child bootstrap
-ok $? "a root of Debian 12, of its base system only" "$DIR.log"
-rm -f "$DIR.log"
+run_child env "http_proxy=${http_proxy:-$PROXY}" debootstrap --variant=minbase bookworm "$DIR" "$MIRROR" >"$LOG" 2>&1
+ok $? "a root of Debian 12, of its base system only" "$LOG"
 [ $FAILED = 0 ] || { echo "1..$N"; exit 1; }
 
 rm -f "$DIR/etc/apt/sources.list" # as debootstrap wrote it
@@ -122,4 +123,4 @@ git clone -q --no-hardlinks "file://$PWD" "$DIR/root/trimtab"
 ok $? "a clone of $(git rev-parse --short HEAD)"
 [ "$(sed -n 's/^    \(scripts\/[a-z]*\) .*/\1/p' "$DIR/root/trimtab/README.md" | xargs)" = "scripts/demo scripts/test" ]
 ok $? "README.md tells two commands"
-run_child unshare --mount --pid --fork --kill-child "$HERE" inside "$DIR" "$TEST" $N $FAILED
+run_child "$HERE" inside "$DIR" "$TEST" $N $FAILED
