@@ -43,7 +43,7 @@ static struct version *make(uint64_t revision)
 static void publish(struct world *w)
 {
     struct version *v = make(w->state->revision + 1);
-    struct state *next = state_apply(w->state, &v, 1, v->revision);
+    struct state *next = state_apply(w->state, &(struct effect){.versions = &v, .n_versions = 1}, v->revision);
 
     ASSERT(next);
     feed_publish(w->feed, next, &v, 1);

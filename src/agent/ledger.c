@@ -289,22 +289,8 @@ static void mark_number(struct grouping *g, size_t i, char sort, uint64_t number
 /* References of a version, to names that are pending too. */
 static void mark_references(struct grouping *g, size_t i, const struct version *v)
 {
-    for (size_t d = 0; v && v->meta && d < v->meta->n_depends_on; d++) {
-        owned(buf) struct buf id = BUF_NULL((size_t)2 * ID_BYTES_MAX),
-                              key = BUF_NULL(ID_BYTES_MAX);
-        struct str text = v->meta->depends_on[d];
-        struct name name = key_name(v->key), other;
-
-        if (name_parse(text, &other, NULL)) { /* kind/name of the same namespace */
-            buf_put_str(&id, name.space);
-            buf_put_byte(&id, '/');
-            buf_put_str(&id, text);
-            if (buf_status(&id) || name_parse(buf_str(&id), &other, NULL))
-                continue;
-        }
-        name_put_key(other, &key);
-        mark(g, i, 'i', buf_str(&key), true);
-    }
+    for (size_t d = 0; v && v->references && d < v->references->n; d++)
+        mark(g, i, 'i', v->references->at[d], true);
 }
 
 static void join_all(struct grouping *g)

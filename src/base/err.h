@@ -53,7 +53,7 @@ int err_code_from_name(const char *name);
 /* The code that best renders a gRPC status from elsewhere; 0 for status 0. */
 int err_code_from_grpc(int status);
 
-enum { ERR_TEXT_MAX = 600, ERR_PLACE_MAX = 300, ERR_HINT_MAX = 300 };
+enum { ERR_TEXT_MAX = 2000, ERR_PLACE_MAX = 300, ERR_HINT_MAX = 300 };
 
 /*
  * The story of a failure. Belongs to the caller, needs no release; texts that do not fit are cut and end in

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/map.h"
 #include "codec/syntax.h"
+#include "model/kinds.h"
 
 const char *change_action_name(enum change_action a)
 {
@@ -147,26 +148,49 @@ static void plan_change(const struct change *c, struct name name, struct version
     }
 }
 
-static int check_change(const struct state *s, struct change *c, struct change_plan *plan,
+/* What a whole check needs. */
+struct check {
+    const struct state *state;
+    struct kinds kinds;
+    struct arena *arena;
+};
+
+/* By the definition of its kind; what Trimtab itself is told has none. */
+static int collect_references(struct check *q, const struct change *c, struct name name,
+                              struct change_plan *plan, struct err *err)
+{
+    const struct kind *kind = NULL;
+    int r = 0;
+
+    if (space_is_system(name.space))
+        r = kinds_check_change(&q->kinds, c, err);
+    else if (!c->delete)
+        r = kinds_get(&q->kinds, name.kind, &kind, err);
+    if (r || c->delete)
+        return r;
+    return references_collect(
+        kind, &(struct referrer){name, plan->content_type, c->content, &plan->meta}, q->arena,
+        &plan->references, err);
+}
+
+static int check_change(struct check *q, struct change *c, struct change_plan *plan,
                         struct err *err)
 {
     struct name name = key_name(c->key);
-    struct version *old = state_newest(s, c->key);
+    struct version *old = state_newest(q->state, c->key);
     int r = check_based_on(c, old, err);
 
-    if (r || c->delete) {
-        plan_change(c, name, old, plan);
-        return r;
+    if (!r && !c->delete) {
+        r = check_content_type(settle_type(c, name, old), err);
+        if (!r)
+            r = meta_check(&c->meta, err);
+        if (!r)
+            r = check_references(c, err);
+        if (!r)
+            r = check_content(c, name, settle_type(c, name, old), err);
     }
-    r = check_content_type(settle_type(c, name, old), err);
-    if (!r)
-        r = meta_check(&c->meta, err);
-    if (!r)
-        r = check_references(c, err);
-    if (!r)
-        r = check_content(c, name, settle_type(c, name, old), err);
     plan_change(c, name, old, plan);
-    return r;
+    return r ? r : collect_references(q, c, name, plan, err);
 }
 
 /* ---- the commit ---- */
@@ -192,60 +216,74 @@ static int check_texts(const struct commit *c, struct err *err)
     return 0;
 }
 
-/* Fills in all keys. They are written first and sliced afterwards, since the buffer moves while it grows. */
-static int make_keys(struct commit *c, struct buf *keys, struct err *err)
+/* Fills in all keys: a key is its id with two slashes made NUL. */
+static int make_keys(struct commit *c, struct arena *a, struct err *err)
 {
-    size_t at = 0;
-
     for (size_t i = 0; i < c->n; i++) {
+        struct str id = c->changes[i].id;
         struct name name;
-        int r = name_parse(c->changes[i].id, &name, err);
+        char *key;
+        int r = name_parse(id, &name, err);
 
         if (r)
             return r;
-        name_put_key(name, keys);
-    }
-    if (buf_status(keys))
-        return buf_status(keys);
-    for (size_t i = 0; i < c->n; i++) { /* a key is as long as its id */
-        c->changes[i].key = str_part(buf_str(keys), at, at + c->changes[i].id.len);
-        at += c->changes[i].id.len;
+        key = arena_alloc(a, id.len);
+        if (!key)
+            return ERR_NOMEM;
+        memcpy(key, id.data, id.len);
+        key[name.space.len] = key[name.space.len + 1 + name.kind.len] = '\0';
+        c->changes[i].key = str_of(key, id.len);
     }
     return 0;
 }
 
-static int check_twice(const struct commit *c, struct err *err)
+/* Fills the map from keys to changes. */
+static int check_twice(const struct commit *c, struct map *changes, struct err *err)
 {
-    struct map seen = MAP_NULL;
-    int r = 0;
-
-    for (size_t i = 0; i < c->n && !r; i++) {
+    for (size_t i = 0; i < c->n; i++) {
         void *old = NULL;
 
-        if (!map_put(&seen, c->changes[i].key, &c->changes[i], &old))
-            r = ERR_NOMEM;
-        else if (old) {
-            r = err_set(err, ERR_INVALID, "changed twice in one commit");
+        if (!map_put(changes, c->changes[i].key, &c->changes[i], &old))
+            return ERR_NOMEM;
+        if (old) {
+            (void)err_set(err, ERR_INVALID, "changed twice in one commit");
             err_place(err, "%.*s", STR_ARG(c->changes[i].id));
+            return ERR_INVALID;
         }
     }
-    map_deinit(&seen);
-    return r;
+    return 0;
+}
+
+static int check_changes(struct check *q, struct commit *c, struct change_plan *plans,
+                         struct err *err)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        int r = check_change(q, &c->changes[i], &plans[i], err);
+
+        if (r) {
+            err_place(err, "%.*s", STR_ARG(c->changes[i].id));
+            return r;
+        }
+    }
+    return kinds_check_others(&q->kinds, err);
 }
 
 int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
-                 struct buf *keys, struct err *err)
+                 struct arena *a, struct err *err)
 {
+    struct check q = {.state = s, .arena = a};
+    struct map changes = MAP_NULL;
     int r = check_texts(c, err);
 
     if (!r)
-        r = make_keys(c, keys, err);
+        r = make_keys(c, a, err);
     if (!r)
-        r = check_twice(c, err);
-    for (size_t i = 0; i < c->n && !r; i++) {
-        r = check_change(s, &c->changes[i], &plans[i], err);
-        if (r)
-            err_place(err, "%.*s", STR_ARG(c->changes[i].id));
+        r = check_twice(c, &changes, err);
+    if (!r) {
+        kinds_init(&q.kinds, s, c, &changes);
+        r = check_changes(&q, c, plans, err);
+        kinds_deinit(&q.kinds);
     }
+    map_deinit(&changes);
     return r;
 }

@@ -45,18 +45,20 @@ struct change_plan {
     enum change_action action;
     struct version *old; /* newest version so far, borrowed from the state; NULL for none */
     uint64_t number; /* of the version that it gives; for unchanged, of the one that stays */
-    struct str content_type; /* settled */
-    struct meta meta;        /* settled; borrows from the change or from old */
+    struct str content_type;       /* settled */
+    struct meta meta;              /* settled; borrows from the change or from old */
+    struct references *references; /* on the arena; NULL: none */
 };
 
 /*
- * Checks a commit against s and says what it comes to: plans has room for c->n. keys holds the keys that the
- * changes point to afterwards; it must be empty and live as long as they.
+ * Checks a commit against s and says what it comes to: plans has room for c->n. The arena holds the keys and the
+ * references afterwards, and must live as long as changes and plans. Whether references resolve is for graph_check,
+ * which needs the state that the commit gives.
  * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there), ERR_EXISTS, ERR_CONFLICT, with the story;
  * ERR_NOMEM.
  */
 must_use int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
-                          struct buf *keys, struct err *err);
+                          struct arena *a, struct err *err);
 
 /* "application/json" and the like from the ending of a name; "text/plain" or "application/octet-stream" else. */
 struct str content_type_guess(struct str kind, struct str name, struct str content);

@@ -5,6 +5,8 @@
 
 #include "base/alloc.h"
 
+#include <stdlib.h>
+
 const struct meta meta_none;
 
 /* ---- metadata ---- */
@@ -152,9 +154,41 @@ int meta_check(const struct meta *m, struct err *err)
     return r;
 }
 
+/* ---- references ---- */
+
+static int key_cmp(const void *a, const void *b)
+{
+    const struct str *sa = a, *sb = b;
+
+    return str_cmp(*sa, *sb);
+}
+
+size_t references_size(const struct str *keys, size_t n)
+{
+    size_t bytes = size_add(sizeof(struct references), n * sizeof(struct str));
+
+    for (size_t i = 0; i < n; i++)
+        bytes = size_add(bytes, keys[i].len);
+    return bytes;
+}
+
+void references_init(struct references *refs, const struct str *keys, size_t n)
+{
+    char *at = (char *)(refs->at + n);
+
+    for (size_t i = 0; i < n; i++)
+        refs->at[i] = keep(&at, keys[i]);
+    if (n)
+        qsort(refs->at, n, sizeof(*refs->at), key_cmp);
+    refs->n = 0;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || !str_eq(refs->at[i], refs->at[refs->n - 1]))
+            refs->at[refs->n++] = refs->at[i];
+}
+
 /* ---- hashes ---- */
 
-enum { HASH_PARTS_MAX = 2 * (4 + 2 * META_PAIRS_MAX * 2 + META_REFS_MAX) + 8 };
+enum { HASH_PARTS_MAX = 2 * (4 + 2 * META_PAIRS_MAX * 2 + REFERENCES_MAX) + 8 };
 
 /* The parts of a hash: every text with its length in front. */
 struct parts {
@@ -187,10 +221,28 @@ static void add_pairs(struct parts *p, const struct pair *pairs, size_t n)
     }
 }
 
+/* The ids are written first and sliced afterwards, since the buffer moves while it grows. */
+static int add_references(struct parts *p, const struct references *refs, struct buf *ids)
+{
+    size_t n = refs ? refs->n : 0, at = 0;
+
+    for (size_t i = 0; i < n; i++)
+        key_put_id(refs->at[i], ids);
+    if (buf_status(ids))
+        return buf_status(ids);
+    add_number(p, n);
+    for (size_t i = 0; i < n; i++) { /* an id is as long as its key */
+        add_text(p, str_part(buf_str(ids), at, at + refs->at[i].len));
+        at += refs->at[i].len;
+    }
+    return 0;
+}
+
 int item_hash(const struct version_opts *o, const struct sha256 *content,
               struct sha256 *ret_hash)
 {
     owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+    owned(buf) struct buf ids = BUF_NULL((size_t)REFERENCES_MAX * ID_BYTES_MAX);
     const struct meta *m = o->meta ? o->meta : &meta_none;
     struct parts parts = {.n = 0};
 
@@ -203,9 +255,8 @@ int item_hash(const struct version_opts *o, const struct sha256 *content,
     add_text(&parts, str_of(content->bytes, SHA256_BYTES));
     add_pairs(&parts, m->labels, m->n_labels);
     add_pairs(&parts, m->annotations, m->n_annotations);
-    add_number(&parts, m->n_depends_on);
-    for (size_t i = 0; i < m->n_depends_on; i++)
-        add_text(&parts, m->depends_on[i]);
+    if (add_references(&parts, o->references, &ids))
+        return buf_status(&ids);
     *ret_hash = sha256_of_parts(parts.at, parts.n);
     return 0;
 }
@@ -237,7 +288,14 @@ static int describe(struct version *v, const struct version_opts *o)
         if (!v->meta)
             return ERR_NOMEM;
     }
+    if (o->references && o->references->n) {
+        v->references = mem_alloc(references_size(o->references->at, o->references->n));
+        if (!v->references)
+            return ERR_NOMEM;
+        references_init(v->references, o->references->at, o->references->n);
+    }
     sorted.meta = v->meta;
+    sorted.references = v->references;
     v->content_hash = o->content_hash ? *o->content_hash : sha256_of(o->content);
     return item_hash(&sorted, &v->content_hash, &v->item_hash);
 }
@@ -247,6 +305,7 @@ static void version_release(struct tree_item *item)
     struct version *v = version_of(item);
 
     (void)shared_unref(v->wire);
+    (void)mem_free(v->references);
     (void)mem_free(v->meta);
     (void)mem_free(v);
 }
@@ -276,6 +335,20 @@ struct version *version_new(const struct version_opts *o)
     v->content = o->content;
     v->item = o->item;
     return v;
+}
+
+struct version *version_without_content(const struct version *v)
+{
+    return version_new(&(struct version_opts){.key = v->key,
+                                              .content_type = v->content_type,
+                                              .meta = v->meta,
+                                              .references = v->references,
+                                              .content_hash = &v->content_hash,
+                                              .deleted = v->deleted,
+                                              .number = v->number,
+                                              .revision = v->revision,
+                                              .previous_revision = v->previous_revision,
+                                              .time_ms = v->time_ms});
 }
 
 struct version *version_ref(struct version *v)

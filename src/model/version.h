@@ -41,8 +41,19 @@ enum {
     META_PAIRS_MAX = 64,
     META_KEY_BYTES_MAX = 128,
     META_VALUE_BYTES_MAX = 4096,
-    META_REFS_MAX = 256
+    META_REFS_MAX = 256,
+    REFERENCES_MAX = 256, /* of one version, in its metadata and in its content */
 };
+
+/* What a version refers to: keys, sorted, each once, in one allocation. */
+struct references {
+    size_t n;
+    struct str at[];
+};
+
+/* A copy of n keys, sorted, without repetition, into that many bytes at refs. */
+size_t references_size(const struct str *keys, size_t n);
+void references_init(struct references *refs, const struct str *keys, size_t n);
 
 struct version {
     union {
@@ -59,20 +70,22 @@ struct version {
     uint64_t previous_revision; /* of the version before, 0 for the first */
     int64_t time_ms;
     struct sha256 content_hash;
-    struct sha256 item_hash; /* what digests are made of */
-    struct str content_type; /* inside text */
-    struct meta *meta;       /* NULL when there is none */
-    struct shared *wire;     /* what is sent; NULL for a deletion */
-    struct str item;         /* inside wire: the encoded item */
-    struct str content;      /* inside wire */
+    struct sha256 item_hash;       /* what digests are made of */
+    struct str content_type;       /* inside text */
+    struct meta *meta;             /* NULL when there is none */
+    struct references *references; /* NULL when there are none */
+    struct shared *wire;           /* what is sent; NULL for a deletion */
+    struct str item;               /* inside wire: the encoded item */
+    struct str content;            /* inside wire */
     char text[];
 };
 
 /* What a version is made of. Slices are borrowed, wire is referenced. */
 struct version_opts {
     struct str key, content_type;
-    const struct meta *meta; /* NULL: none */
-    struct shared *wire;     /* holds content; NULL for a deletion */
+    const struct meta *meta;             /* NULL: none */
+    const struct references *references; /* NULL: none */
+    struct shared *wire;                 /* holds content; NULL for a deletion */
     struct str content, item;
     const struct sha256 *content_hash; /* NULL: it is computed */
     bool deleted;
@@ -81,6 +94,8 @@ struct version_opts {
 };
 
 must_use struct version *version_new(const struct version_opts *o); /* NULL without memory */
+/* The same version for who needs to know that it was, not what was in it. NULL without memory. */
+must_use struct version *version_without_content(const struct version *v);
 struct version *version_ref(struct version *v);
 struct version *version_unref(struct version *v); /* always NULL; takes NULL */
 OWNED_BY(version_unref, struct version *, version_unref);
@@ -103,7 +118,8 @@ static inline bool version_is_live(const struct version *v)
 /*
  * Identity of an item, given the hash of its content: SHA-256 over, each with its length as eight bytes, most
  * significant first, in front: "trimtab item 1", id (with slashes), content type, SHA-256 of the content; then labels, annotations (number of
- * pairs, then key and value of each, in byte order of the keys) and depends_on (number, then each, in order).
+ * pairs, then key and value of each, in byte order of the keys) and references
+ * (number, then the id of each, in byte order of the keys).
  */
 must_use int item_hash(const struct version_opts *o, const struct sha256 *content,
                        struct sha256 *ret_hash);

@@ -61,8 +61,8 @@ static Trimtab__V1__Metadata__LabelsEntry **labels_to_proto(const struct pair *p
     return list;
 }
 
-static Trimtab__V1__Metadata__AnnotationsEntry **
-annotations_to_proto(const struct pair *pairs, size_t n, struct arena *a)
+static Trimtab__V1__Metadata__AnnotationsEntry **annotations_to_proto(const struct pair *pairs,
+                                                                      size_t n, struct arena *a)
 {
     Trimtab__V1__Metadata__AnnotationsEntry **list =
         ARENA_ARRAY(a, Trimtab__V1__Metadata__AnnotationsEntry *, n);
@@ -101,9 +101,9 @@ Trimtab__V1__Metadata *meta_to_proto(const struct meta *m, enum meta_part part, 
     p->labels = labels_to_proto(m->labels, m->n_labels, a);
     p->n_annotations = m->n_annotations;
     p->annotations = annotations_to_proto(m->annotations, m->n_annotations, a);
-    p->n_depends_on = m->n_depends_on;
-    p->depends_on = texts_to_proto(m->depends_on, m->n_depends_on, a);
     if (part == META_ALL) {
+        p->n_depends_on = m->n_depends_on;
+        p->depends_on = texts_to_proto(m->depends_on, m->n_depends_on, a);
         p->description = arena_c(a, m->description);
         p->owner = arena_c(a, m->owner);
         p->protected_ = m->is_protected;
@@ -140,6 +140,56 @@ struct meta meta_from_proto(const Trimtab__V1__Metadata *p, struct arena *a)
     return m;
 }
 
+/* ---- references ---- */
+
+char **references_to_proto(const struct references *refs, size_t *ret_n, struct arena *a)
+{
+    char **list = refs ? ARENA_ARRAY(a, char *, refs->n) : NULL;
+
+    *ret_n = 0;
+    for (size_t i = 0; list && i < refs->n; i++) {
+        owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+
+        key_put_id(refs->at[i], &id);
+        if (buf_status(&id))
+            a->failed = true;
+        list[i] = arena_c(a, buf_str(&id));
+        *ret_n = i + 1;
+    }
+    return list;
+}
+
+int references_from_proto(char *const *ids, size_t n, struct arena *a, struct references **ret,
+                          struct err *err)
+{
+    struct str *keys;
+
+    *ret = NULL;
+    if (n == 0)
+        return 0;
+    if (n > REFERENCES_MAX)
+        return err_set(err, ERR_INVALID, "more than %d references", REFERENCES_MAX);
+    keys = ARENA_ARRAY(a, struct str, n);
+    for (size_t i = 0; keys && i < n; i++) {
+        owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+        struct name name;
+        int r = name_parse(str_c(ids[i]), &name, err);
+
+        if (r)
+            return r;
+        name_put_key(name, &key);
+        if (buf_status(&key))
+            return ERR_NOMEM;
+        keys[i] = arena_str(a, buf_str(&key));
+    }
+    if (!arena_failed(a))
+        *ret = arena_alloc(a, references_size(keys, n));
+    if (!*ret)
+        return ERR_NOMEM;
+    references_init(*ret, keys, n);
+    return 0;
+}
+
 /* ---- items ---- */
 
 enum { FIELD_CHANGES_PUT = 2, FIELD_ITEM_CONTENT = 15 };
@@ -160,6 +210,7 @@ static int item_head(const struct version_opts *o, const struct sha256 *hash, st
     item->size = o->content.len;
     item->content_hash = proto_bytes(str_of(hash->bytes, SHA256_BYTES));
     item->in_parts = o->content.len > ITEM_INLINE_MAX;
+    item->references = references_to_proto(o->references, &item->n_references, a);
     return arena_failed(a) || buf_status(&id) ? ERR_NOMEM : 0;
 }
 
@@ -216,19 +267,23 @@ int item_from_proto(const Trimtab__V1__Item *item, struct str content, struct ar
                     struct version_opts *ret_opts, struct err *err)
 {
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct references *refs;
     struct name name;
     int r = name_parse(str_c(item->id), &name, err);
 
+    if (!r)
+        r = references_from_proto(item->references, item->n_references, a, &refs, err);
     if (r)
         return r;
     if (item->size != content.len)
-        return err_set(err, ERR_INVALID, "content of %s has %zu bytes instead of %llu", item->id,
-                       content.len, (unsigned long long)item->size);
+        return err_set(err, ERR_INVALID, "content of %s has %zu bytes instead of %llu",
+                       item->id, content.len, (unsigned long long)item->size);
     name_put_key(name, &key);
     *ret_opts = (struct version_opts){
         .key = arena_str(a, buf_str(&key)),
         .content_type = str_c(item->content_type),
         .content = content,
+        .references = refs,
         .number = item->version,
         .revision = item->revision,
     };
@@ -255,6 +310,7 @@ static bool change_to_record(const struct change *c, const struct change_plan *p
     if (!c->delete) {
         out->content_type = arena_c(a, p->content_type);
         out->metadata = meta_to_proto(&p->meta, META_ALL, a);
+        out->references = references_to_proto(p->references, &out->n_references, a);
         out->size = c->content.len;
         out->content = proto_bytes(c->content);
     }
@@ -304,9 +360,11 @@ struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
     owned(arena) struct arena a = ARENA_NULL;
     struct meta meta = meta_from_proto(c->metadata, &a);
+    struct references *refs;
     struct name name;
 
-    if (name_parse(str_c(c->id), &name, NULL) || arena_failed(&a))
+    if (references_from_proto(c->references, c->n_references, &a, &refs, NULL) ||
+        name_parse(str_c(c->id), &name, NULL) || arena_failed(&a))
         return NULL;
     name_put_key(name, &key);
     if (buf_status(&key))
@@ -315,6 +373,7 @@ struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t
         .key = buf_str(&key),
         .content_type = str_c(c->content_type),
         .meta = &meta,
+        .references = refs,
         .content = proto_str(c->content),
         .deleted = c->deleted,
         .number = c->version,
@@ -396,6 +455,7 @@ static bool entry_of(const struct version *v, Trimtab__V1__SnapshotEntry *entry,
     change->deleted = v->deleted;
     change->content_type = arena_c(a, v->content_type);
     change->metadata = meta_to_proto(v->meta, META_ALL, a);
+    change->references = references_to_proto(v->references, &change->n_references, a);
     change->size = v->content.len;
     change->content = proto_bytes(v->content);
     return !arena_failed(a) && !buf_status(&id);
@@ -416,8 +476,8 @@ struct shared *snapshot_part(struct tree_walk *w, uint64_t revision, size_t byte
         Trimtab__V1__SnapshotEntry *entry = ARENA_NEW(&a, Trimtab__V1__SnapshotEntry);
         Trimtab__V1__RecordChange *change = ARENA_NEW(&a, Trimtab__V1__RecordChange);
 
-        *ret_failed = !entry || !change || !entry_of(v, entry, change, &a) ||
-                      !VEC_PUSH(&entries, entry);
+        *ret_failed =
+            !entry || !change || !entry_of(v, entry, change, &a) || !VEC_PUSH(&entries, entry);
         size += v->content.len + v->key.len + 64;
     }
     if (entries.n && !*ret_failed) {
@@ -432,7 +492,8 @@ struct shared *snapshot_part(struct tree_walk *w, uint64_t revision, size_t byte
     return packed;
 }
 
-static int apply_entries(const Trimtab__V1__SnapshotPart *part, struct state **s, struct err *err)
+static int apply_entries(const Trimtab__V1__SnapshotPart *part, struct state **s,
+                         struct err *err)
 {
     for (size_t i = 0; i < part->n_entries; i++) {
         const Trimtab__V1__SnapshotEntry *e = part->entries[i];
@@ -440,7 +501,8 @@ static int apply_entries(const Trimtab__V1__SnapshotPart *part, struct state **s
         int r = read_change(e->change, e->revision, e->time_ms, &v, err);
 
         if (!r)
-            r = state_load(s, v, part->revision);
+            r = state_load(s, &(struct effect){.versions = &v, .n_versions = 1},
+                           part->revision);
         if (r)
             return r;
     }
@@ -521,7 +583,8 @@ int scopes_from_proto(Trimtab__V1__Scope *const *scopes, size_t n,
             (struct pair){str_c(instance->labels[i]->key), str_c(instance->labels[i]->value)};
     for (size_t i = 0; i < n && !r; i++) {
         list[i].name = str_c(scopes[i]->name);
-        list[i].selectors = selectors_from_proto(scopes[i]->selectors, scopes[i]->n_selectors, a);
+        list[i].selectors =
+            selectors_from_proto(scopes[i]->selectors, scopes[i]->n_selectors, a);
         list[i].n_selectors = scopes[i]->n_selectors;
         r = layers_from_proto(scopes[i], labels, n_labels, a, &list[i], err);
     }

@@ -33,9 +33,18 @@ ProtobufCBinaryData proto_bytes(struct str s); /* borrowed */
 enum meta_part { META_ALL, META_DELIVERED };
 
 /* A message on the arena; NULL when there is nothing to say, or the arena failed. */
-Trimtab__V1__Metadata *meta_to_proto(const struct meta *m, enum meta_part part, struct arena *a);
+Trimtab__V1__Metadata *meta_to_proto(const struct meta *m, enum meta_part part,
+                                     struct arena *a);
 /* Borrows texts from the message, arrays from the arena (which may fail). */
 struct meta meta_from_proto(const Trimtab__V1__Metadata *p, struct arena *a);
+
+/* ---- references ---- */
+
+/* Ids on the arena, which may fail; *ret_n of them. */
+char **references_to_proto(const struct references *refs, size_t *ret_n, struct arena *a);
+/* On the arena; NULL for none. ERR_INVALID for what is no id, ERR_NOMEM. */
+must_use int references_from_proto(char *const *ids, size_t n, struct arena *a,
+                                   struct references **ret, struct err *err);
 
 /* ---- items ---- */
 
@@ -69,8 +78,8 @@ must_use int record_decode(struct str bytes, uint64_t revision, struct version *
 must_use Trimtab__V1__Record *record_unpack(struct str bytes, struct err *err);
 
 /* A version of a record's change. NULL without memory, or for an id that is none. */
-must_use struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t revision,
-                                             int64_t time_ms);
+must_use struct version *version_from_record(const Trimtab__V1__RecordChange *c,
+                                             uint64_t revision, int64_t time_ms);
 
 /* ---- snapshots ---- */
 

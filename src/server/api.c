@@ -260,6 +260,7 @@ Trimtab__V1__Resource *resource_message(const struct version *v, bool with_conte
     r->content_hash = arena_c(a, str_c(hex));
     r->content_type = arena_c(a, v->content_type);
     r->metadata = meta_to_proto(v->meta, META_ALL, a);
+    r->references = references_to_proto(v->references, &r->n_references, a);
     r->size = v->content.len;
     if (with_content)
         resource_set_content(r, v->content, a);

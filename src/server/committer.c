@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/vec.h"
+#include "model/graph.h"
 #include "proto/convert.h"
 
 #include <pthread.h>
@@ -41,9 +42,9 @@ struct committer {
     struct committer_stats stats;
     struct store_head head;
     /* the thread's own */
-    struct state *state;          /* the fold of everything that the watch gave */
+    struct state *state;            /* the fold of everything that the watch gave */
     struct publication *publishing; /* NULL: nothing was folded since the last one */
-    struct commit_job **group;    /* what is being appended, for the watch to recognise */
+    struct commit_job **group;      /* what is being appended, for the watch to recognise */
     size_t n_group;
     uint64_t group_base;
     struct store_snapshot *snapshot;
@@ -122,7 +123,8 @@ static int fold_record(struct committer *c, const struct store_entry *entry)
             LOG_C("error", err.text));
         return r;
     }
-    next = state_apply(c->state, versions, n, entry->revision);
+    next = state_apply(c->state, &(struct effect){.versions = versions, .n_versions = n},
+                       entry->revision);
     r = next ? publication_add(c, versions, n) : ERR_NOMEM;
     for (size_t i = 0; i < n; i++)
         (void)version_unref(versions[i]);
@@ -169,6 +171,7 @@ static int make_versions(struct commit_job *job, uint64_t revision)
             .key = c->changes[i].key,
             .content_type = p->content_type,
             .meta = &p->meta,
+            .references = p->references,
             .content = c->changes[i].content,
             .deleted = c->changes[i].delete,
             .number = p->number,
@@ -193,13 +196,12 @@ static void job_reset(struct commit_job *job)
     job->after = state_unref(job->after);
     job->state = state_unref(job->state);
     job->plans = mem_free(job->plans);
-    buf_clear(&job->keys);
+    arena_deinit(&job->arena);
 }
 
 void commit_job_deinit(struct commit_job *job)
 {
     job_reset(job);
-    buf_deinit(&job->keys);
 }
 
 enum { JOB_DONE = 1 }; /* nothing is to be appended */
@@ -207,28 +209,30 @@ enum { JOB_DONE = 1 }; /* nothing is to be appended */
 /* Checks a job and prepares what it appends at revision. 0, JOB_DONE, or a failure. */
 static int prepare(struct commit_job *job, struct state *state, uint64_t revision)
 {
+    struct effect effect = {.n_versions = 0};
     int r;
 
     job_reset(job);
     job->err = ERR_NULL;
-    job->keys.ceiling = (size_t)COMMIT_CHANGES_MAX * ID_BYTES_MAX;
     job->state = state_ref(state);
     job->plans = NEW_ARRAY(struct change_plan, MAX(job->commit.n, (size_t)1));
     if (!job->plans)
         return ERR_NOMEM;
-    r = commit_check(state, &job->commit, job->plans, &job->keys, &job->err);
-    if (r)
-        return r;
+    r = commit_check(state, &job->commit, job->plans, &job->arena, &job->err);
+    if (!r)
+        r = make_versions(job, revision);
     job->revision = state->revision;
-    if (job->is_dry_run)
-        return JOB_DONE;
-    r = make_versions(job, revision);
     if (r || job->n_versions == 0)
         return r ? r : JOB_DONE;
+    effect.versions = job->versions;
+    effect.n_versions = job->n_versions;
+    job->after = state_apply(state, &effect, revision);
+    r = job->after ? graph_check(job->after, &effect, &job->err) : ERR_NOMEM;
+    if (r || job->is_dry_run)
+        return r ? r : JOB_DONE;
     job->record = record_encode(&job->commit, job->plans);
-    job->after = state_apply(state, job->versions, job->n_versions, revision);
     job->revision = revision;
-    return job->record && job->after ? 0 : ERR_NOMEM;
+    return job->record ? 0 : ERR_NOMEM;
 }
 
 static void finish_on_loop(struct post *post, void *ctx)
@@ -369,7 +373,8 @@ static void settle_unknown(struct committer *c, struct commit_job *job)
         finish(c, job, 0);
     } else {
         (void)err_set(&job->err, ERR_TIMEOUT, "the store did not answer in time");
-        err_hint(&job->err, "look in the history whether the commit is there before repeating it");
+        err_hint(&job->err,
+                 "look in the history whether the commit is there before repeating it");
         finish(c, job, ERR_TIMEOUT);
     }
 }
@@ -530,7 +535,8 @@ static void run_tick(struct committer *c)
 static void *run(void *arg)
 {
     struct committer *c = arg;
-    uint64_t every = c->opts.snapshot_records ? c->opts.snapshot_records : SNAPSHOT_RECORDS_DEFAULT;
+    uint64_t every =
+        c->opts.snapshot_records ? c->opts.snapshot_records : SNAPSHOT_RECORDS_DEFAULT;
 
     for (;;) {
         struct taken t = take_jobs(c);

@@ -13,6 +13,7 @@
 #ifndef TRIMTAB_SERVER_COMMITTER_H
 #define TRIMTAB_SERVER_COMMITTER_H
 
+#include "base/arena.h"
 #include "model/commit.h"
 #include "net/loop.h"
 #include "store/store.h"
@@ -59,7 +60,7 @@ struct commit_job {
     uint64_t repeated;          /* the revision that this request id had made before; then plans say nothing */
     struct change_plan *plans;  /* commit.n; old versions stay referenced by state */
     struct state *state;        /* that it was checked against; the job's reference */
-    struct buf keys;
+    struct arena arena;         /* of keys and references */
 
     struct post post; /* the committer's */
     struct commit_job *next;

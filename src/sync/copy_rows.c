@@ -181,6 +181,7 @@ void copy_item_encode(const struct version *v, struct buf *out)
     item.revision = v->revision;
     item.content_type = arena_c(&a, v->content_type);
     item.metadata = meta_to_proto(v->meta, META_DELIVERED, &a);
+    item.references = references_to_proto(v->references, &item.n_references, &a);
     item.size = v->content.len;
     item.content_hash = proto_bytes(str_of(v->content_hash.bytes, SHA256_BYTES));
     item.content = proto_bytes(v->content);

@@ -579,7 +579,10 @@ int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx)
 static bool rehash(struct binding *b)
 {
     struct version *v = b->item;
-    struct version_opts o = {.key = v->key, .content_type = v->content_type, .meta = v->meta};
+    struct version_opts o = {.key = v->key,
+                             .content_type = v->content_type,
+                             .meta = v->meta,
+                             .references = v->references};
     struct sha256 content = sha256_of(v->content), item;
 
     if (item_hash(&o, &content, &item) || sha256_eq(&item, &v->item_hash))

@@ -20,19 +20,28 @@ static struct version *make(const char *name, const char *content, uint64_t revi
 {
     owned(buf) struct buf key = BUF_NULL(4096);
     struct shared *bytes = shared_copy(str_c(content));
-    struct str reference = str_c(depends_on);
-    struct meta meta = {.depends_on = &reference, .n_depends_on = depends_on ? 1 : 0};
-    struct version_opts o = {.content_type = STR("text/plain"),
-                             .wire = bytes,
-                             .meta = &meta,
-                             .number = 1,
-                             .revision = revision};
+    owned(buf) struct buf target = BUF_NULL(4096);
+    struct references *refs = NULL;
+    struct name name_of_target;
+    struct version_opts o = {
+        .content_type = STR("text/plain"), .wire = bytes, .number = 1, .revision = revision};
     struct version *v;
 
     name_put_key((struct name){STR("n"), STR("file"), str_c(name)}, &key);
     o.key = buf_str(&key);
     o.content = shared_str(bytes);
+    if (depends_on && CHECK(name_parse(str_c(depends_on), &name_of_target, NULL) == 0)) {
+        struct str reference;
+
+        name_put_key(name_of_target, &target);
+        reference = buf_str(&target);
+        refs = mem_alloc(references_size(&reference, 1));
+        if (refs)
+            references_init(refs, &reference, 1);
+    }
+    o.references = refs;
     v = version_new(&o);
+    (void)mem_free(refs);
     (void)shared_unref(bytes);
     return v;
 }
@@ -115,18 +124,18 @@ TEST("names of one commit are one group, names of two commits are two")
     (void)sync_free(s);
 }
 
-TEST("a reference joins groups, by full id and by short name, from what is received and from "
+TEST("a reference joins groups, from what is received and from "
      "what is served")
 {
     static const struct item items[] = {{"a", "2", 5, "n/file/b"}, {"b", "2", 6, NULL},
-                                        {"c", "2", 7, "file/d"},   {"d", "2", 8, NULL},
+                                        {"c", "2", 7, "n/file/d"}, {"d", "2", 8, NULL},
                                         {"e", "2", 9, NULL},       {"f", "2", 10, NULL}};
     struct sync *s = sync_with(items, ARRAY_LEN(items));
     struct ledger l;
     struct groups g;
 
     ledger_init(&l, s);
-    serve(&l, "e", "1", 1, "file/f"); /* the old e needs f, whatever the new one does */
+    serve(&l, "e", "1", 1, "n/file/f"); /* the old e needs f, whatever the new one does */
     CHECK_I64(ledger_rescan(&l, 10), 0);
     REQUIRE(ledger_groups(&l, &g) == 0);
     CHECK_U64(g.n, 3);
@@ -151,7 +160,7 @@ TEST("a drop goes with all that came in its batch, and a reference to what is dr
 
     ledger_init(&l, s);
     serve(&l, "gone", "1", 1, NULL);
-    serve(&l, "b", "1", 1, "file/gone");
+    serve(&l, "b", "1", 1, "n/file/gone");
     CHECK_I64(ledger_note(&l, &drop, 7), 0);
     CHECK_I64(ledger_note(&l, &a, 7), 0);
     CHECK_I64(ledger_note(&l, &b, 6), 0);
@@ -225,7 +234,7 @@ TEST("a change that is taken back before it was served is no longer pending")
 TEST("without memory at any point the ledger fails and loses nothing")
 {
     static const struct item items[] = {
-        {"a", "1", 5, "file/b"}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
+        {"a", "1", 5, "n/file/b"}, {"b", "1", 5, NULL}, {"c", "1", 6, NULL}};
     struct sync *s = sync_with(items, ARRAY_LEN(items));
 
     ALLOC_SWEEP (n) {

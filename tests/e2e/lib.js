@@ -115,7 +115,7 @@ function pairs(map) {
 }
 function itemHash(item) {
   const m = item.metadata || {};
-  const refs = m.depends_on || [];
+  const refs = item.references || [];
   return sha(text('trimtab item 1'), text(item.id), text(item.content_type), text(sha(item.content)),
     pairs(m.labels), pairs(m.annotations), length(refs.length), ...refs.map(text));
 }

@@ -96,7 +96,7 @@ static void publish_failing(struct world *w, const struct edit *edits, size_t n,
 
     for (size_t i = 0; i < n; i++)
         versions[i] = version_made_by(w, &edits[i]);
-    next = state_apply(w->state, versions, n, w->state->revision + 1);
+    next = state_apply(w->state, &(struct effect){.versions = versions, .n_versions = n}, w->state->revision + 1);
     (void)state_unref(w->state);
     w->state = next;
     (void)mem_fail_after(fail_after);

@@ -401,7 +401,7 @@ TEST("a state comes back from the parts of its snapshot, whatever their size")
                                                          .revision = (uint64_t)i + 1,
                                                          .time_ms = 5});
 
-            CHECK_I64(state_apply_more(&s, &v, 1, (uint64_t)i + 1), 0);
+            CHECK_I64(state_apply_more(&s, &(struct effect){.versions = &v, .n_versions = 1}, (uint64_t)i + 1), 0);
         }
         tree_walk_from(&walk, s->versions, STR(""), 0);
         while ((part = snapshot_part(&walk, s->revision, bytes, &failed))) {

@@ -518,9 +518,9 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
 
     if (s->defect == DEFECT_SPLIT_COMMIT && n > 1 && s->feed) {
         for (size_t i = 0; i < n; i++) {
-            struct state *half = state_apply(s->state, &versions[i], 0, s->state->revision + 1);
+            struct state *half = state_apply(s->state, &(struct effect){.versions = &versions[i], .n_versions = 0}, s->state->revision + 1);
 
-            if (state_load(&half, versions[i], revision))
+            if (state_load(&half, &(struct effect){.versions = &versions[i], .n_versions = 1}, revision))
                 return;
             (void)state_unref(s->state);
             s->state = half;
@@ -538,7 +538,7 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
         }
         return;
     }
-    next = state_apply(s->state, versions, n, revision);
+    next = state_apply(s->state, &(struct effect){.versions = versions, .n_versions = n}, revision);
     (void)state_unref(s->state);
     s->state = next;
     if (!s->feed)
@@ -657,7 +657,7 @@ static void do_commit(struct sim *s)
     struct change_plan plans[CHANGES_MAX];
     char ids[CHANGES_MAX][32], request[32], *contents[CHANGES_MAX] = {NULL};
     struct commit commit = {.changes = changes, .time_ms = 1};
-    owned(buf) struct buf keys = BUF_NULL(4096);
+    owned(arena) struct arena arena = ARENA_NULL;
     bool news = false;
 
     if (!s->store)
@@ -667,7 +667,7 @@ static void do_commit(struct sim *s)
     commit.n = random_changes(s, changes, ids, contents);
     (void)snprintf(request, sizeof(request), "r%llu", (unsigned long long)s->next_request++);
     commit.request_id = str_c(request);
-    if (commit_check(s->state, &commit, plans, &keys, NULL) == 0) {
+    if (commit_check(s->state, &commit, plans, &arena, NULL) == 0) {
         for (size_t i = 0; i < commit.n; i++)
             news |= plans[i].action != CHANGE_UNCHANGED;
         if (news)

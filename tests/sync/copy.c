@@ -25,11 +25,12 @@ static struct version *make(const char *name, const char *content, uint64_t revi
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
     struct shared *bytes = shared_copy(str_c(content));
     struct pair label = {STR("team"), STR("edge")};
-    struct str reference = STR("web/edge/file/other");
-    struct meta meta = {
-        .labels = &label, .n_labels = 1, .depends_on = &reference, .n_depends_on = 1};
+    struct str reference = STR("web/edge\0file\0other");
+    struct references *refs = mem_alloc(references_size(&reference, 1));
+    struct meta meta = {.labels = &label, .n_labels = 1};
     struct version_opts o = {.content_type = STR("text/plain"),
                              .meta = &meta,
+                             .references = refs,
                              .wire = bytes,
                              .number = revision,
                              .revision = revision};
@@ -38,7 +39,10 @@ static struct version *make(const char *name, const char *content, uint64_t revi
     name_put_key((struct name){STR("web/edge"), STR("file"), str_c(name)}, &key);
     o.key = buf_str(&key);
     o.content = shared_str(bytes);
-    v = bytes ? version_new(&o) : NULL;
+    if (refs)
+        references_init(refs, &reference, 1);
+    v = bytes && refs ? version_new(&o) : NULL;
+    (void)mem_free(refs);
     (void)shared_unref(bytes);
     return v;
 }
@@ -188,7 +192,7 @@ static bool is_right(const struct copy_content *content, size_t n_extra)
            str_eq(a->item->content, STR("alpha")) && str_eq(b->item->content, STR("beta")) &&
            a->item->revision == 1 && b->item->revision == 2 &&
            str_eq(a->item->content_type, STR("text/plain")) && a->item->meta &&
-           a->item->meta->n_labels == 1 && a->item->meta->n_depends_on == 1 &&
+           a->item->meta->n_labels == 1 && a->item->references && a->item->references->n == 1 &&
            content->cursor.revision == 2 && content->applied == 2 && content->n_served == 1 &&
            !content->served[0].served && str_eq(content->served[0].code, STR("CHECK_FAILED")) &&
            content->n_files == 2 && strcmp(content->instance, "me") == 0;

@@ -240,7 +240,8 @@ static void world_commit(struct world *w, uint64_t revision, struct rng *rng)
         w->all[w->n_all++] = w->at[revision][k] = made[n];
         n++;
     }
-    w->states[revision] = state_apply(w->states[revision - 1], made, n, revision);
+    w->states[revision] = state_apply(
+        w->states[revision - 1], &(struct effect){.versions = made, .n_versions = n}, revision);
 }
 
 static struct world *world_new(uint64_t seed)
@@ -299,7 +300,9 @@ TEST("folding many commits in place gives the same as one state after another")
 
         while (i + n < w->n_all && w->all[i + n]->revision == r)
             n++;
-        CHECK_I64(state_apply_more(&folded, w->all + i, n, r), 0);
+        CHECK_I64(state_apply_more(
+                      &folded, &(struct effect){.versions = w->all + i, .n_versions = n}, r),
+                  0);
         i += n;
     }
     for (int k = 0; k < KEYS; k++) {
@@ -469,10 +472,10 @@ struct refusal {
 static int check_one(const struct state *s, struct change change, struct change_plan *plan,
                      struct err *err)
 {
-    owned(buf) struct buf keys = BUF_NULL(MIB);
+    owned(arena) struct arena arena = ARENA_NULL;
     struct commit c = {.changes = &change, .n = 1};
 
-    return commit_check(s, &c, plan, &keys, err);
+    return commit_check(s, &c, plan, &arena, err);
 }
 
 static struct state *state_with(struct version **ret_live)
@@ -481,7 +484,7 @@ static struct state *state_with(struct version **ret_live)
     struct version *made[2] = {make(STR("a\0item\0live"), NULL, 1, false),
                                make(STR("a\0item\0gone"), NULL, 1, true)};
 
-    s = state_apply(empty, made, 2, 1);
+    s = state_apply(empty, &(struct effect){.versions = made, .n_versions = 2}, 1);
     *ret_live = made[0];
     (void)version_unref(made[0]);
     (void)version_unref(made[1]);
@@ -559,27 +562,26 @@ TEST("a commit as a whole is refused for its size, its texts and a resource chan
     static char big[CONTENT_BYTES_MAX];
     struct change same[2] = {{.id = STR("a/item/x"), .content = STR("1")},
                              {.id = STR("a/item/x"), .content = STR("2")}};
-    owned(buf) struct buf keys = BUF_NULL(MIB);
+    owned(arena) struct arena arena = ARENA_NULL;
     struct state *s = state_new();
     struct err err = ERR_NULL;
     struct commit c = {.changes = many, .n = 0};
 
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), ERR_INVALID);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), ERR_INVALID);
     c.n = COMMIT_CHANGES_MAX + 1;
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), ERR_LIMIT);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), ERR_LIMIT);
     c.n = 9;
     for (int i = 0; i < 9; i++)
         many[i].content = str_of(big, sizeof(big));
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), ERR_LIMIT);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), ERR_LIMIT);
     c = (struct commit){.changes = same, .n = 1, .message = str_of(big, MESSAGE_BYTES_MAX + 1)};
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), ERR_LIMIT);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), ERR_LIMIT);
     c.message = STR("\377");
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), ERR_INVALID);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), ERR_INVALID);
     c.message = STR_NULL;
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), 0);
-    buf_clear(&keys);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), 0);
     c.n = 2;
-    CHECK_I64(commit_check(s, &c, plans, &keys, &err), ERR_INVALID);
+    CHECK_I64(commit_check(s, &c, plans, &arena, &err), ERR_INVALID);
     CHECK_STR(str_c(err.place), STR("a/item/x"));
     (void)state_unref(s);
 }
@@ -600,7 +602,7 @@ TEST("a plan says what each change comes to, and equal metadata in another order
                                            .revision = 1});
     struct change_plan plan;
 
-    s = state_apply(empty, &v, 1, 1);
+    s = state_apply(empty, &(struct effect){.versions = &v, .n_versions = 1}, 1);
     CHECK_I64(
         check_one(s, (struct change){.id = STR("a/item/x"), .content = STR("1"), .meta = other},
                   &plan, NULL),
@@ -740,14 +742,18 @@ static size_t read_pairs(struct str text, struct pair *out)
 
 static void check_vector(struct str line)
 {
-    struct str f[9] = {0}, refs[4], id_refs;
+    struct str f[9] = {0}, id_refs, id;
     struct pair labels[4], annotations[4];
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
     unsigned char digest[DIGEST_BYTES];
     char hex[2 * SHA256_BYTES + 1];
     struct version *v;
     struct name n = {0};
-    struct meta m = {.labels = labels, .annotations = annotations, .depends_on = refs};
+    struct meta m = {.labels = labels, .annotations = annotations};
+    owned(arena) struct arena arena = ARENA_NULL;
+    struct references *refs;
+    struct str keys[4];
+    size_t n_keys = 0;
 
     for (int i = 0; i < 9; i++)
         CHECK(str_next(&line, '|', &f[i]));
@@ -756,12 +762,21 @@ static void check_vector(struct str line)
     m.n_labels = read_pairs(f[3], labels);
     m.n_annotations = read_pairs(f[4], annotations);
     id_refs = f[5];
-    while (id_refs.len && str_next(&id_refs, ',', &refs[m.n_depends_on]))
-        m.n_depends_on++;
+    while (id_refs.len && str_next(&id_refs, ',', &id)) {
+        owned(buf) struct buf target = BUF_NULL(ID_BYTES_MAX);
+
+        REQUIRE(name_parse(id, &n, NULL) == 0);
+        name_put_key(n, &target);
+        keys[n_keys++] = arena_str(&arena, buf_str(&target));
+    }
+    refs = arena_alloc(&arena, references_size(keys, n_keys));
+    REQUIRE(refs != NULL);
+    references_init(refs, keys, n_keys);
     v = version_new(&(struct version_opts){.key = buf_str(&key),
                                            .content_type = f[1],
                                            .content = f[2],
                                            .meta = &m,
+                                           .references = refs,
                                            .number = 1,
                                            .revision = 1});
     REQUIRE(v != NULL);
@@ -803,7 +818,8 @@ TEST("a state survives a commit for which there is no memory")
             make(i < 2 ? key_of(7 * i, &key) : STR("new\0item\0x"), NULL, REVISIONS + 1, false);
     ALLOC_SWEEP (n) {
         (void)state_unref(take(next));
-        next = state_apply(s, made, 3, REVISIONS + 1);
+        next =
+            state_apply(s, &(struct effect){.versions = made, .n_versions = 3}, REVISIONS + 1);
     }
     CHECK(next && state_newest(next, STR("new\0item\0x")) == made[2]);
     for (int k = 0; k < KEYS; k++)
@@ -821,13 +837,13 @@ TEST("a check of a commit tells when there is no memory")
     int r = 0;
 
     ALLOC_SWEEP (n) {
-        owned(buf) struct buf keys = BUF_NULL(MIB);
+        owned(arena) struct arena arena = ARENA_NULL;
         struct change changes[2] = {{.id = STR("a/item/live"), .content = STR("{\"a\":1}")},
                                     {.id = STR("a/file/x.yaml"), .content = STR("a: 1")}};
         struct change_plan plans[2];
         struct commit c = {.changes = changes, .n = 2};
 
-        r = commit_check(s, &c, plans, &keys, NULL);
+        r = commit_check(s, &c, plans, &arena, NULL);
         if (r != 0 && r != ERR_NOMEM)
             break;
     }
