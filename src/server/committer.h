@@ -21,8 +21,8 @@
 struct committer;
 
 /* What the log has come to. Given on the loop; state and versions are borrowed until return. */
-typedef void committer_publish_fn(void *ctx, struct state *state, struct version *const *versions,
-                                  size_t n);
+typedef void committer_publish_fn(void *ctx, struct state *state,
+                                  struct version *const *versions, size_t n);
 
 struct committer_opts {
     const char *store_url;
@@ -56,11 +56,12 @@ struct commit_job {
     /* The result: 0 and what became of each change, or a failure with its story. */
     int result;
     struct err err;
-    uint64_t revision;          /* of the commit; the head when nothing changed or on a dry run */
-    uint64_t repeated;          /* the revision that this request id had made before; then plans say nothing */
-    struct change_plan *plans;  /* commit.n; old versions stay referenced by state */
-    struct state *state;        /* that it was checked against; the job's reference */
-    struct arena arena;         /* of keys and references */
+    uint64_t revision; /* of the commit; the head when nothing changed or on a dry run */
+    uint64_t
+        repeated; /* the revision that this request id had made before; then plans say nothing */
+    struct change_plan *plans; /* commit.n; old versions stay referenced by state */
+    struct state *state;       /* that it was checked against; the job's reference */
+    struct arena arena;        /* of keys and references */
 
     struct post post; /* the committer's */
     struct commit_job *next;
