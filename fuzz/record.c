@@ -2,7 +2,7 @@
  * What lies in the log, after a disk or a foreign hand changed it: records and parts of snapshots into versions and state.
  * A record is refused as a whole or gives versions that are well-formed.
  */
-#include "proto/convert.h"
+#include "proto/record.h"
 
 static void check(const struct version *v)
 {
@@ -15,22 +15,39 @@ static void check(const struct version *v)
     ASSERT(v->deleted || v->wire);
 }
 
+/* What was read is folded too: a log may say anything. */
+static void fold(const struct outcome *o)
+{
+    struct state *s = state_new(), *next;
+    struct rollout *rollouts[8];
+    struct effect effect;
+
+    ASSERT(s);
+    if (o->n_moves <= ARRAY_LEN(rollouts) &&
+        outcome_effect(s, o, rollouts, &effect, NULL) == 0) {
+        next = state_apply(s, &effect, 7);
+        ASSERT(next);
+        (void)state_unref(next);
+        for (size_t i = 0; i < effect.n_rollouts; i++)
+            (void)rollout_unref(rollouts[i]);
+    }
+    (void)state_unref(s);
+}
+
 static void decode_record(struct str bytes)
 {
-    struct version **versions;
+    struct record record;
     struct err err = ERR_NULL;
-    size_t n;
-    int r = record_decode(bytes, 7, &versions, &n, &err);
+    int r = record_decode(bytes, 7, &record, &err);
 
     if (r) {
         ASSERT((r == ERR_CORRUPT || r == ERR_UNSUPPORTED) && err.code == r);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        check(versions[i]);
-        (void)version_unref(versions[i]);
-    }
-    (void)mem_free(versions);
+    for (size_t i = 0; i < record.outcome.n_versions; i++)
+        check(record.outcome.versions[i]);
+    fold(&record.outcome);
+    record_deinit(&record);
 }
 
 static void decode_snapshot(struct str bytes)

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "codec/syntax.h"
 #include "model/kinds.h"
+#include "model/moves.h"
 
 const char *change_action_name(enum change_action a)
 {
@@ -36,6 +37,17 @@ struct str content_type_guess(struct str kind, struct str name, struct str conte
             return endings[i].type;
     return str_is_utf8(content) ? STR("text/plain") : STR("application/octet-stream");
 }
+
+/* What a whole check needs. */
+struct check {
+    const struct state *state;
+    const struct commit *commit;
+    struct kinds kinds;
+    struct arena *arena;
+    bool starts; /* the changes are candidates */
+    const struct rollout
+        *confirms; /* the changes are this rollout's candidates; NULL: not so */
+};
 
 /* ---- one change ---- */
 
@@ -129,10 +141,15 @@ static bool changes_nothing(const struct change *c, const struct change_plan *p)
            str_eq(p->content_type, p->old->content_type) && meta_eq(&p->meta, p->old->meta);
 }
 
-static void plan_change(const struct change *c, struct name name, struct version *old,
+static void plan_change(const struct check *q, const struct change *c, struct version *old,
                         struct change_plan *plan)
 {
-    *plan = (struct change_plan){.old = old, .number = old ? old->number + 1 : 1};
+    struct name name = key_name(c->key);
+
+    *plan = (struct change_plan){
+        .old = old, .number = state_number(q->state, c->key) + 1, .is_candidate = q->starts};
+    if (q->confirms) /* it took its number at the start */
+        plan->number--;
     if (c->delete) {
         plan->action = CHANGE_DELETED;
         return;
@@ -147,13 +164,6 @@ static void plan_change(const struct change *c, struct name name, struct version
         plan->number = old->number;
     }
 }
-
-/* What a whole check needs. */
-struct check {
-    const struct state *state;
-    struct kinds kinds;
-    struct arena *arena;
-};
 
 /* By the definition of its kind; what Trimtab itself is told has none. */
 static int collect_references(struct check *q, const struct change *c, struct name name,
@@ -178,8 +188,10 @@ static int check_change(struct check *q, struct change *c, struct change_plan *p
 {
     struct name name = key_name(c->key);
     struct version *old = state_newest(q->state, c->key);
-    int r = check_based_on(c, old, err);
+    int r = moves_check_change(q->state, q->commit, c, err);
 
+    if (!r)
+        r = check_based_on(c, old, err);
     if (!r && !c->delete) {
         r = check_content_type(settle_type(c, name, old), err);
         if (!r)
@@ -189,7 +201,7 @@ static int check_change(struct check *q, struct change *c, struct change_plan *p
         if (!r)
             r = check_content(c, name, settle_type(c, name, old), err);
     }
-    plan_change(c, name, old, plan);
+    plan_change(q, c, old, plan);
     return r ? r : collect_references(q, c, name, plan, err);
 }
 
@@ -199,7 +211,7 @@ static int check_texts(const struct commit *c, struct err *err)
 {
     size_t bytes = 0;
 
-    if (c->n == 0)
+    if (c->n == 0 && c->n_moves == 0)
         return err_set(err, ERR_INVALID, "a commit needs at least one change");
     if (c->n > COMMIT_CHANGES_MAX)
         return err_set(err, ERR_LIMIT, "%zu changes, more than the %d that a commit may hold",
@@ -268,10 +280,27 @@ static int check_changes(struct check *q, struct commit *c, struct change_plan *
     return kinds_check_others(&q->kinds, err);
 }
 
+/* A start carries something, a confirmation all that was carried. */
+static int check_candidates(const struct check *q, const struct change_plan *plans,
+                            struct err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < q->commit->n; i++)
+        n += plans[i].action != CHANGE_UNCHANGED;
+    if (q->starts && n == 0)
+        return err_set(err, ERR_INVALID,
+                       "nothing to roll out: the candidates are what is stable");
+    if (q->confirms && n != q->confirms->n_candidates)
+        return err_set(err, ERR_CONFLICT, "%zu of the %zu candidates of rollout %llu", n,
+                       q->confirms->n_candidates, (unsigned long long)q->confirms->id);
+    return 0;
+}
+
 int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
                  struct arena *a, struct err *err)
 {
-    struct check q = {.state = s, .arena = a};
+    struct check q = {.state = s, .commit = c, .arena = a};
     struct map changes = MAP_NULL;
     int r = check_texts(c, err);
 
@@ -279,11 +308,17 @@ int commit_check(const struct state *s, struct commit *c, struct change_plan *pl
         r = make_keys(c, a, err);
     if (!r)
         r = check_twice(c, &changes, err);
+    if (!r)
+        r = moves_check(s, c, a, err);
     if (!r) {
+        q.starts = moves_start(c);
+        q.confirms = moves_confirm(s, c);
         kinds_init(&q.kinds, s, c, &changes);
         r = check_changes(&q, c, plans, err);
         kinds_deinit(&q.kinds);
     }
+    if (!r)
+        r = check_candidates(&q, plans, err);
     map_deinit(&changes);
     return r;
 }

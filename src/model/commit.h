@@ -30,9 +30,20 @@ struct change {
     struct meta meta;
 };
 
+/*
+ * A commit changes resources, moves rollouts, or both:
+ *   a start         its changes are the candidates of the new rollout, and nothing else moves
+ *   a confirmation  its changes are the candidates that become stable, all of them
+ *   an override     its changes are published in place of what the rollouts that carry them were trying
+ *   other moves     come alone, without changes
+ */
 struct commit {
     struct change *changes;
     size_t n;
+    struct rollout_move *moves; /* author, time and revision are filled in from the commit */
+    size_t n_moves;
+    struct str
+        override; /* the reason for which protection does not hold this time; empty: it holds */
     struct str author, message, origin, action, request_id;
     int64_t time_ms;
 };
@@ -45,6 +56,7 @@ struct change_plan {
     enum change_action action;
     struct version *old; /* newest version so far, borrowed from the state; NULL for none */
     uint64_t number; /* of the version that it gives; for unchanged, of the one that stays */
+    bool is_candidate;
     struct str content_type;       /* settled */
     struct meta meta;              /* settled; borrows from the change or from old */
     struct references *references; /* on the arena; NULL: none */
@@ -54,11 +66,26 @@ struct change_plan {
  * Checks a commit against s and says what it comes to: plans has room for c->n. The arena holds the keys and the
  * references afterwards, and must live as long as changes and plans. Whether references resolve is for graph_check,
  * which needs the state that the commit gives.
- * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there), ERR_EXISTS, ERR_CONFLICT, with the story;
- * ERR_NOMEM.
+ * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there, no such rollout), ERR_EXISTS, ERR_CONFLICT,
+ * ERR_LOCKED (carried by a rollout, or protected), with the story; ERR_NOMEM.
  */
 must_use int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
                           struct arena *a, struct err *err);
+
+/* What a commit gave: versions in the order of its changes (without those that change nothing), and its moves. */
+struct outcome {
+    struct version **versions;
+    size_t n_versions;
+    struct rollout_move *moves;
+    size_t n_moves;
+};
+
+/*
+ * What an outcome comes to in s: rollouts has room for o->n_moves, and holds a reference to each afterwards, which the
+ * caller drops. The effect borrows both. ERR_NOMEM; ERR_CORRUPT for a move of a rollout that is not there.
+ */
+must_use int outcome_effect(const struct state *s, const struct outcome *o,
+                            struct rollout **rollouts, struct effect *ret, struct err *err);
 
 /* "application/json" and the like from the ending of a name; "text/plain" or "application/octet-stream" else. */
 struct str content_type_guess(struct str kind, struct str name, struct str content);

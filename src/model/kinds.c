@@ -4,6 +4,7 @@
 #include "model/kinds.h"
 
 #include "base/alloc.h"
+#include "model/protection.h"
 
 struct kind_entry {
     struct kind kind;
@@ -145,10 +146,13 @@ int kinds_check_change(struct kinds *k, const struct change *c, struct err *err)
     struct kind kind;
     int r;
 
+    if (str_eq(name.space, SYSTEM_SPACE) && str_eq(name.kind, PROTECTION_KIND))
+        return c->delete ? 0 : protection_check(c->content, err);
     if (!str_eq(name.space, SYSTEM_SPACE) || !str_eq(name.kind, KIND_KIND)) {
         (void)err_set(err, ERR_INVALID,
                       "the namespace trimtab is for what Trimtab itself is told");
-        err_hint(err, "it has trimtab/kind/NAME; take another namespace for what is yours");
+        err_hint(err, "it has trimtab/kind/NAME and trimtab/protection/NAME; take another "
+                      "namespace for what is yours");
         return ERR_INVALID;
     }
     r = kind_check(name.name, err);
@@ -209,7 +213,7 @@ int kinds_check_others(struct kinds *k, struct err *err)
         struct name name = key_name(c->key);
         const struct kind *kind;
 
-        if (c->delete || !space_is_system(name.space))
+        if (c->delete || !space_is_system(name.space) || !str_eq(name.kind, KIND_KIND))
             continue;
         r = kinds_get(k, name.name, &kind, err);
         if (!r)

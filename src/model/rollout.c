@@ -269,30 +269,56 @@ struct rollout *rollout_start(const struct rollout_move *m, struct version *cons
     return finish(r);
 }
 
+struct rollout *rollout_restored(const struct rollout_saved *saved,
+                                 struct version *const *candidates, size_t n)
+{
+    const struct rollout_plan *p = saved->plan;
+    struct rollout *r = rollout_new(saved->id);
+    struct arena *a;
+
+    if (!r)
+        return NULL;
+    a = &r->arena;
+    r->node.revision = saved->revision;
+    r->n_moves = saved->n_moves;
+    r->phase = saved->phase;
+    r->name = arena_str(a, p->name);
+    r->salt = arena_str(a, p->salt);
+    r->author = arena_str(a, saved->author);
+    r->reason = arena_str(a, saved->reason);
+    r->moved_by = arena_str(a, saved->moved_by);
+    r->moved_why = arena_str(a, saved->moved_why);
+    r->started_ms = saved->started_ms;
+    r->moved_ms = saved->moved_ms;
+    r->expires_ms = p->expires_ms;
+    r->is_automatic = p->is_automatic;
+    r->auto_confirm = p->auto_confirm;
+    r->n_begun = saved->n_begun;
+    if (!take_steps(r, p->steps, p->n_steps) || !take_candidates(r, candidates, n))
+        return rollout_unref(r);
+    return finish(r);
+}
+
 /* A deep copy, so that each can be dropped by itself; candidates are shared. */
 static struct rollout *rollout_copy(const struct rollout *r)
 {
-    struct rollout *copy = rollout_new(r->id);
-    struct arena *a;
+    struct rollout_plan plan = {.name = r->name,
+                                .salt = r->salt,
+                                .steps = r->steps,
+                                .n_steps = r->n_steps,
+                                .is_automatic = r->is_automatic,
+                                .auto_confirm = r->auto_confirm,
+                                .expires_ms = r->expires_ms};
+    struct rollout_saved saved = {.id = r->id,
+                                  .n_moves = r->n_moves,
+                                  .phase = r->phase,
+                                  .plan = &plan,
+                                  .n_begun = r->n_begun,
+                                  .author = r->author,
+                                  .reason = r->reason,
+                                  .started_ms = r->started_ms};
 
-    if (!copy)
-        return NULL;
-    a = &copy->arena;
-    copy->n_moves = r->n_moves;
-    copy->phase = r->phase;
-    copy->name = arena_str(a, r->name);
-    copy->salt = arena_str(a, r->salt);
-    copy->author = arena_str(a, r->author);
-    copy->reason = arena_str(a, r->reason);
-    copy->started_ms = r->started_ms;
-    copy->expires_ms = r->expires_ms;
-    copy->is_automatic = r->is_automatic;
-    copy->auto_confirm = r->auto_confirm;
-    copy->n_begun = r->n_begun;
-    if (!take_steps(copy, r->steps, r->n_steps) ||
-        !take_candidates(copy, r->candidates, r->n_candidates))
-        return rollout_unref(copy);
-    return copy;
+    return rollout_restored(&saved, r->candidates, r->n_candidates);
 }
 
 /* A new step stands behind those that have begun; planned ones follow it. */

@@ -137,9 +137,9 @@ struct rollout_move {
     uint64_t expected; /* how many moves it had made; 0 for a start */
     struct str author, reason;
     int64_t time_ms;
-    uint64_t revision;               /* of the commit; 0 while it is only checked */
-    const struct rollout_plan *plan; /* of a start */
-    const struct step *step;         /* of an extension */
+    uint64_t revision;         /* of the commit; 0 while it is only checked */
+    struct rollout_plan *plan; /* of a start; compiled by the check */
+    struct step *step;         /* of an extension; likewise */
 };
 
 /* Checks a plan, and compiles its targets onto the arena. ERR_INVALID, ERR_LIMIT, ERR_NOMEM. */
@@ -153,6 +153,17 @@ must_use int rollout_move_check(const struct rollout *r, const struct rollout_mo
 /* The rollout that a start gives, with these candidates (referenced). NULL without memory. */
 must_use struct rollout *rollout_start(const struct rollout_move *m,
                                        struct version *const *candidates, size_t n);
+/* A rollout as a snapshot keeps it; its plan was checked, and its steps tell when they began. Borrowed. */
+struct rollout_saved {
+    uint64_t id, revision, n_moves;
+    enum rollout_phase phase;
+    const struct rollout_plan *plan; /* its salt is given */
+    size_t n_begun;
+    struct str author, reason, moved_by, moved_why;
+    int64_t started_ms, moved_ms;
+};
+must_use struct rollout *rollout_restored(const struct rollout_saved *saved,
+                                          struct version *const *candidates, size_t n);
 /* What r comes to by a move that was checked. NULL without memory. */
 must_use struct rollout *rollout_moved(const struct rollout *r, const struct rollout_move *m);
 

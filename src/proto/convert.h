@@ -1,5 +1,5 @@
 /*
- * Between the model and the wire: versions as items, commits as log records, metadata and scopes as messages.
+ * Between the model and the wire: versions as items, metadata and scopes as messages. The log is in record.h.
  *
  * What is read from a message borrows its bytes: the message must live as long as what was made from it.
  */
@@ -7,10 +7,8 @@
 #define TRIMTAB_PROTO_CONVERT_H
 
 #include "base/arena.h"
-#include "model/commit.h"
 #include "model/scope.h"
 
-#include <trimtab/v1/record.pb-c.h>
 #include <trimtab/v1/sync.pb-c.h>
 
 /* Contents above this travel in parts, before the batch that uses them. */
@@ -58,36 +56,6 @@ must_use struct version *version_with_wire(const struct version_opts *o);
 /* What a received item comes to; content is what its parts were put together to when in_parts. ERR_INVALID. */
 must_use int item_from_proto(const Trimtab__V1__Item *item, struct str content, struct arena *a,
                              struct version_opts *ret_opts, struct err *err);
-
-/* ---- the log ---- */
-
-/*
- * The record of a commit whose plans are those of commit_check: changes that change nothing are left out.
- * NULL without memory.
- */
-must_use struct shared *record_encode(const struct commit *c, const struct change_plan *plans);
-
-/*
- * The versions that a record gives, with wire forms, in order. ERR_CORRUPT when it is none, ERR_UNSUPPORTED for
- * newer semantics, ERR_NOMEM. The caller drops each version and frees the array.
- */
-must_use int record_decode(struct str bytes, uint64_t revision, struct version ***ret_versions,
-                           size_t *ret_n, struct err *err);
-
-/* The record as it lies in the log; freed by trimtab__v1__record__free_unpacked(r, &proto_allocator). */
-must_use Trimtab__V1__Record *record_unpack(struct str bytes, struct err *err);
-
-/* A version of a record's change. NULL without memory, or for an id that is none. */
-must_use struct version *version_from_record(const Trimtab__V1__RecordChange *c,
-                                             uint64_t revision, int64_t time_ms);
-
-/* ---- snapshots ---- */
-
-/* Packs the versions of a walk into parts of about `bytes`; NULL at the end or without memory (then *failed). */
-must_use struct shared *snapshot_part(struct tree_walk *w, uint64_t revision, size_t bytes,
-                                      bool *ret_failed);
-/* Folds one packed part into *s, which the caller alone holds. */
-must_use int snapshot_apply(struct str part, struct state **s, struct err *err);
 
 /* ---- subscriptions ---- */
 

@@ -3,7 +3,7 @@
  */
 #include "server/api.h"
 
-#include "proto/convert.h"
+#include "proto/record.h"
 
 #define METHOD(method, use, right)                                                             \
     {#method, &trimtab__v1__##use##_request__descriptor, right, api_##use}

@@ -4,7 +4,7 @@
 #include "server/api.h"
 
 #include "model/diff.h"
-#include "proto/convert.h"
+#include "proto/record.h"
 
 enum { HISTORY_DEFAULT = 20, HISTORY_MAX = 1000, DIFF_BYTES_MAX = 8 << 20 };
 

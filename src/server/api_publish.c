@@ -4,7 +4,7 @@
 #include "server/api.h"
 
 #include "model/diff.h"
-#include "proto/convert.h"
+#include "proto/record.h"
 
 enum { DIFF_BYTES_MAX = 4 << 20, DIFFS_BYTES_MAX = 16 << 20, PRUNE_MAX = 100 };
 

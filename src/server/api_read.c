@@ -3,7 +3,7 @@
  */
 #include "server/api.h"
 
-#include "proto/convert.h"
+#include "proto/record.h"
 
 enum { LIST_DEFAULT = 1000, LIST_MAX = 10000, LIST_CONTENT_MAX = 3 << 20, GET_WAIT_MS = 10000 };
 

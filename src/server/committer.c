@@ -6,7 +6,8 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "model/graph.h"
-#include "proto/convert.h"
+#include "model/moves.h"
+#include "proto/record.h"
 
 #include <pthread.h>
 
@@ -48,7 +49,7 @@ struct committer {
     size_t n_group;
     uint64_t group_base;
     struct store_snapshot *snapshot;
-    struct tree_walk *snapshot_walk;
+    struct snapshot_walk *snapshot_walk;
     struct state *snapshot_state;
     uint64_t records_since_snapshot;
 };
@@ -109,26 +110,22 @@ static void publish(struct committer *c)
     loop_post(c->opts.loop, &p->post);
 }
 
-/* A record that somebody else appended, or an old one at the start. */
-static int fold_record(struct committer *c, const struct store_entry *entry)
+/* The state that an outcome gives. Versions and rollouts are put into the next publication. */
+static int fold_outcome(struct committer *c, const struct outcome *o, uint64_t revision,
+                        struct err *err)
 {
-    struct version **versions;
-    struct err err = ERR_NULL;
-    struct state *next;
-    size_t n;
-    int r = record_decode(entry->bytes, entry->revision, &versions, &n, &err);
+    struct rollout **rollouts = NEW_ARRAY(struct rollout *, MAX(o->n_moves, (size_t)1));
+    struct effect effect = {.n_rollouts = 0};
+    struct state *next = NULL;
+    int r = rollouts ? outcome_effect(c->state, o, rollouts, &effect, err) : ERR_NOMEM;
 
-    if (r) {
-        LOG(ERROR, "record_unreadable", LOG_U64("revision", entry->revision),
-            LOG_C("error", err.text));
-        return r;
+    if (!r) {
+        next = state_apply(c->state, &effect, revision);
+        r = next ? publication_add(c, effect.versions, effect.n_versions) : ERR_NOMEM;
     }
-    next = state_apply(c->state, &(struct effect){.versions = versions, .n_versions = n},
-                       entry->revision);
-    r = next ? publication_add(c, versions, n) : ERR_NOMEM;
-    for (size_t i = 0; i < n; i++)
-        (void)version_unref(versions[i]);
-    (void)mem_free(versions);
+    for (size_t i = 0; i < effect.n_rollouts; i++)
+        (void)rollout_unref(rollouts[i]);
+    (void)mem_free(rollouts);
     if (r) {
         (void)state_unref(next);
         return r;
@@ -136,6 +133,23 @@ static int fold_record(struct committer *c, const struct store_entry *entry)
     (void)state_unref(c->state);
     c->state = next;
     return 0;
+}
+
+/* A record that somebody else appended, or an old one at the start. */
+static int fold_record(struct committer *c, const struct store_entry *entry)
+{
+    struct record record;
+    struct err err = ERR_NULL;
+    int r = record_decode(entry->bytes, entry->revision, &record, &err);
+
+    if (!r) {
+        r = fold_outcome(c, &record.outcome, entry->revision, &err);
+        record_deinit(&record);
+    }
+    if (r)
+        LOG(ERROR, "record_unreadable", LOG_U64("revision", entry->revision),
+            LOG_C("error", err.text));
+    return r;
 }
 
 static int on_record(void *ctx, const struct store_entry *entry)
@@ -149,7 +163,9 @@ static int on_record(void *ctx, const struct store_entry *entry)
         return fold_record(c, entry);
     (void)state_unref(c->state);
     c->state = state_ref(c->group[at]->after);
-    return publication_add(c, c->group[at]->versions, c->group[at]->n_versions);
+    /* the candidates of a start are nobody's stable versions */
+    return publication_add(c, c->group[at]->versions,
+                           moves_start(&c->group[at]->commit) ? 0 : c->group[at]->n_versions);
 }
 
 /* ---- one job against the running state ---- */
@@ -206,10 +222,30 @@ void commit_job_deinit(struct commit_job *job)
 
 enum { JOB_DONE = 1 }; /* nothing is to be appended */
 
+/* The state after a job, if the graph of references stays whole in it. */
+static int prepare_after(struct commit_job *job, const struct state *state, uint64_t revision)
+{
+    struct commit *c = &job->commit;
+    struct rollout **rollouts = ARENA_ARRAY(&job->arena, struct rollout *, c->n_moves);
+    struct outcome outcome = {job->versions, job->n_versions, c->moves, c->n_moves};
+    struct effect effect = {.n_rollouts = 0};
+    int r;
+
+    for (size_t i = 0; i < c->n_moves; i++)
+        c->moves[i].revision = revision;
+    r = rollouts ? outcome_effect(state, &outcome, rollouts, &effect, &job->err) : ERR_NOMEM;
+    if (r)
+        return r;
+    job->after = state_apply(state, &effect, revision);
+    r = job->after ? graph_check(job->after, &effect, &job->err) : ERR_NOMEM;
+    for (size_t i = 0; i < effect.n_rollouts; i++)
+        (void)rollout_unref(rollouts[i]);
+    return r;
+}
+
 /* Checks a job and prepares what it appends at revision. 0, JOB_DONE, or a failure. */
 static int prepare(struct commit_job *job, struct state *state, uint64_t revision)
 {
-    struct effect effect = {.n_versions = 0};
     int r;
 
     job_reset(job);
@@ -222,12 +258,9 @@ static int prepare(struct commit_job *job, struct state *state, uint64_t revisio
     if (!r)
         r = make_versions(job, revision);
     job->revision = state->revision;
-    if (r || job->n_versions == 0)
+    if (r || job->n_versions + job->commit.n_moves == 0)
         return r ? r : JOB_DONE;
-    effect.versions = job->versions;
-    effect.n_versions = job->n_versions;
-    job->after = state_apply(state, &effect, revision);
-    r = job->after ? graph_check(job->after, &effect, &job->err) : ERR_NOMEM;
+    r = prepare_after(job, state, revision);
     if (r || job->is_dry_run)
         return r ? r : JOB_DONE;
     job->record = record_encode(&job->commit, job->plans);
@@ -427,7 +460,7 @@ static void snapshot_begin(struct committer *c)
     struct err err = ERR_NULL;
 
     c->records_since_snapshot = 0;
-    c->snapshot_walk = NEW(struct tree_walk);
+    c->snapshot_walk = NEW(struct snapshot_walk);
     c->snapshot_state = state_ref(c->state);
     if (!c->snapshot_walk ||
         store_snapshot_new(c->store, c->state->revision, &c->snapshot, &err)) {
@@ -435,15 +468,14 @@ static void snapshot_begin(struct committer *c)
         snapshot_end(c);
         return;
     }
-    tree_walk_from(c->snapshot_walk, c->snapshot_state->versions, STR(""), 0);
+    snapshot_walk_init(c->snapshot_walk, c->snapshot_state);
 }
 
 static void snapshot_step(struct committer *c)
 {
     struct err err = ERR_NULL;
     bool failed;
-    struct shared *part = snapshot_part(c->snapshot_walk, c->snapshot_state->revision,
-                                        SNAPSHOT_PART_BYTES, &failed);
+    struct shared *part = snapshot_part(c->snapshot_walk, SNAPSHOT_PART_BYTES, &failed);
     int r = failed ? ERR_NOMEM
             : part ? store_snapshot_add(c->snapshot, shared_str(part), &err)
                    : store_snapshot_commit(c->snapshot, &err);

@@ -4,6 +4,7 @@
  */
 #include "sync/stage.h"
 
+#include "model/commit.h"
 #include "proto/convert.h"
 
 /* A content on its way in parts. */
@@ -136,8 +137,9 @@ static int item_bytes(struct stage *s, const Trimtab__V1__Item *item, struct sha
         *ret = shared_copy(proto_str(item->content));
         return *ret ? add_bytes(s, item->content.len, err) : ERR_NOMEM;
     }
-    c = item->content_hash.len == SHA256_BYTES ? map_get(&s->parts, proto_str(item->content_hash))
-                                               : NULL;
+    c = item->content_hash.len == SHA256_BYTES
+            ? map_get(&s->parts, proto_str(item->content_hash))
+            : NULL;
     if (!c || c->received != c->bytes->len)
         return err_set(err, ERR_INVALID, "the parts of %s are not complete", item->id);
     *ret = shared_ref(c->bytes);
@@ -155,14 +157,16 @@ int version_received(const Trimtab__V1__Item *item, struct shared *bytes, struct
     if (r)
         return r;
     if (!str_eq(proto_str(item->content_hash), str_of(hash.bytes, SHA256_BYTES)))
-        return err_set(err, ERR_INVALID, "the content of %s is not what was announced", item->id);
+        return err_set(err, ERR_INVALID, "the content of %s is not what was announced",
+                       item->id);
     o.wire = bytes;
     o.content_hash = &hash;
     *ret = version_new(&o);
     return *ret ? 0 : ERR_NOMEM;
 }
 
-static int stage_item(struct stage *s, struct str scope, const Trimtab__V1__Item *item, struct err *err)
+static int stage_item(struct stage *s, struct str scope, const Trimtab__V1__Item *item,
+                      struct err *err)
 {
     owned(version_unref) struct version *v = NULL;
     owned(shared_unref) struct shared *bytes = NULL;
@@ -188,7 +192,8 @@ static int stage_drop(struct stage *s, struct str scope, const char *key, struct
     buf_put_str(&tail, str_part(text, 0, slash));
     buf_put_byte(&tail, '\0');
     buf_put_str(&tail, str_from(text, slash + 1));
-    return buf_status(&tail) ? buf_status(&tail) : put(s, binding_new(scope, buf_str(&tail), NULL));
+    return buf_status(&tail) ? buf_status(&tail)
+                             : put(s, binding_new(scope, buf_str(&tail), NULL));
 }
 
 int stage_changes(struct stage *s, const Trimtab__V1__Changes *changes, struct err *err)

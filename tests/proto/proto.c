@@ -2,7 +2,8 @@
  * Messages as JSON and back, made at random from their descriptors; records and snapshots there and back, whole and cut.
  */
 #include "base/buf.h"
-#include "proto/convert.h"
+#include "proto/record.h"
+#include "proto/rollout.h"
 #include "proto/json.h"
 #include "tap.h"
 
@@ -306,21 +307,59 @@ static struct shared *make_record(void)
     return record_encode(&c, plans);
 }
 
-static void drop_versions(struct version **versions, size_t n)
+/* A start with targets of every sort. */
+static struct shared *make_start(void)
 {
-    for (size_t i = 0; i < n; i++)
-        (void)version_unref(versions[i]);
-    (void)mem_free(versions);
+    struct str ids[] = {STR("b"), STR("a")}, fingerprints[] = {STR("[x]*")},
+               hosts[] = {STR("web-*")}, networks[] = {STR("10.0.0.0/8"), STR("fd00::1")};
+    struct target targets[] = {{.ids = ids,
+                                .n_ids = 2,
+                                .fingerprints = fingerprints,
+                                .n_fingerprints = 1,
+                                .hosts = hosts,
+                                .n_hosts = 1},
+                               {.networks = networks,
+                                .n_networks = 2,
+                                .labels = STR("tier in (a,b)"),
+                                .has_percent = true,
+                                .percent = 1250},
+                               {.everyone = true}};
+    struct step steps[] = {
+        {.targets = targets, .n_targets = 2, .soak_ms = 5000, .criteria = {1, 2, 3, 4}},
+        {.targets = targets + 2, .n_targets = 1}};
+    struct rollout_plan plan = {.name = STR("new"),
+                                .steps = steps,
+                                .n_steps = 2,
+                                .is_automatic = true,
+                                .expires_ms = 99};
+    struct rollout_move move = {.kind = MOVE_START, .reason = STR("to see"), .plan = &plan};
+    struct change changes[] = {{.id = STR("a/item/x"), .content = STR("2")},
+                               {.id = STR("a/item/gone"), .delete = true}};
+    struct change_plan plans[] = {
+        {.action = CHANGE_UPDATED,
+         .number = 7,
+         .content_type = STR("application/json"),
+         .is_candidate = true},
+        {.action = CHANGE_DELETED, .number = 2, .is_candidate = true}};
+    struct commit c = {.changes = changes,
+                       .n = 2,
+                       .moves = &move,
+                       .n_moves = 1,
+                       .author = STR("me"),
+                       .time_ms = 12345};
+
+    return record_encode(&c, plans);
 }
 
 TEST("a record gives the versions that its commit made")
 {
-    owned(shared_unref) struct shared *record = make_record();
-    struct version **v;
-    size_t n;
+    owned(shared_unref) struct shared *bytes = make_record();
+    struct record record;
 
-    REQUIRE(record && record_decode(shared_str(record), 9, &v, &n, NULL) == 0);
-    if (CHECK_U64(n, 2)) {
+    REQUIRE(bytes && record_decode(shared_str(bytes), 9, &record, NULL) == 0);
+    if (CHECK_U64(record.outcome.n_versions, 2)) {
+        struct version **v = record.outcome.versions;
+
         CHECK_STR(v[0]->key, STR("a\0item\0x"));
         CHECK_STR(v[0]->content, STR("1\0002"));
         CHECK_STR(v[0]->content_type, STR("text/plain"));
@@ -328,50 +367,57 @@ TEST("a record gives the versions that its commit made")
         CHECK(v[0]->meta && v[0]->meta->n_labels == 1 && v[0]->meta->n_depends_on == 1);
         CHECK(v[1]->deleted && v[1]->number == 2);
     }
-    drop_versions(v, n);
+    CHECK_U64(record.outcome.n_moves, 0);
+    record_deinit(&record);
+}
+
+static void alter(struct shared *bytes)
+{
+    struct record record;
+
+    for (size_t cut = 1; cut < bytes->len; cut++) {
+        char *copy =
+            mem_dup(bytes->data, cut); /* of its own, so that reading behind it is seen */
+
+        if (record_decode(str_of(copy, cut), 9, &record, NULL) == 0)
+            record_deinit(
+                &record); /* whole fields were cut off: the log's own checks see that */
+        (void)mem_free(copy);
+    }
+    for (size_t at = 0; at < bytes->len; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            bytes->data[at] = (char)(bytes->data[at] ^ (1 << bit));
+            if (record_decode(shared_str(bytes), 9, &record, NULL) == 0)
+                record_deinit(&record);
+            bytes->data[at] = (char)(bytes->data[at] ^ (1 << bit));
+        }
 }
 
 TEST("a record cut or altered at any byte is refused or read, never worse")
 {
-    owned(shared_unref) struct shared *record = make_record();
-    struct version **v;
-    size_t n;
+    owned(shared_unref) struct shared *plain = make_record(), *start = make_start();
 
-    REQUIRE(record != NULL);
-    for (size_t cut = 1; cut < record->len; cut++) {
-        char *copy =
-            mem_dup(record->data, cut); /* of its own, so that reading behind it is seen */
-
-        if (record_decode(str_of(copy, cut), 9, &v, &n, NULL) == 0)
-            drop_versions(v, n); /* whole fields were cut off: the log's own checks see that */
-        (void)mem_free(copy);
-    }
-    for (size_t at = 0; at < record->len; at++)
-        for (int bit = 0; bit < 8; bit++) {
-            record->data[at] = (char)(record->data[at] ^ (1 << bit));
-            if (record_decode(shared_str(record), 9, &v, &n, NULL) == 0)
-                drop_versions(v, n);
-            record->data[at] = (char)(record->data[at] ^ (1 << bit));
-        }
+    REQUIRE(plain && start);
+    alter(plain);
+    alter(start);
 }
 
 TEST("a record that is read without memory leaves nothing behind")
 {
-    owned(shared_unref) struct shared *record = make_record();
+    owned(shared_unref) struct shared *bytes = make_start();
     int r = ERR_NOMEM;
 
-    REQUIRE(record != NULL);
+    REQUIRE(bytes != NULL);
     ALLOC_SWEEP (at) {
-        struct version **v;
-        size_t n;
+        struct record record;
 
-        r = record_decode(shared_str(record), 9, &v, &n, NULL);
+        r = record_decode(shared_str(bytes), 9, &record, NULL);
         if (!r)
-            drop_versions(v, n);
+            record_deinit(&record);
     }
     CHECK_I64(r, 0);
     ALLOC_SWEEP (at) {
-        struct shared *again = make_record();
+        struct shared *again = make_start();
 
         r = again ? 0 : ERR_NOMEM;
         (void)shared_unref(again);
@@ -379,11 +425,112 @@ TEST("a record that is read without memory leaves nothing behind")
     CHECK_I64(r, 0);
 }
 
+/* A state in which the record of a start, and what else is given, was folded. */
+static struct state *folded(struct shared *start, struct rollout_move *then)
+{
+    struct state *s = state_new(), *next;
+    struct record record;
+    struct rollout *r;
+    struct effect e;
+
+    if (!CHECK_I64(record_decode(shared_str(start), 9, &record, NULL), 0))
+        return s;
+    CHECK_I64(outcome_effect(s, &record.outcome, &r, &e, NULL), 0);
+    CHECK_I64(state_apply_more(&s, &e, 9), 0);
+    (void)rollout_unref(r);
+    record_deinit(&record);
+    if (!then)
+        return s;
+    CHECK_I64(outcome_effect(s, &(struct outcome){.moves = then, .n_moves = 1}, &r, &e, NULL),
+              0);
+    next = state_apply(s, &e, 10);
+    (void)rollout_unref(r);
+    (void)state_unref(s);
+    return next;
+}
+
+static void check_same_rollout(const struct rollout *a, const struct rollout *b)
+{
+    owned(arena) struct arena arena = ARENA_NULL;
+    struct shared *pa, *pb;
+
+    REQUIRE(a && b);
+    pa = proto_pack(&rollout_to_plan(a, &arena)->base, 0);
+    pb = proto_pack(&rollout_to_plan(b, &arena)->base, 0);
+    CHECK_STR(shared_str(pa), shared_str(pb));
+    CHECK(a->phase == b->phase && a->n_moves == b->n_moves && a->n_begun == b->n_begun &&
+          a->node.revision == b->node.revision && a->started_ms == b->started_ms &&
+          a->moved_ms == b->moved_ms);
+    CHECK_STR(a->author, b->author);
+    CHECK_STR(a->moved_why, b->moved_why);
+    CHECK_U64(a->n_candidates, b->n_candidates);
+    for (size_t i = 0; i < a->n_candidates; i++) {
+        CHECK_STR(a->candidates[i]->key, b->candidates[i]->key);
+        CHECK(a->candidates[i]->number == b->candidates[i]->number);
+        CHECK_STR(a->candidates[i]->content, b->candidates[i]->content);
+    }
+    (void)shared_unref(pa);
+    (void)shared_unref(pb);
+}
+
+static struct state *through_snapshot(const struct state *s)
+{
+    struct state *back = state_new();
+    struct snapshot_walk walk;
+    struct shared *part;
+    bool failed;
+
+    snapshot_walk_init(&walk, s);
+    while ((part = snapshot_part(&walk, 1, &failed))) {
+        CHECK_I64(snapshot_apply(shared_str(part), &back, NULL), 0);
+        (void)shared_unref(part);
+    }
+    CHECK(!failed);
+    return back;
+}
+
+TEST("a rollout comes back from its record and from a snapshot, with its targets, steps and "
+     "candidates")
+{
+    owned(shared_unref) struct shared *start = make_start();
+    owned(state_unref) struct state *s = folded(start, NULL), *back = through_snapshot(s);
+    const struct rollout *r = state_rollout(s, 9);
+    struct version *v;
+
+    REQUIRE(r != NULL);
+    CHECK_STR(r->name, STR("new"));
+    CHECK_STR(r->reason, STR("to see"));
+    CHECK(r->is_automatic && r->expires_ms == 99 && r->n_steps == 2 &&
+          r->steps[0].criteria.max_silent == 3);
+    CHECK(r->steps[0].targets[1].percent == 1250 && r->steps[0].targets[1].n_requirements == 1);
+    check_same_rollout(r, state_rollout(back, 9));
+    CHECK(state_carrier(back, STR("a\0item\0x"), &v) == state_rollout(back, 9) &&
+          v->number == 7);
+    CHECK_U64(back->n_live, 1);
+}
+
+TEST("an ended rollout comes back too, and so do the numbers that it took")
+{
+    owned(shared_unref) struct shared *start = make_start();
+    struct rollout_move back_move = {.kind = MOVE_ROLL_BACK,
+                                     .id = 9,
+                                     .expected = 1,
+                                     .author = STR("you"),
+                                     .reason = STR("bad"),
+                                     .revision = 10};
+    owned(state_unref) struct state *s = folded(start, &back_move), *back = through_snapshot(s);
+
+    check_same_rollout(state_rollout(s, 9), state_rollout(back, 9));
+    CHECK(state_carrier(back, STR("a\0item\0x"), NULL) == NULL);
+    CHECK_U64(state_number(back, STR("a\0item\0x")), 7);
+    CHECK(back->n_live == 0 && back->n_ended == 1);
+}
+
 TEST("a state comes back from the parts of its snapshot, whatever their size")
 {
     for (size_t bytes = 1; bytes < 2000; bytes *= 7) {
         owned(state_unref) struct state *s = state_new(), *back = state_new();
-        struct tree_walk walk;
+        struct snapshot_walk walk;
         struct version *a, *b;
         struct shared *part;
         bool failed;
@@ -401,10 +548,12 @@ TEST("a state comes back from the parts of its snapshot, whatever their size")
                                                          .revision = (uint64_t)i + 1,
                                                          .time_ms = 5});
 
-            CHECK_I64(state_apply_more(&s, &(struct effect){.versions = &v, .n_versions = 1}, (uint64_t)i + 1), 0);
+            CHECK_I64(state_apply_more(&s, &(struct effect){.versions = &v, .n_versions = 1},
+                                       (uint64_t)i + 1),
+                      0);
         }
-        tree_walk_from(&walk, s->versions, STR(""), 0);
-        while ((part = snapshot_part(&walk, s->revision, bytes, &failed))) {
+        snapshot_walk_init(&walk, s);
+        while ((part = snapshot_part(&walk, bytes, &failed))) {
             CHECK_I64(snapshot_apply(shared_str(part), &back, NULL), 0);
             (void)shared_unref(part);
             parts++;

@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "feed/feed.h"
-#include "proto/convert.h"
+#include "proto/record.h"
 #include "store/mem.h"
 #include "sync/sync.h"
 
@@ -315,7 +315,7 @@ struct loading {
 
 /* A version as the local copy would make it from its rows. */
 static struct version *version_bound(struct client *c, int scope, int kind, int name,
-                                  uint64_t content)
+                                     uint64_t content)
 {
     struct sim *s = c->sim;
     size_t len = content_bytes(content, s->room);
@@ -518,9 +518,12 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
 
     if (s->defect == DEFECT_SPLIT_COMMIT && n > 1 && s->feed) {
         for (size_t i = 0; i < n; i++) {
-            struct state *half = state_apply(s->state, &(struct effect){.versions = &versions[i], .n_versions = 0}, s->state->revision + 1);
+            struct state *half = state_apply(
+                s->state, &(struct effect){.versions = &versions[i], .n_versions = 0},
+                s->state->revision + 1);
 
-            if (state_load(&half, &(struct effect){.versions = &versions[i], .n_versions = 1}, revision))
+            if (state_load(&half, &(struct effect){.versions = &versions[i], .n_versions = 1},
+                           revision))
                 return;
             (void)state_unref(s->state);
             s->state = half;
@@ -538,7 +541,8 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
         }
         return;
     }
-    next = state_apply(s->state, &(struct effect){.versions = versions, .n_versions = n}, revision);
+    next = state_apply(s->state, &(struct effect){.versions = versions, .n_versions = n},
+                       revision);
     (void)state_unref(s->state);
     s->state = next;
     if (!s->feed)
@@ -552,16 +556,13 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
 static int on_record(void *ctx, const struct store_entry *entry)
 {
     struct sim *s = ctx;
-    struct version **versions;
-    size_t n;
+    struct record record;
 
     note_record(s, entry);
-    if (record_decode(entry->bytes, entry->revision, &versions, &n, NULL))
+    if (record_decode(entry->bytes, entry->revision, &record, NULL))
         return ERR_CORRUPT;
-    publish(s, versions, n, entry->revision);
-    for (size_t i = 0; i < n; i++)
-        (void)version_unref(versions[i]);
-    (void)mem_free(versions);
+    publish(s, record.outcome.versions, record.outcome.n_versions, entry->revision);
+    record_deinit(&record);
     return 0;
 }
 

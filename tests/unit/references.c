@@ -2,79 +2,22 @@
  * Kinds and references: what is referred to is found in the content, and every commit keeps the graph whole. A
  * random history is checked against a plain model with a matrix.
  */
-#include "model/commit.h"
-#include "model/graph.h"
+#include "unit/commits.h"
 
 #include "base/clock.h"
-#include "tap.h"
-
-/* ---- commits as a server makes them, without wire forms ---- */
-
-enum { CHANGES_MAX = 64 };
-
-static struct version *version_made(const struct change *c, const struct change_plan *p,
-                                    uint64_t revision)
-{
-    struct shared *wire = c->delete ? NULL : shared_copy(c->content);
-    struct version *v = version_new(&(struct version_opts){
-        .key = c->key,
-        .content_type = p->content_type,
-        .meta = &p->meta,
-        .references = p->references,
-        .wire = wire,
-        .content = wire ? shared_str(wire) : STR_NULL,
-        .deleted = c->delete,
-        .number = p->number,
-        .revision = revision,
-    });
-
-    (void)shared_unref(wire);
-    return v;
-}
-
-/* Commits the changes to *s, or leaves it as it is and tells why. */
-static int commit(struct state **s, struct change *changes, size_t n, struct err *err)
-{
-    owned(arena) struct arena a = ARENA_NULL;
-    struct commit c = {.changes = changes, .n = n};
-    struct change_plan plans[CHANGES_MAX] = {0};
-    struct version *versions[CHANGES_MAX];
-    struct effect e = {.versions = versions};
-    struct state *after;
-    int r;
-
-    *err = ERR_NULL;
-    r = commit_check(*s, &c, plans, &a, err);
-    for (size_t i = 0; i < n && !r; i++)
-        if (plans[i].action != CHANGE_UNCHANGED)
-            versions[e.n_versions++] = version_made(&changes[i], &plans[i], (*s)->revision + 1);
-    if (r)
-        return r;
-    after = state_apply(*s, &e, (*s)->revision + 1);
-    r = graph_check(after, &e, err);
-    for (size_t i = 0; i < e.n_versions; i++)
-        (void)version_unref(versions[i]);
-    if (r) {
-        (void)state_unref(after);
-        return r;
-    }
-    (void)state_unref(*s);
-    *s = after;
-    return 0;
-}
 
 static int put(struct state **s, const char *id, const char *content, struct err *err)
 {
     struct change c = {.id = str_c(id), .content = str_c(content)};
 
-    return commit(s, &c, 1, err);
+    return commit_changes(s, &c, 1, err);
 }
 
 static int del(struct state **s, const char *id, struct err *err)
 {
     struct change c = {.id = str_c(id), .delete = true};
 
-    return commit(s, &c, 1, err);
+    return commit_changes(s, &c, 1, err);
 }
 
 /* A state that knows routes, which refer to upstreams, which refer to each other by "backup". */
@@ -105,18 +48,20 @@ TEST("a kind must be registered before a resource is of it, and not go before th
     CHECK_STR(str_c(err.text), STR("no kind \"page\" is registered"));
     CHECK_STR(str_c(err.place), STR("shop/page/home"));
     CHECK_STR(str_c(err.hint), STR("publish trimtab/kind/page first, or in the same commit"));
-    CHECK_I64(commit(&s,
-                     (struct change[]){{.id = STR("shop/page/home"), .content = STR("{}")},
-                                       {.id = STR("trimtab/kind/page"), .content = STR("{}")}},
-                     2, &err),
+    CHECK_I64(commit_changes(
+                  &s,
+                  (struct change[]){{.id = STR("shop/page/home"), .content = STR("{}")},
+                                    {.id = STR("trimtab/kind/page"), .content = STR("{}")}},
+                  2, &err),
               0);
     CHECK_I64(del(&s, "trimtab/kind/page", &err), ERR_CONFLICT);
     CHECK_STR(str_c(err.text), STR("shop/page/home is of this kind"));
-    CHECK_I64(commit(&s,
-                     (struct change[]){{.id = STR("shop/page/home"), .delete = true},
-                                       {.id = STR("trimtab/kind/page"), .delete = true}},
-                     2, &err),
-              0);
+    CHECK_I64(
+        commit_changes(&s,
+                       (struct change[]){{.id = STR("shop/page/home"), .delete = true},
+                                         {.id = STR("trimtab/kind/page"), .delete = true}},
+                       2, &err),
+        0);
     (void)state_unref(s);
 }
 
@@ -183,15 +128,16 @@ TEST("references are found in fields, arrays and metadata, as names and as full 
     CHECK_I64(put(&s, "other/upstream/b", "{\"backup\": \"shop/upstream/a\"}", &err), 0);
     CHECK_I64(put(&s, "web/file/conf/nginx.conf", "x", &err), 0);
     CHECK_I64(put(&s, "shop/file/page/404.html", "x", &err), 0);
-    CHECK_I64(commit(&s,
-                     &(struct change){
-                         .id = STR("shop/route/r"),
-                         .meta = {.depends_on = &needs, .n_depends_on = 1},
-                         .content = STR(
-                             "{\"upstream\": \"b\", \"split\": [{\"to\": \"a\"}, "
-                             "{\"to\": \"other/upstream/b\"}, {\"to\": \"b\"}, {}],"
-                             " \"files\": [\"page/404.html\", \"web/file/conf/nginx.conf\"]}")},
-                     1, &err),
+    CHECK_I64(commit_changes(
+                  &s,
+                  &(struct change){
+                      .id = STR("shop/route/r"),
+                      .meta = {.depends_on = &needs, .n_depends_on = 1},
+                      .content = STR(
+                          "{\"upstream\": \"b\", \"split\": [{\"to\": \"a\"}, "
+                          "{\"to\": \"other/upstream/b\"}, {\"to\": \"b\"}, {}],"
+                          " \"files\": [\"page/404.html\", \"web/file/conf/nginx.conf\"]}")},
+                  1, &err),
               0);
     CHECK_REFERENCES(s, "shop\0route\0r",
                      "other/upstream/b shop/file/page/404.html shop/upstream/a shop/upstream/b "
@@ -228,11 +174,11 @@ TEST("what cannot be a reference is refused with its field")
         CHECK_STR(str_c(err.text), str_c(wrong[i].text));
         CHECK_STR(str_c(err.place), STR("shop/route/r"));
     }
-    CHECK_I64(commit(&s,
-                     &(struct change){.id = STR("shop/route/r"),
-                                      .content_type = STR("application/yaml"),
-                                      .content = STR("upstream: a")},
-                     1, &err),
+    CHECK_I64(commit_changes(&s,
+                             &(struct change){.id = STR("shop/route/r"),
+                                              .content_type = STR("application/yaml"),
+                                              .content = STR("upstream: a")},
+                             1, &err),
               ERR_INVALID);
     (void)state_unref(s);
 }
@@ -247,13 +193,14 @@ TEST("what is in use does not go, and the story says who uses it")
     CHECK_I64(del(&s, "shop/upstream/a", &err), ERR_CONFLICT);
     CHECK_STR(str_c(err.text), STR("shop/route/r refers to it"));
     CHECK_STR(str_c(err.place), STR("shop/upstream/a"));
-    CHECK_I64(commit(&s,
-                     (struct change[]){
-                         {.id = STR("shop/upstream/a"), .delete = true},
-                         {.id = STR("shop/upstream/b"), .content = STR("{}")},
-                         {.id = STR("shop/route/r"), .content = STR("{\"upstream\": \"b\"}")}},
-                     3, &err),
-              0);
+    CHECK_I64(
+        commit_changes(&s,
+                       (struct change[]){{.id = STR("shop/upstream/a"), .delete = true},
+                                         {.id = STR("shop/upstream/b"), .content = STR("{}")},
+                                         {.id = STR("shop/route/r"),
+                                          .content = STR("{\"upstream\": \"b\"}")}},
+                       3, &err),
+        0);
     (void)state_unref(s);
 }
 
@@ -287,11 +234,12 @@ TEST("a definition that would change what others refer to is refused, unless the
     CHECK_I64(put(&s, "trimtab/kind/route", now, &err), 0);
     CHECK_I64(put(&s, "trimtab/kind/route", "{}", &err), ERR_CONFLICT);
     CHECK_STR(str_c(err.place), STR("shop/route/r"));
-    CHECK_I64(commit(&s,
-                     (struct change[]){
-                         {.id = STR("trimtab/kind/route"), .content = STR("{}")},
-                         {.id = STR("shop/route/r"), .content = STR("{\"upstream\": \"a\"}")}},
-                     2, &err),
+    CHECK_I64(commit_changes(
+                  &s,
+                  (struct change[]){
+                      {.id = STR("trimtab/kind/route"), .content = STR("{}")},
+                      {.id = STR("shop/route/r"), .content = STR("{\"upstream\": \"a\"}")}},
+                  2, &err),
               0);
     CHECK_REFERENCES(s, "shop\0route\0r", "");
     CHECK_I64(del(&s, "shop/upstream/a", &err), 0);
@@ -393,7 +341,7 @@ TEST("random commits are let through exactly when the graph stays whole")
         char ids[8][32], contents[8][200];
         bool possible;
         size_t n = random_commit(&rng, &next, changes, ids, contents, &possible);
-        bool good = commit(&s, changes, n, &err) == 0;
+        bool good = commit_changes(&s, changes, n, &err) == 0;
 
         CHECK_I64(good, possible && is_whole(&next));
         if (good)
