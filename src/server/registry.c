@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "proto/convert.h"
+#include "proto/subject.h"
 
 void registry_init(struct registry *r)
 {
@@ -276,16 +277,6 @@ static const char *mode_name(Trimtab__V1__Mode mode)
     return v ? v->name : "";
 }
 
-/* [host or ip][port][uuid], for people. */
-static char *fingerprint(const Trimtab__V1__Instance *p, struct arena *a)
-{
-    char text[512];
-    const char *host = *p->host ? p->host : p->n_addresses ? p->addresses[0] : "";
-
-    (void)snprintf(text, sizeof(text), "[%s][%u][%s]", host, p->port, p->id);
-    return arena_c(a, str_c(text));
-}
-
 /* The messages that the instance sent are borrowed: info lives shorter than the registry changes. */
 Trimtab__V1__InstanceInfo *instance_info(const struct instance *i, nsec_t now, struct arena *a)
 {
@@ -298,7 +289,7 @@ Trimtab__V1__InstanceInfo *instance_info(const struct instance *i, nsec_t now, s
     info->instance = i->hello->instance;
     info->scopes = i->hello->scopes;
     info->n_scopes = i->hello->n_scopes;
-    info->fingerprint = fingerprint(i->hello->instance, a);
+    info->fingerprint = instance_fingerprint(i->hello->instance, a);
     info->state = arena_c(a, str_c(instance_state_name(instance_state(i, now))));
     info->expected_revision = s.changed > s.sent ? s.changed : s.sent;
     info->received_revision = s.stored;

@@ -5,6 +5,7 @@
 #include "proto/record.h"
 #include "proto/rollout.h"
 #include "proto/json.h"
+#include "proto/subject.h"
 #include "tap.h"
 
 #include <trimtab/v1/admin.pb-c.h>
@@ -524,6 +525,40 @@ TEST("an ended rollout comes back too, and so do the numbers that it took")
     CHECK(state_carrier(back, STR("a\0item\0x"), NULL) == NULL);
     CHECK_U64(state_number(back, STR("a\0item\0x")), 7);
     CHECK(back->n_live == 0 && back->n_ended == 1);
+}
+
+/* ---- instances as subjects ---- */
+
+TEST("an instance is the subject that its hello describes, by host or else by its first address")
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    Trimtab__V1__Instance__LabelsEntry label = TRIMTAB__V1__INSTANCE__LABELS_ENTRY__INIT;
+    Trimtab__V1__Instance__LabelsEntry *labels[] = {&label};
+    char id[] = "web-1", host[] = "h1", address[] = "10.1.2.3", key[] = "tier", value[] = "web";
+    char *addresses[] = {address};
+    Trimtab__V1__Instance p = TRIMTAB__V1__INSTANCE__INIT;
+    struct subject s;
+
+    label.key = key;
+    label.value = value;
+    p.id = id;
+    p.host = host;
+    p.port = 8080;
+    REQUIRE(subject_from_proto(&p, &a, &s) == 0);
+    CHECK_STR(s.id, STR("web-1"));
+    CHECK_STR(s.host, STR("h1"));
+    CHECK_STR(s.fingerprint, STR("[h1][8080][web-1]"));
+    CHECK(s.n_addresses == 0 && s.n_labels == 0);
+    host[0] = '\0';
+    p.addresses = addresses;
+    p.n_addresses = 1;
+    p.labels = labels;
+    p.n_labels = 1;
+    REQUIRE(subject_from_proto(&p, &a, &s) == 0);
+    CHECK_STR(s.fingerprint, STR("[10.1.2.3][8080][web-1]"));
+    CHECK(s.n_addresses == 1 && str_eq(s.addresses[0], STR("10.1.2.3")));
+    CHECK(s.n_labels == 1 && str_eq(s.labels[0].key, STR("tier")) &&
+          str_eq(s.labels[0].value, STR("web")));
 }
 
 TEST("a state comes back from the parts of its snapshot, whatever their size")
