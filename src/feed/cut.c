@@ -58,7 +58,8 @@ static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *
         c->walk = mem_alloc(scope_walk_size(scope));
         if (!c->walk)
             return ERR_NOMEM;
-        scope_walk_init(c->walk, scope, c->state, c->since);
+        scope_walk_init(c->walk, &(struct viewing){scope, c->state, session_subject(s)},
+                        c->since);
     }
     *ret_found = scope_walk_next(c->walk, ret_step);
     return 0;
@@ -144,7 +145,7 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
     }
 }
 
-/* A name without any trace in the state cannot have been deleted by a commit. */
+/* A name without any trace in the state cannot have been deleted by a commit, or by the end of a rollout. */
 static bool is_uncaused(const struct cut *c, const struct scope *scope, struct str tail)
 {
     size_t nul = str_index(tail, '\0');
@@ -155,7 +156,7 @@ static bool is_uncaused(const struct cut *c, const struct scope *scope, struct s
         name_put_key(
             (struct name){scope->layers[i], str_part(tail, 0, nul), str_from(tail, nul + 1)},
             &key);
-        if (state_newest(c->state, buf_str(&key)))
+        if (state_number(c->state, buf_str(&key))) /* a candidate that was taken back, too */
             return false;
     }
     return true;

@@ -46,12 +46,12 @@ struct delta {
 };
 
 /* A name before and after: adjusts the digest, and keeps what is to be sent. */
-static bool delta_step(struct feed_scope *s, const struct state *before, const struct scope_step *step,
-                       struct delta *d)
+static bool delta_step(struct feed_scope *s, const struct state *before,
+                       const struct scope_step *step, struct delta *d)
 {
     size_t nul = str_index(step->key, '\0');
-    struct version *old = scope_find(s->scope, before, str_part(step->key, 0, nul),
-                                     str_from(step->key, nul + 1));
+    struct version *old = scope_find(&(struct viewing){s->scope, before, NULL},
+                                     str_part(step->key, 0, nul), str_from(step->key, nul + 1));
 
     if (old == step->item ||
         (old && step->item && sha256_eq(&old->item_hash, &step->item->item_hash)))
@@ -75,14 +75,15 @@ static bool delta_step(struct feed_scope *s, const struct state *before, const s
 }
 
 /* False without memory: the digest must be computed anew and every member be brought up by itself. */
-static bool delta_make(struct feed *f, struct feed_scope *s, const struct state *before, struct delta *d)
+static bool delta_make(struct feed *f, struct feed_scope *s, const struct state *before,
+                       struct delta *d)
 {
     struct scope_walk *walk = s->digest_is_stale ? NULL : mem_alloc(scope_walk_size(s->scope));
     struct scope_step step;
     bool ok = walk != NULL;
 
     if (walk)
-        scope_walk_init(walk, s->scope, f->state, before->revision);
+        scope_walk_init(walk, &(struct viewing){s->scope, f->state, NULL}, before->revision);
     while (ok && scope_walk_next(walk, &step))
         ok = delta_step(s, before, &step, d);
     (void)mem_free(walk);
@@ -112,8 +113,8 @@ static struct shared *delta_frame(struct feed *f, struct feed_scope *s, const st
 /* Whether the session owes nothing, has this scope only, and can take the scope's frame as its whole batch. */
 static bool takes_shared(const struct feed_session *s)
 {
-    return s->n_members == 1 && s->status.phase == FEED_STEADY && !s->pending && !s->wants_repair &&
-           s->status.changed <= s->status.sent;
+    return s->n_members == 1 && s->status.phase == FEED_STEADY && !s->pending &&
+           !s->wants_repair && s->status.changed <= s->status.sent;
 }
 
 static void member_publish(struct feed *f, struct feed_session *s, const struct delta *d,
@@ -148,9 +149,12 @@ static void scope_publish(struct feed *f, struct feed_scope *s, const struct sta
         frame = delta_frame(f, s, &d);
     }
     if (d.is_changed)
-        LIST_EACH(&s->members, l)
-            member_publish(f, LINK_OF(l, struct feed_member, in_scope)->session, &d, before,
-                           frame);
+        LIST_EACH (&s->members, l) {
+            struct feed_session *member = LINK_OF(l, struct feed_member, in_scope)->session;
+
+            if (!member->gray.is_in) /* feed_publish_gray looks at those */
+                member_publish(f, member, &d, before, frame);
+        }
     (void)shared_unref(frame);
     VEC_DEINIT(&d.puts);
     buf_deinit(&d.drops);
@@ -159,18 +163,21 @@ static void scope_publish(struct feed *f, struct feed_scope *s, const struct sta
 void feed_publish(struct feed *f, struct state *next, struct version *const *versions, size_t n)
 {
     struct state *before = f->state;
+    bool is_gray = before->n_live || next->n_live;
     struct link touched;
 
     link_init(&touched);
     for (size_t i = 0; i < n; i++)
         feed_scopes_touch(f, key_name(versions[i]->key), &touched);
     f->state = state_ref(next);
-    LIST_EACH(&touched, l) {
+    LIST_EACH (&touched, l) {
         struct feed_scope *s = LINK_OF(l, struct feed_scope, touched);
 
         link_remove(&s->touched);
         scope_publish(f, s, before);
     }
+    if (is_gray)
+        feed_publish_gray(f, before);
     (void)state_unref(before);
 }
 

@@ -4,6 +4,7 @@
 #ifndef TRIMTAB_FEED_INTERNAL_H
 #define TRIMTAB_FEED_INTERNAL_H
 
+#include "base/arena.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/vec.h"
@@ -19,7 +20,7 @@ struct feed_scope {
     struct link touched; /* in the list of a running publish */
     struct digest digest;
     uint64_t count;
-    bool digest_is_stale; /* memory failed: recompute before the next use */
+    bool digest_is_stale;    /* memory failed: recompute before the next use */
     struct shared *bookmark; /* framed, for sessions with this scope only */
     uint64_t bookmark_revision;
 };
@@ -36,7 +37,8 @@ struct feed {
     struct state *state;
     struct map scopes; /* identity -> struct feed_scope */
     struct map layers; /* namespace -> struct feed_layer: whom a change there may concern */
-    struct link bookmarks; /* struct feed_session.due_link, next one due first */
+    struct link
+        bookmarks; /* struct feed_session.due_link, next one due first: all that have said hello */
     uint64_t n_sessions;
 };
 
@@ -58,15 +60,27 @@ struct cut {
     struct state *state; /* pinned: F3 */
     Trimtab__V1__Mode mode;
     uint64_t since;
-    size_t scope;                /* index of the one being walked */
-    struct scope_walk *walk;     /* over it; NULL: not begun */
-    struct version *in_parts;    /* whose content is on its way in parts; borrowed from state */
+    size_t scope;             /* index of the one being walked */
+    struct scope_walk *walk;  /* over it; NULL: not begun */
+    struct version *in_parts; /* whose content is on its way in parts; borrowed from state */
     size_t part_at;
-    bool has_step;               /* a step that did not fit into the last frame */
+    bool has_step; /* a step that did not fit into the last frame */
     struct scope_step step;
-    size_t drops_at;             /* inventory: how many entries have been looked at for drops */
+    size_t drops_at; /* inventory: how many entries have been looked at for drops */
     struct digest digest;
     uint64_t count, uncaused;
+};
+
+/*
+ * How the view of a session differs from that of its scopes because rollouts take it. While it is in one, even of what a
+ * stronger layer hides now, the session has batches of its own instead of shared frames.
+ */
+struct gray {
+    bool is_in;
+    struct digest digest; /* to be added to that of the scopes */
+    int64_t count;
+    struct digest
+        last; /* digest of the whole view at the feed's state, to see whether it changes */
 };
 
 struct feed_session {
@@ -80,12 +94,16 @@ struct feed_session {
     struct shared *pending;      /* shared frame of a whole batch, not pulled yet */
     uint64_t pending_revision;
     uint64_t pending_items, pending_drops; /* in it */
-    struct digest flight_digest; /* of the batch in flight or pending */
-    const char *ask_reason;      /* AskInventory is to be sent; static text */
+    struct digest flight_digest;           /* of the batch in flight or pending */
+    const char *ask_reason;                /* AskInventory is to be sent; static text */
     bool wants_welcome, wants_bookmark, wants_repair;
     const char *welcome_reason;
     struct link due_link;
     nsec_t due;
+    struct arena arena; /* of the subject */
+    struct subject subject;
+    bool has_subject;
+    struct gray gray;
 };
 
 /* scopes.c */
@@ -100,13 +118,21 @@ must_use int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret
 void cut_drop(struct feed_session *s);
 
 /* inventory.c */
-must_use int inventory_add(struct feed_session *s, const Trimtab__V1__Inventory *message, struct err *err);
-struct inventory_entry *inventory_find(const struct inventory *inv, struct str scope, struct str tail);
+must_use int inventory_add(struct feed_session *s, const Trimtab__V1__Inventory *message,
+                           struct err *err);
+struct inventory_entry *inventory_find(const struct inventory *inv, struct str scope,
+                                       struct str tail);
 struct inventory *inventory_free(struct inventory *inv);
 
 /* session.c */
 struct digest session_digest(const struct feed_session *s, uint64_t *ret_count);
 bool session_is_behind(const struct feed_session *s);
+const struct subject *session_subject(
+    const struct feed_session *s); /* NULL: nobody in particular */
+
+/* gray.c */
+void session_gray(struct feed_session *s); /* computed anew, from the feed's state */
+void feed_publish_gray(struct feed *f, const struct state *before);
 void session_end_cut(struct feed_session *s, nsec_t now);
 
 #endif

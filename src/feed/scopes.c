@@ -76,14 +76,15 @@ int feed_scope_refresh(struct feed *f, struct feed_scope *s)
 
     if (!s->digest_is_stale)
         return 0;
-    r = scope_digest(s->scope, f->state, &s->digest, &s->count);
+    r = scope_digest(&(struct viewing){s->scope, f->state, NULL}, &s->digest, &s->count);
     if (!r)
         s->digest_is_stale = false;
     return r;
 }
 
 /* Takes over the identity. */
-static struct feed_scope *scope_make(struct feed *f, const struct scope *scope, struct buf *identity)
+static struct feed_scope *scope_make(struct feed *f, const struct scope *scope,
+                                     struct buf *identity)
 {
     struct feed_scope *s = NEW(struct feed_scope);
 

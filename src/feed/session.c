@@ -5,6 +5,7 @@
 #include "feed/internal.h"
 
 #include "proto/convert.h"
+#include "proto/subject.h"
 
 enum { PROTOCOL_VERSION = 1 };
 
@@ -17,7 +18,13 @@ struct digest session_digest(const struct feed_session *s, uint64_t *ret_count)
         sum = digest_add(sum, s->members[i].scope->digest);
         *ret_count += s->members[i].scope->count;
     }
-    return sum;
+    *ret_count += (uint64_t)s->gray.count;
+    return digest_add(sum, s->gray.digest);
+}
+
+const struct subject *session_subject(const struct feed_session *s)
+{
+    return s->has_subject ? &s->subject : NULL;
 }
 
 bool session_is_behind(const struct feed_session *s)
@@ -62,6 +69,7 @@ struct feed_session *feed_session_free(struct feed_session *s)
     s->pending = shared_unref(s->pending);
     leave_scopes(s);
     link_remove(&s->due_link);
+    arena_deinit(&s->arena);
     s->feed->n_sessions--;
     return mem_free(s);
 }
@@ -108,6 +116,24 @@ static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, 
             return r;
         s->n_members++;
     }
+    return 0;
+}
+
+/* Who it is, for rollouts. Without an id it is nobody in particular, and has stable. */
+static int take_subject(struct feed_session *s, const Trimtab__V1__Instance *instance)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct subject subject;
+
+    if (!instance || !*instance->id)
+        return 0;
+    if (subject_from_proto(instance, &a, &subject))
+        return ERR_NOMEM;
+    s->subject = subject_copy(&subject, &s->arena);
+    if (arena_failed(&s->arena))
+        return ERR_NOMEM;
+    s->has_subject = true;
+    session_gray(s);
     return 0;
 }
 
@@ -171,9 +197,14 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
     }
     r = join_scopes(s, hello, err);
     if (!r)
+        r = take_subject(s, hello->instance);
+    if (!r)
         r = begin(s, hello);
     if (r) { /* as if it had said nothing */
         leave_scopes(s);
+        arena_deinit(&s->arena);
+        s->has_subject = false;
+        s->gray = (struct gray){.digest = DIGEST_NULL};
         s->wants_welcome = false;
         return r;
     }
@@ -396,7 +427,7 @@ static struct shared *shared_bookmark(struct feed_session *s)
 {
     struct feed_scope *scope = s->members[0].scope;
 
-    if (s->n_members > 1)
+    if (s->n_members > 1 || s->gray.is_in)
         return make_bookmark(s);
     if (!scope->bookmark || scope->bookmark_revision != s->feed->state->revision) {
         (void)shared_unref(scope->bookmark);

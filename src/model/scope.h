@@ -4,6 +4,9 @@
  * A scope has layers (namespaces in order of priority) and selectors. The effective item of a name is that of
  * the first layer that has it; it is in the scope when a selector takes it. The order of
  * computation is fixed: rollouts come before layers, exclusivity and references after selectors, as they land.
+ *
+ * A subject is the instance whose view it is: it has the candidates of the rollouts that take it. Without one (NULL)
+ * a view is what everybody has who is in no rollout.
  */
 #ifndef TRIMTAB_MODEL_SCOPE_H
 #define TRIMTAB_MODEL_SCOPE_H
@@ -52,25 +55,33 @@ bool scope_selects(const struct scope *s, struct str kind, struct str name);
 /* Whether ns is a layer of s, and which (0 is the strongest). */
 bool scope_has_layer(const struct scope *s, struct str ns, size_t *ret_index);
 
-/* The effective live version of kind/name, or NULL. Borrowed from st. Does not ask the selectors. */
-struct version *scope_find(const struct scope *s, const struct state *st, struct str kind,
-                           struct str name);
+/* Whose view of what. Borrowed. */
+struct viewing {
+    const struct scope *scope;
+    const struct state *state;
+    const struct subject *subject; /* NULL: nobody in particular */
+};
+
+/* The effective live version of kind/name, or NULL. Borrowed from the state. Does not ask the selectors. */
+struct version *scope_find(const struct viewing *v, struct str kind, struct str name);
 
 /*
  * A walk, in the order of (kind, name), over the selected names of a scope: all that have an item, or those that
- * a commit after `since` touched in any layer. Borrows both.
+ * a commit after `since` touched for the subject in any layer: moves of rollouts that have the subject neither before
+ * nor after are passed over, and so is a confirmation of what it had already. Borrows all.
  */
 struct scope_walk {
-    const struct scope *scope;
-    const struct state *state;
+    struct viewing viewing;
     uint64_t since;
-    struct tree_walk layers[]; /* one for each of the scope's */
+    bool is_gray; /* candidates may matter */
+    struct {
+        struct tree_walk versions, candidates;
+    } layers[]; /* one for each of the scope's */
 };
 
 size_t scope_walk_size(
     const struct scope *s); /* bytes of a walk over s, for the caller to allocate */
-void scope_walk_init(struct scope_walk *w, const struct scope *s, const struct state *st,
-                     uint64_t since);
+void scope_walk_init(struct scope_walk *w, const struct viewing *v, uint64_t since);
 
 /*
  * What a name has come to. item is borrowed, NULL when no layer has it any more; key is "kind/name" as kind NUL
@@ -83,7 +94,14 @@ struct scope_step {
 bool scope_walk_next(struct scope_walk *w, struct scope_step *ret_step); /* false at the end */
 
 /* Digest and number of all items of a scope, by a full walk. ERR_NOMEM. */
-must_use int scope_digest(const struct scope *s, const struct state *st,
-                          struct digest *ret_digest, uint64_t *ret_count);
+must_use int scope_digest(const struct viewing *v, struct digest *ret_digest,
+                          uint64_t *ret_count);
+
+/*
+ * How much the subject's view of a scope differs from nobody's, because of the live rollouts that take it: what is to
+ * be added to digest and count. Costs in proportion to what those rollouts carry. False: they carry nothing that the
+ * scope would take, not even in a layer that is hidden now.
+ */
+bool scope_gray(const struct viewing *v, struct digest *ret_digest, int64_t *ret_count);
 
 #endif

@@ -218,22 +218,30 @@ static bool apply_version(struct state *s, struct version *v)
     }
     if (!remove_uses(s, old, false) || !add_uses(s, v, false))
         return false;
-    if (c && !c->version && c->number <= v->number && !tree_remove(&s->candidates, v->key))
+    if (c && !c->version && c->number < v->number && !tree_remove(&s->candidates, v->key))
         return false;
     return tree_put(&s->versions, &v->node);
+}
+
+/* The candidates of a live rollout are as new as its last move: a walk over what was touched finds them. */
+static bool put_candidates(struct state *s, const struct rollout *r)
+{
+    for (size_t i = 0; i < r->n_candidates; i++) {
+        struct version *v = r->candidates[i];
+
+        if (!put_candidate(s, v->key, r->id, v->number, v, r->node.revision))
+            return false;
+    }
+    return true;
 }
 
 static bool start_rollout(struct state *s, const struct rollout *r)
 {
     s->n_live++;
-    for (size_t i = 0; i < r->n_candidates; i++) {
-        struct version *v = r->candidates[i];
-
-        if (!put_candidate(s, v->key, r->id, v->number, v, r->node.revision) ||
-            !add_uses(s, v, true))
+    for (size_t i = 0; i < r->n_candidates; i++)
+        if (!add_uses(s, r->candidates[i], true))
             return false;
-    }
-    return true;
+    return put_candidates(s, r);
 }
 
 static bool end_rollout(struct state *s, const struct rollout *before, const struct rollout *r)
@@ -243,12 +251,12 @@ static bool end_rollout(struct state *s, const struct rollout *before, const str
     for (size_t i = 0; i < before->n_candidates; i++) {
         struct version *v = before->candidates[i];
         const struct version *stable = state_newest(s, v->key);
-        bool is_used_up = stable && stable->number >= v->number;
+        bool is_overtaken = stable && stable->number > v->number;
 
         if (!remove_uses(s, v, true))
             return false;
-        if (is_used_up ? !tree_remove(&s->candidates, v->key)
-                       : !put_candidate(s, v->key, r->id, v->number, NULL, r->node.revision))
+        if (is_overtaken ? !tree_remove(&s->candidates, v->key)
+                         : !put_candidate(s, v->key, r->id, v->number, NULL, r->node.revision))
             return false;
     }
     return true;
@@ -283,6 +291,8 @@ static bool apply_rollout(struct state *s, struct rollout *r)
         ok = start_rollout(s, r);
     else if (rollout_is_live(before) && !rollout_is_live(r))
         ok = end_rollout(s, before, r);
+    else if (rollout_is_live(r))
+        ok = put_candidates(s, r);
     else if (!before) /* of a snapshot */
         s->n_ended++;
     (void)rollout_unref(before);

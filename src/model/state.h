@@ -27,8 +27,8 @@ struct state {
 };
 
 /*
- * The candidate of a resource. It stays when its rollout has ended, without the version, until a stable version
- * has a higher number: numbers are never used again.
+ * The candidate of a resource, as new as the last move of its rollout. It stays when that has ended, without the
+ * version, until a stable version has a higher number: numbers are never used again.
  */
 struct candidate {
     struct tree_item node;   /* its key is that of the resource */

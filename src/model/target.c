@@ -379,6 +379,22 @@ static bool has_text(const struct str *texts, size_t n, struct str s)
     return bsearch(&s, texts, n, sizeof(*texts), text_cmp) != NULL;
 }
 
+struct subject subject_copy(const struct subject *s, struct arena *a)
+{
+    struct pair *labels = ARENA_ARRAY(a, struct pair, s->n_labels);
+    struct subject copy = *s;
+
+    copy.id = arena_str(a, s->id);
+    copy.fingerprint = arena_str(a, s->fingerprint);
+    copy.host = arena_str(a, s->host);
+    copy.addresses = copy_texts(s->addresses, s->n_addresses, a);
+    for (size_t i = 0; labels && i < s->n_labels; i++)
+        labels[i] =
+            (struct pair){arena_str(a, s->labels[i].key), arena_str(a, s->labels[i].value)};
+    copy.labels = labels;
+    return copy;
+}
+
 static bool any_fits(const struct str *patterns, size_t n, struct str s)
 {
     for (size_t i = 0; i < n; i++)

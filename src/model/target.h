@@ -27,6 +27,9 @@ struct subject {
     size_t n_labels;
 };
 
+/* A copy with all its texts onto the arena, which may fail. */
+struct subject subject_copy(const struct subject *s, struct arena *a);
+
 /* A list of addresses: IPv4 as IPv6-mapped, so that there is one way to compare. */
 struct cidr {
     unsigned char address[16];

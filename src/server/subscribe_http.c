@@ -257,7 +257,7 @@ static int fill_scope(struct rest *r, const struct scope *scope, Trimtab__V1__Ch
     trimtab__v1__changes__init(changes);
     changes->scope = arena_c(&r->arena, scope->name);
     if (walk)
-        scope_walk_init(walk, scope, r->app->state, 0);
+        scope_walk_init(walk, &(struct viewing){scope, r->app->state, NULL}, 0);
     while (!rc && scope_walk_next(walk, &step))
         if (!VEC_PUSH(&items, item_message(step.item, &r->arena)))
             rc = ERR_NOMEM;
@@ -306,7 +306,7 @@ static void snapshot_now(struct rest *r, const struct scope *scope)
     struct digest digest;
     struct err err = ERR_NULL;
     struct store_identity identity = committer_identity(r->app->committer);
-    int rc = scope_digest(scope, r->app->state, &digest, &s.count);
+    int rc = scope_digest(&(struct viewing){scope, r->app->state, NULL}, &digest, &s.count);
 
     if (!rc)
         rc = fill_scope(r, scope, &changes);

@@ -1,1 +1,2 @@
-trimtab_test(feed SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/feed.c USES feed)
+trimtab_test(feed SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/feed.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)
+trimtab_test(feed_gray SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/gray.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)

@@ -403,7 +403,7 @@ static void check_scope_walk(const struct world *w, const struct scope *s, const
     owned(buf) struct buf before = BUF_NULL(64), key = BUF_NULL(64);
     struct scope_step step;
 
-    scope_walk_init(walk, s, w->states[r], since);
+    scope_walk_init(walk, &(struct viewing){s, w->states[r], NULL}, since);
     while (scope_walk_next(walk, &step)) {
         CHECK(before.len == 0 || str_cmp(buf_str(&before), step.key) < 0);
         buf_clear(&before);
