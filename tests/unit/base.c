@@ -180,7 +180,7 @@ TEST("a story is cut visibly, and keeps the nearest place")
     struct err err = ERR_NULL;
     char line[2000];
 
-    CHECK_I64(err_set(&err, ERR_INVALID, "%0700d", 1), ERR_INVALID);
+    CHECK_I64(err_set(&err, ERR_INVALID, "%02100d", 1), ERR_INVALID);
     CHECK(str_ends(str_c(err.text), STR("...")));
     (void)err_set(&err, ERR_INVALID, "unexpected end");
     err_place(&err, "a.json");
