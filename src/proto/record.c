@@ -68,6 +68,7 @@ struct shared *record_encode(const struct commit *c, const struct change_plan *p
     record.origin = arena_c(&a, c->origin);
     record.action = arena_c(&a, c->action);
     record.request_id = arena_c(&a, c->request_id);
+    record.override = arena_c(&a, c->override);
     return arena_failed(&a) ? NULL : proto_pack(&record.base, 0);
 }
 

@@ -6,7 +6,9 @@
 #include "proto/record.h"
 
 #define METHOD(method, use, right)                                                             \
-    {#method, &trimtab__v1__##use##_request__descriptor, right, api_##use}
+    {                                                                                          \
+#method, &trimtab__v1__##use##_request__descriptor, right, api_##use                   \
+    }
 
 const struct api_method api_methods[] = {
     METHOD(Commit, commit, RIGHT_WRITE),
@@ -19,6 +21,11 @@ const struct api_method api_methods[] = {
     METHOD(Instances, instances, RIGHT_READ),
     METHOD(Status, status, RIGHT_READ),
     METHOD(Info, info, RIGHT_READ),
+    METHOD(StartRollout, start_rollout, RIGHT_WRITE),
+    METHOD(PreviewRollout, preview_rollout, RIGHT_READ),
+    METHOD(MoveRollout, move_rollout, RIGHT_WRITE),
+    METHOD(GetRollout, get_rollout, RIGHT_READ),
+    METHOD(ListRollouts, list_rollouts, RIGHT_READ),
 };
 const size_t api_methods_n = ARRAY_LEN(api_methods);
 
@@ -188,7 +195,8 @@ void api_record_drop(struct api_call *call)
     (void)mem_free(kept);
 }
 
-const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record, const char *id)
+const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record,
+                                               const char *id)
 {
     for (size_t i = 0; i < record->n_changes; i++)
         if (strcmp(record->changes[i]->id, id) == 0)
@@ -196,31 +204,35 @@ const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record
     return NULL;
 }
 
-int api_record_of_version(struct api_call *call, struct store *store, const struct version *newest,
-                          const char *id, uint64_t version, const Trimtab__V1__Record **ret_record,
-                          uint64_t *ret_revision)
+static int no_version(struct api_call *call, const char *id, uint64_t version)
 {
-    uint64_t revision = newest->revision;
+    (void)err_set(&call->err, ERR_NOT_FOUND, "there is no version %llu",
+                  (unsigned long long)version);
+    err_place(&call->err, "%s", id);
+    return ERR_NOT_FOUND;
+}
 
-    if (version == 0)
-        version = newest->number - 1;
-    while (revision && version && version <= newest->number) {
+int api_record_of_version(struct api_call *call, struct store *store,
+                          const struct version *newest, const char *id, uint64_t version,
+                          const Trimtab__V1__Record **ret_record, uint64_t *ret_revision)
+{
+    uint64_t revision = version ? newest->revision : newest->previous_revision;
+
+    while (revision && version <= newest->number) {
         const Trimtab__V1__RecordChange *change;
         int r = api_record(call, store, revision, ret_record);
 
         if (r)
             return r;
         change = record_change(*ret_record, id);
-        if (change && change->version == version) {
+        if (change && (!version || change->version == version)) {
             *ret_revision = revision;
             return 0;
         }
         revision = change ? change->previous_revision : 0;
         api_record_drop(call);
     }
-    (void)err_set(&call->err, ERR_NOT_FOUND, "there is no version %llu", (unsigned long long)version);
-    err_place(&call->err, "%s", id);
-    return ERR_NOT_FOUND;
+    return no_version(call, id, version);
 }
 
 /* ---- messages ---- */
@@ -238,7 +250,8 @@ void resource_set_content(Trimtab__V1__Resource *r, struct str content, struct a
         r->content = proto_bytes(arena_str(a, content));
 }
 
-Trimtab__V1__Resource *resource_message(const struct version *v, bool with_content, struct arena *a)
+Trimtab__V1__Resource *resource_message(const struct version *v, bool with_content,
+                                        struct arena *a)
 {
     Trimtab__V1__Resource *r = ARENA_NEW(a, Trimtab__V1__Resource);
     owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);

@@ -18,6 +18,7 @@ struct api_call;
 struct api_work;
 struct kept_record;
 struct status_wait;
+struct rollout_wait;
 
 struct api_method {
     const char *name; /* as in the service Admin */
@@ -43,15 +44,21 @@ struct api_call {
     api_done_fn *done;
     void *ctx;
 
-    struct kept_record *records; /* that the request or the response points into; freed with the call */
-    struct commit_job commit; /* used by what publishes */
-    size_t diff_bytes;        /* of a dry run, all changes together */
-    struct read_job read;     /* used by what reads history */
+    struct kept_record
+        *records; /* that the request or the response points into; freed with the call */
+    struct commit_job commit;                 /* used by what publishes */
+    void (*committed)(struct api_call *call); /* answers when it is done */
+    bool (*again)(
+        struct api_call *call); /* after a conflict: true when it is worth another try */
+    unsigned n_again;
+    size_t diff_bytes;    /* of a dry run, all changes together */
+    struct read_job read; /* used by what reads history */
     ProtobufCMessage *response;
     struct err err;
     int result;
     struct api_work *ctx_work; /* of the read that runs */
     struct status_wait *status;
+    struct rollout_wait *rollout;
     struct waiter waiter; /* used by what waits */
     struct timer timer;
 };
@@ -80,6 +87,13 @@ void api_read_finish(struct api_call *call);
 /* api_publish.c */
 void api_commit(struct api_call *call);
 void api_rollback(struct api_call *call);
+/* api_rollout.c */
+void api_start_rollout(struct api_call *call);
+void api_move_rollout(struct api_call *call);
+void api_preview_rollout(struct api_call *call);
+/* rollout_read.c */
+void api_get_rollout(struct api_call *call);
+void api_list_rollouts(struct api_call *call);
 /* api_read.c */
 void api_get(struct api_call *call);
 void api_list(struct api_call *call);
@@ -92,15 +106,40 @@ void api_diff(struct api_call *call);
 void api_instances(struct api_call *call);
 void api_status(struct api_call *call);
 
+/* ---- shared by what commits ---- */
+
+enum { DIFF_BYTES_MAX = 4 << 20, DIFFS_BYTES_MAX = 16 << 20 }; /* of one change, of all */
+
+/* The changes of a request, with `more` free places behind them. ERR_INVALID, ERR_LIMIT, ERR_NOMEM. */
+must_use int api_changes(struct api_call *call, Trimtab__V1__Change *const *list, size_t n,
+                         size_t more);
+/* Who does what and why; time and origin are those of the call. */
+void api_describe(struct api_call *call, const char *message, const char *request_id,
+                  const char *action);
+/*
+ * The commit ends the rollouts that carry its changes, and protection does not hold: for this reason, "" for none.
+ * ERR_NOMEM.
+ */
+must_use int api_override(struct api_call *call, const char *reason);
+/* Commits call->commit, and calls `committed` when it is done. */
+void api_submit(struct api_call *call, void (*committed)(struct api_call *call));
+/* What became of the changes, on the arena; none when a repeated request was answered. ERR_NOMEM. */
+must_use int api_results(struct api_call *call, Trimtab__V1__ChangeResult ***ret,
+                         size_t *ret_n);
+/* Fails with r, and with the story of call->err if it has one. */
+void api_fail_here(struct api_call *call, int r);
+
 /* ---- shared by the use cases ---- */
 
 /* A version as people see it, on the arena. */
-Trimtab__V1__Resource *resource_message(const struct version *v, bool with_content, struct arena *a);
+Trimtab__V1__Resource *resource_message(const struct version *v, bool with_content,
+                                        struct arena *a);
 /* The content goes to text when it is UTF-8 without NUL, else to bytes. Copied. */
 void resource_set_content(Trimtab__V1__Resource *r, struct str content, struct arena *a);
 
 /* The key of an id, on the arena. ERR_INVALID, ERR_NOMEM. */
-must_use int api_key(struct api_call *call, const char *id, struct str *ret_key, struct err *err);
+must_use int api_key(struct api_call *call, const char *id, struct str *ret_key,
+                     struct err *err);
 
 /*
  * The record of a revision, read at most once per call and kept until its end, so that slices into it stay. On the
@@ -111,14 +150,16 @@ must_use int api_record(struct api_call *call, struct store *store, uint64_t rev
 /* Lets go of the newest kept record, when nothing points into it. */
 void api_record_drop(struct api_call *call);
 /* The change of this id in a record, or NULL. */
-const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record, const char *id);
+const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record,
+                                               const char *id);
 
 /*
  * Follows the chain of versions from the newest one back to `version` (0: the one before the newest), to the record
  * in which the change is. ERR_NOT_FOUND, ERR_COMPACTED with the story in call->err.
  */
 must_use int api_record_of_version(struct api_call *call, struct store *store,
-                                   const struct version *newest, const char *id, uint64_t version,
-                                   const Trimtab__V1__Record **ret_record, uint64_t *ret_revision);
+                                   const struct version *newest, const char *id,
+                                   uint64_t version, const Trimtab__V1__Record **ret_record,
+                                   uint64_t *ret_revision);
 
 #endif

@@ -6,7 +6,7 @@
 #include "model/diff.h"
 #include "proto/record.h"
 
-enum { DIFF_BYTES_MAX = 4 << 20, DIFFS_BYTES_MAX = 16 << 20, PRUNE_MAX = 100 };
+enum { PRUNE_MAX = 100, AGAIN_MAX = 8 };
 
 /* ---- from the request ---- */
 
@@ -59,8 +59,8 @@ static int prune(struct api_call *call, const char *ns, struct change *changes, 
     return arena_failed(&call->arena) ? ERR_NOMEM : 0;
 }
 
-static void describe(struct api_call *call, const char *message, const char *request_id,
-                     const char *action)
+void api_describe(struct api_call *call, const char *message, const char *request_id,
+                  const char *action)
 {
     struct commit *c = &call->commit.commit;
 
@@ -111,36 +111,54 @@ static Trimtab__V1__ChangeResult *change_result(struct api_call *call, size_t i)
     return r;
 }
 
-static void commit_done(struct commit_job *job)
+int api_results(struct api_call *call, Trimtab__V1__ChangeResult ***ret, size_t *ret_n)
 {
-    struct api_call *call = CONTAINER_OF(job, struct api_call, commit);
-    struct arena *a = &call->arena;
-    Trimtab__V1__CommitResponse *response;
-    size_t n = job->repeated ? 0 : job->commit.n;
+    size_t n = call->commit.repeated ? 0 : call->commit.commit.n;
+    Trimtab__V1__ChangeResult **list =
+        ARENA_ARRAY(&call->arena, Trimtab__V1__ChangeResult *, n);
 
-    if (job->result) {
-        api_fail(call, &job->err);
-        return;
+    *ret_n = 0;
+    *ret = list;
+    for (; list && *ret_n < n; (*ret_n)++) {
+        list[*ret_n] = change_result(call, *ret_n);
+        if (!list[*ret_n])
+            return ERR_NOMEM;
     }
-    response = ARENA_NEW(a, Trimtab__V1__CommitResponse);
+    return list ? 0 : ERR_NOMEM;
+}
+
+static void publish_answer(struct api_call *call)
+{
+    struct commit_job *job = &call->commit;
+    Trimtab__V1__CommitResponse *response =
+        ARENA_NEW(&call->arena, Trimtab__V1__CommitResponse);
+
     if (response) {
         trimtab__v1__commit_response__init(response);
         response->revision = job->is_dry_run ? 0 : job->revision;
         response->dry_run = job->is_dry_run;
-        response->changes = ARENA_ARRAY(a, Trimtab__V1__ChangeResult *, n);
-        for (size_t i = 0; response->changes && i < n; i++) {
-            response->changes[i] = change_result(call, i);
-            if (!response->changes[i]) {
-                response = NULL;
-                break;
-            }
-            response->n_changes++;
-        }
+        if (api_results(call, &response->changes, &response->n_changes))
+            response = NULL;
     }
     api_answer(call, (ProtobufCMessage *)response);
 }
 
-static void submit(struct api_call *call)
+/* ---- on the way ---- */
+
+static void commit_done(struct commit_job *job)
+{
+    struct api_call *call = CONTAINER_OF(job, struct api_call, commit);
+
+    if (job->result == ERR_CONFLICT && call->again && call->n_again++ < AGAIN_MAX &&
+        call->again(call))
+        committer_commit(call->app->committer, job);
+    else if (job->result)
+        api_fail(call, &job->err);
+    else
+        call->committed(call);
+}
+
+void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
 {
     struct err err = ERR_NULL;
 
@@ -157,35 +175,113 @@ static void submit(struct api_call *call)
         api_fail(call, &err);
         return;
     }
+    call->committed = committed;
     call->commit.done = commit_done;
     committer_commit(call->app->committer, &call->commit);
 }
 
-/* Before anything is made of them, and so that there is room for what is pruned. */
-static int check_counts(const Trimtab__V1__CommitRequest *q, struct err *err)
+void api_fail_here(struct api_call *call, int r)
 {
-    if (q->n_changes > COMMIT_CHANGES_MAX)
-        return err_set(err, ERR_LIMIT, "a commit of %zu changes, more than %d", q->n_changes,
-                       COMMIT_CHANGES_MAX);
-    if (q->n_prune > PRUNE_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d namespaces to prune", PRUNE_MAX);
+    if (!call->err.code)
+        (void)err_set(&call->err, r, "%s",
+                      r == ERR_NOMEM ? "out of memory" : "the request failed");
+    api_fail(call, &call->err);
+}
+
+/* ---- overriding ---- */
+
+/* A rollout is ended once, however many of its resources are published. */
+static void end_rollout(struct commit *commit, const struct rollout *r)
+{
+    for (size_t i = 0; i < commit->n_moves; i++)
+        if (commit->moves[i].id == r->id)
+            return;
+    commit->moves[commit->n_moves++] = (struct rollout_move){
+        .kind = MOVE_OVERRIDE, .id = r->id, .expected = r->n_moves, .reason = commit->override};
+}
+
+/* Ids that are none are left to the check of the commit. */
+static void end_carriers(struct api_call *call)
+{
+    struct commit *commit = &call->commit.commit;
+
+    commit->n_moves = 0;
+    for (size_t i = 0; i < commit->n; i++) {
+        owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+        struct rollout *r = NULL;
+        struct name name;
+
+        if (name_parse(commit->changes[i].id, &name, NULL) == 0)
+            name_put_key(name, &key);
+        if (key.len && !buf_status(&key))
+            r = state_carrier(call->app->state, buf_str(&key), NULL);
+        if (r)
+            end_rollout(commit, r);
+    }
+}
+
+static uint64_t moves_seen(const struct commit *c)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < c->n_moves; i++)
+        n += c->moves[i].id + c->moves[i].expected;
+    return n;
+}
+
+/* Who publishes in an emergency does not lose to a step that begins meanwhile. */
+static bool override_again(struct api_call *call)
+{
+    uint64_t before = moves_seen(&call->commit.commit);
+
+    end_carriers(call);
+    return moves_seen(&call->commit.commit) != before;
+}
+
+int api_override(struct api_call *call, const char *reason)
+{
+    struct commit *commit = &call->commit.commit;
+
+    if (!*reason)
+        return 0;
+    commit->override = str_c(reason);
+    commit->moves = ARENA_ARRAY(&call->arena, struct rollout_move, commit->n);
+    if (!commit->moves)
+        return ERR_NOMEM;
+    call->again = override_again;
+    end_carriers(call);
     return 0;
+}
+
+/* ---- publishing ---- */
+
+int api_changes(struct api_call *call, Trimtab__V1__Change *const *list, size_t n, size_t more)
+{
+    struct commit *commit = &call->commit.commit;
+    int r = 0;
+
+    if (n > COMMIT_CHANGES_MAX)
+        return err_set(&call->err, ERR_LIMIT, "a commit of %zu changes, more than %d", n,
+                       COMMIT_CHANGES_MAX);
+    commit->changes = ARENA_ARRAY(&call->arena, struct change, n + more);
+    if (!commit->changes)
+        return ERR_NOMEM;
+    for (; !r && commit->n < n; commit->n++)
+        r = change_from_proto(list[commit->n], &commit->changes[commit->n], &call->arena,
+                              &call->err);
+    return r;
 }
 
 static int make_changes(struct api_call *call, const Trimtab__V1__CommitRequest *q)
 {
     struct commit *commit = &call->commit.commit;
     size_t room = q->n_prune ? (size_t)COMMIT_CHANGES_MAX : q->n_changes;
-    int r = check_counts(q, &call->err);
+    int r;
 
-    if (r)
-        return r;
-    commit->changes = ARENA_ARRAY(&call->arena, struct change, room);
-    if (!commit->changes)
-        return ERR_NOMEM;
-    for (; !r && commit->n < q->n_changes; commit->n++)
-        r = change_from_proto(q->changes[commit->n], &commit->changes[commit->n], &call->arena,
-                              &call->err);
+    if (q->n_prune > PRUNE_MAX)
+        return err_set(&call->err, ERR_LIMIT, "more than %d namespaces to prune", PRUNE_MAX);
+    r = api_changes(call, q->changes, q->n_changes,
+                    room > q->n_changes ? room - q->n_changes : 0);
     call->state = state_ref(call->app->state);
     for (size_t i = 0; !r && i < q->n_prune; i++)
         r = prune(call, q->prune[i], commit->changes, &commit->n, room);
@@ -197,15 +293,15 @@ void api_commit(struct api_call *call)
     const Trimtab__V1__CommitRequest *q = (const Trimtab__V1__CommitRequest *)call->request;
     int r = make_changes(call, q);
 
+    if (!r)
+        r = api_override(call, q->override);
     if (r) {
-        if (!call->err.code)
-            (void)err_set(&call->err, r, "out of memory");
-        api_fail(call, &call->err);
+        api_fail_here(call, r);
         return;
     }
     call->commit.is_dry_run = q->dry_run;
-    describe(call, q->message, q->request_id, "publish");
-    submit(call);
+    api_describe(call, q->message, q->request_id, "publish");
+    api_submit(call, publish_answer);
 }
 
 /* ---- rolling back ---- */
@@ -240,7 +336,7 @@ static int back_resource(struct api_call *call, struct store *store,
     if (r)
         return r;
     newest = state_newest(call->state, key);
-    if (!newest || (newest->number == 1 && !q->to_version)) {
+    if (!newest || (!newest->previous_revision && !q->to_version)) {
         (void)err_set(&call->err, ERR_NOT_FOUND, "there is no earlier version to go back to");
         err_place(&call->err, "%s", q->id);
         return ERR_NOT_FOUND;
@@ -275,6 +371,12 @@ static int back_commit(struct api_call *call, struct store *store, uint64_t revi
 
     if (r)
         return r;
+    if (record->n_moves && record->moves[0]->kind == TRIMTAB__V1__MOVE__START) {
+        (void)err_set(&call->err, ERR_INVALID, "revision %llu started a rollout",
+                      (unsigned long long)revision);
+        err_hint(&call->err, "roll that back, or if it was confirmed, the commit that did");
+        return ERR_INVALID;
+    }
     commit->changes = ARENA_ARRAY(&call->arena, struct change, record->n_changes);
     for (size_t i = 0; commit->changes && i < record->n_changes && !r; i++) {
         r = back_change(call, store, record->changes[i], &commit->changes[i]);
@@ -294,14 +396,20 @@ static void rollback_read(struct api_call *call, struct store *store)
 static void rollback_finish(struct api_call *call)
 {
     const Trimtab__V1__RollbackRequest *q = (const Trimtab__V1__RollbackRequest *)call->request;
+    int r;
 
     if (call->result) {
         api_read_finish(call);
         return;
     }
     call->commit.is_dry_run = q->dry_run;
-    describe(call, q->message, q->request_id, "rollback");
-    submit(call);
+    r = api_override(call, q->override);
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
+    api_describe(call, q->message, q->request_id, "rollback");
+    api_submit(call, publish_answer);
 }
 
 void api_rollback(struct api_call *call)

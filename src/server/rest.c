@@ -48,6 +48,11 @@ static const struct route routes[] = {
     {"GET", "/v1/diff", "Diff", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/diff/**", "Diff", "id", BODY_NONE, 0, NULL},
     {"POST", "/v1/rollback", "Rollback", NULL, BODY_DOCUMENT, 0, NULL},
+    {"POST", "/v1/rollouts", "StartRollout", NULL, BODY_DOCUMENT, 0, NULL},
+    {"GET", "/v1/rollouts", "ListRollouts", NULL, BODY_NONE, 0, NULL},
+    {"POST", "/v1/rollouts/preview", "PreviewRollout", NULL, BODY_DOCUMENT, 0, NULL},
+    {"GET", "/v1/rollouts/**", "GetRollout", "id", BODY_NONE, 0, NULL},
+    {"POST", "/v1/rollouts/**", "MoveRollout", "id", BODY_DOCUMENT, 0, NULL},
     {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/info", "Info", NULL, BODY_NONE, 0, NULL},
@@ -356,6 +361,7 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     q->message = arena_c(&r->arena, rest_query(r, "message"));
     q->request_id = arena_c(&r->arena, rest_query(r, "request_id"));
     q->dry_run = is_set(rest_query(r, "dry_run"));
+    q->override = arena_c(&r->arena, rest_query(r, "override"));
     call_api(r, find_api("Commit"), &q->base, api_done);
 }
 

@@ -7,7 +7,7 @@
 #include "server/api.h"
 #include "server/subscribe.h"
 
-enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 16, PATH_MAX_BYTES = 64 };
+enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 32, PATH_MAX_BYTES = 64 };
 
 /* A call with the request that it borrows. */
 struct rpc_request {

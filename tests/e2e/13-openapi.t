@@ -16,6 +16,7 @@ function check(schema, value, at) {
   if (schema.enum) return assert(schema.enum.includes(value), `${at}: ${value} is none of ${schema.enum}`);
   switch (schema.type) {
     case 'integer': assert(Number.isInteger(value), `${at}: ${JSON.stringify(value)} is no integer`); if (schema.minimum !== undefined) assert(value >= schema.minimum, at); break;
+    case 'number': assert.strictEqual(typeof value, 'number', at); break;
     case 'boolean': assert.strictEqual(typeof value, 'boolean', at); break;
     case 'string': assert.strictEqual(typeof value, 'string', at); if (schema.format === 'byte') assert.match(value, /^[A-Za-z0-9+/]*={0,2}$/, at); break;
     case 'array': assert(Array.isArray(value), at); value.forEach((v, i) => check(schema.items, v, `${at}[${i}]`)); break;
@@ -45,6 +46,11 @@ const calls = {
   'get /v1/diff': { url: '/v1/diff?revision=1' },
   'get /v1/diff/{id}': { url: `/v1/diff/${item}?from=1&to=2` },
   'post /v1/rollback': { url: '/v1/rollback', ...n({ id: item, message: 'back', dry_run: true }) },
+  'post /v1/rollouts': { url: '/v1/rollouts', ...n({ changes: [{ id: 'shop/prod/item/r', text: '1' }], message: 'm', plan: { name: 'n', steps: [{ targets: [{ labels: 'a=b', percent: 12.5 }, { networks: ['10.0.0.0/8'] }], soak_ms: 1000, criteria: { max_refused: 1 } }] } }) },
+  'get /v1/rollouts': { url: '/v1/rollouts?phase=all&resource=shop/prod/item/r&limit=5' },
+  'post /v1/rollouts/preview': { url: '/v1/rollouts/preview', ...n({ targets: [{ everyone: true }], resources: ['shop/prod/item/r'] }) },
+  'get /v1/rollouts/{id}': { url: '/v1/rollouts/3?diff=true&limit=5' },
+  'post /v1/rollouts/{id}': { url: '/v1/rollouts/3', ...n({ move: 'pause', reason: 'lunch' }) },
   'get /v1/instances': { url: '/v1/instances?connected_only=false' },
   'get /v1/status': { url: '/v1/status?revision=1&wait_ms=0' },
   'get /v1/info': { url: '/v1/info' },
@@ -62,6 +68,8 @@ const calls = {
 test('the file is what the .proto files and the routes make', async () => {
   server = await new Server().start();
   for (const text of ['1', '2']) await server.json('POST', '/v1/commits', { changes: [{ id: item, text }, { id: 'shop/prod/item/z', text }] });
+  const started = await server.json('POST', '/v1/rollouts', { changes: [{ id: 'shop/prod/item/s', text: '1' }], plan: { steps: [{ targets: [{ everyone: true }] }] } });
+  assert.strictEqual(started.rollout.id, 3);
   assert.deepStrictEqual(doc, JSON.parse(JSON.stringify(document())));
 });
 

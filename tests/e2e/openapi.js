@@ -16,6 +16,7 @@ const wanted = [text('namespaces', 'in order of priority, separated by commas; m
 const subscriber = [...wanted, text('instance', 'id of the instance; empty: not listed'), text('host', 'its host name'),
   number('revision', 'cursor: revision'), text('store_id', 'cursor: store id as a welcome has it')];
 const committing = [text('message', 'why'), text('request_id', 'a repeated id returns the first result'), flag('dry_run', 'check and show the difference only'),
+  text('override', 'reason to publish although it is protected, or carried by a rollout, which this ends'),
   number('based_on', 'refuse when this version is not the newest'), header('if-match', 'the same as based_on'), header('if-none-match', '* refuses when it exists')];
 
 const routes = [
@@ -25,12 +26,17 @@ const routes = [
   ['delete', '/v1/resources/{id}', 'Delete one resource', [id, ...committing.filter((p) => p.name !== 'if-none-match')], null, 'CommitResponse'],
   ['get', '/v1/contents/{id}', 'Read the content, byte for byte', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'bytes'],
   ['post', '/v1/commits', 'Commit several changes, all or none', [], 'CommitRequest', 'CommitResponse'],
-  ['get', '/v1/commits', 'List commits, newest first', [number('before', 'revision'), number('limit', '20')], null, 'CommitsResponse'],
+  ['get', '/v1/commits', 'List commits, newest first', [number('before', 'revision'), number('limit', '20'), text('author', ''), text('prefix', 'of the id of a resource that was changed'), text('action', 'publish, rollback, rollout, or a move of a rollout: start, confirm, ...'), number('rollout', 'its id'), number('since', 'this revision and newer ones'), number('since_ms', 'wall clock, since 1970'), number('until_ms', 'wall clock, since 1970')], null, 'CommitsResponse'],
   ['get', '/v1/commits/{revision}', 'Read one commit', [rest('revision', 'revision')], null, 'CommitsResponse'],
   ['get', '/v1/history/{id}', 'List the versions of a resource, newest first', [id, number('before', 'version'), number('limit', '20')], null, 'HistoryResponse'],
   ['get', '/v1/diff', 'Show what a commit changed', [number('revision', 'of the commit')], null, 'DiffResponse'],
   ['get', '/v1/diff/{id}', 'Compare two versions of a resource', [id, number('from', 'the one before'), number('to', 'the newest')], null, 'DiffResponse'],
   ['post', '/v1/rollback', 'Go back, by resource or by whole commit', [], 'RollbackRequest', 'CommitResponse'],
+  ['post', '/v1/rollouts', 'Start a rollout', [], 'StartRolloutRequest', 'RolloutResponse'],
+  ['get', '/v1/rollouts', 'List rollouts, newest first', [text('phase', 'live, all, or one phase'), text('resource', 'only those that carry this id'), number('limit', '100'), number('before', 'id')], null, 'ListRolloutsResponse'],
+  ['post', '/v1/rollouts/preview', 'Which instances a plan would take now', [], 'PreviewRolloutRequest', 'PreviewRolloutResponse'],
+  ['get', '/v1/rollouts/{id}', 'Read a rollout, with its instances', [rest('id', 'its id'), number('wait_ms', 'wait for news'), number('known', 'stamp of the last answer'), number('limit', 'of instances, 100'), text('after', 'instance id to go on after'), text('state', 'only instances in this state'), flag('diff', 'with the differences')], null, 'GetRolloutResponse'],
+  ['post', '/v1/rollouts/{id}', 'Move a rollout: extend, advance, pause, resume, confirm, roll_back', [rest('id', 'its id')], 'MoveRolloutRequest', 'RolloutResponse'],
   ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', ''), text('resource', 'only those whose subscription takes this id')], null, 'InstancesResponse'],
   ['get', '/v1/status', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
   ['get', '/v1/info', 'About the server', [], null, 'InfoResponse'],
@@ -46,7 +52,7 @@ const routes = [
 ];
 
 const SCALARS = { uint32: { type: 'integer', minimum: 0 }, uint64: { type: 'integer', minimum: 0, format: 'int64' }, int64: { type: 'integer', format: 'int64' },
-  int32: { type: 'integer' }, bool: { type: 'boolean' }, string: { type: 'string' }, bytes: { type: 'string', format: 'byte' } };
+  int32: { type: 'integer' }, double: { type: 'number' }, bool: { type: 'boolean' }, string: { type: 'string' }, bytes: { type: 'string', format: 'byte' } };
 const ref = (name) => ({ $ref: `#/components/schemas/${name}` });
 
 function schemas() {

@@ -1,0 +1,461 @@
+/*
+ * Starting, moving and previewing rollouts: requests become commits with moves.
+ */
+#include "base/hash.h"
+#include "base/vec.h"
+#include "proto/rollout.h"
+#include "server/rollout_view.h"
+
+enum {
+    PREVIEW_DEFAULT = 100,
+    PREVIEW_MAX = 10000,
+    PREVIEW_WORK_MAX = 50000000, /* targets times instances */
+    SALT_BYTES = 8,
+};
+static const uint64_t EXPIRES_MAX_MS = (uint64_t)3653 * 24 * 3600 * 1000;
+
+/* ---- plans of requests ---- */
+
+/* What the moves fill in is not for a request to say. */
+static void forget_progress(struct step *steps, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        steps[i].revision = 0;
+        steps[i].began_ms = 0;
+        steps[i].is_satisfied = false;
+    }
+}
+
+/* Who is chosen is decided before the rollout has the id that would be its salt. */
+static struct str random_salt(struct arena *a)
+{
+    unsigned char bytes[SALT_BYTES];
+    char hex[2 * SALT_BYTES + 1];
+
+    if (random_bytes(bytes, sizeof(bytes)))
+        return STR("trimtab");
+    hex_encode(bytes, sizeof(bytes), hex);
+    return arena_str(a, str_c(hex));
+}
+
+static bool plan_counts(const Trimtab__V1__RolloutPlan *p)
+{
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (step_counts(p->steps[i]))
+            return true;
+    return false;
+}
+
+static int set_expiry(struct rollout_plan *plan, uint64_t in_ms, struct err *err)
+{
+    int64_t now = clock_wall_ms();
+
+    if (in_ms && plan->expires_ms)
+        return err_set(err, ERR_INVALID, "give either expires_ms or expires_in_ms");
+    if (in_ms > EXPIRES_MAX_MS)
+        return err_set(err, ERR_LIMIT, "a rollout expires in ten years at most");
+    if (in_ms)
+        plan->expires_ms = now + (int64_t)in_ms;
+    if (plan->expires_ms < 0 || (plan->expires_ms && plan->expires_ms <= now)) {
+        (void)err_set(err, ERR_INVALID, "the rollout would have expired already");
+        err_place(err, "expires_ms");
+        return ERR_INVALID;
+    }
+    return 0;
+}
+
+/* Its steps with counts become steps with ids; r: that it would extend. */
+static int make_plan(struct api_call *call, const Trimtab__V1__RolloutPlan *p,
+                     const struct rollout *r, const struct interest *interest,
+                     struct rollout_plan **ret)
+{
+    struct counting counting = {
+        .registry = &call->app->registry, .rollout = r, .interest = interest};
+    struct rollout_plan *plan = rollout_plan_from_proto(p, &call->arena);
+
+    if (!plan || arena_failed(&call->arena))
+        return ERR_NOMEM;
+    *ret = plan;
+    forget_progress(plan->steps, plan->n_steps);
+    if (r)
+        plan->salt = r->salt;
+    if (!plan_counts(p) || p->n_steps > ROLLOUT_STEPS_MAX) /* too many: the check tells */
+        return 0;
+    if (!plan->salt.len)
+        plan->salt = random_salt(&call->arena);
+    counting.salt = plan->salt;
+    return counts_resolve(&counting, p->steps, plan->steps, plan->n_steps, &call->arena,
+                          &call->err);
+}
+
+/* ---- answers ---- */
+
+static void answer(struct api_call *call, uint64_t id, bool hides_id)
+{
+    struct commit_job *job = &call->commit;
+    struct state *state = job->is_dry_run ? job->after : call->app->state;
+    const struct rollout *r = state ? state_rollout(state, id) : NULL;
+    Trimtab__V1__RolloutResponse *m = ARENA_NEW(&call->arena, Trimtab__V1__RolloutResponse);
+    Trimtab__V1__RolloutCounts *counts = ARENA_NEW(&call->arena, Trimtab__V1__RolloutCounts);
+
+    if (!m || !counts) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    trimtab__v1__rollout_response__init(m);
+    trimtab__v1__rollout_counts__init(counts);
+    m->revision = job->is_dry_run ? 0 : job->revision;
+    m->dry_run = job->is_dry_run;
+    if (r)
+        m->rollout = rollout_message(state, r, false, &call->arena);
+    if ((r && (!m->rollout || rollout_look(&call->app->registry, r, counts, NULL))) ||
+        api_results(call, &m->changes, &m->n_changes)) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    if (r)
+        m->rollout->counts = counts;
+    if (r && hides_id) /* nobody has it yet */
+        m->rollout->id = 0;
+    api_answer(call, &m->base);
+}
+
+/* ---- starting ---- */
+
+static void started(struct api_call *call)
+{
+    const struct commit_job *job = &call->commit;
+
+    answer(call, job->is_dry_run ? job->commit.moves[0].revision : job->revision,
+           job->is_dry_run);
+}
+
+static int make_start(struct api_call *call, const Trimtab__V1__StartRolloutRequest *q)
+{
+    struct commit *commit = &call->commit.commit;
+    struct rollout_move *move = ARENA_NEW(&call->arena, struct rollout_move);
+    char **ids = ARENA_ARRAY(&call->arena, char *, q->n_changes);
+    struct interest interest;
+    int r;
+
+    if (!move || !ids)
+        return ERR_NOMEM;
+    if (!q->plan)
+        return err_set(&call->err, ERR_INVALID, "a rollout needs a plan");
+    if (!q->n_changes)
+        return err_set(&call->err, ERR_INVALID, "a rollout needs at least one change");
+    for (size_t i = 0; i < q->n_changes; i++)
+        ids[i] = q->changes[i]->id;
+    r = api_changes(call, q->changes, q->n_changes, 0);
+    if (!r)
+        r = interest_of_ids(ids, q->n_changes, &call->arena, &interest, &call->err);
+    *move = (struct rollout_move){.kind = MOVE_START, .reason = str_c(q->message)};
+    if (!r)
+        r = make_plan(call, q->plan, NULL, &interest, &move->plan);
+    if (!r)
+        r = set_expiry(move->plan, q->expires_in_ms, &call->err);
+    commit->moves = move;
+    commit->n_moves = 1;
+    return r;
+}
+
+void api_start_rollout(struct api_call *call)
+{
+    const Trimtab__V1__StartRolloutRequest *q =
+        (const Trimtab__V1__StartRolloutRequest *)call->request;
+    int r = make_start(call, q);
+
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
+    call->commit.is_dry_run = q->dry_run;
+    api_describe(call, q->message, q->request_id, "rollout");
+    api_submit(call, started);
+}
+
+/* ---- moving ---- */
+
+static const Trimtab__V1__MoveRolloutRequest *move_request(const struct api_call *call)
+{
+    return (const Trimtab__V1__MoveRolloutRequest *)call->request;
+}
+
+/* The moves that people make; the others are made by the server, or by an override. */
+static int move_kind(const char *name, enum rollout_move_kind *ret, struct err *err)
+{
+    static const enum rollout_move_kind kinds[] = {MOVE_EXTEND, MOVE_ADVANCE, MOVE_PAUSE,
+                                                   MOVE_RESUME, MOVE_CONFIRM, MOVE_ROLL_BACK};
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (strcmp(name, rollout_move_name(kinds[i])) == 0) {
+            *ret = kinds[i];
+            return 0;
+        }
+    (void)err_set(err, ERR_INVALID, "there is no move \"%.100s\"", name);
+    err_place(err, "move");
+    err_hint(err, "extend, advance, pause, resume, confirm or roll_back");
+    return ERR_INVALID;
+}
+
+static int make_step(struct api_call *call, const struct rollout *r, struct rollout_move *move)
+{
+    const Trimtab__V1__MoveRolloutRequest *q = move_request(call);
+    struct interest interest;
+    struct counting counting = {
+        .registry = &call->app->registry, .rollout = r, .salt = r->salt, .interest = &interest};
+    struct step *step = ARENA_NEW(&call->arena, struct step);
+    int rc;
+
+    if (!step)
+        return ERR_NOMEM;
+    if (!q->step)
+        return err_set(&call->err, ERR_INVALID, "to extend a rollout needs a step");
+    *step = step_from_proto(q->step, &call->arena);
+    if (arena_failed(&call->arena))
+        return ERR_NOMEM;
+    forget_progress(step, 1);
+    move->step = step;
+    if (!step_counts(q->step))
+        return 0;
+    rc = interest_of_rollout(r, &call->arena, &interest);
+    return rc ? rc : counts_resolve(&counting, &q->step, step, 1, &call->arena, &call->err);
+}
+
+/* The candidates become what is committed. */
+static int take_candidates(struct api_call *call, const struct rollout *r)
+{
+    struct commit *commit = &call->commit.commit;
+
+    commit->changes = ARENA_ARRAY(&call->arena, struct change, r->n_candidates);
+    for (; commit->changes && commit->n < r->n_candidates; commit->n++) {
+        const struct version *v = r->candidates[commit->n];
+        owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+
+        key_put_id(v->key, &id);
+        commit->changes[commit->n] =
+            (struct change){.id = arena_str(&call->arena, buf_str(&id)),
+                            .delete = v->deleted,
+                            .content_type = v->content_type,
+                            .content = v->content,
+                            .meta = v->meta ? *v->meta : meta_none};
+        if (buf_status(&id))
+            return ERR_NOMEM;
+    }
+    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
+}
+
+/* Who does not say what the move was decided on is not in the way of one that came between. */
+static bool move_again(struct api_call *call)
+{
+    struct rollout_move *move = call->commit.commit.moves;
+    const struct rollout *r = state_rollout(call->app->state, move->id);
+
+    if (!r || r->n_moves == move->expected)
+        return false;
+    move->expected = r->n_moves;
+    return true;
+}
+
+static void moved(struct api_call *call)
+{
+    answer(call, move_request(call)->id, false);
+}
+
+static int make_move(struct api_call *call, const Trimtab__V1__MoveRolloutRequest *q)
+{
+    struct commit *commit = &call->commit.commit;
+    struct rollout_move *move = ARENA_NEW(&call->arena, struct rollout_move);
+    const struct rollout *r;
+    enum rollout_move_kind kind;
+    int rc = move ? move_kind(q->move, &kind, &call->err) : ERR_NOMEM;
+
+    if (rc)
+        return rc;
+    call->state = state_ref(call->app->state); /* whose candidates a confirmation borrows */
+    r = state_rollout(call->state, q->id);
+    if (!r)
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no rollout %llu",
+                       (unsigned long long)q->id);
+    if (*q->override && kind != MOVE_CONFIRM)
+        return err_set(&call->err, ERR_INVALID, "only a confirmation can override protection");
+    if (q->step && kind != MOVE_EXTEND)
+        return err_set(&call->err, ERR_INVALID, "only an extension has a step");
+    *move = (struct rollout_move){.kind = kind,
+                                  .id = q->id,
+                                  .expected = q->expected ? q->expected : r->n_moves,
+                                  .reason = str_c(q->reason)};
+    commit->moves = move;
+    commit->n_moves = 1;
+    commit->override = str_c(q->override);
+    if (!q->expected)
+        call->again = move_again;
+    if (kind == MOVE_EXTEND)
+        rc = make_step(call, r, move);
+    if (kind == MOVE_CONFIRM)
+        rc = take_candidates(call, r);
+    return rc;
+}
+
+void api_move_rollout(struct api_call *call)
+{
+    const Trimtab__V1__MoveRolloutRequest *q = move_request(call);
+    int r = make_move(call, q);
+
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
+    call->commit.is_dry_run = q->dry_run;
+    api_describe(call, q->reason, q->request_id, "rollout");
+    api_submit(call, moved);
+}
+
+/* ---- preview ---- */
+
+struct preview {
+    const struct rollout *rollout; /* NULL: none */
+    const struct rollout_plan *plan;
+    struct interest interest;
+    struct picks picks;
+    int result;
+};
+
+static bool preview_look(void *ctx, struct instance *i, const struct subject *s)
+{
+    struct preview *p = ctx;
+    uint32_t step;
+
+    if (!interest_met(&p->interest, i) || (p->rollout && rollout_takes(p->rollout, s)))
+        return true;
+    step = steps_taking(p->plan->steps, p->plan->n_steps, p->plan->salt, s);
+    if (step && !VEC_PUSH(&p->picks, (struct pick){i, step}))
+        p->result = ERR_NOMEM;
+    return p->result == 0;
+}
+
+static int put_pick(Trimtab__V1__PreviewStep *step, const struct pick *pick, size_t limit,
+                    nsec_t now, struct arena *a)
+{
+    step->matched++;
+    step->connected += pick->instance->session != NULL;
+    if (step->n_instances == limit)
+        return 0;
+    step->instances[step->n_instances] = rollout_instance(pick, now, a);
+    return step->instances[step->n_instances++] ? 0 : ERR_NOMEM;
+}
+
+static int put_steps(const struct preview *p, size_t limit,
+                     Trimtab__V1__PreviewRolloutResponse *m, struct arena *a)
+{
+    nsec_t now = clock_now();
+    int r = 0;
+
+    m->steps = ARENA_ARRAY(a, Trimtab__V1__PreviewStep *, p->plan->n_steps);
+    for (size_t i = 0; m->steps && i < p->plan->n_steps; i++) {
+        m->steps[i] = ARENA_NEW(a, Trimtab__V1__PreviewStep);
+        if (!m->steps[i])
+            return ERR_NOMEM;
+        trimtab__v1__preview_step__init(m->steps[i]);
+        m->steps[i]->instances =
+            ARENA_ARRAY(a, Trimtab__V1__RolloutInstance *, MIN(limit, p->picks.n));
+        m->n_steps++;
+    }
+    for (size_t i = 0; i < p->picks.n && !r && !arena_failed(a); i++)
+        r = put_pick(m->steps[p->picks.at[i].step - 1], &p->picks.at[i], limit, now, a);
+    return arena_failed(a) ? ERR_NOMEM : r;
+}
+
+/* A plan of the request, of its targets, or of what would extend a rollout. */
+static const Trimtab__V1__RolloutPlan *preview_plan(const Trimtab__V1__PreviewRolloutRequest *q,
+                                                    struct arena *a)
+{
+    Trimtab__V1__RolloutPlan *plan = ARENA_NEW(a, Trimtab__V1__RolloutPlan);
+    Trimtab__V1__Step *step = ARENA_NEW(a, Trimtab__V1__Step);
+    Trimtab__V1__Step **steps = ARENA_NEW(a, Trimtab__V1__Step *);
+
+    if (q->plan || !plan || !step || !steps)
+        return q->plan;
+    trimtab__v1__rollout_plan__init(plan);
+    trimtab__v1__step__init(step);
+    step->targets = q->targets;
+    step->n_targets = q->n_targets;
+    steps[0] = step;
+    plan->steps = steps;
+    plan->n_steps = 1;
+    return plan;
+}
+
+static int check_work(const struct api_call *call, const Trimtab__V1__RolloutPlan *plan,
+                      struct err *err)
+{
+    uint64_t targets = 0;
+
+    for (size_t i = 0; i < plan->n_steps; i++)
+        targets += plan->steps[i]->n_targets;
+    if (targets * call->app->registry.instances.n <= PREVIEW_WORK_MAX)
+        return 0;
+    return err_set(err, ERR_LIMIT, "too many targets for a preview of %zu instances",
+                   call->app->registry.instances.n);
+}
+
+static int preview_make(struct api_call *call, struct preview *p)
+{
+    const Trimtab__V1__PreviewRolloutRequest *q =
+        (const Trimtab__V1__PreviewRolloutRequest *)call->request;
+    const Trimtab__V1__RolloutPlan *asked;
+    struct rollout_plan *plan;
+    int r;
+
+    if ((q->plan != NULL) == (q->n_targets > 0))
+        return err_set(&call->err, ERR_INVALID, "give either a plan or targets");
+    p->rollout = q->rollout ? state_rollout(call->app->state, q->rollout) : NULL;
+    if (q->rollout && !p->rollout)
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no rollout %llu",
+                       (unsigned long long)q->rollout);
+    r = p->rollout && !q->n_resources
+            ? interest_of_rollout(p->rollout, &call->arena, &p->interest)
+            : interest_of_ids(q->resources, q->n_resources, &call->arena, &p->interest,
+                              &call->err);
+    asked = preview_plan(q, &call->arena);
+    if (r || !asked)
+        return r ? r : ERR_NOMEM;
+    r = check_work(call, asked, &call->err);
+    if (!r)
+        r = make_plan(call, asked, p->rollout, &p->interest, &plan);
+    if (r)
+        return r;
+    if (!plan->salt.len)
+        plan->salt = random_salt(&call->arena);
+    p->plan = plan;
+    return rollout_plan_check(plan, &call->arena, &call->err);
+}
+
+void api_preview_rollout(struct api_call *call)
+{
+    const Trimtab__V1__PreviewRolloutRequest *q =
+        (const Trimtab__V1__PreviewRolloutRequest *)call->request;
+    size_t limit = MIN(q->limit ? q->limit : PREVIEW_DEFAULT, (size_t)PREVIEW_MAX);
+    Trimtab__V1__PreviewRolloutResponse *m =
+        ARENA_NEW(&call->arena, Trimtab__V1__PreviewRolloutResponse);
+    struct preview p = {.result = 0};
+    int r = m ? preview_make(call, &p) : ERR_NOMEM;
+
+    if (!r)
+        r = subjects_each(&call->app->registry, preview_look, &p);
+    if (!r)
+        r = p.result;
+    if (!r) {
+        picks_sort(&p.picks);
+        trimtab__v1__preview_rollout_response__init(m);
+        m->instances = call->app->registry.instances.n;
+        m->revision = call->app->state->revision;
+        m->salt = arena_c(&call->arena, p.plan->salt);
+        r = put_steps(&p, limit, m, &call->arena);
+    }
+    VEC_DEINIT(&p.picks);
+    if (r)
+        api_fail_here(call, r);
+    else
+        api_answer(call, &m->base);
+}

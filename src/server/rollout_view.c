@@ -1,0 +1,279 @@
+/*
+ * Rollouts as people see them. See rollout_view.h.
+ */
+#include "server/rollout_view.h"
+
+#include "base/vec.h"
+#include "proto/rollout.h"
+#include "proto/subject.h"
+
+enum {
+    SUBJECTS_AT_ONCE = 64,    /* whose memory is held together */
+    INTEREST_NAMES_MAX = 256, /* what carries more than that is taken to concern everybody */
+    SUMMARY_CANDIDATES = 20,
+};
+
+/* ---- instances as subjects ---- */
+
+int subjects_each(const struct registry *r, subject_fn *fn, void *ctx)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct map_slot *slot;
+    size_t at = 0, n = 0;
+
+    while ((slot = map_each(&r->instances, &at))) {
+        struct instance *i = slot->value;
+        struct subject s;
+        int rc = subject_from_proto(i->hello->instance, &a, &s);
+
+        if (rc)
+            return rc;
+        if (!fn(ctx, i, &s))
+            return 0;
+        if (++n % SUBJECTS_AT_ONCE == 0) {
+            arena_deinit(&a);
+            a = ARENA_NULL;
+        }
+    }
+    return 0;
+}
+
+static bool step_has(const struct step *step, struct str salt, const struct subject *s)
+{
+    for (size_t i = 0; i < step->n_targets; i++)
+        if (target_takes(&step->targets[i], s, salt))
+            return true;
+    return false;
+}
+
+uint32_t steps_taking(const struct step *steps, size_t n, struct str salt,
+                      const struct subject *s)
+{
+    for (size_t i = 0; i < n; i++)
+        if (step_has(&steps[i], salt, s))
+            return (uint32_t)i + 1;
+    return 0;
+}
+
+int interest_of_rollout(const struct rollout *r, struct arena *a, struct interest *ret)
+{
+    *ret = (struct interest){.n = 0};
+    if (r->n_candidates > INTEREST_NAMES_MAX)
+        return 0;
+    ret->names = ARENA_ARRAY(a, struct name, r->n_candidates);
+    for (; ret->names && ret->n < r->n_candidates; ret->n++)
+        ret->names[ret->n] = key_name(r->candidates[ret->n]->key);
+    return ret->names ? 0 : ERR_NOMEM;
+}
+
+int interest_of_ids(char *const *ids, size_t n, struct arena *a, struct interest *ret,
+                    struct err *err)
+{
+    *ret = (struct interest){.n = 0};
+    if (n > COMMIT_CHANGES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d resources", COMMIT_CHANGES_MAX);
+    ret->names = ARENA_ARRAY(a, struct name, n);
+    if (!ret->names)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        int r = name_parse(str_c(ids[i]), &ret->names[i], err);
+
+        if (r)
+            return r;
+    }
+    ret->n = n > INTEREST_NAMES_MAX ? 0 : n;
+    return 0;
+}
+
+bool interest_met(const struct interest *w, const struct instance *i)
+{
+    for (size_t n = 0; i->session && n < w->n; n++)
+        if (feed_session_wants(i->session, w->names[n]))
+            return true;
+    return !i->session || !w->n;
+}
+
+/* ---- looking ---- */
+
+static int pick_cmp(const void *a, const void *b)
+{
+    const struct pick *pa = a, *pb = b;
+
+    if (pa->step != pb->step)
+        return pa->step < pb->step ? -1 : 1;
+    return strcmp(pa->instance->id, pb->instance->id);
+}
+
+void picks_sort(struct picks *p)
+{
+    if (p->n)
+        qsort(p->at, p->n, sizeof(*p->at), pick_cmp);
+}
+
+struct look {
+    const struct rollout *rollout;
+    struct interest interest;
+    Trimtab__V1__RolloutCounts *counts;
+    struct picks *picks;
+    nsec_t now;
+    int result;
+};
+
+static bool look_at(void *ctx, struct instance *i, const struct subject *s)
+{
+    struct look *l = ctx;
+    const struct rollout *r = l->rollout;
+    uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
+    uint64_t *const counts[] = {&l->counts->ok, &l->counts->pending, &l->counts->error,
+                                &l->counts->stale, &l->counts->offline};
+
+    if (!step || !interest_met(&l->interest, i))
+        return true;
+    l->counts->targets++;
+    ++*counts[instance_state(i, l->now)];
+    if (l->picks && !VEC_PUSH(l->picks, (struct pick){i, step}))
+        l->result = ERR_NOMEM;
+    return l->result == 0;
+}
+
+int rollout_look(const struct registry *registry, const struct rollout *r,
+                 Trimtab__V1__RolloutCounts *counts, struct picks *picks)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct look l = {.rollout = r, .counts = counts, .picks = picks, .now = clock_now()};
+    int rc = rollout_is_live(r) ? interest_of_rollout(r, &a, &l.interest) : 0;
+
+    if (!rc && rollout_is_live(r))
+        rc = subjects_each(registry, look_at, &l);
+    return rc ? rc : l.result;
+}
+
+/* ---- messages ---- */
+
+static char *time_text(int64_t ms, struct arena *a)
+{
+    char text[WALL_TEXT_MAX];
+
+    wall_format(ms, text);
+    return arena_c(a, str_c(text));
+}
+
+/* Against stable while it lives; afterwards by what it was made from. */
+static const char *candidate_action(const struct rollout *r, const struct version *v,
+                                    const struct version *stable)
+{
+    if (v->deleted)
+        return "deleted";
+    if (rollout_is_live(r))
+        return version_is_live(stable) ? "updated" : "created";
+    return v->previous_revision ? "updated" : "created";
+}
+
+static Trimtab__V1__ChangeResult *candidate_message(const struct state *state,
+                                                    const struct rollout *r,
+                                                    const struct version *v, struct arena *a)
+{
+    Trimtab__V1__ChangeResult *m = ARENA_NEW(a, Trimtab__V1__ChangeResult);
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+    const struct version *stable = state_newest(state, v->key);
+
+    key_put_id(v->key, &id);
+    if (!m || buf_status(&id))
+        return NULL;
+    trimtab__v1__change_result__init(m);
+    m->id = arena_c(a, buf_str(&id));
+    m->action = arena_c(a, str_c(candidate_action(r, v, stable)));
+    m->version = v->number;
+    m->previous_version = rollout_is_live(r) && stable ? stable->number : 0;
+    return m;
+}
+
+static bool put_candidates(const struct state *state, const struct rollout *r, size_t n,
+                           Trimtab__V1__Rollout *m, struct arena *a)
+{
+    m->candidates = ARENA_ARRAY(a, Trimtab__V1__ChangeResult *, n);
+    for (size_t i = 0; m->candidates && i < n; i++) {
+        m->candidates[i] = candidate_message(state, r, r->candidates[i], a);
+        if (!m->candidates[i])
+            return false;
+        m->n_candidates++;
+    }
+    return m->candidates != NULL;
+}
+
+/* In lists the targets are left out: they may be as large as a commit. */
+static Trimtab__V1__RolloutPlan *plan_message(const struct rollout *r, bool summary,
+                                              struct arena *a)
+{
+    struct rollout bare = {.name = r->name,
+                           .salt = r->salt,
+                           .n_steps = r->n_steps,
+                           .is_automatic = r->is_automatic,
+                           .auto_confirm = r->auto_confirm,
+                           .expires_ms = r->expires_ms};
+
+    if (!summary)
+        return rollout_to_plan(r, a);
+    bare.steps = ARENA_ARRAY(a, struct step, r->n_steps);
+    for (size_t i = 0; bare.steps && i < r->n_steps; i++) {
+        bare.steps[i] = r->steps[i];
+        bare.steps[i].n_targets = 0;
+    }
+    return bare.steps ? rollout_to_plan(&bare, a) : NULL;
+}
+
+Trimtab__V1__Rollout *rollout_message(const struct state *state, const struct rollout *r,
+                                      bool summary, struct arena *a)
+{
+    Trimtab__V1__Rollout *m = ARENA_NEW(a, Trimtab__V1__Rollout);
+    size_t n = summary ? MIN(r->n_candidates, (size_t)SUMMARY_CANDIDATES) : r->n_candidates;
+
+    if (!m)
+        return NULL;
+    trimtab__v1__rollout__init(m);
+    m->id = r->id;
+    m->phase = arena_c(a, str_c(rollout_phase_name(r->phase)));
+    m->plan = plan_message(r, summary, a);
+    m->steps_begun = (uint32_t)r->n_begun;
+    m->author = arena_c(a, r->author);
+    m->reason = arena_c(a, r->reason);
+    m->started = time_text(r->started_ms, a);
+    m->moves = r->n_moves;
+    m->last_move_by = arena_c(a, r->moved_by);
+    m->last_move_reason = arena_c(a, r->moved_why);
+    m->last_move = time_text(r->moved_ms, a);
+    m->revision = r->node.revision;
+    m->candidate_count = r->n_candidates;
+    return m->plan && put_candidates(state, r, n, m, a) ? m : NULL;
+}
+
+static char *refusal(const struct instance *i, struct arena *a)
+{
+    char text[400];
+    const Trimtab__V1__Refusal *first =
+        i->report && i->report->n_refused ? i->report->refused[0] : NULL;
+
+    if (!first)
+        return arena_c(a, STR(""));
+    (void)snprintf(text, sizeof(text), "%s %s: %s", first->key, first->code, first->message);
+    return arena_c(a, str_part(str_c(text), 0, str_utf8_prefix(str_c(text))));
+}
+
+Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, nsec_t now,
+                                               struct arena *a)
+{
+    Trimtab__V1__RolloutInstance *m = ARENA_NEW(a, Trimtab__V1__RolloutInstance);
+    const struct instance *i = p->instance;
+
+    if (!m)
+        return NULL;
+    trimtab__v1__rollout_instance__init(m);
+    m->id = i->hello->instance->id;
+    m->host = i->hello->instance->host;
+    m->fingerprint = instance_fingerprint(i->hello->instance, a);
+    m->connected = i->session != NULL;
+    m->state = arena_c(a, str_c(instance_state_name(instance_state(i, now))));
+    m->step = p->step;
+    m->reason = refusal(i, a);
+    return m;
+}

@@ -1,0 +1,83 @@
+/*
+ * Rollouts as people see them, and the instances that they are for. Belongs to the loop's thread.
+ */
+#ifndef TRIMTAB_SERVER_ROLLOUT_VIEW_H
+#define TRIMTAB_SERVER_ROLLOUT_VIEW_H
+
+#include "server/api.h"
+
+/* ---- instances as subjects ---- */
+
+/* Called for one instance; subject is gone afterwards. False ends the walk. */
+typedef bool subject_fn(void *ctx, struct instance *i, const struct subject *s);
+
+/* Every instance, in no order. ERR_NOMEM; 0 also when fn ended it. */
+must_use int subjects_each(const struct registry *r, subject_fn *fn, void *ctx);
+
+/* The first of the steps that takes a subject, from 1; 0: none. Their targets are compiled. */
+uint32_t steps_taking(const struct step *steps, size_t n, struct str salt,
+                      const struct subject *s);
+
+/* What an instance must want to be concerned. No names: it need not want anything. */
+struct interest {
+    struct name *names;
+    size_t n;
+};
+
+/* The resources of a rollout, or of these ids, on the arena. ERR_INVALID, ERR_NOMEM. */
+must_use int interest_of_rollout(const struct rollout *r, struct arena *a,
+                                 struct interest *ret);
+must_use int interest_of_ids(char *const *ids, size_t n, struct arena *a, struct interest *ret,
+                             struct err *err);
+/* Of an instance that is offline nobody knows. */
+bool interest_met(const struct interest *w, const struct instance *i);
+
+/* ---- looking ---- */
+
+/* An instance and the step that takes it. */
+struct pick {
+    struct instance *instance;
+    uint32_t step;
+};
+
+struct picks {
+    struct pick *at; /* freed by VEC_DEINIT */
+    size_t n, cap;
+};
+void picks_sort(struct picks *p); /* by step, then by id */
+
+/* Counts the instances that a rollout has, and collects them unless picks is NULL. ERR_NOMEM. */
+must_use int rollout_look(const struct registry *registry, const struct rollout *r,
+                          Trimtab__V1__RolloutCounts *counts, struct picks *picks);
+
+/* ---- messages, on the arena; NULL when it failed ---- */
+
+/* summary: as in lists. */
+Trimtab__V1__Rollout *rollout_message(const struct state *state, const struct rollout *r,
+                                      bool summary, struct arena *a);
+/* Borrows texts of the instance, which lives until the registry changes. */
+Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, nsec_t now,
+                                               struct arena *a);
+
+/* ---- targets with a count ---- */
+
+/* What they are resolved against. */
+struct counting {
+    const struct registry *registry;
+    const struct rollout *rollout; /* that is extended; NULL: none */
+    struct str salt;
+    const struct interest *interest;
+};
+
+/* Whether a step of a request has a target with a count. */
+bool step_counts(const Trimtab__V1__Step *p);
+
+/*
+ * Replaces each target with a count by the ids that it comes to: connected instances that all its conditions take, and
+ * no step before. Compiles all targets. steps are made of asked, one for one. ERR_INVALID (place "step N"), ERR_LIMIT,
+ * ERR_NOMEM.
+ */
+must_use int counts_resolve(const struct counting *c, Trimtab__V1__Step *const *asked,
+                            struct step *steps, size_t n, struct arena *a, struct err *err);
+
+#endif
