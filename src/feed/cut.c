@@ -9,35 +9,42 @@
 
 #include "proto/convert.h"
 
-enum { FRAME_BYTES = 256 * 1024, DROPS_BYTES_MAX = 64 * 1024 };
+enum { FRAME_BYTES = 256 * 1024, DROPS_BYTES_MAX = 64 * 1024, PINNED_BYTES_MAX = 16 << 20 };
 
 void cut_drop(struct feed_session *s)
 {
     if (!s->cut)
         return;
+    link_remove(&s->cutting_link);
     (void)mem_free(s->cut->walk);
+    (void)version_unref(s->cut->in_parts);
     (void)state_unref(s->cut->state);
     s->cut = mem_free(s->cut);
     s->inventory = inventory_free(s->inventory);
 }
 
+static int refresh_scopes(struct feed_session *s)
+{
+    for (size_t i = 0; i < s->n_members; i++)
+        if (feed_scope_refresh(s->feed, s->members[i].scope))
+            return ERR_NOMEM;
+    return 0;
+}
+
 int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since)
 {
-    struct cut *c = NEW(struct cut);
+    struct cut *c = refresh_scopes(s) ? NULL : NEW(struct cut);
 
     if (!c)
         return ERR_NOMEM;
-    for (size_t i = 0; i < s->n_members; i++)
-        if (feed_scope_refresh(s->feed, s->members[i].scope)) {
-            (void)mem_free(c);
-            return ERR_NOMEM;
-        }
     s->pending = shared_unref(s->pending);
     c->state = state_ref(s->feed->state);
     c->mode = mode;
     c->since = mode == TRIMTAB__V1__MODE__RESUME ? since : 0;
     c->digest = session_digest(s, &c->count);
+    c->superseded = s->feed->superseded;
     s->cut = c;
+    link_before(&s->feed->cutting, &s->cutting_link);
     s->status.phase = FEED_CUTTING;
     return 0;
 }
@@ -62,13 +69,9 @@ static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *
                         c->since);
     }
     *ret_found = scope_walk_next(c->walk, ret_step);
+    if (*ret_found)
+        c->step = *ret_step;
     return 0;
-}
-
-static void hold_step(struct cut *c, const struct scope_step *step)
-{
-    c->step = *step;
-    c->has_step = true;
 }
 
 /* In an inventory, an item that the subscriber has needs not be sent. */
@@ -77,8 +80,8 @@ static bool is_held(struct feed_session *s, const struct scope *scope,
 {
     struct inventory_entry *e;
 
-    if (s->cut->mode != TRIMTAB__V1__MODE__INVENTORY || !s->inventory)
-        return false;
+    if (s->cut->mode != TRIMTAB__V1__MODE__INVENTORY || !s->inventory || s->cut->is_again)
+        return false; /* what comes again may replace what came in this batch */
     e = inventory_find(s->inventory, scope->name, step->key);
     if (!e)
         return false;
@@ -128,11 +131,12 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
         } else if (is_held(s, scope, &step)) {
             continue; /* no byte of it is sent, parts neither */
         } else if (is_full(f, step.item) || (needs_parts(c, step.item) && f->n_puts)) {
-            hold_step(c, &step);
+            c->has_step = true;
             return buf_status(&f->drops);
         } else if (needs_parts(c, step.item)) {
-            hold_step(c, &step);
-            c->in_parts = step.item;
+            c->has_step = true;
+            (void)version_unref(c->in_parts);
+            c->in_parts = version_ref(step.item);
             c->part_at = 0;
             return buf_status(&f->drops);
         } else {
@@ -187,8 +191,14 @@ static void next_scope(struct feed_session *s)
     struct cut *c = s->cut;
 
     c->walk = mem_free(c->walk);
+    c->step = (struct scope_step){.item = NULL};
     c->drops_at = 0;
     c->scope++;
+    if (c->scope == s->n_members && c->renewed_since && !c->is_again) {
+        c->is_again = true;
+        c->since = c->renewed_since;
+        c->scope = 0;
+    }
 }
 
 static void make_end(const struct feed_session *s, unsigned char digest[DIGEST_BYTES],
@@ -241,7 +251,8 @@ static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_sco
         r = fill(s, f, &scope_ended);
         if (r)
             return r;
-        if (scope_ended && c->mode == TRIMTAB__V1__MODE__INVENTORY && s->inventory)
+        if (scope_ended && c->mode == TRIMTAB__V1__MODE__INVENTORY && s->inventory &&
+            !c->is_again)
             fill_inventory_drops(s, f);
         if (scope_ended && !is_full(f, NULL))
             next_scope(s);
@@ -282,4 +293,49 @@ int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
     if (ended)
         session_end_cut(s, now);
     return FEED_FRAME;
+}
+
+/* ---- going on from a newer state ---- */
+
+/* A walk over the newest state from where the old one stood: what was sent of the last name may come again. */
+static struct scope_walk *renew_walk(struct feed_session *s)
+{
+    struct cut *c = s->cut;
+    const struct scope *scope = s->members[c->scope].scope->scope;
+    struct scope_walk *walk = mem_alloc(scope_walk_size(scope));
+
+    if (walk) {
+        scope_walk_init(walk, &(struct viewing){scope, s->feed->state, session_subject(s)},
+                        c->since);
+        scope_walk_seek(walk, c->step.key);
+    }
+    return walk;
+}
+
+void cut_renew(struct feed_session *s)
+{
+    struct cut *c = s->cut;
+    uint64_t max = s->feed->opts.pinned_max ? s->feed->opts.pinned_max : PINNED_BYTES_MAX;
+    struct scope_walk *walk = NULL;
+
+    if (s->feed->superseded - c->superseded <= max || is_sending_parts(c) || refresh_scopes(s))
+        return; /* or it is tried again at the next publication */
+    if (c->walk && c->step.key.data && !c->is_again) {
+        walk = renew_walk(s);
+        if (!walk)
+            return;
+    }
+    (void)mem_free(c->walk);
+    c->walk = walk;
+    c->has_step = false;
+    c->step = (struct scope_step){.item = NULL};
+    if (!c->renewed_since)
+        c->renewed_since = c->state->revision;
+    if (c->is_again)
+        c->scope = 0;
+    (void)state_unref(c->state);
+    c->state = state_ref(s->feed->state);
+    c->superseded = s->feed->superseded;
+    c->digest = session_digest(s, &c->count);
+    s->status.renewals++;
 }

@@ -3,7 +3,10 @@
  */
 #include "feed/internal.h"
 
-enum { SHARED_FRAME_MAX = 1024 * 1024 };
+enum {
+    SHARED_FRAME_MAX = 1024 * 1024,
+    VERSION_BYTES = 256, /* about what a version takes besides its content */
+};
 
 struct feed *feed_new(const struct feed_opts *opts, struct state *state)
 {
@@ -14,6 +17,7 @@ struct feed *feed_new(const struct feed_opts *opts, struct state *state)
     f->opts = *opts;
     f->state = state_ref(state);
     link_init(&f->bookmarks);
+    link_init(&f->cutting);
     return f;
 }
 
@@ -167,8 +171,12 @@ void feed_publish(struct feed *f, struct state *next, struct version *const *ver
     struct link touched;
 
     link_init(&touched);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        const struct version *old = state_newest(before, versions[i]->key);
+
         feed_scopes_touch(f, key_name(versions[i]->key), &touched);
+        f->superseded += old ? old->content.len + VERSION_BYTES : 0;
+    }
     f->state = state_ref(next);
     LIST_EACH (&touched, l) {
         struct feed_scope *s = LINK_OF(l, struct feed_scope, touched);
@@ -178,6 +186,8 @@ void feed_publish(struct feed *f, struct state *next, struct version *const *ver
     }
     if (is_gray)
         feed_publish_gray(f, before);
+    LIST_EACH (&f->cutting, l)
+        cut_renew(LINK_OF(l, struct feed_session, cutting_link));
     (void)state_unref(before);
 }
 

@@ -11,7 +11,9 @@
  *   (F2) One batch is in flight. The next is cut, at the newest state, when the subscriber has stored it.
  *   (F3) A batch is cut from one state that it pins, so no commit is ever split (I2).
  *   (F4) A bookmark is sent only when nothing is owed, on the same stream behind all data (cursor rule).
- *   (F5) Subscribers of equal scopes that owe nothing share one encoded frame per commit.
+ *   (F5) A batch that keeps more than `pinned_max` superseded bytes from being freed, because its subscriber reads
+ *        slowly, goes on from the newest state; what changed meanwhile comes again at its end (I8).
+ *   (F6) Subscribers of equal scopes that owe nothing share one encoded frame per commit.
  *
  *           hello                    all pulled            stored
  *   NEW ----------> CUTTING -------------------> FLIGHT ----------> STEADY
@@ -38,6 +40,7 @@ enum { FEED_STORE_ID_BYTES = 16, FEED_INVENTORY_MAX = 1000000 };
 struct feed_opts {
     unsigned char store_id[FEED_STORE_ID_BYTES];
     nsec_t bookmark_every;
+    uint64_t pinned_max; /* bytes; 0: 16 MiB */
     /* A session may have something to send: pull soon, never inside this call. ctx is the session's. */
     void (*ready)(void *ctx);
 };
@@ -78,6 +81,7 @@ struct feed_status {
     bool has_applied;
     uint64_t items_sent, drops_sent, frames_sent;
     uint64_t repairs;            /* inventories because of a wrong digest */
+    uint64_t renewals;           /* batches that went on from a newer state */
     nsec_t waiting_since;        /* when the batch in flight was complete; 0 when none is */
 };
 

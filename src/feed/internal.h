@@ -39,6 +39,8 @@ struct feed {
     struct map layers; /* namespace -> struct feed_layer: whom a change there may concern */
     struct link
         bookmarks; /* struct feed_session.due_link, next one due first: all that have said hello */
+    struct link cutting; /* struct feed_session.cutting_link */
+    uint64_t superseded; /* bytes that publications have replaced, since the beginning */
     uint64_t n_sessions;
 };
 
@@ -60,13 +62,18 @@ struct cut {
     struct state *state; /* pinned: F3 */
     Trimtab__V1__Mode mode;
     uint64_t since;
-    size_t scope;             /* index of the one being walked */
-    struct scope_walk *walk;  /* over it; NULL: not begun */
-    struct version *in_parts; /* whose content is on its way in parts; borrowed from state */
+    size_t scope;            /* index of the one being walked */
+    struct scope_walk *walk; /* over it; NULL: not begun */
+    struct version
+        *in_parts; /* the last whose content went in parts, perhaps still does; referenced */
     size_t part_at;
-    bool has_step; /* a step that did not fit into the last frame */
-    struct scope_step step;
-    size_t drops_at; /* inventory: how many entries have been looked at for drops */
+    bool has_step;          /* the last step did not fit into the last frame */
+    struct scope_step step; /* the last one that the walk gave; borrowed from state */
+    uint64_t superseded;    /* what feed.superseded was when the state was pinned */
+    uint64_t
+        renewed_since; /* not 0: what was touched since this revision comes again at the end */
+    bool is_again;     /* that is on its way */
+    size_t drops_at;   /* inventory: how many entries have been looked at for drops */
     struct digest digest;
     uint64_t count, uncaused;
 };
@@ -99,6 +106,7 @@ struct feed_session {
     bool wants_welcome, wants_bookmark, wants_repair;
     const char *welcome_reason;
     struct link due_link;
+    struct link cutting_link;
     nsec_t due;
     struct arena arena; /* of the subject */
     struct subject subject;
@@ -116,6 +124,8 @@ void feed_scopes_touch(struct feed *f, struct name name, struct link *touched);
 must_use int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since);
 must_use int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame);
 void cut_drop(struct feed_session *s);
+/* Goes on from the feed's newest state, if the old one keeps too much in memory. */
+void cut_renew(struct feed_session *s);
 
 /* inventory.c */
 must_use int inventory_add(struct feed_session *s, const Trimtab__V1__Inventory *message,

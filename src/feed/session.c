@@ -48,6 +48,7 @@ struct feed_session *feed_session_new(struct feed *f, void *ctx)
     s->feed = f;
     s->ctx = ctx;
     link_init(&s->due_link);
+    link_init(&s->cutting_link);
     f->n_sessions++;
     return s;
 }

@@ -274,20 +274,30 @@ size_t scope_walk_size(const struct scope *s)
            s->n_layers * sizeof(((struct scope_walk *)NULL)->layers[0]);
 }
 
-void scope_walk_init(struct scope_walk *w, const struct viewing *v, uint64_t since)
+void scope_walk_seek(struct scope_walk *w, struct str tail)
 {
+    const struct state *s = w->viewing.state;
     char key[ID_BYTES_MAX];
 
+    for (size_t i = 0; i < w->viewing.scope->n_layers; i++) {
+        struct str ns = w->viewing.scope->layers[i], from = str_of(key, ns.len + 1 + tail.len);
+
+        memcpy(key, ns.data, ns.len);
+        key[ns.len] = '\0';
+        if (tail.len)
+            memcpy(key + ns.len + 1, tail.data, tail.len);
+        tree_walk_from(&w->layers[i].versions, s->versions, from, w->since);
+        tree_walk_from(&w->layers[i].candidates, w->is_gray ? s->candidates : NULL, from,
+                       w->since);
+    }
+}
+
+void scope_walk_init(struct scope_walk *w, const struct viewing *v, uint64_t since)
+{
     w->viewing = *v;
     w->since = since;
     w->is_gray = v->subject && v->state->candidates;
-    for (size_t i = 0; i < v->scope->n_layers; i++) {
-        struct str from = make_key((struct name){v->scope->layers[i], STR_NULL, STR_NULL}, key);
-
-        tree_walk_from(&w->layers[i].versions, v->state->versions, from, since);
-        tree_walk_from(&w->layers[i].candidates, w->is_gray ? v->state->candidates : NULL, from,
-                       since);
-    }
+    scope_walk_seek(w, STR(""));
 }
 
 static bool took(const struct scope_walk *w, const struct rollout *r)

@@ -82,6 +82,8 @@ struct scope_walk {
 size_t scope_walk_size(
     const struct scope *s); /* bytes of a walk over s, for the caller to allocate */
 void scope_walk_init(struct scope_walk *w, const struct viewing *v, uint64_t since);
+/* Goes on from this name (kind NUL name), inclusive, instead of from the first. */
+void scope_walk_seek(struct scope_walk *w, struct str tail);
 
 /*
  * What a name has come to. item is borrowed, NULL when no layer has it any more; key is "kind/name" as kind NUL

@@ -3,6 +3,8 @@
  */
 #include "feed/peer.h"
 
+#include "base/clock.h"
+
 /* ---- beginning ---- */
 
 TEST("a first hello gets everything, with the digest that proves it")
@@ -245,6 +247,115 @@ TEST("more puts than one frame takes make one batch")
     CHECK(peer_pull(&p));
     CHECK(p.ends == 1 && p.puts == 600 && !p.is_broken && peer_is_true(&p));
     CHECK(feed_session_status(p.session).frames_sent > 2);
+    peer_close(&p);
+    world_close(&w);
+}
+
+/* ---- slow subscribers ---- */
+
+static bool pull_one(struct peer *p)
+{
+    struct feed_frame frame;
+    int r = feed_session_pull(p->session, p->w->now, &frame);
+
+    if (r == FEED_FRAME)
+        peer_take(p, &frame);
+    return r == FEED_FRAME;
+}
+
+/* Changes something before and behind wherever a walk may stand: puts, drops, names that come back and new ones. */
+static void churn(struct world *w, struct rng *rng, int round)
+{
+    for (int i = 0; i < 6; i++) {
+        char id[32], text[16];
+        bool deletes = rng_below(rng, 3) == 0;
+
+        (void)snprintf(id, sizeof(id), "%s/item/n%03d", rng_below(rng, 2) ? "a" : "b",
+                       (int)rng_below(rng, 300));
+        (void)snprintf(text, sizeof(text), "%d", round);
+        PUBLISH(w, {id, deletes ? NULL : text});
+    }
+}
+
+static void fill_spaces(struct world *w)
+{
+    for (int k = 0; k < 300; k++) {
+        char a[32], b[32];
+
+        (void)snprintf(a, sizeof(a), "a/item/n%03d", k);
+        (void)snprintf(b, sizeof(b), "b/item/n%03d", k);
+        PUBLISH(w, {a, "1"}, {b, "1"});
+    }
+}
+
+/* How the batch begins that is read slowly: 0 all at first, 1 resumed, 2 with an inventory. */
+static void read_slowly(int how, uint64_t seed)
+{
+    struct rng rng = {seed};
+    struct world w;
+    struct peer p;
+
+    if (!CHECK(world_open_pinning(&w, 600) && peer_open(&p, &w)))
+        return;
+    fill_spaces(&w);
+    if (how) {
+        CHECK_I64(peer_hello(&p, &(struct greeting){.scopes = "ab"}, NULL), 0);
+        CHECK(peer_settle(&p));
+        peer_close(&p);
+        p.session = feed_session_new(w.feed, &p);
+        fill_spaces(&w);
+        for (int i = 0; i < 20; i++)
+            churn(&w, &rng, 500 + i);
+    }
+    CHECK_I64(peer_hello(&p,
+                         &(struct greeting){.scopes = "ab",
+                                            .has_cursor = how > 0,
+                                            .is_foreign = how == 2,
+                                            .revision = 300},
+                         NULL),
+              0);
+    if (how == 2) {
+        CHECK(peer_pull(&p) && p.asks);
+        CHECK_I64(peer_inventory(&p), 0);
+    }
+    peer_forget(&p);
+    for (int round = 1; p.ends == 0 && round < 200; round++) {
+        CHECK(pull_one(&p));
+        if (round < 12)
+            churn(&w, &rng, round);
+    }
+    CHECK(p.ends == 1 && !p.is_broken);
+    CHECK(feed_session_status(p.session).renewals > 2);
+    CHECK(peer_settle(&p) && peer_is_true(&p) && p.asks == 0);
+    peer_close(&p);
+    world_close(&w);
+}
+
+TEST("a batch that is read slowly goes on from newer states, and is whole and true at its end")
+{
+    for (int how = 0; how < 3; how++)
+        for (uint64_t seed = 1; seed <= 20 && !tap_failed(); seed++) {
+            read_slowly(how, seed);
+            if (tap_failed())
+                tap_note("way %d, seed %d", how, (int)seed);
+        }
+}
+
+TEST("a subscriber that never reads on does not keep what was superseded")
+{
+    struct world w;
+    struct peer p;
+    struct version *old;
+
+    REQUIRE(world_open_pinning(&w, 600) && peer_open(&p, &w));
+    fill_spaces(&w);
+    old = version_ref(state_newest(w.state, STR("a\0item\0n000")));
+    CHECK_I64(peer_hello(&p, &(struct greeting){.scopes = "ab"}, NULL), 0);
+    CHECK(pull_one(&p) && pull_one(&p));
+    fill_spaces(&w);
+    CHECK_U64(atomic_load(&old->refs), 1);
+    (void)version_unref(old);
+    CHECK(peer_settle(&p) && peer_is_true(&p));
     peer_close(&p);
     world_close(&w);
 }

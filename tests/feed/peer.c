@@ -10,14 +10,21 @@ static void on_ready(void *ctx)
     ((struct peer *)ctx)->n_ready++;
 }
 
-bool world_open(struct world *w)
+bool world_open_pinning(struct world *w, uint64_t pinned_max)
 {
-    struct feed_opts opts = {
-        .store_id = "0123456789abcde", .bookmark_every = 100, .ready = on_ready};
+    struct feed_opts opts = {.store_id = "0123456789abcde",
+                             .bookmark_every = 100,
+                             .pinned_max = pinned_max,
+                             .ready = on_ready};
 
     *w = (struct world){.now = 1000, .state = state_new()};
     w->feed = feed_new(&opts, w->state);
     return w->feed != NULL;
+}
+
+bool world_open(struct world *w)
+{
+    return world_open_pinning(w, 0);
 }
 
 void world_close(struct world *w)
@@ -257,12 +264,12 @@ int peer_inventory(struct peer *p)
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
     Trimtab__V1__Inventory inventory = TRIMTAB__V1__INVENTORY__INIT;
     static Trimtab__V1__Inventory__Entry entries[HELD_MAX], *list[HELD_MAX];
+    static char scopes[HELD_MAX][2];
 
     for (size_t i = 0; i < p->n_held; i++) {
-        static char scope[2] = "a";
-
         trimtab__v1__inventory__entry__init(&entries[i]);
-        entries[i].scope = scope;
+        scopes[i][0] = p->held[i].key[0];
+        entries[i].scope = scopes[i];
         entries[i].key = p->held[i].key + 2;
         entries[i].hash = (ProtobufCBinaryData){SHA256_BYTES, p->held[i].hash.bytes};
         list[i] = &entries[i];

@@ -55,6 +55,7 @@ void publish_failing(struct world *w, const struct edit *edits, size_t n, uint64
                     sizeof((struct edit[]){__VA_ARGS__}) / sizeof(struct edit), UINT64_MAX)
 
 bool world_open(struct world *w);
+bool world_open_pinning(struct world *w, uint64_t pinned_max);
 void world_close(struct world *w);
 
 struct greeting {
