@@ -103,7 +103,7 @@ must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_m
 
 /* How a command commits. */
 struct committing {
-    const char *message;
+    const char *message, *override; /* NULL: nothing is overridden */
     bool dry_run, wait;
     uint64_t timeout_s; /* of the wait */
 };
@@ -112,12 +112,28 @@ struct committing {
 must_use int commit(struct cli *cli, Trimtab__V1__CommitRequest *q,
                     const struct committing *how, struct err *err);
 
+/* ---- changes for a commit or a rollout ---- */
+
+/* An empty list with room for as many as a commit may hold. */
+must_use int changes_begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *err);
+/* content must live as long as the arena. */
+must_use int changes_add(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
+                         struct str content, struct err *err);
+/* Files and folders as publish takes them, and a folder as export wrote it. */
+must_use int changes_of_paths(struct cli *cli, const char *space, char *const *paths, size_t n,
+                              Trimtab__V1__CommitRequest *q, struct err *err);
+must_use int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
+                               struct err *err);
+
 /* The whole of a file, or of standard input for "-". ERR_LIMIT over 8 MiB. */
 must_use int read_input(const char *path, struct buf *out, struct err *err);
 
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
-    cmd_info, cmd_context, cmd_completion, cmd_complete;
+    cmd_info, cmd_rollout, cmd_context, cmd_completion, cmd_complete;
+
+/* Prints the subcommands of rollout that begin so. */
+void rollout_complete(const char *begin);
 
 /* ---- contexts ---- */
 

@@ -1,6 +1,7 @@
 /*
  * diff, history, rollback: what was, and how to get back to it.
  */
+#include "base/clock.h"
 #include "cli/cmd.h"
 #include "model/commit.h"
 #include "proto/convert.h"
@@ -114,43 +115,97 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
     return 0;
 }
 
-static int history_of_all(struct cli *cli, uint64_t limit, struct err *err)
+/* What a commit did, on one line. */
+static void commit_row(struct table *t, const Trimtab__V1__CommitInfo *c)
+{
+    char revision[24], changes[400];
+    const char *action = c->n_moves ? c->moves[0]->move : c->action;
+
+    (void)snprintf(revision, sizeof(revision), "%" PRIu64, c->revision);
+    if (c->n_moves && strcmp(action, "override") != 0)
+        (void)snprintf(changes, sizeof(changes), "rollout %" PRIu64, c->moves[0]->rollout);
+    else if (c->n_changes == 1)
+        (void)snprintf(changes, sizeof(changes), "%s %s", c->changes[0]->action,
+                       c->changes[0]->id);
+    else
+        (void)snprintf(changes, sizeof(changes), "%zu resources", c->n_changes);
+    table_row(t, revision, c->time, c->author, action, changes,
+              *c->override ? c->override : c->message);
+}
+
+/* Commits page by page, until there are as many as asked for. */
+static int all_commits(struct cli *cli, Trimtab__V1__CommitsRequest *q, uint64_t limit,
+                       Trimtab__V1__CommitsResponse *all, struct err *err)
+{
+    do {
+        Trimtab__V1__CommitsResponse *page;
+        Trimtab__V1__CommitInfo **more;
+        int r;
+
+        q->limit = (uint32_t)MIN(limit - all->n_commits, (uint64_t)1000);
+        r = call(cli, "Commits", &q->base, &trimtab__v1__commits_response__descriptor,
+                 (ProtobufCMessage **)&page, 0, err);
+        if (r)
+            return r;
+        more = ARENA_ARRAY(&cli->arena, Trimtab__V1__CommitInfo *,
+                           all->n_commits + page->n_commits);
+        if (!more)
+            return err_set(err, ERR_NOMEM, "out of memory");
+        if (all->n_commits)
+            memcpy(more, all->commits, all->n_commits * sizeof(*more));
+        if (page->n_commits)
+            memcpy(more + all->n_commits, page->commits, page->n_commits * sizeof(*more));
+        all->commits = more;
+        all->n_commits += page->n_commits;
+        all->next = q->before = page->next;
+    } while (q->before && all->n_commits < limit);
+    return 0;
+}
+
+static int history_of_all(struct cli *cli, Trimtab__V1__CommitsRequest *q, uint64_t limit,
+                          struct err *err)
 {
     static const char *const heads[] = {"REVISION", "TIME",    "AUTHOR",
                                         "ACTION",   "CHANGES", "MESSAGE"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
-    Trimtab__V1__CommitsRequest q = TRIMTAB__V1__COMMITS_REQUEST__INIT;
-    Trimtab__V1__CommitsResponse *m;
-    int r;
+    Trimtab__V1__CommitsResponse all = TRIMTAB__V1__COMMITS_RESPONSE__INIT;
+    int r = all_commits(cli, q, limit, &all, err);
 
-    q.limit = (uint32_t)limit;
-    r = call(cli, "Commits", &q.base, &trimtab__v1__commits_response__descriptor,
-             (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
-        return print_json(&m->base, err);
-    for (size_t i = 0; i < m->n_commits; i++) {
-        const Trimtab__V1__CommitInfo *c = m->commits[i];
-        char revision[24], changes[200];
-
-        (void)snprintf(revision, sizeof(revision), "%" PRIu64, c->revision);
-        if (c->n_changes == 1)
-            (void)snprintf(changes, sizeof(changes), "%s %s", c->changes[0]->action,
-                           c->changes[0]->id);
-        else
-            (void)snprintf(changes, sizeof(changes), "%zu resources", c->n_changes);
-        table_row(&t, revision, c->time, c->author, c->action, changes, c->message);
-    }
+        return print_json(&all.base, err);
+    for (size_t i = 0; i < all.n_commits; i++)
+        commit_row(&t, all.commits[i]);
     table_print(&t);
+    return 0;
+}
+
+/* "2h": since two hours ago. */
+static int since(const char *text, uint64_t *ret_ms, struct err *err)
+{
+    uint64_t nsec, now = (uint64_t)clock_wall_ms();
+
+    if (!str_duration(str_c(text), &nsec))
+        return err_set(err, ERR_INVALID, "\"%s\" is no duration: 30s, 10m, 2h", text);
+    *ret_ms = now > nsec / NSEC_PER_MS ? now - nsec / NSEC_PER_MS : 0;
     return 0;
 }
 
 static int run_history(struct cli *cli, int argc, char **argv, struct err *err)
 {
+    Trimtab__V1__CommitsRequest q = TRIMTAB__V1__COMMITS_REQUEST__INIT;
     uint64_t limit = 20;
+    const char *author = "", *prefix = "", *action = "", *within = NULL;
     const struct flag flags[] = {
         {"--limit", 0, "how many, 20", NULL, NULL, &limit, NULL},
+        {"--author", 0, "commits of this one", &author, NULL, NULL, NULL},
+        {"--prefix", 0, "commits that changed a resource whose id begins so", &prefix, NULL,
+         NULL, NULL},
+        {"--action", 0, "publish, rollback, rollout, or a move of one: start, confirm, ...",
+         &action, NULL, NULL, NULL},
+        {"--rollout", 0, "moves of this rollout", NULL, NULL, &q.rollout, NULL},
+        {"--since", 0, "commits of the last 30m, 2h, ...", &within, NULL, NULL, NULL},
     };
     struct words words;
     int r = take_flags(&cmd_history, flags, ARRAY_LEN(flags), argc, argv, &words, err);
@@ -159,25 +214,33 @@ static int run_history(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n > 1)
         return usage(&cmd_history, err, "history takes one id, or none for all commits");
-    return words.n ? history_of(cli, words.at[0], limit, err) : history_of_all(cli, limit, err);
+    if (words.n)
+        return history_of(cli, words.at[0], limit, err);
+    q.author = (char *)(uintptr_t)author; /* protobuf-c has no const */
+    q.prefix = (char *)(uintptr_t)prefix;
+    q.action = (char *)(uintptr_t)action;
+    r = within ? since(within, &q.since_ms, err) : 0;
+    return r ? r : history_of_all(cli, &q, limit, err);
 }
 
-const struct command cmd_history = {"history", "history [ID] [--limit N]",
-                                    "lists the versions of a resource, or all commits",
-                                    run_history};
+const struct command cmd_history = {
+    "history", "history [ID] [--limit N] [--author A] [--action A] [--rollout N] [--since 2h]",
+    "lists the versions of a resource, or all commits", run_history};
 
 /* ---- rollback ---- */
 
 static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
 {
     Trimtab__V1__RollbackRequest q = TRIMTAB__V1__ROLLBACK_REQUEST__INIT;
-    const char *message = "";
+    const char *message = "", *override = "";
     bool dry_run = false, wait = false;
     uint64_t timeout_s = 60, revision;
     const struct flag flags[] = {
         {"--to", 0, "version; the one before the newest", NULL, NULL, &q.to_version, NULL},
         {"--revision", 0, "undo this whole commit", NULL, NULL, &q.revision, NULL},
         {"--message", 'm', "why", &message, NULL, NULL, NULL},
+        {"--override", 0, "reason to change what is carried by a rollout, which it ends",
+         &override, NULL, NULL, NULL},
         {"--dry-run", 0, "show what would change, store nothing", NULL, &dry_run, NULL, NULL},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait,
          NULL, NULL},
@@ -194,6 +257,7 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
     q.id = words.n ? words.at[0] : q.id;
     q.message = (char *)(uintptr_t)message; /* protobuf-c has no const */
     q.request_id = (char *)(uintptr_t)request_id(cli);
+    q.override = (char *)(uintptr_t) override;
     q.dry_run = dry_run;
     r = call(cli, "Rollback", &q.base, &trimtab__v1__commit_response__descriptor,
              (ProtobufCMessage **)&m, 60000, err);

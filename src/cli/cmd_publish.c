@@ -19,8 +19,8 @@ static const char manifest_name[] = ".trimtab.json";
 
 /* ---- committing many ---- */
 
-static int add_change(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
-                      struct str content, struct err *err)
+int changes_add(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
+                struct str content, struct err *err)
 {
     Trimtab__V1__Change *c = ARENA_NEW(&cli->arena, Trimtab__V1__Change);
 
@@ -35,7 +35,7 @@ static int add_change(struct cli *cli, Trimtab__V1__CommitRequest *q, const char
     return 0;
 }
 
-static int begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *err)
+int changes_begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *err)
 {
     trimtab__v1__commit_request__init(q);
     q->changes = ARENA_ARRAY(&cli->arena, Trimtab__V1__Change *, COMMIT_CHANGES_MAX);
@@ -54,7 +54,7 @@ static int publish_folder(struct cli *cli, const char *space, const char *path,
         char id[ID_BYTES_MAX + 1];
 
         (void)snprintf(id, sizeof(id), "%s/file/%s", space, files.at[i].name);
-        r = add_change(cli, q, id, files.at[i].content, err);
+        r = changes_add(cli, q, id, files.at[i].content, err);
     }
     return r;
 }
@@ -72,7 +72,25 @@ static int publish_file(struct cli *cli, const char *space, const char *path,
         return r;
     }
     (void)snprintf(id, sizeof(id), "%s/file/%s", space, slash ? slash + 1 : path);
-    return add_change(cli, q, id, arena_str(&cli->arena, buf_str(&content)), err);
+    return changes_add(cli, q, id, arena_str(&cli->arena, buf_str(&content)), err);
+}
+
+int changes_of_paths(struct cli *cli, const char *space, char *const *paths, size_t n,
+                     Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    int r = namespace_check(str_c(space), err);
+
+    for (size_t i = 0; i < n && !r; i++) {
+        struct stat st;
+
+        if (stat(paths[i], &st))
+            r = err_set_errno(err, "cannot open %s", paths[i]);
+        else if (S_ISDIR(st.st_mode))
+            r = publish_folder(cli, space, paths[i], q, err);
+        else
+            r = publish_file(cli, space, paths[i], q, err);
+    }
+    return r;
 }
 
 static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
@@ -83,6 +101,8 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &prune,
          NULL, NULL},
+        {"--override", 0, "reason to publish what is protected, or carried by a rollout",
+         &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
          NULL, NULL},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
@@ -97,19 +117,9 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n < 2)
         return usage(&cmd_publish, err, "publish takes a namespace, then files or folders");
-    r = namespace_check(str_c(words.at[0]), err);
+    r = changes_begin(cli, &q, err);
     if (!r)
-        r = begin(cli, &q, err);
-    for (size_t i = 1; i < words.n && !r; i++) {
-        struct stat st;
-
-        if (stat(words.at[i], &st))
-            r = err_set_errno(err, "cannot open %s", words.at[i]);
-        else if (S_ISDIR(st.st_mode))
-            r = publish_folder(cli, words.at[0], words.at[i], &q, err);
-        else
-            r = publish_file(cli, words.at[0], words.at[i], &q, err);
-    }
+        r = changes_of_paths(cli, words.at[0], words.at + 1, words.n - 1, &q, err);
     if (r)
         return r;
     if (prune) {
@@ -119,10 +129,10 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     return commit(cli, &q, &how, err);
 }
 
-const struct command cmd_publish = {
-    "publish",
-    "publish NAMESPACE PATH... [-m WHY] [--prune] [--dry-run] [--wait [--timeout S]]",
-    "commits files or folders as one commit", run_publish};
+const struct command cmd_publish = {"publish",
+                                    "publish NAMESPACE PATH... [-m WHY] [--prune] [--override "
+                                    "REASON] [--dry-run] [--wait [--timeout S]]",
+                                    "commits files or folders as one commit", run_publish};
 
 /* ---- export ---- */
 
@@ -233,7 +243,7 @@ static int import_entry(struct cli *cli, const char *root, const json_t *row,
     (void)snprintf(path, sizeof(path), "%s/%s", root, entry->id);
     r = file_read(path, &content, err);
     if (!r)
-        r = add_change(cli, q, entry->id, arena_str(&cli->arena, buf_str(&content)), err);
+        r = changes_add(cli, q, entry->id, arena_str(&cli->arena, buf_str(&content)), err);
     if (r)
         return r;
     q->changes[q->n_changes - 1]->content_type = entry->content_type;
@@ -241,8 +251,8 @@ static int import_entry(struct cli *cli, const char *root, const json_t *row,
     return 0;
 }
 
-static int import_manifest(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
-                           struct err *err)
+int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
+                      struct err *err)
 {
     owned(buf) struct buf text = BUF_NULL(MANIFEST_MAX);
     char path[4096];
@@ -274,6 +284,8 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
     struct committing how = {.message = "", .timeout_s = 60};
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
+        {"--override", 0, "reason to publish what is protected, or carried by a rollout",
+         &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
          NULL, NULL},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
@@ -288,9 +300,9 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n != 1)
         return usage(&cmd_import, err, "import takes the folder that export wrote");
-    r = begin(cli, &q, err);
+    r = changes_begin(cli, &q, err);
     if (!r)
-        r = import_manifest(cli, words.at[0], &q, err);
+        r = changes_of_export(cli, words.at[0], &q, err);
     return r ? r : commit(cli, &q, &how, err);
 }
 

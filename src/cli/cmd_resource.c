@@ -114,6 +114,8 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
         {"--based-on", 0, "refuse if this version is no longer the newest", NULL, NULL,
          &c.based_on, NULL},
         {"--create", 0, "refuse if it exists", NULL, &create, NULL, NULL},
+        {"--override", 0, "reason to publish what is protected, or carried by a rollout",
+         &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run,
          NULL, NULL},
         {"--label", 'l', "key=value; replaces all metadata", NULL, NULL, NULL, &labels},
@@ -156,7 +158,8 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
 
 const struct command cmd_put = {
     "put",
-    "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--based-on N] [--dry-run] [--wait]",
+    "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--based-on N] "
+    "[--override REASON] [--dry-run] [--wait]",
     "commits one resource", run_put};
 
 static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
@@ -165,6 +168,8 @@ static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__CommitRequest q = TRIMTAB__V1__COMMIT_REQUEST__INIT;
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
+        {"--override", 0, "reason to publish what is protected, or carried by a rollout",
+         &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run,
          NULL, NULL},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,

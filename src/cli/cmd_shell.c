@@ -5,6 +5,7 @@
 #include "base/settings.h"
 #include "cli/cmd.h"
 
+#include <inttypes.h>
 #include <limits.h>
 
 enum { CONTEXTS_FILE_MAX = 1 << 20 };
@@ -184,23 +185,52 @@ static void complete_ids(struct cli *cli, const char *begin)
             (void)printf("%s\n", m->resources[i]->id);
 }
 
+/* The numbers of live rollouts. */
+static void complete_rollouts(struct cli *cli, const char *begin)
+{
+    Trimtab__V1__ListRolloutsRequest q = TRIMTAB__V1__LIST_ROLLOUTS_REQUEST__INIT;
+    Trimtab__V1__ListRolloutsResponse *m;
+
+    if (call(cli, "ListRollouts", &q.base, &trimtab__v1__list_rollouts_response__descriptor,
+             (ProtobufCMessage **)&m, 300, NULL))
+        return;
+    for (size_t i = 0; i < m->n_rollouts; i++) {
+        char id[24];
+
+        (void)snprintf(id, sizeof(id), "%" PRIu64, m->rollouts[i]->id);
+        if (str_starts(str_c(id), str_c(begin)))
+            (void)printf("%s\n", id);
+    }
+}
+
+static void complete_commands(const char *begin)
+{
+    for (size_t i = 0; i < commands_n; i++)
+        if (commands[i]->help && str_starts(str_c(commands[i]->name), str_c(begin)))
+            (void)printf("%s\n", commands[i]->name);
+}
+
 /* __complete INDEX trimtab WORD... */
 static int run_complete(struct cli *cli, int argc, char **argv, struct err *err)
 {
     uint64_t index;
     const char *begin;
+    bool is_rollout = argc > 3 && strcmp(argv[3], "rollout") == 0;
 
     (void)err;
-    if (argc < 3 || !str_u64(str_c(argv[1]), &index))
+    if (argc < 3 || !str_u64(str_c(argv[1]), &index) || index > (uint64_t)argc)
         return 0;
     begin = (int)index + 2 < argc ? argv[index + 2] : "";
-    if (index <= 1) {
-        for (size_t i = 0; i < commands_n; i++)
-            if (commands[i]->help && str_starts(str_c(commands[i]->name), str_c(begin)))
-                (void)printf("%s\n", commands[i]->name);
-    } else if (begin[0] != '-') {
+    if (index <= 1)
+        complete_commands(begin);
+    else if (is_rollout && index == 2)
+        rollout_complete(begin);
+    else if (begin[0] == '-')
+        return 0;
+    else if (is_rollout && argc > 4 && strcmp(argv[4], "start") != 0 && strcmp(argv[4], "preview") != 0)
+        complete_rollouts(cli, begin);
+    else
         complete_ids(cli, begin);
-    }
     return 0;
 }
 

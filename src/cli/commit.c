@@ -42,6 +42,8 @@ int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committi
     q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
     q->request_id = (char *)(uintptr_t)request_id(cli);
     q->dry_run = how->dry_run;
+    if (how->override)
+        q->override = (char *)(uintptr_t)how->override;
     r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor,
              (ProtobufCMessage **)&answer, COMMIT_TIMEOUT_MS, err);
     if (!r)

@@ -249,6 +249,111 @@ test('the same over gRPC', async () => {
   await assert.rejects(rpc('Commit', { changes: [{ id: 'core/item/x', text: '3' }] }), (x) => x.code === grpc.status.FAILED_PRECONDITION);
 });
 
+// ---- the command line ----
+const env = () => ({ ...process.env, TRIMTAB_CONTEXTS: path.join(dir, 'contexts'), TRIMTAB_SERVER: server.address, TRIMTAB_TOKEN: server.token });
+function cli(...args) {
+  const r = spawnSync(path.join(bin, 'trimtab'), args, { env: env(), maxBuffer: 64 << 20 });
+  return { status: r.status, out: r.stdout.toString(), err: r.stderr.toString() };
+}
+function good(...args) { const r = cli(...args); assert.strictEqual(r.status, 0, `${args.join(' ')}: ${r.status} ${r.err}`); return r.out; }
+function watch(id, ...more) {
+  const w = { out: '', err: '' };
+  const c = spawn(path.join(bin, 'trimtab'), ['rollout', 'watch', String(id), ...more], { env: env() });
+  c.stdout.on('data', (d) => { w.out += d; });
+  c.stderr.on('data', (d) => { w.err += d; });
+  w.ended = new Promise((resolve) => c.on('close', resolve));
+  return w;
+}
+
+test('CLI: preview, start, status, extend, list and confirm, watched to the end', async () => {
+  const p = cli('rollout', 'preview', '--label', 'zone=a', '--host', 'nod*', '--resource', A, '--step', 'percent=50', '--step', 'all');
+  assert.strictEqual(p.status, 0, p.err);
+  assert.match(p.out, /^1 +web-0 +node +ok +\[node\]\[0\]\[web-0\]$/m);
+  assert.match(p.err, /^step 1: 4 instances, 4 of them connected$/m);
+  assert.match(good('rollout', 'start', A, '--value', '20', '--id', 'web-0', '--dry-run'), /^\+20$[^]*dry run.*1 targets/m);
+  const out = good('rollout', 'start', A, '--value', '20', '--id', 'web-0', '--id', 'web-1', '--step', 'labels=zone in (a,b);percent=30;soak=30s;max_refused=2', '--name', 'twenty', '--expires', '1h', '-m', 'is it better?');
+  const id = out.match(/^rollout (\d+) running, step 1 of 2: 2 targets/m)[1];
+  const got = JSON.parse(good('rollout', 'status', id, '-o', 'json'));
+  assert.deepStrictEqual(got.rollout.plan.steps[1].targets[0].labels, 'zone in (a,b)');
+  assert.deepStrictEqual([got.rollout.plan.steps[1].soak_ms, got.rollout.plan.steps[1].criteria.max_refused, got.rollout.reason], [30000, 2, 'is it better?']);
+  const w = watch(id);
+  await until('it watches', () => w.out.includes('2 targets'));
+  assert.match(good('rollout', 'extend', id, '--label', 'zone=a', '-m', 'so far so good'), /step 2 of 3: 4 targets/);
+  await until('it saw that', () => w.out.includes('4 targets'));
+  const status = good('rollout', 'status', id, '--diff');
+  assert.match(status, /^2 +begun +label=zone=a$/m);
+  assert.match(status, /^3 +planned +label=zone in \(a,b\) & percent=30$/m);
+  assert.match(status, /^\+20$/m);
+  assert.match(good('rollout', 'list'), new RegExp(`^${id} +running +2 of 3 +${A} .* twenty$`, 'm'));
+  good('rollout', 'pause', id);
+  good('rollout', 'resume', id);
+  const late = cli('rollout', 'pause', id, '--expected', '1');
+  assert.strictEqual(late.status, 5);
+  assert.match(late.err, /has moved on/);
+  good('rollout', 'advance', id);
+  assert.match(good('rollout', 'confirm', id, '-m', 'it is'), /^updated +shop\/prod\/item\/a +version \d+$/m);
+  assert.strictEqual(await w.ended, 0);
+  assert.match(w.out, /confirmed by .*: it is$/m);
+  assert.strictEqual(good('get', A), '20');
+});
+
+test('CLI: what is rolled back ends a watch with 7, what lasts too long with 8', async () => {
+  const id = good('rollout', 'start', '--delete', B, '--all', '-o', 'name').trim();
+  assert.strictEqual(await watch(id, '--timeout', '1').ended, 8);
+  const w = watch(id);
+  await until('it watches', () => w.out.includes('targets'));
+  good('rollout', 'abort', id, '-m', 'no');
+  assert.strictEqual(await w.ended, 7);
+  assert.match(w.err, /rolled_back by .*: no/);
+  assert(good('get', B));
+});
+
+test('CLI: a folder as one rollout; locks, and an override with its reason in the history', () => {
+  const tree = path.join(dir, 'tree');
+  fs.mkdirSync(path.join(tree, 'deep'), { recursive: true });
+  fs.writeFileSync(path.join(tree, 'main.conf'), 'one\n');
+  fs.writeFileSync(path.join(tree, 'deep', 'x.conf'), 'x\n');
+  const id = good('rollout', 'start', '--publish', 'web/edge', tree, '--percent', '10%', '--delete', B, '-o', 'name').trim();
+  const m = JSON.parse(good('rollout', 'status', id, '-o', 'json')).rollout;
+  assert.deepStrictEqual(m.candidates.map((c) => `${c.action} ${c.id}`), [`deleted ${B}`, 'created web/edge/file/deep/x.conf', 'created web/edge/file/main.conf']);
+  const locked = cli('publish', 'web/edge', tree);
+  assert.strictEqual(locked.status, 5);
+  assert.match(locked.err, /carried by rollout/);
+  good('publish', 'web/edge', tree, '--override', 'the house is on fire');
+  assert.match(good('history', '--action', 'override'), /override +2 resources +the house is on fire/);
+  assert.match(good('history', '--rollout', id, '--since', '1h'), new RegExp(`start +rollout ${id}`));
+  assert.match(good('rollout', 'list', '--all'), new RegExp(`^${id} +overridden`, 'm'));
+});
+
+test('CLI: usage is told, and words are completed', async () => {
+  for (const [args, piece] of [[['start'], 'nothing to roll out'], [['start', A, '--value', '1'], 'say whom it is for'], [['start', A, '--value', '1', '--percent', '200'], 'no percentage'],
+    [['start', A, '--value', '1', '--step', 'colour=red'], 'no "colour"'], [['start', A, '--value', '1', '--step', 'soak=1s'], 'whom it is for'], [['extend', '1'], 'to whom'], [['pause', 'x'], 'number of a rollout'], [['dance'], 'no "rollout dance"']]) {
+    const r = cli('rollout', ...args);
+    assert([2, 6].includes(r.status), `${args} ${r.status}`);
+    assert(r.err.includes(piece), `${r.err} has no ${piece}`);
+  }
+  assert.match(good('rollout', '--help'), /^  extend +gives it/m);
+  assert.match(good('rollout', 'start', '--help'), /--percent TEXT/);
+  const { rollout: r } = await start([{ id: A, text: '30' }], plan({ everyone: true }));
+  assert.strictEqual(good('__complete', '2', 'trimtab', 'rollout', 'st'), 'start\nstatus\n');
+  assert.strictEqual(good('__complete', '3', 'trimtab', 'rollout', 'status', ''), `${r.id}\n`);
+  assert.match(good('__complete', '3', 'trimtab', 'rollout', 'start', 'shop/prod/item/a'), /^shop\/prod\/item\/a$/m);
+  await move(r.id, 'roll_back');
+});
+
+test('the targets have the candidate, nobody else does, and a rollback gives stable back', async () => {
+  const value = (i) => { const x = instances[i].held.get(' item/a'); return x && x.content.toString(); };
+  const { revision } = await server.commit([{ id: A, text: '40' }]);
+  await until('all have it', () => [0, 1, 9].every((i) => value(i) === '40'));
+  const r = (await start([{ id: A, text: '41' }], plan({ ids: ['web-0', 'web-1'] }))).rollout;
+  await until('both targets have it', () => value(0) === '41' && value(1) === '41');
+  assert.strictEqual(value(9), '40');
+  await until('both are ok', async () => (await rollout(r.id)).rollout.counts.ok === 2);
+  await move(r.id, 'roll_back');
+  await until('they have stable again', () => value(0) === '40' && value(1) === '40');
+  assert(revision > 0);
+});
+
 test('what was started survives a restart, and so do the numbers', async () => {
   const r = (await start([{ id: A, text: '11' }], plan({ ids: ['web-5'] }, { percent: 12.5 }))).rollout;
   await server.stop('SIGKILL');

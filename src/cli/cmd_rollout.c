@@ -1,0 +1,373 @@
+/*
+ * rollout: gray release from the command line. The subcommands that look are in rollout_show.c.
+ */
+#include "cli/rollout.h"
+#include "model/commit.h"
+#include "proto/convert.h"
+
+#include <inttypes.h>
+
+enum { COMMIT_TIMEOUT_MS = 120000 };
+
+static char *unconst(const char *text)
+{
+    return (char *)(uintptr_t)text; /* protobuf-c has no const; it is only read */
+}
+
+/* ---- answers ---- */
+
+static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct err *err)
+{
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    if (cli->output == OUTPUT_NAME) {
+        if (m->rollout)
+            (void)printf("%" PRIu64 "\n", m->rollout->id);
+        return 0;
+    }
+    for (size_t i = 0; i < m->n_changes; i++)
+        (void)printf("%-9s %s  version %" PRIu64 "\n%s", m->changes[i]->action,
+                     m->changes[i]->id, m->changes[i]->version, m->changes[i]->diff);
+    if (m->rollout)
+        (void)printf("%s\n", rollout_line(cli, m->rollout));
+    if (!m->dry_run)
+        (void)printf("revision %" PRIu64 "\n", m->revision);
+    return 0;
+}
+
+/* ---- start ---- */
+
+static const struct command cmd_start, cmd_preview, cmd_extend;
+
+struct starting {
+    struct target_flags targets;
+    struct flag_list steps, deleted;
+    const char *file, *value, *type, *space, *folder, *expires, *name, *salt, *message;
+    bool automatic, confirms, dry_run, watch;
+};
+
+static int take_value(struct cli *cli, const struct starting *s, const struct words *words,
+                      Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
+    int r = s->file ? read_input(s->file, &content, err) : 0;
+
+    if (r)
+        return r;
+    if (words->n != 1 || (s->file && s->value))
+        return usage(&cmd_start, err, "one id, and either --file or --value");
+    r = changes_add(cli, q, words->at[0],
+                    s->file ? arena_str(&cli->arena, buf_str(&content)) : str_c(s->value), err);
+    if (!r && s->type)
+        q->changes[q->n_changes - 1]->content_type = unconst(s->type);
+    return r;
+}
+
+/* What is rolled out: one resource, a folder as publish takes it, or what export wrote; and deletions. */
+static int take_changes(struct cli *cli, const struct starting *s, struct words *words,
+                        Trimtab__V1__CommitRequest *q, struct err *err)
+{
+    int r = changes_begin(cli, q, err);
+
+    if (r)
+        return r;
+    if ((s->file || s->value) + (s->space != NULL) + (s->folder != NULL) > 1)
+        return usage(&cmd_start, err, "only one of --file, --value, --publish and --import");
+    if (s->file || s->value)
+        r = take_value(cli, s, words, q, err);
+    else if (s->space)
+        r = changes_of_paths(cli, s->space, words->at, words->n, q, err);
+    else if (s->folder)
+        r = changes_of_export(cli, s->folder, q, err);
+    else if (words->n)
+        r = usage(&cmd_start, err, "an id needs --file or --value");
+    for (size_t i = 0; i < s->deleted.n && !r; i++) {
+        r = changes_add(cli, q, s->deleted.at[i], STR(""), err);
+        if (!r)
+            q->changes[q->n_changes - 1]->delete_ = true;
+    }
+    if (!r && !q->n_changes)
+        r = usage(&cmd_start, err, "there is nothing to roll out");
+    return r;
+}
+
+static int send_start(struct cli *cli, const struct starting *s,
+                      const Trimtab__V1__CommitRequest *changes, Trimtab__V1__RolloutPlan *plan,
+                      struct err *err)
+{
+    Trimtab__V1__StartRolloutRequest q = TRIMTAB__V1__START_ROLLOUT_REQUEST__INIT;
+    Trimtab__V1__RolloutResponse *m;
+    int r = s->expires ? milliseconds(s->expires, &q.expires_in_ms, err) : 0;
+
+    if (r)
+        return r;
+    q.changes = changes->changes;
+    q.n_changes = changes->n_changes;
+    q.plan = plan;
+    q.message = unconst(s->message);
+    q.request_id = unconst(request_id(cli));
+    q.dry_run = s->dry_run;
+    r = call(cli, "StartRollout", &q.base, &trimtab__v1__rollout_response__descriptor,
+             (ProtobufCMessage **)&m, COMMIT_TIMEOUT_MS, err);
+    if (!r)
+        r = show(cli, m, err);
+    return r || !s->watch || s->dry_run || !m->rollout
+               ? r
+               : rollout_watch(cli, m->rollout->id, 0, err);
+}
+
+static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct starting s = {.message = "", .name = "", .salt = ""};
+    struct flag flags[TARGET_FLAGS + 16] = {
+        {"--file", 'f', "file with the content; - for standard input", &s.file, NULL, NULL,
+         NULL},
+        {"--value", 0, "the content itself", &s.value, NULL, NULL, NULL},
+        {"--type", 0, "content type; guessed from the name when it is new", &s.type, NULL, NULL,
+         NULL},
+        {"--publish", 0, "namespace for the files and folders that follow, as in publish",
+         &s.space, NULL, NULL, NULL},
+        {"--import", 0, "folder that export wrote", &s.folder, NULL, NULL, NULL},
+        {"--delete", 0, "id of a resource that is deleted", NULL, NULL, NULL, &s.deleted},
+        {"--step", 0, "a further step: \"labels=zone=a;percent=10;soak=30s\"", NULL, NULL, NULL,
+         &s.steps},
+        {"--auto", 0, "steps follow each other when they went well", NULL, &s.automatic, NULL,
+         NULL},
+        {"--auto-confirm", 0, "and after the last one it is confirmed", NULL, &s.confirms, NULL,
+         NULL},
+        {"--expires", 0, "rolled back after this time: 1h", &s.expires, NULL, NULL, NULL},
+        {"--name", 0, "for people", &s.name, NULL, NULL, NULL},
+        {"--salt", 0, "of percentages, as a preview gave it", &s.salt, NULL, NULL, NULL},
+        {"--message", 'm', "why", &s.message, NULL, NULL, NULL},
+        {"--dry-run", 0, "check, show the differences, count the targets", NULL, &s.dry_run,
+         NULL, NULL},
+        {"--watch", 'w', "and watch until it has ended", NULL, &s.watch, NULL, NULL},
+    };
+    Trimtab__V1__RolloutPlan plan = TRIMTAB__V1__ROLLOUT_PLAN__INIT;
+    Trimtab__V1__CommitRequest q;
+    struct words words;
+    int r;
+
+    target_flags_rows(&s.targets, &flags[15]);
+    r = take_flags(&cmd_start, flags, 15 + TARGET_FLAGS, argc, argv, &words, err);
+    if (!r)
+        r = take_changes(cli, &s, &words, &q, err);
+    if (!r)
+        r = plan_of(cli, &s.targets, &s.steps, &plan, err);
+    plan.name = unconst(s.name);
+    plan.salt = unconst(s.salt);
+    plan.automatic = s.automatic || s.confirms;
+    plan.auto_confirm = s.confirms;
+    return r ? r : send_start(cli, &s, &q, &plan, err);
+}
+
+static const struct command cmd_start = {
+    "start",
+    "rollout start (ID (-f FILE | --value TEXT) | --publish NAMESPACE PATH... | --import DIR | "
+    "--delete ID) TARGETS [--step STEP]... [-m WHY] [--dry-run] [--watch]",
+    "gives new versions to some instances, beside what is stable for all", run_start};
+
+/* ---- preview ---- */
+
+static int show_preview(struct cli *cli, const Trimtab__V1__PreviewRolloutResponse *m,
+                        struct err *err)
+{
+    static const char *const heads[] = {"STEP", "INSTANCE", "HOST", "STATE", "FINGERPRINT"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    for (size_t i = 0; i < m->n_steps; i++)
+        for (size_t j = 0; j < m->steps[i]->n_instances; j++) {
+            const Trimtab__V1__RolloutInstance *p = m->steps[i]->instances[j];
+            char step[24];
+
+            (void)snprintf(step, sizeof(step), "%zu", i + 1);
+            if (cli->output == OUTPUT_NAME)
+                (void)printf("%s\n", p->id);
+            else
+                table_row(&t, step, p->id, p->host, p->state, p->fingerprint);
+        }
+    if (cli->output == OUTPUT_TABLE)
+        table_print(&t);
+    (void)fflush(stdout);
+    for (size_t i = 0; i < m->n_steps; i++)
+        say(cli, "step %zu: %" PRIu64 " instances, %" PRIu64 " of them connected%s\n", i + 1,
+            m->steps[i]->matched, m->steps[i]->connected,
+            m->steps[i]->matched > m->steps[i]->n_instances ? "; not all are shown" : "");
+    say(cli, "of %" PRIu64 " that the server knows; percentages with --salt %s\n", m->instances,
+        m->salt);
+    return 0;
+}
+
+static int run_preview(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct target_flags targets = {.count = 0};
+    struct flag_list steps = {.n = 0}, resources = {.n = 0};
+    uint64_t rollout = 0, limit = 0;
+    const char *salt = "";
+    struct flag flags[TARGET_FLAGS + 5] = {
+        {"--step", 0, "a further step: \"labels=zone=a;percent=10\"", NULL, NULL, NULL, &steps},
+        {"--resource", 'r', "only instances that want this id", NULL, NULL, NULL, &resources},
+        {"--rollout", 0, "as the next step of this rollout", NULL, NULL, &rollout, NULL},
+        {"--salt", 0, "of percentages", &salt, NULL, NULL, NULL},
+        {"--limit", 0, "instances shown for each step, 100", NULL, NULL, &limit, NULL},
+    };
+    Trimtab__V1__PreviewRolloutRequest q = TRIMTAB__V1__PREVIEW_ROLLOUT_REQUEST__INIT;
+    Trimtab__V1__RolloutPlan plan = TRIMTAB__V1__ROLLOUT_PLAN__INIT;
+    Trimtab__V1__PreviewRolloutResponse *m;
+    struct words words;
+    int r;
+
+    target_flags_rows(&targets, &flags[5]);
+    r = take_flags(&cmd_preview, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+    if (!r && words.n)
+        r = usage(&cmd_preview, err, "preview takes only flags");
+    if (!r)
+        r = plan_of(cli, &targets, &steps, &plan, err);
+    if (r)
+        return r;
+    plan.salt = unconst(salt);
+    q.plan = &plan;
+    q.rollout = rollout;
+    q.limit = (uint32_t)MIN(limit, (uint64_t)UINT32_MAX);
+    q.resources = (char **)(void *)resources.at;
+    q.n_resources = resources.n;
+    r = call(cli, "PreviewRollout", &q.base, &trimtab__v1__preview_rollout_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    return r ? r : show_preview(cli, m, err);
+}
+
+static const struct command cmd_preview = {
+    "preview", "rollout preview TARGETS [--step STEP]... [--resource ID]... [--rollout N]",
+    "shows whom the targets would take now", run_preview};
+
+/* ---- moves ---- */
+
+static int rollout_id(const struct command *c, const struct words *words, uint64_t *ret,
+                      struct err *err)
+{
+    if (words->n != 1 || !str_u64(str_c(words->at[0]), ret))
+        return usage(c, err, "%s takes the number of a rollout", c->name);
+    return 0;
+}
+
+static int send_move(struct cli *cli, Trimtab__V1__MoveRolloutRequest *q, const char *reason,
+                     struct err *err)
+{
+    Trimtab__V1__RolloutResponse *m;
+    int r;
+
+    q->reason = unconst(reason);
+    q->request_id = unconst(request_id(cli));
+    r = call(cli, "MoveRollout", &q->base, &trimtab__v1__rollout_response__descriptor,
+             (ProtobufCMessage **)&m, COMMIT_TIMEOUT_MS, err);
+    return r ? r : show(cli, m, err);
+}
+
+static int run_extend(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    struct target_flags targets = {.count = 0};
+    Trimtab__V1__MoveRolloutRequest q = TRIMTAB__V1__MOVE_ROLLOUT_REQUEST__INIT;
+    const char *reason = "";
+    bool dry_run = false;
+    struct flag flags[TARGET_FLAGS + 3] = {
+        {"--message", 'm', "why", &reason, NULL, NULL, NULL},
+        {"--expected", 0, "refuse when it has made another number of moves", NULL, NULL,
+         &q.expected, NULL},
+        {"--dry-run", 0, "check, and count the targets", NULL, &dry_run, NULL, NULL},
+    };
+    struct words words;
+    int r;
+
+    target_flags_rows(&targets, &flags[3]);
+    r = take_flags(&cmd_extend, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+    if (!r)
+        r = rollout_id(&cmd_extend, &words, &q.id, err);
+    if (!r && !target_flags_given(&targets))
+        r = usage(&cmd_extend, err, "say to whom it is extended");
+    if (!r)
+        r = step_of_flags(cli, &targets, &q.step, err);
+    q.move = unconst("extend");
+    q.dry_run = dry_run;
+    return r ? r : send_move(cli, &q, reason, err);
+}
+
+static const struct command cmd_extend = {"extend", "rollout extend N TARGETS [-m WHY]",
+                                          "gives it to more instances, at once", run_extend};
+
+static int run_move(const struct command *c, const char *move, struct cli *cli, int argc,
+                    char **argv, struct err *err)
+{
+    Trimtab__V1__MoveRolloutRequest q = TRIMTAB__V1__MOVE_ROLLOUT_REQUEST__INIT;
+    const char *reason = "", *override = "";
+    bool dry_run = false, confirms = strcmp(move, "confirm") == 0;
+    const struct flag flags[] = {
+        {"--message", 'm', "why", &reason, NULL, NULL, NULL},
+        {"--expected", 0, "refuse when it has made another number of moves", NULL, NULL,
+         &q.expected, NULL},
+        {"--dry-run", 0, "check and show what would change", NULL, &dry_run, NULL, NULL},
+        {"--override", 0, "reason to confirm what is protected before a step is satisfied",
+         &override, NULL, NULL, NULL},
+    };
+    struct words words;
+    int r = take_flags(c, flags, ARRAY_LEN(flags) - !confirms, argc, argv, &words, err);
+
+    if (!r)
+        r = rollout_id(c, &words, &q.id, err);
+    q.move = unconst(move);
+    q.override = unconst(override);
+    q.dry_run = dry_run;
+    return r ? r : send_move(cli, &q, reason, err);
+}
+
+#define MOVE_COMMAND(name, move, more, help)                                                   \
+    static const struct command cmd_##name;                                                    \
+    static int run_##name(struct cli *cli, int argc, char **argv, struct err *err)             \
+    {                                                                                          \
+        return run_move(&cmd_##name, move, cli, argc, argv, err);                              \
+    }                                                                                          \
+    static const struct command cmd_##name = {#name, "rollout " #name " N [-m WHY]" more,      \
+                                              help, run_##name}
+
+MOVE_COMMAND(advance, "advance", "", "begins its next planned step");
+MOVE_COMMAND(pause, "pause", "", "stops its steps from following each other");
+MOVE_COMMAND(resume, "resume", "", "lets it go on");
+MOVE_COMMAND(confirm, "confirm", " [--override REASON]", "makes it stable for everybody");
+MOVE_COMMAND(abort, "roll_back", "", "rolls it back: everybody has what is stable");
+
+/* ---- the command ---- */
+
+static const struct command *const subs[] = {
+    &cmd_start,          &cmd_preview,      &cmd_extend,        &cmd_advance,
+    &cmd_pause,          &cmd_resume,       &cmd_confirm,       &cmd_abort,
+    &cmd_rollout_status, &cmd_rollout_list, &cmd_rollout_watch,
+};
+
+void rollout_complete(const char *begin)
+{
+    for (size_t i = 0; i < ARRAY_LEN(subs); i++)
+        if (str_starts(str_c(subs[i]->name), str_c(begin)))
+            (void)printf("%s\n", subs[i]->name);
+}
+
+static int run_rollout(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    if (argc < 2)
+        return usage(&cmd_rollout, err, "rollout takes a subcommand");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        (void)printf("usage: trimtab %s\n\n%s\n\n", cmd_rollout.usage, cmd_rollout.help);
+        for (size_t i = 0; i < ARRAY_LEN(subs); i++)
+            (void)printf("  %-8s %s\n", subs[i]->name, subs[i]->help);
+        return COMMAND_HELPED;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(subs); i++)
+        if (strcmp(subs[i]->name, argv[1]) == 0)
+            return subs[i]->run(cli, argc - 1, argv + 1, err);
+    return usage(&cmd_rollout, err, "there is no \"rollout %s\"", argv[1]);
+}
+
+const struct command cmd_rollout = {
+    "rollout",
+    "rollout start|preview|extend|advance|pause|resume|confirm|abort|status|list|watch ...",
+    "gray release: new versions for some, then for all", run_rollout};

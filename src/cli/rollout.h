@@ -1,0 +1,44 @@
+/*
+ * What the subcommands of rollout share: targets and steps from flags, and pictures of a rollout.
+ */
+#ifndef TRIMTAB_CLI_ROLLOUT_H
+#define TRIMTAB_CLI_ROLLOUT_H
+
+#include "cli/cmd.h"
+
+/* The flags that say whom a step is for. Repeated ones of a sort are alternatives, different sorts must all hold. */
+struct target_flags {
+    struct flag_list ids, fingerprints, hosts, networks, labels;
+    const char *percent, *soak;
+    uint64_t count;
+    bool all;
+};
+
+enum { TARGET_FLAGS = 9 };
+/* Their rows; flags has room for TARGET_FLAGS. */
+void target_flags_rows(struct target_flags *t, struct flag *flags);
+bool target_flags_given(const struct target_flags *t);
+
+/* The step that they describe, on the arena. ERR_INVALID, ERR_NOMEM. */
+must_use int step_of_flags(struct cli *cli, const struct target_flags *t,
+                           Trimtab__V1__Step **ret, struct err *err);
+/* "labels=zone=a;percent=10;soak=30s". */
+must_use int step_of_text(struct cli *cli, const char *text, Trimtab__V1__Step **ret,
+                          struct err *err);
+/* The plan that flags and --step texts make: the flags are its first step. */
+must_use int plan_of(struct cli *cli, const struct target_flags *t,
+                     const struct flag_list *steps, Trimtab__V1__RolloutPlan *plan,
+                     struct err *err);
+
+/* "90s" and the like as milliseconds. */
+must_use int milliseconds(const char *text, uint64_t *ret_ms, struct err *err);
+
+/* One line: "rollout 7 running, step 1 of 3: 4 targets, 3 ok, 1 pending"; on the arena. */
+char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r);
+
+/* Shows a rollout until it has ended. ERR_REFUSED unless it was confirmed; ERR_TIMEOUT after timeout_s, 0: never. */
+must_use int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *err);
+
+extern const struct command cmd_rollout_status, cmd_rollout_watch, cmd_rollout_list;
+
+#endif

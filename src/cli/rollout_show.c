@@ -1,0 +1,441 @@
+/*
+ * rollout status, list and watch: how it goes. See rollout.h.
+ */
+#include "cli/rollout.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WAIT_MS = 20000, TROUBLED_SHOWN = 10, RECONNECT_S = 60, LINE_MAX_BYTES = 512 };
+
+/* ---- pictures ---- */
+
+static bool is_live(const Trimtab__V1__Rollout *r)
+{
+    return strcmp(r->phase, "running") == 0 || strcmp(r->phase, "paused") == 0;
+}
+
+static void put_count(struct buf *b, uint64_t n, const char *what)
+{
+    if (n)
+        buf_printf(b, ", %" PRIu64 " %s", n, what);
+}
+
+char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
+{
+    owned(buf) struct buf b = BUF_NULL(LINE_MAX_BYTES);
+    const Trimtab__V1__RolloutCounts *c = r->counts;
+
+    if (r->id)
+        buf_printf(&b, "rollout %" PRIu64 " %s", r->id, r->phase);
+    else
+        buf_put_c(&b, "rollout (dry run)");
+    if (is_live(r)) {
+        buf_printf(&b, ", step %u of %zu", r->steps_begun, r->plan ? r->plan->n_steps : 0);
+        if (c) {
+            buf_printf(&b, ": %" PRIu64 " targets", c->targets);
+            put_count(&b, c->ok, "ok");
+            put_count(&b, c->pending, "pending");
+            put_count(&b, c->error, "error");
+            put_count(&b, c->stale, "stale");
+            put_count(&b, c->offline, "offline");
+        }
+    } else {
+        buf_printf(&b, " by %s", r->last_move_by);
+        if (*r->last_move_reason && strlen(r->last_move_reason) < 300)
+            buf_printf(&b, ": %s", r->last_move_reason);
+    }
+    return arena_c(&cli->arena, buf_str(&b));
+}
+
+/* ---- targets as texts ---- */
+
+static void put_list(struct buf *b, const char *name, char *const *texts, size_t n)
+{
+    if (!n)
+        return;
+    buf_printf(b, "%s%s", b->len && b->data[b->len - 1] != ' ' ? " & " : "", name);
+    for (size_t i = 0; i < n && i < 3; i++)
+        buf_printf(b, "%c%s", i ? ',' : '=', texts[i]);
+    if (n > 3)
+        buf_printf(b, ",... (%zu)", n);
+}
+
+static void put_target(struct buf *b, const Trimtab__V1__Target *t)
+{
+    char percent[32];
+    char *one[] = {percent};
+    char *labels[] = {t->labels};
+
+    (void)snprintf(percent, sizeof(percent), "%g", t->percent);
+    put_list(b, "id", t->ids, t->n_ids);
+    put_list(b, "fingerprint", t->fingerprints, t->n_fingerprints);
+    put_list(b, "host", t->hosts, t->n_hosts);
+    put_list(b, "cidr", t->networks, t->n_networks);
+    put_list(b, "label", labels, *t->labels != '\0');
+    put_list(b, "percent", one, t->percent > 0);
+    if (t->everyone)
+        buf_put_c(b, "all");
+}
+
+static const char *step_text(struct cli *cli, const Trimtab__V1__Step *s)
+{
+    owned(buf) struct buf b = BUF_NULL(4096);
+
+    for (size_t i = 0; i < s->n_targets && i < 3; i++) {
+        buf_put_c(&b, i ? " or " : "");
+        put_target(&b, s->targets[i]);
+    }
+    if (s->n_targets > 3)
+        buf_printf(&b, " or ... (%zu)", s->n_targets);
+    return arena_c(&cli->arena, buf_str(&b));
+}
+
+static const char *step_state(const Trimtab__V1__Step *s)
+{
+    if (!s->revision)
+        return "planned";
+    return s->satisfied ? "satisfied" : "begun";
+}
+
+/* ---- status ---- */
+
+static void show_head(const Trimtab__V1__Rollout *r)
+{
+    (void)printf("rollout    %" PRIu64 "%s%s\nphase      %s\nstarted    %s by %s%s%s\n", r->id,
+                 *r->plan->name ? "  " : "", r->plan->name, r->phase, r->started, r->author,
+                 *r->reason ? ": " : "", r->reason);
+    if (r->moves > 1)
+        (void)printf("last move  %s by %s%s%s\n", r->last_move, r->last_move_by,
+                     *r->last_move_reason ? ": " : "", r->last_move_reason);
+    (void)printf("moves      %" PRIu64 "\n", r->moves);
+    if (r->plan->expires_ms) {
+        char time[WALL_TEXT_MAX];
+
+        wall_format(r->plan->expires_ms, time);
+        (void)printf("expires    %s\n", time);
+    }
+    if (r->plan->automatic)
+        (void)printf("automatic  %s\n", r->plan->auto_confirm ? "confirms itself" : "yes");
+    (void)printf("targets    %" PRIu64 " (%" PRIu64 " ok, %" PRIu64 " pending, %" PRIu64
+                 " error, %" PRIu64 " stale, %" PRIu64 " offline)\n",
+                 r->counts->targets, r->counts->ok, r->counts->pending, r->counts->error,
+                 r->counts->stale, r->counts->offline);
+}
+
+static void show_steps(struct cli *cli, const Trimtab__V1__Rollout *r)
+{
+    static const char *const heads[] = {"STEP", "STATE", "TARGETS"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+
+    for (size_t i = 0; i < r->plan->n_steps; i++) {
+        char step[24];
+
+        (void)snprintf(step, sizeof(step), "%zu", i + 1);
+        table_row(&t, step, step_state(r->plan->steps[i]), step_text(cli, r->plan->steps[i]));
+    }
+    (void)printf("\n");
+    table_print(&t);
+}
+
+static void show_candidates(struct cli *cli, const Trimtab__V1__Rollout *r)
+{
+    static const char *const heads[] = {"RESOURCE", "ACTION", "VERSION"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+
+    for (size_t i = 0; i < r->n_candidates; i++) {
+        char version[24];
+
+        (void)snprintf(version, sizeof(version), "%" PRIu64, r->candidates[i]->version);
+        table_row(&t, r->candidates[i]->id, r->candidates[i]->action, version);
+    }
+    (void)printf("\n");
+    table_print(&t);
+    for (size_t i = 0; i < r->n_candidates; i++)
+        (void)fputs(r->candidates[i]->diff, stdout);
+}
+
+static void show_instances(struct cli *cli, const Trimtab__V1__GetRolloutResponse *m)
+{
+    static const char *const heads[] = {"INSTANCE", "HOST", "STATE", "STEP", "REASON"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+
+    if (!m->n_instances)
+        return;
+    for (size_t i = 0; i < m->n_instances; i++) {
+        const Trimtab__V1__RolloutInstance *p = m->instances[i];
+        char step[24];
+
+        (void)snprintf(step, sizeof(step), "%u", p->step);
+        table_row(&t, p->id, p->host, p->state, step, p->reason);
+    }
+    (void)printf("\n");
+    table_print(&t);
+    (void)fflush(stdout);
+    if (*m->next)
+        say(cli, "there are more: --after %s\n", m->next);
+}
+
+static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__GetRolloutRequest q = TRIMTAB__V1__GET_ROLLOUT_REQUEST__INIT;
+    Trimtab__V1__GetRolloutResponse *m;
+    const char *state = "", *after = "";
+    bool diff = false;
+    uint64_t limit = 0;
+    const struct flag flags[] = {
+        {"--diff", 'd', "with the differences to what is stable", NULL, &diff, NULL, NULL},
+        {"--state", 0, "only instances in this state: ok, pending, error, stale, offline",
+         &state, NULL, NULL, NULL},
+        {"--limit", 0, "instances shown, 100", NULL, NULL, &limit, NULL},
+        {"--after", 0, "instances after this id", &after, NULL, NULL, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_rollout_status, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n != 1 || !str_u64(str_c(words.at[0]), &q.id))
+        return usage(&cmd_rollout_status, err, "status takes the number of a rollout");
+    q.state = (char *)(uintptr_t)state; /* protobuf-c has no const */
+    q.after = (char *)(uintptr_t)after;
+    q.diff = diff;
+    q.limit = (uint32_t)MIN(limit, (uint64_t)UINT32_MAX);
+    r = call(cli, "GetRollout", &q.base, &trimtab__v1__get_rollout_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    if (cli->output == OUTPUT_NAME) {
+        for (size_t i = 0; i < m->n_instances; i++)
+            (void)printf("%s\n", m->instances[i]->id);
+        return 0;
+    }
+    show_head(m->rollout);
+    show_steps(cli, m->rollout);
+    show_candidates(cli, m->rollout);
+    show_instances(cli, m);
+    return 0;
+}
+
+const struct command cmd_rollout_status = {
+    "status", "rollout status N [--diff] [--state STATE]",
+    "shows its steps, its resources, and what its instances run", run_status};
+
+/* ---- list ---- */
+
+static void list_row(struct table *t, const Trimtab__V1__Rollout *r)
+{
+    char id[24], steps[32], what[400];
+
+    (void)snprintf(id, sizeof(id), "%" PRIu64, r->id);
+    (void)snprintf(steps, sizeof(steps), "%u of %zu", r->steps_begun, r->plan->n_steps);
+    if (r->candidate_count == 1)
+        (void)snprintf(what, sizeof(what), "%s", r->candidates[0]->id);
+    else
+        (void)snprintf(what, sizeof(what), "%" PRIu64 " resources", r->candidate_count);
+    table_row(t, id, r->phase, steps, what, r->author, r->started, r->plan->name);
+}
+
+static int run_list(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    static const char *const heads[] = {"ROLLOUT", "PHASE",   "STEP", "RESOURCES",
+                                        "AUTHOR",  "STARTED", "NAME"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+    Trimtab__V1__ListRolloutsRequest q = TRIMTAB__V1__LIST_ROLLOUTS_REQUEST__INIT;
+    Trimtab__V1__ListRolloutsResponse *m;
+    const char *phase = "", *resource = "";
+    bool all = false;
+    uint64_t limit = 0;
+    const struct flag flags[] = {
+        {"--all", 'a', "those that have ended too", NULL, &all, NULL, NULL},
+        {"--phase", 0,
+         "only this one: running, paused, confirmed, rolled_back, expired, "
+         "overridden",
+         &phase, NULL, NULL, NULL},
+        {"--resource", 'r', "only those that carry this id", &resource, NULL, NULL, NULL},
+        {"--limit", 0, "how many, 100", NULL, NULL, &limit, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_rollout_list, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n)
+        return usage(&cmd_rollout_list, err, "list takes only flags");
+    q.phase = (char *)(uintptr_t)(all ? "all" : phase); /* protobuf-c has no const */
+    q.resource = (char *)(uintptr_t)resource;
+    q.limit = (uint32_t)MIN(limit, (uint64_t)UINT32_MAX);
+    r = call(cli, "ListRollouts", &q.base, &trimtab__v1__list_rollouts_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    for (size_t i = 0; i < m->n_rollouts; i++) {
+        if (cli->output == OUTPUT_NAME)
+            (void)printf("%" PRIu64 "\n", m->rollouts[i]->id);
+        else
+            list_row(&t, m->rollouts[i]);
+    }
+    if (cli->output == OUTPUT_TABLE)
+        table_print(&t);
+    return 0;
+}
+
+const struct command cmd_rollout_list = {
+    "list", "rollout list [--all] [--phase P] [--resource ID]",
+    "lists rollouts, those that live first of all", run_list};
+
+/* ---- watch ---- */
+
+struct screen {
+    struct cli *cli;
+    bool is_terminal;
+    size_t width, lines; /* drawn last time */
+};
+
+/* A line that does not wrap, so that the lines can be counted. */
+static void draw_line(struct screen *s, const char *text)
+{
+    struct str line = str_part(str_c(text), 0, s->width);
+
+    (void)printf("%.*s\n", STR_ARG(str_part(line, 0, str_utf8_prefix(line))));
+    s->lines++;
+}
+
+static void draw(struct screen *s, const Trimtab__V1__GetRolloutResponse *m)
+{
+    struct winsize size = {0};
+    char line[LINE_MAX_BYTES];
+
+    if (s->lines)
+        (void)printf("\033[%zuA\033[J", s->lines);
+    s->lines = 0;
+    s->width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+    draw_line(s, rollout_line(s->cli, m->rollout));
+    for (size_t i = 0; i < m->rollout->plan->n_steps; i++) {
+        const Trimtab__V1__Step *step = m->rollout->plan->steps[i];
+
+        (void)snprintf(line, sizeof(line), "  step %zu  %-9s  %s", i + 1, step_state(step),
+                       step_text(s->cli, step));
+        draw_line(s, line);
+    }
+    for (size_t i = 0, shown = 0; i < m->n_instances && shown < TROUBLED_SHOWN; i++) {
+        const Trimtab__V1__RolloutInstance *p = m->instances[i];
+
+        if (strcmp(p->state, "ok") == 0)
+            continue;
+        (void)snprintf(line, sizeof(line), "  %s: %s  %s", p->id, p->state, p->reason);
+        draw_line(s, line);
+        shown++;
+    }
+    (void)fflush(stdout);
+}
+
+static int show_picture(struct screen *s, const Trimtab__V1__GetRolloutResponse *m,
+                        struct err *err)
+{
+    int r = 0;
+
+    if (s->cli->output == OUTPUT_JSON)
+        r = print_json(&m->base, err);
+    else if (s->is_terminal)
+        draw(s, m);
+    else
+        (void)printf("%s\n", rollout_line(s->cli, m->rollout));
+    (void)fflush(stdout);
+    return r;
+}
+
+static int ended(const Trimtab__V1__Rollout *r, struct err *err)
+{
+    if (strcmp(r->phase, "confirmed") == 0)
+        return 0;
+    (void)err_set(err, ERR_REFUSED, "rollout %" PRIu64 " is over: %s by %s%s%s", r->id,
+                  r->phase, r->last_move_by, *r->last_move_reason ? ": " : "",
+                  r->last_move_reason);
+    return ERR_REFUSED;
+}
+
+/* A server that restarts is waited for, a minute long. */
+static int ask(struct cli *cli, const Trimtab__V1__GetRolloutRequest *q,
+               Trimtab__V1__GetRolloutResponse **ret, struct err *err)
+{
+    int r;
+
+    for (unsigned tries = 0;; tries++) {
+        *err = ERR_NULL;
+        r = call(cli, "GetRollout", &q->base, &trimtab__v1__get_rollout_response__descriptor,
+                 (ProtobufCMessage **)ret, WAIT_MS + 10000, err);
+        if (r != ERR_UNAVAILABLE || !q->known || tries == RECONNECT_S)
+            return r;
+        if (tries == 0)
+            say(cli, "the server is not there; trying again\n");
+        (void)nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+    }
+}
+
+/* How long the next question may wait. ERR_TIMEOUT when the time is over. */
+static int wait_left(uint64_t id, nsec_t end, uint32_t *ret_ms, struct err *err)
+{
+    nsec_t now = clock_now();
+
+    *ret_ms = WAIT_MS;
+    if (!end || now + WAIT_MS * NSEC_PER_MS < end)
+        return 0;
+    *ret_ms = now < end ? (uint32_t)((end - now) / NSEC_PER_MS) : 0;
+    if (*ret_ms)
+        return 0;
+    return err_set(err, ERR_TIMEOUT, "rollout %" PRIu64 " has not ended yet", id);
+}
+
+int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *err)
+{
+    Trimtab__V1__GetRolloutRequest q = TRIMTAB__V1__GET_ROLLOUT_REQUEST__INIT;
+    struct screen s = {.cli = cli, .is_terminal = isatty(STDOUT_FILENO)};
+    nsec_t end = timeout_s ? clock_now() + timeout_s * NSEC_PER_S : 0;
+    int r = 0;
+
+    q.id = id;
+    while (!r) {
+        Trimtab__V1__GetRolloutResponse *m;
+
+        r = ask(cli, &q, &m, err);
+        if (!r && m->stamp != q.known)
+            r = show_picture(&s, m, err);
+        if (r)
+            return r;
+        if (!is_live(m->rollout))
+            return ended(m->rollout, err);
+        q.known = m->stamp;
+        r = wait_left(id, end, &q.wait_ms, err);
+    }
+    return r;
+}
+
+static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    uint64_t timeout_s = 0, id;
+    const struct flag flags[] = {
+        {"--timeout", 0, "seconds to watch; until it has ended", NULL, NULL, &timeout_s, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_rollout_watch, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n != 1 || !str_u64(str_c(words.at[0]), &id))
+        return usage(&cmd_rollout_watch, err, "watch takes the number of a rollout");
+    return rollout_watch(cli, id, timeout_s, err);
+}
+
+const struct command cmd_rollout_watch = {
+    "watch", "rollout watch N [--timeout S]",
+    "shows how it goes until it has ended: exit status 0 when it was confirmed, 7 when not",
+    run_watch};
