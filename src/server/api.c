@@ -219,6 +219,7 @@ int api_record_of_version(struct api_call *call, struct store *store,
     uint64_t revision = version ? newest->revision : newest->previous_revision;
 
     while (revision && version <= newest->number) {
+        const struct kept_record *kept = call->records;
         const Trimtab__V1__RecordChange *change;
         int r = api_record(call, store, revision, ret_record);
 
@@ -230,7 +231,8 @@ int api_record_of_version(struct api_call *call, struct store *store,
             return 0;
         }
         revision = change ? change->previous_revision : 0;
-        api_record_drop(call);
+        if (call->records != kept) /* one that was there before may be pointed into */
+            api_record_drop(call);
     }
     return no_version(call, id, version);
 }

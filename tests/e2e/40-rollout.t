@@ -149,6 +149,11 @@ test('rolled back, stable stays, nothing is locked, and the numbers are not used
   assert.deepStrictEqual([(await stable(A)).version, (await stable('shop/prod/item/other')).version], [5, 2]);
   assert.deepStrictEqual((await server.json('GET', `/v1/history/${A}`)).versions.map((v) => v.version), [5, 3, 2, 1]);
   assert.match((await server.json('GET', `/v1/diff/${A}`)).diff, /^-3$[^]*^\+5$/m, 'the version before is the one that was stable');
+  for (const [from, to] of [[5, 1], [1, 5], [2, 5], [3, 2]]) {
+    const { diff } = await server.json('GET', `/v1/diff/${A}?from=${from}&to=${to}`);
+    assert.match(diff, new RegExp(`^--- ${A}@${from}\n\\+\\+\\+ ${A}@${to}\n`));
+    assert.match(diff, new RegExp(`^-${from}$[^]*^\\+${to}$`, 'm'));
+  }
   await server.json('POST', '/v1/rollback', { id: A, message: 'back' });
   assert.strictEqual((await stable(A)).text, '3', 'and so is what a rollback goes to');
   await fails(404, 'NOT_FOUND', 'no earlier version', 'POST', '/v1/rollback', { id: 'shop/prod/item/other' });
