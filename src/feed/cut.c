@@ -67,6 +67,7 @@ static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *
             return ERR_NOMEM;
         scope_walk_init(c->walk, &(struct viewing){scope, c->state, session_subject(s)},
                         c->since);
+        c->walk->is_thorough = c->is_again;
     }
     *ret_found = scope_walk_next(c->walk, ret_step);
     if (*ret_found)

@@ -56,6 +56,15 @@ static bool is_concerned(const struct feed_session *s, const struct state *befor
     return false;
 }
 
+/* Memory failed while a scope was brought up to date: nothing can be told by its digest. */
+static bool is_uncertain(const struct feed_session *s)
+{
+    for (size_t i = 0; i < s->n_members; i++)
+        if (s->members[i].scope->digest_is_stale)
+            return true;
+    return false;
+}
+
 /* What is owed is found when a batch is cut: here it is only told that something is. */
 static void publish_to(struct feed_session *s, const struct state *before)
 {
@@ -64,7 +73,7 @@ static void publish_to(struct feed_session *s, const struct state *before)
     uint64_t count;
 
     session_gray(s);
-    if (was_in && digest_eq(session_digest(s, &count), last))
+    if (was_in && !is_uncertain(s) && digest_eq(session_digest(s, &count), last))
         return; /* confirmed, or something that it does not see */
     if (s->status.phase == FEED_STEADY && !s->pending && s->status.changed <= s->status.sent)
         s->status.sent = MAX(s->status.sent, before->revision); /* owed nothing until now */

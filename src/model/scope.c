@@ -297,12 +297,20 @@ void scope_walk_init(struct scope_walk *w, const struct viewing *v, uint64_t sin
     w->viewing = *v;
     w->since = since;
     w->is_gray = v->subject && v->state->candidates;
+    w->is_thorough = false;
     scope_walk_seek(w, STR(""));
 }
 
 static bool took(const struct scope_walk *w, const struct rollout *r)
 {
     return w->since && rollout_took(r, w->viewing.subject, w->since);
+}
+
+/* The same of one that has ended since; thoroughly: had it at any time before its end. */
+static bool had(const struct scope_walk *w, const struct rollout *r)
+{
+    return took(w, r) ||
+           (w->is_thorough && rollout_took(r, w->viewing.subject, r->node.revision - 1));
 }
 
 /* A version that the subject had as a candidate before it became stable is no news to it. */
@@ -320,7 +328,7 @@ static bool is_news(const struct scope_walk *w, const struct version *v)
     return !r || r->phase != ROLLOUT_CONFIRMED || !took(w, r);
 }
 
-/* Whether the subject had, at `since`, the candidate of a rollout that has ended meanwhile. */
+/* Whether the subject had the candidate of a rollout that has ended meanwhile. */
 static bool had_another(const struct scope_walk *w, struct str key)
 {
     struct tree_walk walk;
@@ -328,7 +336,7 @@ static bool had_another(const struct scope_walk *w, struct str key)
 
     tree_walk_from(&walk, w->viewing.state->rollouts, STR(""), w->since);
     while ((r = rollout_of(tree_walk_next(&walk))))
-        if (!rollout_is_live(r) && rollout_candidate(r, key) && took(w, r))
+        if (!rollout_is_live(r) && rollout_candidate(r, key) && had(w, r))
             return true;
     return false;
 }

@@ -74,6 +74,11 @@ struct scope_walk {
     struct viewing viewing;
     uint64_t since;
     bool is_gray; /* candidates may matter */
+    /*
+     * Set after scope_walk_init when the subscriber may hold what it had at any revision from `since` on, not only at
+     * that one: candidates that came and went meanwhile count then.
+     */
+    bool is_thorough;
     struct {
         struct tree_walk versions, candidates;
     } layers[]; /* one for each of the scope's */

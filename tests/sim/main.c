@@ -44,16 +44,25 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
         for (int f = 0; f < N_FAULTS; f++)
             sum.faults[f] += r.faults[f];
         sum.commits += r.commits;
+        sum.rollouts += r.rollouts;
+        sum.moves += r.moves;
+        sum.renewals += r.renewals;
         sum.batches += r.batches;
         sum.bookmarks += r.bookmarks;
         sum.repairs += r.repairs;
         sum.checks += r.checks;
     }
-    tap_note("%llu seeds from %llu: %llu commits, %llu batches, %llu bookmarks, %llu repairs, %llu "
-             "checks of a view",
-             (unsigned long long)n, (unsigned long long)first, (unsigned long long)sum.commits,
-             (unsigned long long)sum.batches, (unsigned long long)sum.bookmarks,
-             (unsigned long long)sum.repairs, (unsigned long long)sum.checks);
+    tap_note("%llu rollouts, %llu moves of them, %llu batches that went on from a newer state",
+             (unsigned long long)sum.rollouts, (unsigned long long)sum.moves,
+             (unsigned long long)sum.renewals);
+    if (!one)
+        CHECK(sum.rollouts > 0 && sum.moves > 0 && sum.renewals > 0);
+    tap_note(
+        "%llu seeds from %llu: %llu commits, %llu batches, %llu bookmarks, %llu repairs, %llu "
+        "checks of a view",
+        (unsigned long long)n, (unsigned long long)first, (unsigned long long)sum.commits,
+        (unsigned long long)sum.batches, (unsigned long long)sum.bookmarks,
+        (unsigned long long)sum.repairs, (unsigned long long)sum.checks);
     for (int f = 0; f < N_FAULTS; f++) {
         tap_note("fault: %-20s %llu", sim_fault_names[f], (unsigned long long)sum.faults[f]);
         if (!one)
@@ -89,4 +98,14 @@ TEST_WITHIN(600, "a planted defect is found: a cursor moved on a timeout")
 TEST_WITHIN(600, "a planted defect is found: a split commit")
 {
     must_find(DEFECT_SPLIT_COMMIT);
+}
+
+TEST_WITHIN(600, "a planted defect is found: a candidate that everybody gets")
+{
+    must_find(DEFECT_CANDIDATE_FOR_ALL);
+}
+
+TEST_WITHIN(600, "a planted defect is found: a candidate that stays when it is taken back")
+{
+    must_find(DEFECT_CANDIDATE_STAYS);
 }

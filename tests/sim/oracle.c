@@ -9,6 +9,7 @@ void oracle_free(struct oracle *o)
         for (int k = 0; k < KINDS; k++)
             for (int n = 0; n < NAMES; n++)
                 free(o->names[s][k][n].events);
+    free(o->trials);
     memset(o, 0, sizeof(*o));
 }
 
@@ -24,6 +25,33 @@ void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revis
     h->events[h->n++] = (struct event){revision, content};
 }
 
+struct trial *oracle_start(struct oracle *o, uint64_t revision)
+{
+    if (o->n_trials == o->trials_cap) {
+        o->trials_cap = o->trials_cap ? 2 * o->trials_cap : 16;
+        o->trials = realloc(o->trials, o->trials_cap * sizeof(*o->trials));
+    }
+    o->trials[o->n_trials] = (struct trial){.id = revision};
+    return &o->trials[o->n_trials++];
+}
+
+struct trial *oracle_trial(struct oracle *o, uint64_t id)
+{
+    for (size_t i = 0; i < o->n_trials; i++)
+        if (o->trials[i].id == id)
+            return &o->trials[i];
+    return NULL;
+}
+
+static void trial_cut(struct trial *t, uint64_t head)
+{
+    if (t->ended > head)
+        t->ended = 0;
+    for (int c = 0; c < TARGETS_MAX_SIM; c++)
+        if (t->added[c] > head)
+            t->added[c] = 0;
+}
+
 void oracle_cut(struct oracle *o, uint64_t head)
 {
     for (int s = 0; s < SPACES; s++)
@@ -34,6 +62,10 @@ void oracle_cut(struct oracle *o, uint64_t head)
                 while (h->n && h->events[h->n - 1].revision > head)
                     h->n--;
             }
+    while (o->n_trials && o->trials[o->n_trials - 1].id > head)
+        o->n_trials--;
+    for (size_t i = 0; i < o->n_trials; i++)
+        trial_cut(&o->trials[i], head);
     if (head < o->head)
         o->head = head;
 }
@@ -47,13 +79,34 @@ static uint64_t at(const struct history *h, uint64_t revision)
     return content;
 }
 
-uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind,
+/* What a client has of a name of a namespace: the candidate of a rollout that has it at that revision, or what is stable. */
+static uint64_t has(const struct oracle *o, int client, int space, int kind, int name,
+                    uint64_t revision)
+{
+    for (size_t i = 0; i < o->n_trials; i++) {
+        const struct trial *t = &o->trials[i];
+
+        if (t->id > revision || (t->ended && t->ended <= revision) || !t->added[client] ||
+            t->added[client] > revision)
+            continue;
+        for (int c = 0; c < t->n_carried; c++)
+            if (t->carried[c].space == space && t->carried[c].kind == kind &&
+                t->carried[c].name == name)
+                return t->carried[c].content;
+    }
+    return at(&o->names[space][kind][name], revision);
+}
+
+uint64_t oracle_expect(const struct oracle *o, const struct wisher *who, int scope, int kind,
                        int name, uint64_t revision)
 {
+    const struct wish *w = who->wish;
+
     if (w->scopes[scope].kind >= 0 && w->scopes[scope].kind != kind)
         return 0;
     for (int i = 0; i < w->scopes[scope].n_layers; i++) {
-        uint64_t content = at(&o->names[w->scopes[scope].layers[i]][kind][name], revision);
+        uint64_t content =
+            has(o, who->client, w->scopes[scope].layers[i], kind, name, revision);
 
         if (content)
             return content;

@@ -28,8 +28,24 @@ struct history {
     size_t n, cap;
 };
 
+/* A rollout: what its targets have instead, from the revision at which each was added to that of its end. */
+enum { CARRIED_MAX = 8, TARGETS_MAX_SIM = 64 };
+struct trial {
+    uint64_t id;    /* the revision of its start */
+    uint64_t ended; /* 0: live */
+    struct {
+        int space, kind, name;
+        uint64_t content;
+    } carried[CARRIED_MAX];
+    int n_carried;
+    uint64_t added
+        [TARGETS_MAX_SIM]; /* for each client, the revision at which it became a target; 0: it is none */
+};
+
 struct oracle {
     struct history names[SPACES][KINDS][NAMES];
+    struct trial *trials;
+    size_t n_trials, trials_cap;
     uint64_t head;  /* newest revision in the log */
     uint64_t acked; /* newest that somebody was told of */
 };
@@ -45,11 +61,20 @@ struct wish {
 void oracle_free(struct oracle *o);
 void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revision,
                  uint64_t content);
+/* A rollout begins; the caller fills in what it carries and for whom. */
+struct trial *oracle_start(struct oracle *o, uint64_t revision);
+struct trial *oracle_trial(struct oracle *o, uint64_t id);
 /* The log is found to end here: what came later is forgotten. */
 void oracle_cut(struct oracle *o, uint64_t head);
 
+/* Whose view. */
+struct wisher {
+    const struct wish *wish;
+    int client;
+};
+
 /* The content that a subscriber must have for a name of a scope at a revision; 0: none. */
-uint64_t oracle_expect(const struct oracle *o, const struct wish *w, int scope, int kind,
+uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope, int kind,
                        int name, uint64_t revision);
 
 /* The bytes of a content: a function of its number alone. Returns the length; out has room for CONTENT_ROOM. */

@@ -172,6 +172,8 @@ static struct packet *queue_take(struct queue *q)
 
 static void unlink_client(struct client *c)
 {
+    if (c->session)
+        c->sim->result.renewals += feed_session_status(c->session).renewals;
     c->session = feed_session_free(c->session);
     queue_clear(&c->to_server);
     queue_clear(&c->to_client);
@@ -225,7 +227,8 @@ static void check_view(struct client *c, uint64_t held[SCOPES][KINDS][NAMES], ui
     for (int i = 0; i < c->wish.n_scopes; i++)
         for (int k = 0; k < KINDS; k++)
             for (int n = 0; n < NAMES; n++) {
-                uint64_t want = oracle_expect(&s->oracle, &c->wish, i, k, n, revision);
+                uint64_t want = oracle_expect(&s->oracle, &(struct wisher){&c->wish, c->index},
+                                              i, k, n, revision);
 
                 if (held[i][k][n] != want)
                     violate(
@@ -331,6 +334,10 @@ static struct version *version_bound(struct client *c, int scope, int kind, int 
             if (h->events[e].content == content)
                 space = c->wish.scopes[scope].layers[i];
     }
+    for (size_t t = 0; t < s->oracle.n_trials && space < 0; t++)
+        for (int i = 0; i < s->oracle.trials[t].n_carried; i++)
+            if (s->oracle.trials[t].carried[i].content == content)
+                space = s->oracle.trials[t].carried[i].space;
     (void)snprintf(key, sizeof(key), "%s", spaces[space < 0 ? 0 : space]);
     memcpy(key + 2, kinds[kind], 5);
     (void)snprintf(key + 7, sizeof(key) - 7, "n%d", name);
@@ -490,6 +497,54 @@ static enum store_fault disk_fault(void *ctx, enum store_write write)
     return STORE_FAULT_NONE;
 }
 
+static void note_targets(struct trial *t, const Trimtab__V1__Step *step, uint64_t revision)
+{
+    const Trimtab__V1__Target *target = step->targets[0];
+
+    for (size_t i = 0; i < target->n_ids; i++) {
+        uint64_t client;
+
+        if (!str_u64(str_c(target->ids[i] + strlen("client-")), &client))
+            continue;
+        if (!t->added[client])
+            t->added[client] = revision;
+    }
+}
+
+static void note_move(struct sim *s, const Trimtab__V1__RolloutMove *m, uint64_t revision)
+{
+    struct trial *t = m->kind == TRIMTAB__V1__MOVE__START
+                          ? oracle_start(&s->oracle, revision)
+                          : oracle_trial(&s->oracle, m->rollout);
+
+    if (!t)
+        violate(s, "a move of a rollout that never started");
+    else if (m->kind == TRIMTAB__V1__MOVE__START)
+        note_targets(t, m->plan->steps[0], revision);
+    else if (m->kind == TRIMTAB__V1__MOVE__EXTEND)
+        note_targets(t, m->step, revision);
+    else
+        t->ended = revision;
+}
+
+static void note_change(struct sim *s, const Trimtab__V1__RecordChange *c, uint64_t revision,
+                        bool is_candidate)
+{
+    uint64_t content = c->deleted ? 0 : leading_number(proto_str(c->content));
+    int space = c->id[0] - 'a', kind = kind_of(c->id[2]), name = c->id[8] - '0';
+    struct trial *t;
+
+    if (!is_candidate) {
+        oracle_note(&s->oracle, space, kind, name, revision, content);
+        return;
+    }
+    t = oracle_trial(&s->oracle, revision);
+    t->carried[t->n_carried].space = space;
+    t->carried[t->n_carried].kind = kind;
+    t->carried[t->n_carried].name = name;
+    t->carried[t->n_carried++].content = content;
+}
+
 /* What the log says, to the oracle. */
 static void note_record(struct sim *s, const struct store_entry *entry)
 {
@@ -501,22 +556,22 @@ static void note_record(struct sim *s, const struct store_entry *entry)
     }
     if (entry->revision != s->oracle.head + 1)
         violate(s, "the log jumps to revision %llu", (unsigned long long)entry->revision);
-    for (size_t i = 0; i < record->n_changes; i++) {
-        const Trimtab__V1__RecordChange *c = record->changes[i];
-        uint64_t content = c->deleted ? 0 : leading_number(proto_str(c->content));
-
-        oracle_note(&s->oracle, c->id[0] - 'a', kind_of(c->id[2]), c->id[8] - '0',
-                    entry->revision, content);
-    }
+    if (record->n_moves)
+        note_move(s, record->moves[0], entry->revision);
+    for (size_t i = 0; i < record->n_changes; i++)
+        note_change(s, record->changes[i], entry->revision,
+                    record->n_moves && record->moves[0]->kind == TRIMTAB__V1__MOVE__START);
     s->oracle.head = entry->revision;
     trimtab__v1__record__free_unpacked(record, &proto_allocator);
 }
 
-static void publish(struct sim *s, struct version **versions, size_t n, uint64_t revision)
+static void publish(struct sim *s, const struct effect *e, uint64_t revision)
 {
+    struct version *const *versions = e->versions;
+    size_t n = e->n_versions;
     struct state *next;
 
-    if (s->defect == DEFECT_SPLIT_COMMIT && n > 1 && s->feed) {
+    if (s->defect == DEFECT_SPLIT_COMMIT && n > 1 && !e->n_rollouts && s->feed) {
         for (size_t i = 0; i < n; i++) {
             struct state *half = state_apply(
                 s->state, &(struct effect){.versions = &versions[i], .n_versions = 0},
@@ -541,8 +596,7 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
         }
         return;
     }
-    next = state_apply(s->state, &(struct effect){.versions = versions, .n_versions = n},
-                       revision);
+    next = state_apply(s->state, e, revision);
     (void)state_unref(s->state);
     s->state = next;
     if (!s->feed)
@@ -553,15 +607,35 @@ static void publish(struct sim *s, struct version **versions, size_t n, uint64_t
     (void)mem_fail_after(UINT64_MAX);
 }
 
+/* With a planted defect: everybody gets the candidates, or the targets keep them when they are taken back. */
+static void spoil_rollouts(struct sim *s, const struct outcome *o, struct effect *e)
+{
+    if (s->defect == DEFECT_CANDIDATE_FOR_ALL && o->n_moves && o->moves[0].kind == MOVE_START) {
+        e->versions = o->versions;
+        e->n_versions = o->n_versions;
+    }
+    if (s->defect == DEFECT_CANDIDATE_STAYS && o->n_moves && o->moves[0].kind == MOVE_ROLL_BACK)
+        e->n_rollouts = 0;
+}
+
 static int on_record(void *ctx, const struct store_entry *entry)
 {
     struct sim *s = ctx;
+    struct rollout *rollouts[1] = {NULL};
+    struct effect effect;
     struct record record;
 
     note_record(s, entry);
     if (record_decode(entry->bytes, entry->revision, &record, NULL))
         return ERR_CORRUPT;
-    publish(s, record.outcome.versions, record.outcome.n_versions, entry->revision);
+    if (outcome_effect(s->state, &record.outcome, rollouts, &effect, NULL)) {
+        record_deinit(&record);
+        return ERR_CORRUPT;
+    }
+    spoil_rollouts(s, &record.outcome, &effect);
+    publish(s, &effect, entry->revision);
+    for (size_t i = 0; i < record.outcome.n_moves; i++)
+        (void)rollout_unref(rollouts[i]);
     record_deinit(&record);
     return 0;
 }
@@ -576,7 +650,8 @@ static void server_start(struct sim *s)
     struct store_opts opts = {.semantics = 1, .disk = s->disk, .now = s->now};
     struct store_watcher watcher = {.record = on_record, .ctx = s};
     struct store_identity identity = {.semantics = 0};
-    struct feed_opts feed = {.bookmark_every = 5 * NSEC_PER_S, .ready = on_ready};
+    struct feed_opts feed = {
+        .bookmark_every = 5 * NSEC_PER_S, .pinned_max = 1000, .ready = on_ready};
 
     if (store_open("mem:", &opts, &s->store, NULL) ||
         store_identity(s->store, &identity, NULL)) {
@@ -652,8 +727,29 @@ static void append(struct sim *s, struct commit *commit, const struct change_pla
     }
 }
 
+/* A step for some of the clients, by their ids. */
+struct targets {
+    struct str ids[CLIENTS_MAX];
+    struct target target;
+    struct step step;
+    struct rollout_plan plan;
+};
+
+static void make_targets(struct sim *s, struct targets *t)
+{
+    *t = (struct targets){.target = {.ids = t->ids}};
+    for (int i = 0; i < s->n_clients; i++)
+        if (t->target.n_ids == 0 || chance(s, 200))
+            t->ids[t->target.n_ids++] =
+                str_c(s->clients[(i + (int)rng_below(&s->rng, 2)) % s->n_clients].id);
+    t->step = (struct step){.targets = &t->target, .n_targets = 1};
+    t->plan = (struct rollout_plan){.steps = &t->step, .n_steps = 1};
+}
+
 static void do_commit(struct sim *s)
 {
+    struct targets targets;
+    struct rollout_move start;
     struct change changes[CHANGES_MAX];
     struct change_plan plans[CHANGES_MAX];
     char ids[CHANGES_MAX][32], request[32], *contents[CHANGES_MAX] = {NULL};
@@ -668,14 +764,85 @@ static void do_commit(struct sim *s)
     commit.n = random_changes(s, changes, ids, contents);
     (void)snprintf(request, sizeof(request), "r%llu", (unsigned long long)s->next_request++);
     commit.request_id = str_c(request);
+    if (chance(s, 250)) { /* a candidate for some */
+        make_targets(s, &targets);
+        start = (struct rollout_move){.kind = MOVE_START, .plan = &targets.plan};
+        commit.moves = &start;
+        commit.n_moves = 1;
+    }
     if (commit_check(s->state, &commit, plans, &arena, NULL) == 0) {
         for (size_t i = 0; i < commit.n; i++)
             news |= plans[i].action != CHANGE_UNCHANGED;
         if (news)
             append(s, &commit, plans);
+        s->result.rollouts += news && commit.n_moves;
     }
     for (size_t i = 0; i < CHANGES_MAX; i++)
         (void)mem_free(contents[i]);
+}
+
+/* The candidates of a rollout as the changes by which they become stable. */
+static size_t candidates_of(const struct rollout *r, struct change *changes, char ids[][32])
+{
+    for (size_t i = 0; i < r->n_candidates; i++) {
+        const struct version *v = r->candidates[i];
+
+        id_of(v->key.data[0] - 'a', kind_of(v->key.data[2]), v->key.data[8] - '0', ids[i]);
+        changes[i] = (struct change){.id = str_c(ids[i]),
+                                     .delete = v->deleted,
+                                     .content = v->content,
+                                     .content_type = v->content_type,
+                                     .keep_meta = true};
+    }
+    return r->n_candidates;
+}
+
+static struct rollout *some_live(struct sim *s)
+{
+    struct tree_walk walk;
+    struct rollout *r, *found = NULL;
+    uint64_t n = 0;
+
+    tree_walk_from(&walk, s->state->rollouts, STR(""), 0);
+    while ((r = rollout_of(tree_walk_next(&walk))))
+        if (rollout_is_live(r) && rng_below(&s->rng, ++n) == 0)
+            found = r;
+    return found;
+}
+
+/* A live rollout is extended, confirmed or taken back. */
+static void do_move(struct sim *s)
+{
+    static const enum rollout_move_kind kinds_of_moves[] = {MOVE_EXTEND, MOVE_CONFIRM,
+                                                            MOVE_ROLL_BACK};
+    enum rollout_move_kind kind = kinds_of_moves[rng_below(&s->rng, 3)];
+    struct change changes[CHANGES_MAX];
+    struct change_plan plans[CHANGES_MAX];
+    char ids[CHANGES_MAX][32], request[32];
+    struct targets targets;
+    struct rollout_move m = {.kind = kind};
+    struct commit commit = {.changes = changes, .moves = &m, .n_moves = 1, .time_ms = 1};
+    owned(arena) struct arena arena = ARENA_NULL;
+    const struct rollout *r;
+
+    if (!s->store || store_catch_up(s->store, NULL))
+        return;
+    r = some_live(s);
+    if (!r)
+        return;
+    make_targets(s, &targets);
+    m.id = r->id;
+    m.expected = r->n_moves;
+    m.step = kind == MOVE_EXTEND ? &targets.step : NULL;
+    if (kind == MOVE_CONFIRM)
+        commit.n = candidates_of(r, changes, ids);
+    (void)snprintf(request, sizeof(request), "r%llu", (unsigned long long)s->next_request++);
+    commit.request_id = str_c(request);
+    if (commit_check(s->state, &commit, plans, &arena, NULL))
+        violate(s, "a move of a live rollout is refused");
+    else
+        append(s, &commit, plans);
+    s->result.moves++;
 }
 
 static void do_link(struct client *c)
@@ -826,6 +993,8 @@ static void step(struct sim *s)
 {
     if (chance(s, 150))
         do_commit(s);
+    if (chance(s, 60))
+        do_move(s);
     for (int i = 0; i < 12; i++)
         client_step(&s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)]);
     if (chance(s, 300))

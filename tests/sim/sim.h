@@ -31,11 +31,13 @@ enum sim_defect {
     DEFECT_BOOKMARK_BEFORE_DATA,
     DEFECT_CURSOR_ON_TIMEOUT,
     DEFECT_SPLIT_COMMIT,
+    DEFECT_CANDIDATE_FOR_ALL,
+    DEFECT_CANDIDATE_STAYS,
 };
 
 struct sim_result {
     uint64_t faults[N_FAULTS];
-    uint64_t commits, batches, bookmarks, repairs, checks;
+    uint64_t commits, rollouts, moves, batches, bookmarks, repairs, renewals, checks;
     char violation[256]; /* empty: none */
 };
 
