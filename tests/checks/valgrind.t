@@ -21,7 +21,12 @@ check() { # PROGRAM [CASE]
 }
 check unit_base
 check unit_model
+check unit_tree
+check unit_rollout "rollout"
+check unit_references "reference"
+check unit_gray "roll"
 check sim "a planted defect is found: a split"
-[ -x "$BIN/feed" ] && check feed
+check feed
+check feed_gray "who"
 echo "1..$n"
 exit $bad
