@@ -169,8 +169,17 @@ static const struct command cmd_start = {
 
 /* ---- preview ---- */
 
-static int show_preview(struct cli *cli, const Trimtab__V1__PreviewRolloutResponse *m,
-                        struct err *err)
+static bool has_percent(const Trimtab__V1__RolloutPlan *plan)
+{
+    for (size_t i = 0; i < plan->n_steps; i++)
+        for (size_t j = 0; j < plan->steps[i]->n_targets; j++)
+            if (plan->steps[i]->targets[j]->percent > 0)
+                return true;
+    return false;
+}
+
+static int show_preview(struct cli *cli, const Trimtab__V1__RolloutPlan *plan,
+                        const Trimtab__V1__PreviewRolloutResponse *m, struct err *err)
 {
     static const char *const heads[] = {"STEP", "INSTANCE", "HOST", "STATE", "FINGERPRINT"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
@@ -195,8 +204,9 @@ static int show_preview(struct cli *cli, const Trimtab__V1__PreviewRolloutRespon
         say(cli, "step %zu: %" PRIu64 " instances, %" PRIu64 " of them connected%s\n", i + 1,
             m->steps[i]->matched, m->steps[i]->connected,
             m->steps[i]->matched > m->steps[i]->n_instances ? "; not all are shown" : "");
-    say(cli, "of %" PRIu64 " that the server knows; percentages with --salt %s\n", m->instances,
-        m->salt);
+    say(cli, "of %" PRIu64 " that the server knows\n", m->instances);
+    if (has_percent(plan))
+        say(cli, "the same ones are taken by a start with --salt %s\n", m->salt);
     return 0;
 }
 
@@ -235,7 +245,7 @@ static int run_preview(struct cli *cli, int argc, char **argv, struct err *err)
     q.n_resources = resources.n;
     r = call(cli, "PreviewRollout", &q.base, &trimtab__v1__preview_rollout_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
-    return r ? r : show_preview(cli, m, err);
+    return r ? r : show_preview(cli, &plan, m, err);
 }
 
 static const struct command cmd_preview = {

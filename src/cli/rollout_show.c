@@ -10,7 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 20000, TROUBLED_SHOWN = 10, RECONNECT_S = 60, LINE_MAX_BYTES = 512 };
+enum {
+    WAIT_MS = 20000,
+    TROUBLED_SHOWN = 10,
+    RECONNECT_S = 60,
+    LINE_MAX_BYTES = 512,
+    VALUES_SHOWN = 3
+};
 
 /* ---- pictures ---- */
 
@@ -37,7 +43,7 @@ char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
     if (is_live(r)) {
         buf_printf(&b, ", step %u of %zu", r->steps_begun, r->plan ? r->plan->n_steps : 0);
         if (c) {
-            buf_printf(&b, ": %" PRIu64 " targets", c->targets);
+            buf_printf(&b, ": %" PRIu64 " target%s", c->targets, c->targets == 1 ? "" : "s");
             put_count(&b, c->ok, "ok");
             put_count(&b, c->pending, "pending");
             put_count(&b, c->error, "error");
@@ -54,30 +60,36 @@ char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
 
 /* ---- targets as texts ---- */
 
+static void put_name(struct buf *b, const char *name)
+{
+    buf_printf(b, "%s%s=", b->len && b->data[b->len - 1] != ' ' ? " & " : "", name);
+}
+
 static void put_list(struct buf *b, const char *name, char *const *texts, size_t n)
 {
     if (!n)
         return;
-    buf_printf(b, "%s%s", b->len && b->data[b->len - 1] != ' ' ? " & " : "", name);
-    for (size_t i = 0; i < n && i < 3; i++)
-        buf_printf(b, "%c%s", i ? ',' : '=', texts[i]);
-    if (n > 3)
+    put_name(b, name);
+    for (size_t i = 0; i < n && i < VALUES_SHOWN; i++)
+        buf_printf(b, "%s%s", i ? "," : "", texts[i]);
+    if (n > VALUES_SHOWN)
         buf_printf(b, ",... (%zu)", n);
 }
 
 static void put_target(struct buf *b, const Trimtab__V1__Target *t)
 {
-    char percent[32];
-    char *one[] = {percent};
-    char *labels[] = {t->labels};
-
-    (void)snprintf(percent, sizeof(percent), "%g", t->percent);
     put_list(b, "id", t->ids, t->n_ids);
     put_list(b, "fingerprint", t->fingerprints, t->n_fingerprints);
     put_list(b, "host", t->hosts, t->n_hosts);
     put_list(b, "cidr", t->networks, t->n_networks);
-    put_list(b, "label", labels, *t->labels != '\0');
-    put_list(b, "percent", one, t->percent > 0);
+    if (*t->labels) {
+        put_name(b, "label");
+        buf_put_c(b, t->labels);
+    }
+    if (t->percent > 0) {
+        put_name(b, "percent");
+        buf_printf(b, "%g", t->percent);
+    }
     if (t->everyone)
         buf_put_c(b, "all");
 }

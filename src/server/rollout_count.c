@@ -93,6 +93,7 @@ static int resolve(struct choosing *c, uint32_t n, struct target *t, struct aren
     if (!r)
         r = c->result ? c->result : take_ids(c, n, a, t, err);
     VEC_DEINIT(&c->found);
+    c->target = NULL;
     return r;
 }
 

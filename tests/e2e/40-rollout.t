@@ -254,6 +254,21 @@ test('the same over gRPC', async () => {
   await assert.rejects(rpc('Commit', { changes: [{ id: 'core/item/x', text: '3' }] }), (x) => x.code === grpc.status.FAILED_PRECONDITION);
 });
 
+test('who may only read may look and preview, and not start or move', async () => {
+  const r = (await start([{ id: A, text: '15' }], plan({ everyone: true }))).rollout, token = 'a-token-of-a-reader';
+  const before = fs.statSync(path.join(server.dir, 'log')).size;
+  fs.appendFileSync(path.join(server.dir, 'tokens'), `reads reader ${require('crypto').createHash('sha256').update(token).digest('hex')}\n`);
+  server.child.kill('SIGHUP');
+  await until('the tokens are read', () => fs.readFileSync(path.join(server.dir, 'log'), 'utf8').slice(before).includes('reloaded'));
+  const as = async (method, url, body) => (await server.request(method, url, body && JSON.stringify(body), { authorization: `Bearer ${token}` })).status;
+  assert.strictEqual(await as('GET', `/v1/rollouts/${r.id}`), 200);
+  assert.strictEqual(await as('GET', '/v1/rollouts'), 200);
+  assert.strictEqual(await as('POST', '/v1/rollouts/preview', { targets: [{ everyone: true }] }), 200);
+  assert.strictEqual(await as('POST', '/v1/rollouts', { changes: [{ id: B, text: '2' }], plan: plan({ everyone: true }) }), 403);
+  assert.strictEqual(await as('POST', `/v1/rollouts/${r.id}`, { move: 'confirm' }), 403);
+  await move(r.id, 'roll_back');
+});
+
 // ---- the command line ----
 const env = () => ({ ...process.env, TRIMTAB_CONTEXTS: path.join(dir, 'contexts'), TRIMTAB_SERVER: server.address, TRIMTAB_TOKEN: server.token });
 function cli(...args) {
@@ -273,9 +288,12 @@ function watch(id, ...more) {
 test('CLI: preview, start, status, extend, list and confirm, watched to the end', async () => {
   const p = cli('rollout', 'preview', '--label', 'zone=a', '--host', 'nod*', '--resource', A, '--step', 'percent=50', '--step', 'all');
   assert.strictEqual(p.status, 0, p.err);
-  assert.match(p.out, /^1 +web-0 +node +ok +\[node\]\[0\]\[web-0\]$/m);
+  assert.match(p.out, /^1 +web-0 +node +\w+ +\[node\]\[0\]\[web-0\]$/m);
   assert.match(p.err, /^step 1: 4 instances, 4 of them connected$/m);
-  assert.match(good('rollout', 'start', A, '--value', '20', '--id', 'web-0', '--dry-run'), /^\+20$[^]*dry run.*1 targets/m);
+  const salt = p.err.match(/--salt (\w+)$/m)[1];
+  assert(cli('rollout', 'preview', '--label', 'zone=a', '--step', 'percent=50', '--salt', salt).err.includes(salt));
+  assert(!cli('rollout', 'preview', '--all').err.includes('--salt'));
+  assert.match(good('rollout', 'start', A, '--value', '20', '--id', 'web-0', '--dry-run'), /^\+20$[^]*dry run.*1 target,/m);
   const out = good('rollout', 'start', A, '--value', '20', '--id', 'web-0', '--id', 'web-1', '--step', 'labels=zone in (a,b);percent=30;soak=30s;max_refused=2', '--name', 'twenty', '--expires', '1h', '-m', 'is it better?');
   const id = out.match(/^rollout (\d+) running, step 1 of 2: 2 targets/m)[1];
   const got = JSON.parse(good('rollout', 'status', id, '-o', 'json'));
