@@ -126,6 +126,8 @@ int moves_check(const struct state *s, struct commit *c, struct arena *a, struct
 
     if (!r && c->override.len > ROLLOUT_REASON_MAX)
         r = err_set(err, ERR_LIMIT, "a reason has at most %d bytes", ROLLOUT_REASON_MAX);
+    if (!r && !str_is_utf8(c->override))
+        r = err_set(err, ERR_INVALID, "a reason is not UTF-8");
     for (size_t i = 0; i < c->n_moves && !r; i++) {
         r = check_move(s, c, &c->moves[i], a, err);
         if (r && c->moves[i].id)

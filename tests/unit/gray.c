@@ -254,6 +254,10 @@ TEST("what is protected changes by a gray release with a satisfied step, or by a
     CHECK_I64(move(&s, 5, MOVE_SATISFY, &err), 0);
     CHECK_I64(move(&s, 5, MOVE_CONFIRM, &err), 0);
     quick.keep_meta = true;
+    CHECK_I64(commit_to(&s,
+                        &(struct commit){.changes = &quick, .n = 1, .override = STR("\xff")},
+                        &err),
+              ERR_INVALID);
     CHECK_I64(commit_to(&s, &(struct commit){.changes = &quick, .n = 1, .override = STR("now")},
                         &err),
               0);
