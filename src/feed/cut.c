@@ -65,8 +65,7 @@ static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *
         c->walk = mem_alloc(scope_walk_size(scope));
         if (!c->walk)
             return ERR_NOMEM;
-        scope_walk_init(c->walk, &(struct viewing){scope, c->state, session_subject(s)},
-                        c->since);
+        scope_walk_init(c->walk, &(struct viewing){scope, c->state, s->subject}, c->since);
         c->walk->is_thorough = c->is_again;
     }
     *ret_found = scope_walk_next(c->walk, ret_step);
@@ -306,8 +305,7 @@ static struct scope_walk *renew_walk(struct feed_session *s)
     struct scope_walk *walk = mem_alloc(scope_walk_size(scope));
 
     if (walk) {
-        scope_walk_init(walk, &(struct viewing){scope, s->feed->state, session_subject(s)},
-                        c->since);
+        scope_walk_init(walk, &(struct viewing){scope, s->feed->state, s->subject}, c->since);
         scope_walk_seek(walk, c->step.key);
     }
     return walk;

@@ -9,8 +9,8 @@ void session_gray(struct feed_session *s)
 {
     struct gray g = {.digest = DIGEST_NULL};
 
-    for (size_t i = 0; i < s->n_members && s->has_subject; i++) {
-        struct viewing v = {s->members[i].scope->scope, s->feed->state, &s->subject};
+    for (size_t i = 0; i < s->n_members && s->subject; i++) {
+        struct viewing v = {s->members[i].scope->scope, s->feed->state, s->subject};
         struct digest digest;
         int64_t count;
 
@@ -32,7 +32,7 @@ void session_gray(struct feed_session *s)
 static bool is_moved(const struct feed_session *s, const struct rollout *before,
                      const struct rollout *after)
 {
-    if (!rollout_takes(after, &s->subject) && !(before && rollout_takes(before, &s->subject)))
+    if (!rollout_takes(after, s->subject) && !(before && rollout_takes(before, s->subject)))
         return false;
     for (size_t i = 0; i < after->n_candidates; i++)
         if (feed_session_wants(s, key_name(after->candidates[i]->key)))
@@ -45,7 +45,7 @@ static bool is_concerned(const struct feed_session *s, const struct state *befor
     struct tree_walk walk;
     const struct rollout *r;
 
-    if (!s->has_subject)
+    if (!s->subject)
         return false;
     if (s->gray.is_in)
         return true;

@@ -4,7 +4,6 @@
 #ifndef TRIMTAB_FEED_INTERNAL_H
 #define TRIMTAB_FEED_INTERNAL_H
 
-#include "base/arena.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/vec.h"
@@ -108,9 +107,7 @@ struct feed_session {
     struct link due_link;
     struct link cutting_link;
     nsec_t due;
-    struct arena arena; /* of the subject */
-    struct subject subject;
-    bool has_subject;
+    struct subject *subject; /* NULL: nobody in particular, who has stable */
     struct gray gray;
 };
 

@@ -22,11 +22,6 @@ struct digest session_digest(const struct feed_session *s, uint64_t *ret_count)
     return digest_add(sum, s->gray.digest);
 }
 
-const struct subject *session_subject(const struct feed_session *s)
-{
-    return s->has_subject ? &s->subject : NULL;
-}
-
 bool session_is_behind(const struct feed_session *s)
 {
     return s->status.changed > s->status.sent && !s->pending;
@@ -70,7 +65,7 @@ struct feed_session *feed_session_free(struct feed_session *s)
     s->pending = shared_unref(s->pending);
     leave_scopes(s);
     link_remove(&s->due_link);
-    arena_deinit(&s->arena);
+    (void)mem_free(s->subject);
     s->feed->n_sessions--;
     return mem_free(s);
 }
@@ -130,10 +125,9 @@ static int take_subject(struct feed_session *s, const Trimtab__V1__Instance *ins
         return 0;
     if (subject_from_proto(instance, &a, &subject))
         return ERR_NOMEM;
-    s->subject = subject_copy(&subject, &s->arena);
-    if (arena_failed(&s->arena))
+    s->subject = subject_new(&subject);
+    if (!s->subject)
         return ERR_NOMEM;
-    s->has_subject = true;
     session_gray(s);
     return 0;
 }
@@ -203,8 +197,7 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
         r = begin(s, hello);
     if (r) { /* as if it had said nothing */
         leave_scopes(s);
-        arena_deinit(&s->arena);
-        s->has_subject = false;
+        s->subject = mem_free(s->subject);
         s->gray = (struct gray){.digest = DIGEST_NULL};
         s->wants_welcome = false;
         return r;

@@ -379,19 +379,51 @@ static bool has_text(const struct str *texts, size_t n, struct str s)
     return bsearch(&s, texts, n, sizeof(*texts), text_cmp) != NULL;
 }
 
-struct subject subject_copy(const struct subject *s, struct arena *a)
+static size_t subject_bytes(const struct subject *s)
 {
-    struct pair *labels = ARENA_ARRAY(a, struct pair, s->n_labels);
-    struct subject copy = *s;
+    size_t bytes = s->id.len + s->fingerprint.len + s->host.len;
 
-    copy.id = arena_str(a, s->id);
-    copy.fingerprint = arena_str(a, s->fingerprint);
-    copy.host = arena_str(a, s->host);
-    copy.addresses = copy_texts(s->addresses, s->n_addresses, a);
-    for (size_t i = 0; labels && i < s->n_labels; i++)
-        labels[i] =
-            (struct pair){arena_str(a, s->labels[i].key), arena_str(a, s->labels[i].value)};
-    copy.labels = labels;
+    for (size_t i = 0; i < s->n_addresses; i++)
+        bytes += s->addresses[i].len;
+    for (size_t i = 0; i < s->n_labels; i++)
+        bytes += s->labels[i].key.len + s->labels[i].value.len;
+    return bytes;
+}
+
+static struct str keep(char **at, struct str s)
+{
+    struct str kept = {*at, s.len};
+
+    if (s.len)
+        memcpy(*at, s.data, s.len);
+    *at += s.len;
+    return kept;
+}
+
+struct subject *subject_new(const struct subject *s)
+{
+    struct subject *copy = mem_alloc(sizeof(*copy) + s->n_labels * sizeof(struct pair) +
+                                     s->n_addresses * sizeof(struct str) + subject_bytes(s));
+    struct pair *labels;
+    struct str *addresses;
+    char *at;
+
+    if (!copy)
+        return NULL;
+    labels = (struct pair *)(void *)(copy + 1);
+    addresses = (struct str *)(void *)(labels + s->n_labels);
+    at = (char *)(addresses + s->n_addresses);
+    for (size_t i = 0; i < s->n_labels; i++)
+        labels[i] = (struct pair){keep(&at, s->labels[i].key), keep(&at, s->labels[i].value)};
+    for (size_t i = 0; i < s->n_addresses; i++)
+        addresses[i] = keep(&at, s->addresses[i]);
+    *copy = (struct subject){.id = keep(&at, s->id),
+                             .fingerprint = keep(&at, s->fingerprint),
+                             .host = keep(&at, s->host),
+                             .addresses = addresses,
+                             .n_addresses = s->n_addresses,
+                             .labels = labels,
+                             .n_labels = s->n_labels};
     return copy;
 }
 

@@ -27,8 +27,8 @@ struct subject {
     size_t n_labels;
 };
 
-/* A copy with all its texts onto the arena, which may fail. */
-struct subject subject_copy(const struct subject *s, struct arena *a);
+/* A deep copy in one allocation, freed by mem_free; NULL without memory. */
+must_use struct subject *subject_new(const struct subject *s);
 
 /* A list of addresses: IPv4 as IPv6-mapped, so that there is one way to compare. */
 struct cidr {
