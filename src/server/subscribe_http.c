@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "proto/convert.h"
+#include "proto/subject.h"
 #include "proto/json.h"
 
 enum {
@@ -238,6 +239,7 @@ static Trimtab__V1__Item *item_message(const struct version *v, struct arena *a)
     item->revision = v->revision;
     item->content_type = arena_c(a, v->content_type);
     item->metadata = meta_to_proto(v->meta, META_DELIVERED, a);
+    item->references = references_to_proto(v->references, &item->n_references, a);
     item->size = v->content.len;
     item->content_hash = proto_bytes(str_of(v->content_hash.bytes, SHA256_BYTES));
     if (str_is_utf8(v->content) && str_index(v->content, '\0') == v->content.len)
@@ -247,17 +249,18 @@ static Trimtab__V1__Item *item_message(const struct version *v, struct arena *a)
     return item;
 }
 
-static int fill_scope(struct rest *r, const struct scope *scope, Trimtab__V1__Changes *changes)
+static int fill_scope(struct rest *r, const struct viewing *viewing,
+                      Trimtab__V1__Changes *changes)
 {
-    struct scope_walk *walk = mem_alloc(scope_walk_size(scope));
+    struct scope_walk *walk = mem_alloc(scope_walk_size(viewing->scope));
     VEC(Trimtab__V1__Item *) items = {0};
     struct scope_step step;
     int rc = walk ? 0 : ERR_NOMEM;
 
     trimtab__v1__changes__init(changes);
-    changes->scope = arena_c(&r->arena, scope->name);
+    changes->scope = arena_c(&r->arena, viewing->scope->name);
     if (walk)
-        scope_walk_init(walk, &(struct viewing){scope, r->app->state, NULL}, 0);
+        scope_walk_init(walk, viewing, 0);
     while (!rc && scope_walk_next(walk, &step))
         if (!VEC_PUSH(&items, item_message(step.item, &r->arena)))
             rc = ERR_NOMEM;
@@ -298,18 +301,21 @@ static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
     rest_free(r);
 }
 
-static void snapshot_now(struct rest *r, const struct scope *scope)
+/* subject NULL: who gives no instance has what is stable. */
+static void snapshot_now(struct rest *r, const struct scope *scope,
+                         const struct subject *subject)
 {
+    struct viewing viewing = {scope, r->app->state, subject};
     Trimtab__V1__Snapshot s = TRIMTAB__V1__SNAPSHOT__INIT;
     Trimtab__V1__Changes changes, *list[] = {&changes};
     unsigned char bytes[DIGEST_BYTES];
     struct digest digest;
     struct err err = ERR_NULL;
     struct store_identity identity = committer_identity(r->app->committer);
-    int rc = scope_digest(&(struct viewing){scope, r->app->state, NULL}, &digest, &s.count);
+    int rc = scope_digest(&viewing, &digest, &s.count);
 
     if (!rc)
-        rc = fill_scope(r, scope, &changes);
+        rc = fill_scope(r, &viewing, &changes);
     else
         trimtab__v1__changes__init(&changes);
     if (rc) {
@@ -333,6 +339,7 @@ struct snapshot_wait {
     struct timer timer;
     struct rest *rest;
     struct scope *scope;
+    struct subject *subject;
     uint64_t revision;
 };
 
@@ -351,7 +358,7 @@ static bool snapshot_check(struct waiter *w)
         rest_fail(wait->rest, &err);
         return true;
     }
-    snapshot_now(wait->rest, wait->scope);
+    snapshot_now(wait->rest, wait->scope, wait->subject);
     return true;
 }
 
@@ -378,6 +385,11 @@ void subscribe_http_snapshot(struct rest *r)
     if (!rc)
         rc = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &r->arena,
                                &wait->scope, &err);
+    if (!rc && *hello->instance->id) {
+        wait->subject = ARENA_NEW(&r->arena, struct subject);
+        rc = wait->subject ? subject_from_proto(hello->instance, &r->arena, wait->subject)
+                           : ERR_NOMEM;
+    }
     if (!rc && min.data && !str_u64(min, &wait->revision))
         rc = err_set(&err, ERR_INVALID, "min_revision is a number");
     if (rc) {
@@ -385,7 +397,7 @@ void subscribe_http_snapshot(struct rest *r)
         return;
     }
     if (r->app->state->revision >= wait->revision) {
-        snapshot_now(r, wait->scope);
+        snapshot_now(r, wait->scope, wait->subject);
         return;
     }
     wait->rest = r;

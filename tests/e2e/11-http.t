@@ -131,4 +131,12 @@ test('the server drains: it ends by itself, and what was acknowledged is there a
   assert.strictEqual((await server.request('GET', '/v1/contents/shop/prod/item/i400')).body.toString(), '{"value":"last"}');
 });
 
+test('a snapshot shows an instance its side of a rollout, and stable to who gives none', async () => {
+  await server.json('POST', '/v1/rollouts', { changes: [put(3, 'candidate')], plan: { steps: [{ targets: [{ ids: ['curl-9'] }] }] }, message: 'try' });
+  const value = async (who) => JSON.parse((await server.request('GET', `/v1/subscribe/snapshot?namespaces=shop/prod${who}`)).body).changes[0].put.find((i) => i.id === 'shop/prod/item/i3').text;
+  assert.strictEqual(await value('&instance=curl-9'), '{"value":"candidate"}');
+  assert.strictEqual(await value('&instance=curl-8'), '{"value":3}');
+  assert.strictEqual(await value(''), '{"value":3}');
+});
+
 run();
