@@ -14,6 +14,7 @@ static bool change_to_record(const struct change *c, const struct change_plan *p
     out->id = arena_c(a, c->id);
     out->version = p->number;
     out->previous_revision = p->old ? p->old->revision : 0;
+    out->previous_version = p->old ? p->old->number : 0;
     out->deleted = c->delete;
     if (!c->delete) {
         out->content_type = arena_c(a, p->content_type);

@@ -123,7 +123,7 @@ static bool add_changes(struct arena *a, const Trimtab__V1__Record *record,
         r->id = arena_c(a, str_c(record->changes[i]->id));
         r->action = arena_c(a, str_c(action_of(record->changes[i])));
         r->version = record->changes[i]->version;
-        r->previous_version = record->changes[i]->previous_revision ? r->version - 1 : 0;
+        r->previous_version = record->changes[i]->previous_version;
         info->changes[info->n_changes++] = r;
     }
     return info->changes != NULL;
