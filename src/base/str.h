@@ -41,6 +41,17 @@ static inline bool str_eq(struct str a, struct str b)
     return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
 }
 
+/* Copies s to *at, which goes on behind it: for filling an allocation whose size was summed up before. */
+static inline struct str str_keep(char **at, struct str s)
+{
+    struct str kept = {*at, s.len};
+
+    if (s.len)
+        memcpy(*at, s.data, s.len);
+    *at += s.len;
+    return kept;
+}
+
 /* Byte order, shorter first among equals: negative, 0, positive. */
 int str_cmp(struct str a, struct str b);
 

@@ -69,21 +69,6 @@ struct str value_text(const struct value *v)
     return str_of(json_string_value(json_of(v)), json_string_length(json_of(v)));
 }
 
-bool value_bool(const struct value *v)
-{
-    return json_is_true(json_of(v));
-}
-
-bool value_u64(const struct value *v, uint64_t *ret)
-{
-    json_int_t i = json_integer_value(json_of(v));
-
-    if (!json_is_integer(json_of(v)) || i < 0)
-        return false;
-    *ret = (uint64_t)i;
-    return true;
-}
-
 size_t value_count(const struct value *v)
 {
     return json_array_size(json_of(v));

@@ -22,8 +22,6 @@ enum value_type value_type(const struct value *v);
 const char *value_type_name(enum value_type t); /* "null", "text", ... */
 
 struct str value_text(const struct value *v); /* of a text; borrowed */
-bool value_bool(const struct value *v);
-bool value_u64(const struct value *v, uint64_t *ret); /* false: not a whole number from 0 */
 
 size_t value_count(const struct value *v);                     /* of an array */
 const struct value *value_at(const struct value *v, size_t i); /* of an array */

@@ -134,22 +134,12 @@ struct filler {
     char *bytes;
 };
 
-static struct str fill_str(struct filler *f, struct str s)
-{
-    struct str kept = {f->bytes, s.len};
-
-    if (s.len)
-        memcpy(f->bytes, s.data, s.len);
-    f->bytes += s.len;
-    return kept;
-}
-
 static struct str *fill_strs(struct filler *f, const struct str *from, size_t n)
 {
     struct str *to = f->strs;
 
     for (size_t i = 0; i < n; i++)
-        to[i] = fill_str(f, from[i]);
+        to[i] = str_keep(&f->bytes, from[i]);
     f->strs += n;
     return to;
 }
@@ -167,7 +157,7 @@ struct scope *scope_new(const struct scope *s)
     copy->selectors = (struct selector *)(void *)(copy + 1);
     f.strs = (struct str *)(void *)(copy->selectors + m.selectors);
     f.bytes = (char *)(f.strs + m.strs);
-    copy->name = fill_str(&f, s->name);
+    copy->name = str_keep(&f.bytes, s->name);
     copy->layers = fill_strs(&f, s->layers, s->n_layers);
     for (size_t i = 0; i < s->n_selectors; i++) {
         const struct selector *from = &s->selectors[i];

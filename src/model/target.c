@@ -390,16 +390,6 @@ static size_t subject_bytes(const struct subject *s)
     return bytes;
 }
 
-static struct str keep(char **at, struct str s)
-{
-    struct str kept = {*at, s.len};
-
-    if (s.len)
-        memcpy(*at, s.data, s.len);
-    *at += s.len;
-    return kept;
-}
-
 struct subject *subject_new(const struct subject *s)
 {
     struct subject *copy = mem_alloc(sizeof(*copy) + s->n_labels * sizeof(struct pair) +
@@ -414,12 +404,13 @@ struct subject *subject_new(const struct subject *s)
     addresses = (struct str *)(void *)(labels + s->n_labels);
     at = (char *)(addresses + s->n_addresses);
     for (size_t i = 0; i < s->n_labels; i++)
-        labels[i] = (struct pair){keep(&at, s->labels[i].key), keep(&at, s->labels[i].value)};
+        labels[i] =
+            (struct pair){str_keep(&at, s->labels[i].key), str_keep(&at, s->labels[i].value)};
     for (size_t i = 0; i < s->n_addresses; i++)
-        addresses[i] = keep(&at, s->addresses[i]);
-    *copy = (struct subject){.id = keep(&at, s->id),
-                             .fingerprint = keep(&at, s->fingerprint),
-                             .host = keep(&at, s->host),
+        addresses[i] = str_keep(&at, s->addresses[i]);
+    *copy = (struct subject){.id = str_keep(&at, s->id),
+                             .fingerprint = str_keep(&at, s->fingerprint),
+                             .host = str_keep(&at, s->host),
                              .addresses = addresses,
                              .n_addresses = s->n_addresses,
                              .labels = labels,

@@ -27,20 +27,10 @@ static size_t pairs_bytes(const struct pair *pairs, size_t n)
     return bytes;
 }
 
-static struct str keep(char **at, struct str s)
-{
-    struct str kept = {*at, s.len};
-
-    if (s.len)
-        memcpy(*at, s.data, s.len);
-    *at += s.len;
-    return kept;
-}
-
 static void keep_pairs(char **at, struct pair *to, const struct pair *from, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = (struct pair){keep(at, from[i].key), keep(at, from[i].value)};
+        to[i] = (struct pair){str_keep(at, from[i].key), str_keep(at, from[i].value)};
     if (n)
         qsort(to, n, sizeof(*to), pair_cmp);
 }
@@ -68,9 +58,9 @@ struct meta *meta_new(const struct meta *m)
     keep_pairs(&at, copy->labels, m->labels, m->n_labels);
     keep_pairs(&at, copy->annotations, m->annotations, m->n_annotations);
     for (size_t i = 0; i < m->n_depends_on; i++)
-        copy->depends_on[i] = keep(&at, m->depends_on[i]);
-    copy->description = keep(&at, m->description);
-    copy->owner = keep(&at, m->owner);
+        copy->depends_on[i] = str_keep(&at, m->depends_on[i]);
+    copy->description = str_keep(&at, m->description);
+    copy->owner = str_keep(&at, m->owner);
     return copy;
 }
 
@@ -177,7 +167,7 @@ void references_init(struct references *refs, const struct str *keys, size_t n)
     char *at = (char *)(refs->at + n);
 
     for (size_t i = 0; i < n; i++)
-        refs->at[i] = keep(&at, keys[i]);
+        refs->at[i] = str_keep(&at, keys[i]);
     if (n)
         qsort(refs->at, n, sizeof(*refs->at), key_cmp);
     refs->n = 0;
@@ -322,8 +312,8 @@ struct version *version_new(const struct version_opts *o)
     atomic_init(&v->refs, 1);
     v->release = version_release;
     at = v->text;
-    v->key = keep(&at, o->key);
-    v->content_type = keep(&at, o->content_type);
+    v->key = str_keep(&at, o->key);
+    v->content_type = str_keep(&at, o->content_type);
     v->deleted = o->deleted;
     v->number = o->number;
     v->revision = o->revision;

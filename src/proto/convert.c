@@ -77,7 +77,16 @@ static Trimtab__V1__Metadata__AnnotationsEntry **annotations_to_proto(const stru
     return list;
 }
 
-static char **texts_to_proto(const struct str *texts, size_t n, struct arena *a)
+struct str *texts_from_proto(char *const *texts, size_t n, struct arena *a)
+{
+    struct str *list = ARENA_ARRAY(a, struct str, n);
+
+    for (size_t i = 0; list && i < n; i++)
+        list[i] = str_c(texts[i]);
+    return list;
+}
+
+char **texts_to_proto(const struct str *texts, size_t n, struct arena *a)
 {
     char **list = ARENA_ARRAY(a, char *, n);
 
@@ -297,15 +306,6 @@ int item_from_proto(const Trimtab__V1__Item *item, struct str content, struct ar
 }
 
 /* ---- subscriptions ---- */
-
-static struct str *texts_from_proto(char *const *texts, size_t n, struct arena *a)
-{
-    struct str *list = ARENA_ARRAY(a, struct str, n);
-
-    for (size_t i = 0; list && i < n; i++)
-        list[i] = str_c(texts[i]);
-    return list;
-}
 
 static struct selector *selectors_from_proto(Trimtab__V1__Selector *const *selectors, size_t n,
                                              struct arena *a)

@@ -26,6 +26,10 @@ static inline struct str proto_str(ProtobufCBinaryData b)
 }
 ProtobufCBinaryData proto_bytes(struct str s); /* borrowed */
 
+/* Lists of texts on the arena, which may fail. What is read borrows its bytes from the message. */
+char **texts_to_proto(const struct str *texts, size_t n, struct arena *a);
+struct str *texts_from_proto(char *const *texts, size_t n, struct arena *a);
+
 /* ---- metadata ---- */
 
 enum meta_part { META_ALL, META_DELIVERED };

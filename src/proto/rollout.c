@@ -3,6 +3,8 @@
  */
 #include "proto/rollout.h"
 
+#include "proto/convert.h"
+
 #include <math.h>
 
 _Static_assert((int)MOVE_START == (int)TRIMTAB__V1__MOVE__START &&
@@ -14,27 +16,18 @@ _Static_assert((int)ROLLOUT_RUNNING == (int)TRIMTAB__V1__PHASE__RUNNING &&
 
 /* ---- reading ---- */
 
-static struct str *texts_from(char *const *texts, size_t n, struct arena *a)
-{
-    struct str *list = ARENA_ARRAY(a, struct str, n);
-
-    for (size_t i = 0; list && i < n; i++)
-        list[i] = str_c(texts[i]);
-    return list;
-}
-
 static struct target target_from_proto(const Trimtab__V1__Target *p, struct arena *a)
 {
     bool is_number = p->percent > 0 && p->percent <= UINT32_MAX / 100.0;
 
     return (struct target){
-        .ids = texts_from(p->ids, p->n_ids, a),
+        .ids = texts_from_proto(p->ids, p->n_ids, a),
         .n_ids = p->n_ids,
-        .fingerprints = texts_from(p->fingerprints, p->n_fingerprints, a),
+        .fingerprints = texts_from_proto(p->fingerprints, p->n_fingerprints, a),
         .n_fingerprints = p->n_fingerprints,
-        .hosts = texts_from(p->hosts, p->n_hosts, a),
+        .hosts = texts_from_proto(p->hosts, p->n_hosts, a),
         .n_hosts = p->n_hosts,
-        .networks = texts_from(p->networks, p->n_networks, a),
+        .networks = texts_from_proto(p->networks, p->n_networks, a),
         .n_networks = p->n_networks,
         .labels = str_c(p->labels),
         .has_percent = p->percent != 0, /* NaN too: more than 100, so that it is refused */
@@ -106,15 +99,6 @@ int rollout_move_from_proto(const Trimtab__V1__RolloutMove *p, struct arena *a,
 
 /* ---- writing ---- */
 
-static char **texts_to(const struct str *texts, size_t n, struct arena *a)
-{
-    char **list = ARENA_ARRAY(a, char *, n);
-
-    for (size_t i = 0; list && i < n; i++)
-        list[i] = arena_c(a, texts[i]);
-    return list;
-}
-
 static Trimtab__V1__Target *target_to_proto(const struct target *t, struct arena *a)
 {
     Trimtab__V1__Target *p = ARENA_NEW(a, Trimtab__V1__Target);
@@ -122,13 +106,13 @@ static Trimtab__V1__Target *target_to_proto(const struct target *t, struct arena
     if (!p)
         return NULL;
     trimtab__v1__target__init(p);
-    p->ids = texts_to(t->ids, t->n_ids, a);
+    p->ids = texts_to_proto(t->ids, t->n_ids, a);
     p->n_ids = t->n_ids;
-    p->fingerprints = texts_to(t->fingerprints, t->n_fingerprints, a);
+    p->fingerprints = texts_to_proto(t->fingerprints, t->n_fingerprints, a);
     p->n_fingerprints = t->n_fingerprints;
-    p->hosts = texts_to(t->hosts, t->n_hosts, a);
+    p->hosts = texts_to_proto(t->hosts, t->n_hosts, a);
     p->n_hosts = t->n_hosts;
-    p->networks = texts_to(t->networks, t->n_networks, a);
+    p->networks = texts_to_proto(t->networks, t->n_networks, a);
     p->n_networks = t->n_networks;
     p->labels = arena_c(a, t->labels);
     p->percent = t->has_percent ? t->percent / 100.0 : 0;
