@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "bench/h2.h"
 #include "proto/convert.h"
+#include "proto/subject.h"
 
 #include "trimtab/v1/admin.pb-c.h"
 
@@ -50,6 +51,7 @@ static void watch(struct peer_conn *c)
     Trimtab__V1__Instance instance = TRIMTAB__V1__INSTANCE__INIT;
     Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
     char id[32], space[] = "bench/fan", *spaces[] = {space};
+    char rollouts[] = FEATURE_ROLLOUTS, *features[] = {rollouts};
 
     (void)snprintf(id, sizeof(id), "bench-%d", c->index);
     instance.id = id;
@@ -59,6 +61,8 @@ static void watch(struct peer_conn *c)
     hello.instance = &instance;
     hello.scopes = scopes;
     hello.n_scopes = 1;
+    hello.features = features;
+    hello.n_features = 1;
     hello.cursor = last_cursor();
     frame.hello = &hello;
     h2_open(c);

@@ -115,15 +115,15 @@ static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, 
     return 0;
 }
 
-/* Who it is, for rollouts. Without an id it is nobody in particular, and has stable. */
-static int take_subject(struct feed_session *s, const Trimtab__V1__Instance *instance)
+/* Who it is, for rollouts. Whom they cannot take is nobody in particular, and has stable. */
+static int take_subject(struct feed_session *s, const Trimtab__V1__Hello *hello)
 {
     owned(arena) struct arena a = ARENA_NULL;
     struct subject subject;
 
-    if (!instance || !*instance->id)
+    if (!hello_takes_rollouts(hello))
         return 0;
-    if (subject_from_proto(instance, &a, &subject))
+    if (subject_from_proto(hello->instance, &a, &subject))
         return ERR_NOMEM;
     s->subject = subject_new(&subject);
     if (!s->subject)
@@ -192,7 +192,7 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
     }
     r = join_scopes(s, hello, err);
     if (!r)
-        r = take_subject(s, hello->instance);
+        r = take_subject(s, hello);
     if (!r)
         r = begin(s, hello);
     if (r) { /* as if it had said nothing */

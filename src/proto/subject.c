@@ -40,3 +40,13 @@ int subject_from_proto(const Trimtab__V1__Instance *p, struct arena *a, struct s
     }
     return arena_failed(a) ? ERR_NOMEM : 0;
 }
+
+bool hello_takes_rollouts(const Trimtab__V1__Hello *hello)
+{
+    if (!hello->instance || !*hello->instance->id)
+        return false;
+    for (size_t i = 0; i < hello->n_features; i++)
+        if (strcmp(hello->features[i], FEATURE_ROLLOUTS) == 0)
+            return true;
+    return false;
+}

@@ -16,4 +16,10 @@ char *instance_fingerprint(const Trimtab__V1__Instance *p, struct arena *a);
 must_use int subject_from_proto(const Trimtab__V1__Instance *p, struct arena *a,
                                 struct subject *ret);
 
+/* In a hello's features: the client takes candidates, and says of each item whether it runs it. */
+#define FEATURE_ROLLOUTS "rollouts"
+
+/* Whether rollouts can take who says this hello: it has an id and the feature. Others have what is stable. */
+bool hello_takes_rollouts(const Trimtab__V1__Hello *hello);
+
 #endif

@@ -194,14 +194,18 @@ static int query_hello(struct rest *r, Trimtab__V1__Hello **ret_hello, struct er
     struct arena *a = &r->arena;
     Trimtab__V1__Hello *hello = ARENA_NEW(a, Trimtab__V1__Hello);
     Trimtab__V1__Instance *instance = ARENA_NEW(a, Trimtab__V1__Instance);
+    char **features = ARENA_NEW(a, char *);
     int rc;
 
-    if (!hello || !instance)
+    if (!hello || !instance || !features)
         return ERR_NOMEM;
     trimtab__v1__hello__init(hello);
     trimtab__v1__instance__init(instance);
     hello->protocol = 1;
     hello->instance = instance;
+    features[0] = arena_c(a, STR(FEATURE_ROLLOUTS)); /* who asks this way is new enough */
+    hello->features = features;
+    hello->n_features = 1;
     instance->id = arena_c(a, rest_query(r, "instance"));
     instance->host = arena_c(a, rest_query(r, "host"));
     instance->program = arena_c(a, exchange_header(r->x, "user-agent"));

@@ -4,6 +4,7 @@
 #include "sync/sync.h"
 
 #include "proto/convert.h"
+#include "proto/subject.h"
 #include "sync/stage.h"
 
 enum { HELLO_TIMEOUT_S = 15, SILENT_BOOKMARKS = 3, INVENTORY_ENTRIES = 4000, MASS_DROP_MIN = 100,
@@ -111,7 +112,8 @@ void sync_link_up(struct sync *s, nsec_t now)
     Trimtab__V1__Cursor cursor = TRIMTAB__V1__CURSOR__INIT;
     Trimtab__V1__Serving serving = TRIMTAB__V1__SERVING__INIT;
     unsigned char digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
-    char server[] = "server", copy[] = "copy";
+    char server[] = "server", copy[] = "copy", rollouts[] = FEATURE_ROLLOUTS;
+    char *features[] = {rollouts};
 
     stage_clear(&s->stage); /* what was on its way came by another link */
     s->status.phase = SYNC_HELLO;
@@ -121,6 +123,8 @@ void sync_link_up(struct sync *s, nsec_t now)
     hello.instance = (Trimtab__V1__Instance *)(uintptr_t)s->opts.instance; /* protobuf-c has no const */
     hello.scopes = s->opts.scopes;
     hello.n_scopes = s->opts.n_scopes;
+    hello.features = features;
+    hello.n_features = 1;
     digest_put(s->status.cursor.digest, digest);
     digest_put(s->serving, serving_digest);
     cursor.store_id = proto_bytes(str_of(s->status.cursor.store_id, SYNC_STORE_ID_BYTES));

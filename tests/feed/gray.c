@@ -205,6 +205,25 @@ TEST("an extension reaches who is new in it, and only that one")
     close_pair(&p);
 }
 
+TEST("a client that does not know of rollouts has what is stable, named or not")
+{
+    struct pair_of_peers p;
+    struct peer old;
+
+    REQUIRE(open_pair(&p) && peer_open(&old, &p.w));
+    CHECK_I64(
+        peer_hello(&old, &(struct greeting){.scopes = "a", .id = "old", .is_old = true}, NULL),
+        0);
+    REQUIRE(peer_settle(&old));
+    peer_forget(&old);
+    (void)start(&p.w, X, "2", "canary old");
+    CHECK(peer_settle(&p.gray) && p.gray.puts == 1);
+    CHECK(peer_settle(&old) && old.puts == 0 && old.ends == 0);
+    CHECK(digest_eq(peer_digest(&old), peer_digest(&p.plain)));
+    peer_close(&old);
+    close_pair(&p);
+}
+
 TEST("who comes back gets what concerns it, and nothing of what does not")
 {
     struct pair_of_peers p;

@@ -207,6 +207,7 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
     Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
     Trimtab__V1__Cursor cursor = TRIMTAB__V1__CURSOR__INIT;
     Trimtab__V1__Scope scopes[200], *list[200];
+    char rollouts[] = FEATURE_ROLLOUTS, *features[] = {rollouts};
     Trimtab__V1__Instance instance = TRIMTAB__V1__INSTANCE__INIT;
     char names[200][2], spaces[200][2], *list_of_spaces[200], id[64];
     size_t n = strlen(g->scopes), n_layers = g->layers ? strlen(g->layers) : 0;
@@ -233,6 +234,8 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
     hello.protocol = g->protocol ? g->protocol : 1;
     hello.scopes = list;
     hello.n_scopes = n;
+    hello.features = features;
+    hello.n_features = g->is_old ? 0 : 1;
     cursor.store_id =
         proto_bytes(g->is_foreign ? STR("another store id") : str_of("0123456789abcde", 16));
     cursor.revision = g->revision;

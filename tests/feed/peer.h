@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "feed/feed.h"
 #include "proto/convert.h"
+#include "proto/subject.h"
 #include "tap.h"
 
 enum { HELD_MAX = 700, BIG = ITEM_INLINE_MAX * 2 + 77 };
@@ -63,6 +64,7 @@ struct greeting {
     const char *layers; /* of all scopes, instead: one letter each, the strongest first */
     const char *id;     /* of the instance; NULL: none */
     bool has_cursor, is_foreign;
+    bool is_old; /* knows nothing of rollouts */
     uint64_t revision;
     uint32_t protocol;
 };
