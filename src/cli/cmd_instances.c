@@ -11,7 +11,17 @@
 
 /* ---- instances ---- */
 
-static const char *reason_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
+static bool is_failing(const Trimtab__V1__InstanceInfo *i)
+{
+    return i->health && i->health->failing;
+}
+
+static bool is_offline(const Trimtab__V1__InstanceInfo *i)
+{
+    return strcmp(i->state, "offline") == 0;
+}
+
+static const char *refusal_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
 {
     char text[400];
 
@@ -22,6 +32,32 @@ static const char *reason_of(struct arena *a, const Trimtab__V1__InstanceInfo *i
     return arena_c(a, str_c(text));
 }
 
+/* What it refused, and what fails in what it runs. */
+static const char *reason_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
+{
+    const char *refusal = refusal_of(a, i);
+    const Trimtab__V1__Health *h = i->health;
+    char text[2000];
+
+    if (!is_failing(i))
+        return refusal;
+    (void)snprintf(text, sizeof(text), "%s%s%sfailing at revision %" PRIu64 "%s%s%s%s", refusal,
+                   *refusal ? "; " : "", is_offline(i) ? "was " : "", h->revision,
+                   *h->source ? " by " : "", h->source, *h->reason ? ": " : "", h->reason);
+    return arena_c(a, str_c(text));
+}
+
+/* One word, for who reads columns: "ok,failing" has applied everything, and it does not do. */
+static const char *state_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
+{
+    char text[32];
+
+    if (!is_failing(i) || is_offline(i))
+        return i->state;
+    (void)snprintf(text, sizeof(text), "%s,failing", i->state);
+    return arena_c(a, str_c(text));
+}
+
 static void instance_row(struct table *t, const Trimtab__V1__InstanceInfo *i)
 {
     char expected[24], serving[24], items[24];
@@ -29,8 +65,8 @@ static void instance_row(struct table *t, const Trimtab__V1__InstanceInfo *i)
     (void)snprintf(expected, sizeof(expected), "%" PRIu64, i->expected_revision);
     (void)snprintf(serving, sizeof(serving), "%" PRIu64, i->serving_revision);
     (void)snprintf(items, sizeof(items), "%" PRIu64, i->items);
-    table_row(t, i->instance->id, i->instance->host, i->state, expected, serving, items,
-              i->instance->program, reason_of(t->arena, i));
+    table_row(t, i->instance->id, i->instance->host, state_of(t->arena, i), expected, serving,
+              items, i->instance->program, reason_of(t->arena, i));
 }
 
 static int run_instances(struct cli *cli, int argc, char **argv, struct err *err)
@@ -110,7 +146,8 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
                  "\nrefused %" PRIu64 "\npending %" PRIu64 "\n",
                  m->revision, m->concerned, m->applied, m->refused, m->pending);
     for (size_t i = 0; i < m->n_waiting; i++)
-        (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id, m->waiting[i]->state,
+        (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id,
+                     state_of(&cli->arena, m->waiting[i]),
                      reason_of(&cli->arena, m->waiting[i]));
     return 0;
 }

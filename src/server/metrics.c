@@ -31,18 +31,22 @@ static uint64_t resident_bytes(void)
 
 static void put_states(struct buf *out, const struct registry *registry)
 {
-    uint64_t n[INSTANCE_OFFLINE + 1] = {0};
+    uint64_t n[INSTANCE_OFFLINE + 1] = {0}, n_failing = 0;
     nsec_t now = clock_now();
     struct map_slot *slot;
     size_t at = 0;
 
-    while ((slot = map_each(&registry->instances, &at)))
+    while ((slot = map_each(&registry->instances, &at))) {
         n[instance_state(slot->value, now)]++;
+        n_failing += instance_is_failing(slot->value);
+    }
     buf_put_c(out, "# HELP trimtab_instances Instances by what they report.\n"
                    "# TYPE trimtab_instances gauge\n");
     for (int i = 0; i <= INSTANCE_OFFLINE; i++)
         buf_printf(out, "trimtab_instances{state=\"%s\"} %" PRIu64 "\n",
                    instance_state_name((enum instance_state)i), n[i]);
+    put(out, &(struct metric){"trimtab_instances_failing", "gauge",
+                              "Connected instances that report a failing health.", n_failing});
 }
 
 void metrics_answer(struct rest *r)

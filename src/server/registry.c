@@ -35,6 +35,7 @@ static void instance_free(struct registry *r, struct instance *i)
     link_remove(&i->link);
     free_message((ProtobufCMessage *)i->hello);
     free_message((ProtobufCMessage *)i->report);
+    free_message((ProtobufCMessage *)i->health);
     (void)mem_free(i);
 }
 
@@ -98,10 +99,22 @@ static struct str boot_of(const Trimtab__V1__Hello *hello)
     return hello->instance ? proto_str(hello->instance->boot_id) : STR_NULL;
 }
 
-/* Whether a hello is of another start of a program than the one that is connected. */
+/* Whether a hello is of another start of its program than the one that was heard last. */
+static bool is_another_start(const struct instance *i, const Trimtab__V1__Hello *hello)
+{
+    return i->hello && !str_eq(boot_of(i->hello), boot_of(hello));
+}
+
+/* Whether that one is connected. */
 static bool is_another(const struct instance *i, const Trimtab__V1__Hello *hello)
 {
-    return i->stream && !str_eq(boot_of(i->hello), boot_of(hello));
+    return i->stream && is_another_start(i, hello);
+}
+
+static void forget_health(struct instance *i)
+{
+    free_message((ProtobufCMessage *)i->health);
+    i->health = NULL;
 }
 
 static bool is_recent(const struct instance *i, nsec_t now)
@@ -169,6 +182,8 @@ struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *he
     }
     if (is_another(i, hello))
         note_replaced(i, now);
+    if (is_another_start(i, hello))
+        forget_health(i);
     free_message((ProtobufCMessage *)i->hello);
     i->hello = copy;
     return i;
@@ -217,7 +232,43 @@ void registry_report(struct registry *r, struct instance *i, const Trimtab__V1__
     i->report = copy_message(&ack->base);
 }
 
+/* The UTF-8 of text, up to size - 1 bytes of it. */
+static char *cut_text(const char *text, char *out, size_t size)
+{
+    struct str s = str_part(str_c(text), 0, size - 1);
+
+    s.len = str_utf8_prefix(s);
+    memcpy(out, s.data, s.len);
+    out[s.len] = '\0';
+    return out;
+}
+
+int registry_health(struct registry *r, struct instance *i, const Trimtab__V1__Health *health,
+                    int64_t now_ms)
+{
+    char reason[HEALTH_REASON_MAX + 1], source[HEALTH_SOURCE_MAX + 1];
+    Trimtab__V1__Health kept = TRIMTAB__V1__HEALTH__INIT, *copy;
+
+    kept.failing = health->failing;
+    kept.revision = health->revision;
+    kept.reason = cut_text(health->reason, reason, sizeof(reason));
+    kept.source = cut_text(health->source, source, sizeof(source));
+    copy = copy_message(&kept.base);
+    if (!copy)
+        return ERR_NOMEM;
+    forget_health(i);
+    i->health = copy;
+    i->seen_ms = now_ms;
+    r->stamp++;
+    return 0;
+}
+
 /* ---- what it comes to ---- */
+
+bool instance_is_failing(const struct instance *i)
+{
+    return i->session && i->health && i->health->failing;
+}
 
 const char *instance_state_name(enum instance_state s)
 {
@@ -309,5 +360,6 @@ Trimtab__V1__InstanceInfo *instance_info(const struct instance *i, nsec_t now, s
     info->mode = arena_c(a, str_c(mode_name(s.mode)));
     info->sent_items = s.items_sent;
     info->drift_repairs = s.repairs;
+    info->health = i->health;
     return info;
 }

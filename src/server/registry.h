@@ -20,12 +20,15 @@ enum {
     HELLO_BYTES_MAX = 256 * 1024,
     REPLACED_MAX = 5, /* by another program, within REPLACED_WITHIN_S: more are two that have one id */
     REPLACED_WITHIN_S = 30,
+    HEALTH_REASON_MAX = 1024, /* bytes that are kept of what an instance says of its health */
+    HEALTH_SOURCE_MAX = 253,
 };
 
 struct instance {
     char id[INSTANCE_ID_MAX + 1];
     Trimtab__V1__Hello *hello; /* as said last: who it is and what it wants */
     Trimtab__V1__Ack *report;  /* as said last about what it runs: refusals; NULL: nothing yet */
+    Trimtab__V1__Health *health; /* as said last by this start of its program; NULL: nothing yet */
     struct feed_session *session; /* NULL while offline; borrowed */
     void *stream;                 /* whose session it is; for the replacement of an older one */
     struct feed_status last;      /* when it went offline */
@@ -76,6 +79,16 @@ void registry_gone(struct registry *r, struct instance *i, const void *stream, i
 /* It said what it runs. Keeps a copy. */
 void registry_report(struct registry *r, struct instance *i, const Trimtab__V1__Ack *ack,
                      int64_t now_ms);
+
+/*
+ * It said how it is. Keeps a copy, of its texts the UTF-8 up to HEALTH_..._MAX; another start of its program knows
+ * nothing of it. ERR_NOMEM: what it said before holds.
+ */
+must_use int registry_health(struct registry *r, struct instance *i,
+                             const Trimtab__V1__Health *health, int64_t now_ms);
+
+/* Whether it is connected, and what it runs fails as it says. */
+bool instance_is_failing(const struct instance *i);
 
 enum instance_state { INSTANCE_OK, INSTANCE_PENDING, INSTANCE_ERROR, INSTANCE_STALE, INSTANCE_OFFLINE };
 const char *instance_state_name(enum instance_state s);

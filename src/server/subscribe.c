@@ -112,6 +112,19 @@ static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, str
     return 0;
 }
 
+/* What it says of itself is kept with its instance. */
+static int take_words(struct subscriber *s, const Trimtab__V1__ClientFrame *frame)
+{
+    struct registry *registry = &s->app->registry;
+    int64_t now_ms = clock_wall_ms();
+
+    if (!s->instance)
+        return 0;
+    if (frame->ack)
+        registry_report(registry, s->instance, frame->ack, now_ms);
+    return frame->health ? registry_health(registry, s->instance, frame->health, now_ms) : 0;
+}
+
 int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame,
                      struct err *err)
 {
@@ -124,8 +137,8 @@ int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame
     if (!r &&
         has_id) /* only now: a hello that is refused must not end the stream that serves */
         r = take_hello(s, frame->hello, err);
-    if (!r && frame->ack && s->instance)
-        registry_report(&s->app->registry, s->instance, frame->ack, clock_wall_ms());
+    if (!r)
+        r = take_words(s, frame);
     if (r && err && !err->code)
         (void)err_set(err, r, "out of memory");
     app_changed(s->app);

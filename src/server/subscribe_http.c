@@ -4,7 +4,7 @@
  *   snapshot  a whole view at one revision; no session
  *   poll      a session that outlives the request: it waits for the next poll of its instance for LINGER_MS
  *   events    a session for as long as the response stream (server-sent events)
- *   ack       acknowledges in the name of an instance, to whichever session it has
+ *   ack       acknowledges in the name of an instance, or says how it is, to whichever session it has
  */
 #include "server/rest.h"
 #include "server/subscribe.h"
@@ -798,8 +798,8 @@ void subscribe_http_ack(struct rest *r)
     int rc = proto_from_json_text(r->body, &trimtab__v1__ack_request__descriptor, &r->arena,
                                   (ProtobufCMessage **)&q, &err);
 
-    if (!rc && (!q->ack || !*q->instance))
-        rc = err_set(&err, ERR_INVALID, "an acknowledgement needs instance and ack");
+    if (!rc && (!*q->instance || (!q->ack && !q->health)))
+        rc = err_set(&err, ERR_INVALID, "an acknowledgement needs instance, and ack or health");
     if (!rc)
         i = registry_find(&r->app->registry, str_c(q->instance));
     if (!rc && (!i || !i->stream)) {
@@ -810,6 +810,7 @@ void subscribe_http_ack(struct rest *r)
         rc = err_set(&err, ERR_DENIED, "the instance belongs to another credential");
     if (!rc) {
         frame.ack = q->ack;
+        frame.health = q->health;
         rc = subscriber_frame(i->stream, &frame, &err);
     }
     if (rc)

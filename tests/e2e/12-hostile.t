@@ -6,7 +6,7 @@ const assert = require('assert');
 const fs = require('fs');
 const net = require('net');
 const path = require('path');
-const { test, run, until, Server, proto, grpc, tmpdir, bin, spawnSync } = require('./lib.js');
+const { test, run, until, Server, Subscriber, proto, grpc, tmpdir, bin, spawnSync } = require('./lib.js');
 
 let server, n = 0;
 const J = JSON.stringify;
@@ -15,6 +15,7 @@ const MIB = 1 << 20;
 async function publishWorks() {
   const r = await server.commit([{ id: 'ordinary/item/x', text: String(++n) }]);
   assert(r.revision > 0);
+  server.last = r.revision;
 }
 
 // ---- REST: method, path, body, headers -> status, code, piece of the message, and place when it matters ----
@@ -108,6 +109,10 @@ const rest = [
   ['a cursor that is none', 'GET', '/v1/subscribe/poll?namespaces=a&revision=x&store_id=y', , {}, 400, 'INVALID', 'cursor'],
   ['a protocol of the future', 'POST', '/v1/subscribe/poll', J({ hello: { protocol: 9, instance: { id: 'z' }, scopes: [{ namespaces: ['a'] }] } }), {}, 501, 'UNSUPPORTED', 'protocol 9'],
   ['an acknowledgement of nobody', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody', ack: { stage: 'STORED' } }), {}, 404, 'NOT_FOUND', 'not connected'],
+  ['a health of nobody', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody', health: { failing: true } }), {}, 404, 'NOT_FOUND', 'not connected'],
+  ['a health without an instance', 'POST', '/v1/subscribe/ack', J({ health: { failing: true } }), {}, 400, 'INVALID', 'needs instance'],
+  ['neither an acknowledgement nor a health', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody' }), {}, 400, 'INVALID', 'ack or health'],
+  ['a health that is a number', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody', health: { failing: 1 } }), {}, 400, 'INVALID', 'must be'],
   ['a stage that is none', 'POST', '/v1/subscribe/ack', J({ instance: 'nobody', ack: { stage: 'DONE' } }), {}, 400, 'INVALID', 'enumeration'],
 ];
 
@@ -214,6 +219,7 @@ const streams = [
   ['an instance id with a space', [hello({ instance: { id: 'a b' } })], 'INVALID_ARGUMENT', 'spaces'],
   ['an instance id of 129 bytes', [hello({ instance: { id: 'x'.repeat(129) } })], 'INVALID_ARGUMENT', '128 bytes'],
   ['an acknowledgement without a stage', [hello(), { ack: {} }], 'INVALID_ARGUMENT', 'stage'],
+  ['a health first', [{ health: { failing: true } }], 'INVALID_ARGUMENT', 'must be a hello'],
   ['an inventory of nonsense', [hello({ cursor: { store_id: Buffer.alloc(16), revision: 1, count: 1 } }), { inventory: { entries: [{ key: 'x', hash: Buffer.alloc(3) }], last: true } }], 'INVALID_ARGUMENT', 'inventory entry'],
 ];
 for (const [what, frames, status, piece] of streams) {
@@ -233,6 +239,45 @@ for (const [what, frames, status, piece] of streams) {
     await publishWorks();
   });
 }
+
+// Bytes of protobuf by hand: what a text is, no library would write otherwise.
+const varint = (n) => (n < 128 ? [n] : [n % 128 + 128, ...varint(Math.floor(n / 128))]);
+const field = (n, bytes) => Buffer.concat([Buffer.from([n * 8 + 2, ...varint(bytes.length)]), bytes]);
+test('gRPC: a reason of a megabyte, and one that is no UTF-8, cost a kilobyte', async () => {
+  const raw = new grpc.Client(server.address, grpc.credentials.createInsecure());
+  const meta = new grpc.Metadata();
+  meta.set('authorization', `Bearer ${server.token}`);
+  const s = raw.makeBidiStreamRequest('/trimtab.v1.Sync/Subscribe', (b) => b, (b) => b, meta);
+  s.on('data', () => {});
+  s.on('error', () => {});
+  const first = (id) => field(1, Buffer.concat([Buffer.from([8, 1]), field(2, field(1, Buffer.from(id))), field(3, field(2, Buffer.from('a')))]));
+  const health = (reason, source) => field(4, Buffer.concat([Buffer.from([8, 1]), field(2, reason), field(4, source)]));
+  s.write(first('talker'));
+  const said = async (what, check) => until(what, async () => { const i = await server.instance('talker'); return i && i.health && check(i.health); });
+  s.write(health(Buffer.from('\u00e4'.repeat(MIB / 2)), Buffer.alloc(16000, 'x')));
+  await said('both are cut where a character ends', (h) => h.failing && h.reason === '\u00e4'.repeat(512) && h.source === 'x'.repeat(253));
+  s.write(health(Buffer.from([0x61, 0xff, 0x62]), Buffer.from([0xc3])));
+  await said('what is no text ends it', (h) => h.reason === 'a' && h.source === '');
+  s.write(health(Buffer.from('a\0b'), Buffer.from('\x1b[31m')));
+  await said('a NUL too', (h) => h.reason === 'a');
+  const r = cli(['instances', 'talker']);
+  assert(/ pending,failing /.test(r.out) && !r.out.includes('\x1b'), r.out);
+  s.cancel();
+  raw.close();
+  await publishWorks();
+});
+
+test('gRPC: a health without an instance id is nobody\'s', async () => {
+  const before = (await server.json('GET', '/v1/instances')).instances.length;
+  const s = new Subscriber(server, '', [{ namespaces: ['ordinary'] }]).open();
+  await s.at(1);
+  s.stream.write({ health: { failing: true, reason: 'x' } });
+  await publishWorks();
+  await s.at(server.last);
+  assert(!s.ended);
+  assert.strictEqual((await server.json('GET', '/v1/instances')).instances.length, before);
+  s.close();
+});
 
 test('gRPC: a method that is none, a message that is none, one that is too large', async () => {
   const raw = new grpc.Client(server.address, grpc.credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });

@@ -1,1 +1,2 @@
 trimtab_test(server_auth SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/auth.c USES server)
+trimtab_test(server_registry SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/registry.c USES server)
