@@ -92,7 +92,7 @@ struct rollout {
     unsigned char key[ROLLOUT_KEY_BYTES];
     struct arena arena; /* of everything below */
     uint64_t id;        /* the revision of the commit that started it */
-    uint64_t n_moves;
+    uint64_t n_moves;   /* what a decision compares: all but MOVE_SATISFY */
     enum rollout_phase phase;
     struct str name, salt;
     struct str author, reason;      /* of the start */

@@ -5,3 +5,4 @@ trimtab_test(unit_references SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/references
 trimtab_test(unit_rollout SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/rollout.c USES model)
 target_compile_definitions(unit_rollout PRIVATE PERCENT_VECTORS="${CMAKE_CURRENT_SOURCE_DIR}/unit/vectors/percent.txt")
 trimtab_test(unit_gray SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/gray.c USES model)
+trimtab_test(unit_drive SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/drive.c USES model)
