@@ -21,6 +21,14 @@ struct sync {
     bool has_serving, serves_copy;
     unsigned n_rejected; /* since the last batch that was stored */
     struct shared *report; /* the last acknowledgement "applied", packed, when it refused something */
+    struct health *health; /* as said last; NULL: nobody judges */
+};
+
+/* What sync_health was told; the texts stand behind it. */
+struct health {
+    bool failing;
+    uint64_t revision;
+    char *reason, *source;
 };
 
 struct sync *sync_new(const struct sync_opts *opts)
@@ -53,6 +61,7 @@ struct sync *sync_free(struct sync *s)
     stage_clear(&s->stage);
     bindings_free(&s->bindings);
     (void)shared_unref(s->report);
+    (void)mem_free(s->health);
     return mem_free(s);
 }
 
@@ -402,6 +411,34 @@ static int take_end(struct sync *s, const Trimtab__V1__End *end)
 
 /* ---- other frames ---- */
 
+static bool is_welcome(const struct sync *s)
+{
+    return s->status.phase == SYNC_SYNCING || s->status.phase == SYNC_LIVE;
+}
+
+static void send_health(struct sync *s)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
+
+    if (!s->health || !is_welcome(s))
+        return;
+    health.failing = s->health->failing;
+    health.revision = s->health->revision;
+    health.reason = s->health->reason;
+    health.source = s->health->source;
+    frame.health = &health;
+    send(s, &frame);
+}
+
+/* Revisions of another store say nothing here. */
+static void forget_revisions(struct sync *s)
+{
+    s->status.cursor.revision = 0;
+    if (s->health)
+        s->health->revision = 0;
+}
+
 static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct err *err)
 {
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
@@ -412,7 +449,7 @@ static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct er
         return err_set(err, ERR_INVALID, "a welcome without a store id");
     if (memcmp(s->status.cursor.store_id, w->store_id.data, SYNC_STORE_ID_BYTES) != 0) {
         memcpy(s->status.cursor.store_id, w->store_id.data, SYNC_STORE_ID_BYTES);
-        s->status.cursor.revision = 0; /* revisions of another store say nothing here */
+        forget_revisions(s);
     }
     s->status.mode = w->mode;
     s->status.head = w->head;
@@ -428,6 +465,7 @@ static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct er
         send(s, &frame);
         trimtab__v1__ack__free_unpacked(ack, &proto_allocator);
     }
+    send_health(s);
     return 0;
 }
 
@@ -544,8 +582,36 @@ void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
     frame.ack = &ack;
     (void)shared_unref(s->report);
     s->report = n ? proto_pack(&ack.base, 0) : NULL;
-    if (s->status.phase == SYNC_SYNCING || s->status.phase == SYNC_LIVE)
+    if (is_welcome(s))
         send(s, &frame);
+}
+
+/* ---- how it is ---- */
+
+static struct str text_part(const char *text, size_t max)
+{
+    struct str s = str_part(str_c(text), 0, max);
+
+    return str_part(s, 0, str_utf8_prefix(s));
+}
+
+int sync_health(struct sync *s, const struct sync_judgement *judgement)
+{
+    struct str reason = text_part(judgement->reason, SYNC_REASON_MAX);
+    struct str source = text_part(judgement->source, SYNC_SOURCE_MAX);
+    struct health *h = mem_zalloc(sizeof(*h) + reason.len + source.len + 2);
+    char *at = (char *)(h + 1);
+
+    if (!h)
+        return ERR_NOMEM;
+    *h = (struct health){judgement->failing, judgement->revision, at, at + reason.len + 1};
+    (void)str_keep(&at, reason);
+    at++;
+    (void)str_keep(&at, source);
+    (void)mem_free(s->health);
+    s->health = h;
+    send_health(s);
+    return 0;
 }
 
 /* ---- looking ---- */

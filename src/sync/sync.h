@@ -121,6 +121,21 @@ struct sync_refusal {
 void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
                   const struct sync_refusal *refused, size_t n);
 
+/* Whether what is served is well, as something that judges it found. */
+struct sync_judgement {
+    bool failing;
+    uint64_t revision;          /* of the newest batch that was applied when this was found */
+    const char *reason;         /* of a failure; cut to SYNC_REASON_MAX bytes of UTF-8 */
+    const char *source;         /* what found it; cut likewise to SYNC_SOURCE_MAX */
+};
+enum { SYNC_REASON_MAX = 1024, SYNC_SOURCE_MAX = 253 };
+
+/*
+ * Tells the server, now if it can be told and after each hello from now on; copied. Judge anew and say it anew after
+ * each sync_applied. ERR_NOMEM: what was said before stands.
+ */
+must_use int sync_health(struct sync *s, const struct sync_judgement *judgement);
+
 /* Time passes. Returns false when the server has been silent for too long: the link is dead. */
 must_use bool sync_tick(struct sync *s, nsec_t now);
 
