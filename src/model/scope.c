@@ -69,6 +69,8 @@ static int scope_check(const struct scope *s, struct err *err)
     if (s->name.len > SEGMENT_BYTES_MAX || !str_is_utf8(s->name))
         return err_set(err, ERR_INVALID, "a scope's name has at most %d bytes of UTF-8",
                        SEGMENT_BYTES_MAX);
+    if (str_eq(s->name, SCOPE_REFERRED))
+        return err_set(err, ERR_INVALID, "the scope name \"*\" is reserved");
     if (s->n_layers == 0)
         return err_set(err, ERR_INVALID, "a scope needs at least one namespace");
     if (s->n_layers > SCOPE_LAYERS_MAX)
@@ -346,6 +348,17 @@ static bool is_touched(const struct scope_walk *w, const struct candidate *c)
         r->phase == ROLLOUT_CONFIRMED) /* it has it; or its stable version is looked at */
         return false;
     return had_another(w, c->node.key);
+}
+
+bool scope_walk_touched(const struct scope_walk *w, struct str key)
+{
+    const struct version *v = state_newest(w->viewing.state, key);
+    const struct candidate *c;
+
+    if (v && v->revision > w->since && is_news(w, v))
+        return true;
+    c = w->is_gray ? candidate_of(tree_find(w->viewing.state->candidates, key)) : NULL;
+    return c && c->node.revision > w->since && is_touched(w, c);
 }
 
 static bool is_in_layer(const struct scope_walk *w, size_t layer, struct str key)

@@ -28,6 +28,12 @@ struct selector {
     size_t n_names;
 };
 
+/*
+ * The name under which what the scopes refer to is bound (model/closure.h): by full ids, not by kind and name. No scope
+ * of a subscription can be called so.
+ */
+#define SCOPE_REFERRED STR("*")
+
 /* Borrowed slices when it is asked for, own ones after scope_new. */
 struct scope {
     struct str name;
@@ -41,7 +47,7 @@ struct scope {
 must_use int layer_expand(struct str layer, const struct pair *labels, size_t n_labels,
                           struct buf *out, struct err *err);
 
-/* Namespaces well-formed, no layer twice, sizes within the limits, no duplicate scope names in the list. */
+/* Namespaces well-formed, no layer twice, sizes within the limits, no duplicate or reserved scope names in the list. */
 must_use int scopes_check(const struct scope *scopes, size_t n, struct err *err);
 
 /* A deep copy in one allocation (freed by mem_free); NULL without memory. */
@@ -89,6 +95,9 @@ size_t scope_walk_size(
 void scope_walk_init(struct scope_walk *w, const struct viewing *v, uint64_t since);
 /* Goes on from this name (kind NUL name), inclusive, instead of from the first. */
 void scope_walk_seek(struct scope_walk *w, struct str tail);
+
+/* Whether what the subject has of one resource may be another than before, by the rules of the walk. */
+bool scope_walk_touched(const struct scope_walk *w, struct str key);
 
 /*
  * What a name has come to. item is borrowed, NULL when no layer has it any more; key is "kind/name" as kind NUL

@@ -318,6 +318,7 @@ int state_load(struct state **s, const struct effect *e, uint64_t revision)
         return ERR_NOMEM;
     }
     (*s)->revision = revision;
+    (*s)->referring = revision; /* a snapshot does not tell what was before it */
     return 0;
 }
 
@@ -331,8 +332,15 @@ int state_load_number(struct state **s, struct str key, uint64_t rollout, uint64
 
 int state_apply_more(struct state **s, const struct effect *e, uint64_t revision)
 {
+    bool did_refer = (*s)->uses != NULL;
+    uint64_t referring = (*s)->referring;
+    int r;
+
     ASSERT(revision > (*s)->revision);
-    return state_load(s, e, revision);
+    r = state_load(s, e, revision);
+    if (!r && !did_refer && !(*s)->uses)
+        (*s)->referring = referring;
+    return r;
 }
 
 struct state *state_apply(const struct state *s, const struct effect *e, uint64_t revision)
@@ -346,6 +354,7 @@ struct state *state_apply(const struct state *s, const struct effect *e, uint64_
     next->content_bytes = s->content_bytes;
     next->n_live = s->n_live;
     next->n_ended = s->n_ended;
+    next->referring = s->referring;
     next->versions = tree_ref(s->versions);
     next->rollouts = tree_ref(s->rollouts);
     next->candidates = tree_ref(s->candidates);

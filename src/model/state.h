@@ -24,6 +24,7 @@ struct state {
     uint64_t n_resources;     /* not deleted */
     uint64_t content_bytes;   /* of those */
     uint64_t n_live, n_ended; /* rollouts */
+    uint64_t referring;       /* newest revision at which anything may have referred to anything */
 };
 
 /*
