@@ -480,7 +480,7 @@ static int take_item(struct loading *l, struct str scope, struct str tail, struc
         return r;
     c->items[c->n_items++] = (struct sync_change){scope, tail, v};
     name = key_name(v->key);
-    if (!str_eq(tail, str_from(v->key, name.space.len + 1)))
+    if (!str_eq(tail, str_from(v->key, str_eq(scope, SCOPE_REFERRED) ? 0 : name.space.len + 1)))
         return corrupt(l->copy, "an item under another's name", err);
     l->digest = digest_add(l->digest, binding_digest(scope, &v->item_hash));
     return 0;
@@ -706,7 +706,7 @@ static bool is_wanted(const struct copy_subscription *s, struct str scope)
     for (size_t i = 0; i < s->n_scopes; i++)
         if (str_eq(s->scopes[i], scope))
             return true;
-    return false;
+    return str_eq(scope, SCOPE_REFERRED); /* the server tells what of it is still needed */
 }
 
 static int delete_named(struct copy *c, enum copy_what what, struct str scope, struct str tail,

@@ -35,7 +35,7 @@ struct copy *copy_close(struct copy *c);
 
 /* A name whose served version is not the one that was received. */
 struct copy_served {
-    struct str scope, key;  /* kind NUL name */
+    struct str scope, key;  /* kind NUL name; in SCOPE_REFERRED the key of the item */
     struct version *served; /* NULL: nothing is served under the name */
     uint64_t batch;         /* revision of the batch that changed it */
     uint64_t group;         /* who was refused together; 0: not tried yet */
@@ -80,7 +80,7 @@ must_use int copy_set_aside(struct copy *c, char *ret_path, struct err *err);
 struct copy_subscription {
     const char *instance;
     struct sha256 hash;       /* of everything that the view depends on */
-    const struct str *scopes; /* names: rows of others are dropped */
+    const struct str *scopes; /* names: rows of others are dropped, except SCOPE_REFERRED */
     size_t n_scopes;
 };
 

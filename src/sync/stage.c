@@ -51,10 +51,15 @@ void stage_clear(struct stage *s)
     while ((slot = map_each(&s->changes, &at)))
         (void)binding_free(slot->value);
     at = 0;
+    while ((slot = map_each(&s->keep, &at)))
+        (void)binding_free(slot->value);
+    at = 0;
     while ((slot = map_each(&s->parts, &at)))
         content_free(slot->value);
     map_deinit(&s->changes);
+    map_deinit(&s->keep);
     map_deinit(&s->parts);
+    s->is_complete = false;
     s->bytes = 0;
 }
 
@@ -112,14 +117,19 @@ int stage_part(struct stage *s, const Trimtab__V1__Part *part, struct err *err)
 
 /* ---- changes ---- */
 
+static bool is_referred(struct str scope)
+{
+    return str_eq(scope, SCOPE_REFERRED);
+}
+
 /* Replaces an earlier word of the same batch on this name. */
-static int put(struct stage *s, struct binding *b)
+static int put(struct map *words, struct binding *b)
 {
     void *old = NULL;
 
     if (!b)
         return ERR_NOMEM;
-    if (!map_put(&s->changes, binding_key(b), b, &old)) {
+    if (!map_put(words, binding_key(b), b, &old)) {
         (void)binding_free(b);
         return ERR_NOMEM;
     }
@@ -178,22 +188,38 @@ static int stage_item(struct stage *s, struct str scope, const Trimtab__V1__Item
     if (r)
         return r;
     name = key_name(v->key);
-    return put(s, binding_new(scope, str_from(v->key, name.space.len + 1), v));
+    return put(&s->changes,
+               binding_new(scope, str_from(v->key, is_referred(scope) ? 0 : name.space.len + 1),
+                           v));
 }
 
-static int stage_drop(struct stage *s, struct str scope, const char *key, struct err *err)
+/* "kind/name" as kind NUL name; of what is referred to, an id as a key. */
+static int put_tail(struct str scope, struct str text, struct buf *out, struct err *err)
 {
-    owned(buf) struct buf tail = BUF_NULL(ID_BYTES_MAX);
-    struct str text = str_c(key);
     size_t slash = str_index(text, '/');
+    struct name name;
 
+    if (is_referred(scope)) {
+        if (name_parse(text, &name, err))
+            return ERR_INVALID;
+        name_put_key(name, out);
+        return buf_status(out);
+    }
     if (slash == text.len)
         return err_set(err, ERR_INVALID, "a drop is written kind/name");
-    buf_put_str(&tail, str_part(text, 0, slash));
-    buf_put_byte(&tail, '\0');
-    buf_put_str(&tail, str_from(text, slash + 1));
-    return buf_status(&tail) ? buf_status(&tail)
-                             : put(s, binding_new(scope, buf_str(&tail), NULL));
+    buf_put_str(out, str_part(text, 0, slash));
+    buf_put_byte(out, '\0');
+    buf_put_str(out, str_from(text, slash + 1));
+    return buf_status(out);
+}
+
+/* A name without an item, among the changes (unbound) or among what is kept. */
+static int stage_name(struct map *words, struct str scope, const char *text, struct err *err)
+{
+    owned(buf) struct buf tail = BUF_NULL(ID_BYTES_MAX);
+    int r = put_tail(scope, str_c(text), &tail, err);
+
+    return r ? r : put(words, binding_new(scope, buf_str(&tail), NULL));
 }
 
 int stage_changes(struct stage *s, const Trimtab__V1__Changes *changes, struct err *err)
@@ -201,11 +227,17 @@ int stage_changes(struct stage *s, const Trimtab__V1__Changes *changes, struct e
     struct str scope = str_c(changes->scope);
     int r = 0;
 
-    if (s->changes.n + changes->n_put + changes->n_drop > STAGE_CHANGES_MAX)
+    if (s->changes.n + changes->n_put + changes->n_drop > STAGE_CHANGES_MAX ||
+        s->keep.n + changes->n_keep > STAGE_CHANGES_MAX)
         return err_set(err, ERR_LIMIT, "a batch of more than %d changes", STAGE_CHANGES_MAX);
+    if ((changes->complete || changes->n_keep) && !is_referred(scope))
+        return err_set(err, ERR_INVALID, "only what is referred to comes complete");
+    s->is_complete |= changes->complete;
     for (size_t i = 0; i < changes->n_put && !r; i++)
         r = stage_item(s, scope, changes->put[i], err);
     for (size_t i = 0; i < changes->n_drop && !r; i++)
-        r = stage_drop(s, scope, changes->drop[i], err);
+        r = stage_name(&s->changes, scope, changes->drop[i], err);
+    for (size_t i = 0; i < changes->n_keep && !r; i++)
+        r = stage_name(&s->keep, scope, changes->keep[i], err);
     return r;
 }

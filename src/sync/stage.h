@@ -12,7 +12,7 @@
 
 enum { STAGE_BYTES_MAX = 1 << 30, STAGE_CHANGES_MAX = 2000000 };
 
-/* A name and what it comes to. The key in tables is scope NUL kind NUL name. */
+/* A name and what it comes to. The key in tables is scope NUL kind NUL name; in SCOPE_REFERRED, scope NUL the item's key. */
 struct binding {
     struct version *item; /* NULL: unbound by the batch */
     size_t scope_len;
@@ -28,7 +28,7 @@ static inline struct str binding_scope(const struct binding *b)
 {
     return str_of(b->key, b->scope_len);
 }
-static inline struct str binding_tail(const struct binding *b) /* kind NUL name */
+static inline struct str binding_tail(const struct binding *b) /* kind NUL name, or the item's key */
 {
     return str_of(b->key + b->scope_len + 1, b->len - b->scope_len - 1);
 }
@@ -39,6 +39,8 @@ struct binding *binding_free(struct binding *b); /* always NULL; takes NULL */
 
 struct stage {
     struct map changes; /* key -> struct binding: the last word on each name */
+    struct map keep;    /* key -> struct binding without an item: what stays when the batch is_complete */
+    bool is_complete;   /* in the scope SCOPE_REFERRED, what the batch does not name is to be unbound */
     struct map parts;   /* content hash -> struct stage_content: put together from parts */
     size_t bytes;
 };

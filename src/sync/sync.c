@@ -189,17 +189,24 @@ static void send_rejected(struct sync *s, uint64_t revision, const char *reason)
     send(s, &frame);
 }
 
+/* kind NUL name as kind/name, the key of what is referred to as its id. */
+static char *key_text(struct arena *a, struct str key)
+{
+    char *text = arena_c(a, key);
+
+    for (size_t i = 0; !arena_failed(a) && i < key.len; i++)
+        if (!text[i])
+            text[i] = '/';
+    return text;
+}
+
 static void inventory_entry(struct arena *a, const struct binding *b, Trimtab__V1__Inventory__Entry *e)
 {
-    struct str tail = binding_tail(b);
-    size_t nul = str_index(tail, '\0');
     struct sha256 *hash = ARENA_NEW(a, struct sha256);
 
     trimtab__v1__inventory__entry__init(e);
     e->scope = arena_c(a, binding_scope(b));
-    e->key = arena_c(a, tail);
-    if (!arena_failed(a))
-        e->key[nul] = '/';
+    e->key = key_text(a, binding_tail(b));
     if (hash) {
         *hash = b->item->item_hash;
         e->hash = proto_bytes(str_of(hash->bytes, SHA256_BYTES));
@@ -263,8 +270,16 @@ static void preview(const struct sync *s, Trimtab__V1__Mode mode, struct digest 
     }
 }
 
-/* A full batch unbinds what it does not name. */
-static int stage_absent(struct sync *s)
+/* Whether the batch leaves what it does not name as it is. */
+static bool stays_unnamed(const struct sync *s, const struct binding *b, bool is_full)
+{
+    if (is_full)
+        return false;
+    return !str_eq(binding_scope(b), SCOPE_REFERRED) || map_get(&s->stage.keep, binding_key(b));
+}
+
+/* A full batch unbinds what it does not name; a complete one, of what is referred to, what it does not name either. */
+static int stage_absent(struct sync *s, bool is_full)
 {
     struct map_slot *slot;
     size_t at = 0;
@@ -273,7 +288,7 @@ static int stage_absent(struct sync *s)
         const struct binding *old = slot->value;
         struct binding *drop;
 
-        if (map_get(&s->stage.changes, slot->key))
+        if (map_get(&s->stage.changes, slot->key) || stays_unnamed(s, old, is_full))
             continue;
         drop = binding_new(binding_scope(old), binding_tail(old), NULL);
         if (!drop || !map_put(&s->stage.changes, binding_key(drop), drop, NULL)) {
@@ -343,7 +358,7 @@ static int store_and_apply(struct sync *s, const Trimtab__V1__End *end, struct s
 {
     struct sync_batch batch = {.cursor = *cursor, .mode = end->mode, .uncaused_drops = end->uncaused_drops};
     struct sync_change *list;
-    int r = end->mode == TRIMTAB__V1__MODE__FULL ? stage_absent(s) : 0;
+    int r = end->mode == TRIMTAB__V1__MODE__FULL ? stage_absent(s, true) : 0;
 
     if (r || !map_reserve(&s->bindings, s->stage.changes.n))
         return ERR_NOMEM;
@@ -386,10 +401,15 @@ static void reject(struct sync *s, uint64_t revision, const char *reason)
 static int take_end(struct sync *s, const Trimtab__V1__End *end)
 {
     struct sync_cursor cursor = s->status.cursor;
-    const char *fault = prove(s, end, &cursor);
     struct err why = ERR_NULL;
+    const char *fault;
     int r;
 
+    if (s->stage.is_complete && stage_absent(s, false)) {
+        stage_clear(&s->stage);
+        return ERR_NOMEM;
+    }
+    fault = prove(s, end, &cursor);
     cursor.revision = end->revision;
     if (fault) {
         s->status.repairs++;
@@ -532,15 +552,6 @@ bool sync_tick(struct sync *s, nsec_t now)
 }
 
 /* ---- what is served ---- */
-
-static char *key_text(struct arena *a, struct str key)
-{
-    char *text = arena_c(a, key);
-
-    if (!arena_failed(a) && key.len)
-        text[str_index(key, '\0')] = '/';
-    return text;
-}
 
 static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimtab__V1__Refusal *m)
 {

@@ -40,7 +40,7 @@ struct sync_cursor {
 /* One change of a batch: what a name of a scope comes to. item NULL: it is unbound. Borrowed. */
 struct sync_change {
     struct str scope;
-    struct str key; /* kind NUL name */
+    struct str key; /* kind NUL name; in SCOPE_REFERRED the key of the item */
     struct version *item;
 };
 
@@ -111,7 +111,7 @@ struct sync_refusal {
     const struct sha256 *serving_hash; /* NULL: nothing is served */
     const char *code;
     struct str message;
-    struct str held_by; /* kind/name; empty: refused by itself */
+    struct str held_by; /* kind/name, or the id of what is referred to; empty: refused by itself */
 };
 
 /*
@@ -149,7 +149,10 @@ struct sync_status {
 };
 struct sync_status sync_status(const struct sync *s);
 
-/* What is received: the version bound to a name, or NULL; and a walk over all. Borrowed. */
+/*
+ * What is received: the version bound to a name, or NULL; and a walk over all. Borrowed. What is referred to is found in
+ * SCOPE_REFERRED by its namespace as kind, and kind NUL name as name.
+ */
 struct version *sync_find(const struct sync *s, struct str scope, struct str kind, struct str name);
 typedef int sync_each_fn(void *ctx, const struct sync_change *binding); /* 0 to go on */
 int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx);
