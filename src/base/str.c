@@ -3,6 +3,9 @@
  */
 #include "base/str.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 int str_cmp(struct str a, struct str b)
 {
     size_t n = MIN(a.len, b.len);
@@ -210,4 +213,14 @@ bool str_glob(struct str pattern, struct str s)
     while (p < pattern.len && pattern.data[p] == '*')
         p++;
     return p == pattern.len;
+}
+
+void text_format(char *out, size_t size, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(out, size, fmt, args);
+    va_end(args);
+    out[str_utf8_prefix(str_c(out))] = '\0';
 }

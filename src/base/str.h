@@ -95,6 +95,9 @@ static inline bool str_is_utf8(struct str s)
     return str_utf8_prefix(s) == s.len;
 }
 
+/* As snprintf, but what does not fit is cut between characters of UTF-8. */
+void text_format(char *out, size_t size, const char *fmt, ...) printf_like(3, 4);
+
 /* A pattern of literals and '*' (any run of bytes, also none) against the whole of s. Linear in both. */
 bool str_glob(struct str pattern, struct str s);
 

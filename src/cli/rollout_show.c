@@ -12,9 +12,10 @@
 
 enum {
     WAIT_MS = 20000,
+    SOAKING_MS = 1000,
     TROUBLED_SHOWN = 10,
     RECONNECT_S = 60,
-    LINE_MAX_BYTES = 512,
+    LINE_MAX_BYTES = 1536,
     VALUES_SHOWN = 3
 };
 
@@ -46,13 +47,15 @@ char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
             buf_printf(&b, ": %" PRIu64 " target%s", c->targets, c->targets == 1 ? "" : "s");
             put_count(&b, c->ok, "ok");
             put_count(&b, c->pending, "pending");
-            put_count(&b, c->error, "error");
+            put_count(&b, c->refused, "refused");
+            put_count(&b, c->failing, "failing");
+            put_count(&b, c->too_old, "too old");
             put_count(&b, c->stale, "stale");
             put_count(&b, c->offline, "offline");
         }
     } else {
         buf_printf(&b, " by %s", r->last_move_by);
-        if (*r->last_move_reason && strlen(r->last_move_reason) < 300)
+        if (*r->last_move_reason && strlen(r->last_move_reason) < LINE_MAX_BYTES - 300)
             buf_printf(&b, ": %s", r->last_move_reason);
     }
     return arena_c(&cli->arena, buf_str(&b));
@@ -116,6 +119,17 @@ static const char *step_state(const Trimtab__V1__Step *s)
 
 /* ---- status ---- */
 
+static void show_counts(const Trimtab__V1__RolloutCounts *c)
+{
+    (void)printf("targets    %" PRIu64 " (%" PRIu64 " ok, %" PRIu64 " pending, %" PRIu64
+                 " error, %" PRIu64 " stale, %" PRIu64 " offline)\n",
+                 c->targets, c->ok, c->pending, c->error, c->stale, c->offline);
+    if (c->error)
+        (void)printf("errors     %" PRIu64 " refused, %" PRIu64 " failing, %" PRIu64
+                     " too old\n",
+                     c->refused, c->failing, c->too_old);
+}
+
 static void show_head(const Trimtab__V1__Rollout *r)
 {
     (void)printf("rollout    %" PRIu64 "%s%s\nphase      %s\nstarted    %s by %s%s%s\n", r->id,
@@ -133,22 +147,23 @@ static void show_head(const Trimtab__V1__Rollout *r)
     }
     if (r->plan->automatic)
         (void)printf("automatic  %s\n", r->plan->auto_confirm ? "confirms itself" : "yes");
-    (void)printf("targets    %" PRIu64 " (%" PRIu64 " ok, %" PRIu64 " pending, %" PRIu64
-                 " error, %" PRIu64 " stale, %" PRIu64 " offline)\n",
-                 r->counts->targets, r->counts->ok, r->counts->pending, r->counts->error,
-                 r->counts->stale, r->counts->offline);
+    show_counts(r->counts);
+    if (r->progress && *r->progress->waiting)
+        (void)printf("now        %s\n", r->progress->waiting);
 }
 
 static void show_steps(struct cli *cli, const Trimtab__V1__Rollout *r)
 {
-    static const char *const heads[] = {"STEP", "STATE", "TARGETS"};
+    static const char *const heads[] = {"STEP", "STATE", "SOAK", "TARGETS"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
 
     for (size_t i = 0; i < r->plan->n_steps; i++) {
-        char step[24];
+        const Trimtab__V1__Step *s = r->plan->steps[i];
+        char step[24], soak[32];
 
         (void)snprintf(step, sizeof(step), "%zu", i + 1);
-        table_row(&t, step, step_state(r->plan->steps[i]), step_text(cli, r->plan->steps[i]));
+        (void)snprintf(soak, sizeof(soak), "%" PRIu64 " s", s->soak_ms / 1000);
+        table_row(&t, step, step_state(s), soak, step_text(cli, s));
     }
     (void)printf("\n");
     table_print(&t);
@@ -201,7 +216,7 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     uint64_t limit = 0;
     const struct flag flags[] = {
         {"--diff", 'd', "with the differences to what is stable", NULL, &diff, NULL, NULL},
-        {"--state", 0, "only instances in this state: ok, pending, error, stale, offline",
+        {"--state", 0, "only instances in this state: gray_ok, pending, gray_error, ...",
          &state, NULL, NULL, NULL},
         {"--limit", 0, "instances shown, 100", NULL, NULL, &limit, NULL},
         {"--after", 0, "instances after this id", &after, NULL, NULL, NULL},
@@ -338,16 +353,25 @@ static void draw(struct screen *s, const Trimtab__V1__GetRolloutResponse *m)
                        step_text(s->cli, step));
         draw_line(s, line);
     }
+    if (m->rollout->progress && *m->rollout->progress->waiting) {
+        (void)snprintf(line, sizeof(line), "  %s", m->rollout->progress->waiting);
+        draw_line(s, line);
+    }
     for (size_t i = 0, shown = 0; i < m->n_instances && shown < TROUBLED_SHOWN; i++) {
         const Trimtab__V1__RolloutInstance *p = m->instances[i];
 
-        if (strcmp(p->state, "ok") == 0)
+        if (strcmp(p->state, "gray_ok") == 0)
             continue;
         (void)snprintf(line, sizeof(line), "  %s: %s  %s", p->id, p->state, p->reason);
         draw_line(s, line);
         shown++;
     }
     (void)fflush(stdout);
+}
+
+static bool draws(const struct screen *s)
+{
+    return s->is_terminal && s->cli->output != OUTPUT_JSON;
 }
 
 static int show_picture(struct screen *s, const Trimtab__V1__GetRolloutResponse *m,
@@ -357,7 +381,7 @@ static int show_picture(struct screen *s, const Trimtab__V1__GetRolloutResponse 
 
     if (s->cli->output == OUTPUT_JSON)
         r = print_json(&m->base, err);
-    else if (s->is_terminal)
+    else if (draws(s))
         draw(s, m);
     else
         (void)printf("%s\n", rollout_line(s->cli, m->rollout));
@@ -407,6 +431,12 @@ static int wait_left(uint64_t id, nsec_t end, uint32_t *ret_ms, struct err *err)
     return err_set(err, ERR_TIMEOUT, "rollout %" PRIu64 " has not ended yet", id);
 }
 
+/* Then a clock runs that is worth to be seen. */
+static bool is_soaking(const Trimtab__V1__Rollout *r)
+{
+    return r->progress && r->progress->holds;
+}
+
 int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *err)
 {
     Trimtab__V1__GetRolloutRequest q = TRIMTAB__V1__GET_ROLLOUT_REQUEST__INIT;
@@ -419,7 +449,7 @@ int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *
         Trimtab__V1__GetRolloutResponse *m;
 
         r = ask(cli, &q, &m, err);
-        if (!r && m->stamp != q.known)
+        if (!r && (m->stamp != q.known || draws(&s)))
             r = show_picture(&s, m, err);
         if (r)
             return r;
@@ -427,6 +457,8 @@ int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *
             return ended(m->rollout, err);
         q.known = m->stamp;
         r = wait_left(id, end, &q.wait_ms, err);
+        if (is_soaking(m->rollout) && draws(&s))
+            q.wait_ms = MIN(q.wait_ms, SOAKING_MS);
     }
     return r;
 }

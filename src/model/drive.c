@@ -3,9 +3,6 @@
  */
 #include "model/drive.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 uint64_t tally_targets(const struct tally *t)
 {
     return t->refused + t->failing + t->applied + t->silent + t->pending;
@@ -50,16 +47,7 @@ void soak_note(struct soak *s, const struct rollout *r, const struct tally *t, b
 
 /* ---- deciding ---- */
 
-static void say(struct decision *d, const char *format, ...) printf_like(2, 3);
-static void say(struct decision *d, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(d->text, sizeof(d->text), format, args);
-    va_end(args);
-    d->text[str_utf8_prefix(str_c(d->text))] = '\0'; /* never half a character */
-}
+#define say(d, ...) text_format((d)->text, sizeof((d)->text), __VA_ARGS__)
 
 static void decide(struct decision *d, enum rollout_move_kind move)
 {

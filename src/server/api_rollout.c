@@ -222,29 +222,6 @@ static int make_step(struct api_call *call, const struct rollout *r, struct roll
     return rc ? rc : counts_resolve(&counting, &q->step, step, 1, &call->arena, &call->err);
 }
 
-/* The candidates become what is committed. */
-static int take_candidates(struct api_call *call, const struct rollout *r)
-{
-    struct commit *commit = &call->commit.commit;
-
-    commit->changes = ARENA_ARRAY(&call->arena, struct change, r->n_candidates);
-    for (; commit->changes && commit->n < r->n_candidates; commit->n++) {
-        const struct version *v = r->candidates[commit->n];
-        owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
-
-        key_put_id(v->key, &id);
-        commit->changes[commit->n] =
-            (struct change){.id = arena_str(&call->arena, buf_str(&id)),
-                            .delete = v->deleted,
-                            .content_type = v->content_type,
-                            .content = v->content,
-                            .meta = v->meta ? *v->meta : meta_none};
-        if (buf_status(&id))
-            return ERR_NOMEM;
-    }
-    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
-}
-
 /* Who does not say what the move was decided on is not in the way of one that came between. */
 static bool move_again(struct api_call *call)
 {
@@ -293,7 +270,7 @@ static int make_move(struct api_call *call, const Trimtab__V1__MoveRolloutReques
     if (kind == MOVE_EXTEND)
         rc = make_step(call, r, move);
     if (kind == MOVE_CONFIRM)
-        rc = take_candidates(call, r);
+        rc = rollout_changes(r, &call->arena, commit);
     return rc;
 }
 
@@ -341,7 +318,7 @@ static int put_pick(Trimtab__V1__PreviewStep *step, const struct pick *pick, siz
     step->connected += pick->instance->session != NULL;
     if (step->n_instances == limit)
         return 0;
-    step->instances[step->n_instances] = rollout_instance(pick, now, a);
+    step->instances[step->n_instances] = rollout_instance(pick, NULL, now, a);
     return step->instances[step->n_instances++] ? 0 : ERR_NOMEM;
 }
 

@@ -82,6 +82,7 @@ void app_changed(struct app *app)
 {
     if (!link_is_alone(&app->waiters))
         loop_defer(&app->loop, &app->changed);
+    driver_changed(&app->driver);
 }
 
 void app_wait(struct app *app, struct waiter *w)
@@ -109,6 +110,7 @@ static void on_tick(struct timer *t, void *ctx)
 
     (void)t;
     (void)feed_tick(app->feed, loop_now(&app->loop));
+    driver_tick(&app->driver);
     registry_expire(&app->registry, clock_wall_ms(),
                     (int64_t)(app->config.instance_keep / NSEC_PER_MS));
 }
@@ -231,6 +233,7 @@ static void app_init(struct app *app, const struct config *config)
     link_init(&app->http_sessions);
     subscribe_init(app);
     registry_init(&app->registry);
+    app->registry.ack_late = config->ack_late;
     app->changed = (struct defer){.fn = run_waiters, .ctx = app};
     app->tick = (struct timer){.fn = on_tick, .ctx = app};
     rpc_init(app);
@@ -255,6 +258,8 @@ int app_open(struct app *app, const struct config *config, struct err *err)
         r = open_state(app, err); /* a server serves nothing before its state is loaded */
     if (!r)
         r = watch_signals(app, err);
+    if (!r)
+        r = driver_open(&app->driver, app, err);
     if (!r)
         r = open_http(app, err);
     if (r)
@@ -326,6 +331,7 @@ void app_close(struct app *app)
         return;
     timer_stop(&app->tick);
     timer_stop(&app->drain_limit);
+    driver_leave(&app->driver);
     close_committer(app);
     if (app->http) {
         bool closed = false;
@@ -337,6 +343,7 @@ void app_close(struct app *app)
     loop_turn(&app->loop, LOOP_POLL);
     subscribe_drain(
         app); /* what lingers between two polls has no connection that could end it */
+    driver_close(&app->driver);
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);
     registry_deinit(&app->registry);

@@ -11,6 +11,7 @@
 #include "server/auth.h"
 #include "server/committer.h"
 #include "server/config.h"
+#include "server/driver.h"
 #include "server/registry.h"
 
 struct app {
@@ -23,6 +24,7 @@ struct app {
     struct state *state; /* newest publication */
     struct feed *feed;
     struct registry registry;
+    struct driver driver; /* of rollouts */
     struct http_server *http;
     struct grpc_service service;
     struct timer tick;

@@ -18,6 +18,8 @@ struct config {
     uint64_t bookmark_interval;  /* ns */
     uint64_t drain_timeout;      /* ns */
     uint64_t instance_keep;      /* ns */
+    uint64_t ack_late;           /* ns */
+    uint64_t rollout_settle;     /* ns */
     uint32_t max_connections;
     uint32_t snapshot_records;
     bool show_version, show_help, check_config;

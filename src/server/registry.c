@@ -10,7 +10,7 @@
 
 void registry_init(struct registry *r)
 {
-    *r = (struct registry){.stamp = 1};
+    *r = (struct registry){.stamp = 1, .ack_late = ACK_LATE_S * NSEC_PER_S};
     link_init(&r->offline);
 }
 
@@ -74,6 +74,7 @@ static struct instance *instance_new(struct registry *r, struct str id)
 
     if (!i)
         return NULL;
+    i->registry = r;
     link_init(&i->link);
     memcpy(i->id, id.data, id.len);
     if (!map_put(&r->instances, str_c(i->id), i, NULL))
@@ -200,6 +201,8 @@ void registry_connected(struct registry *r, struct instance *i, struct feed_sess
     i->seen_ms = now_ms;
     free_message((ProtobufCMessage *)i->report);
     i->report = NULL;
+    i->has_reported = false;
+    i->stored_since = 0;
     r->stamp++;
 }
 
@@ -221,8 +224,13 @@ void registry_report(struct registry *r, struct instance *i, const Trimtab__V1__
 {
     i->seen_ms = now_ms;
     r->stamp++;
-    if (ack->stage == TRIMTAB__V1__STAGE__STORED)
+    if (ack->stage == TRIMTAB__V1__STAGE__STORED) {
+        if (!i->stored_since)
+            i->stored_since = clock_now();
         return;
+    }
+    i->stored_since = 0;
+    i->has_reported |= ack->stage == TRIMTAB__V1__STAGE__APPLIED;
     if (!ack->n_refused && !*ack->reason && (!i->report || !i->report->n_refused)) {
         free_message((ProtobufCMessage *)i->report);
         i->report = NULL; /* nothing to keep: the digests say all */
@@ -282,6 +290,14 @@ static struct feed_status status_of(const struct instance *i)
     return i->session ? feed_session_status(i->session) : i->last;
 }
 
+bool instance_is_late(const struct instance *i, nsec_t now)
+{
+    nsec_t waiting = feed_session_status(i->session).waiting_since;
+    nsec_t since = waiting ? waiting : i->stored_since;
+
+    return since && now > since + i->registry->ack_late;
+}
+
 enum instance_state instance_state(const struct instance *i, nsec_t now)
 {
     struct feed_status s;
@@ -293,9 +309,7 @@ enum instance_state instance_state(const struct instance *i, nsec_t now)
         return INSTANCE_ERROR;
     if (s.has_applied && digest_eq(s.serving, s.expected))
         return INSTANCE_OK;
-    if (s.waiting_since && now > s.waiting_since + PENDING_LATE_S * NSEC_PER_S)
-        return INSTANCE_STALE;
-    return INSTANCE_PENDING;
+    return instance_is_late(i, now) ? INSTANCE_STALE : INSTANCE_PENDING;
 }
 
 bool instance_has_applied(const struct instance *i, uint64_t revision)

@@ -16,7 +16,7 @@
 enum {
     INSTANCE_ID_MAX = 128,
     REGISTRY_MAX = 200000,
-    PENDING_LATE_S = 30,
+    ACK_LATE_S = 30, /* unless it is set otherwise */
     HELLO_BYTES_MAX = 256 * 1024,
     REPLACED_MAX = 5, /* by another program, within REPLACED_WITHIN_S: more are two that have one id */
     REPLACED_WITHIN_S = 30,
@@ -25,6 +25,7 @@ enum {
 };
 
 struct instance {
+    const struct registry *registry;
     char id[INSTANCE_ID_MAX + 1];
     Trimtab__V1__Hello *hello; /* as said last: who it is and what it wants */
     Trimtab__V1__Ack *report;  /* as said last about what it runs: refusals; NULL: nothing yet */
@@ -33,6 +34,8 @@ struct instance {
     void *stream;                 /* whose session it is; for the replacement of an older one */
     struct feed_status last;      /* when it went offline */
     int64_t connected_ms, seen_ms;
+    bool has_reported;    /* applied something in this session, or refused it */
+    nsec_t stored_since;  /* it has a batch and has not said what it came to; 0: it owes no word */
     char peer[64], identity[AUTH_NAME_MAX];
     const char *transport; /* "grpc", "http" */
     struct link link;      /* oldest first by seen_ms while offline */
@@ -45,6 +48,7 @@ struct registry {
     struct link offline;
     uint64_t n_connected;
     uint64_t stamp; /* raised by every change, so that who waits sees one */
+    nsec_t ack_late; /* after that an acknowledgement is late */
 };
 
 void registry_init(struct registry *r);
@@ -93,7 +97,9 @@ bool instance_is_failing(const struct instance *i);
 enum instance_state { INSTANCE_OK, INSTANCE_PENDING, INSTANCE_ERROR, INSTANCE_STALE, INSTANCE_OFFLINE };
 const char *instance_state_name(enum instance_state s);
 
-/* From what it reported, never from what it was sent. stale: it has not answered for PENDING_LATE_S. */
+/* Whether it owes an acknowledgement for longer than ack_late. */
+bool instance_is_late(const struct instance *i, nsec_t now);
+/* From what it reported, never from what it was sent. stale: it is late. */
 enum instance_state instance_state(const struct instance *i, nsec_t now);
 
 /* Whether everything up to revision that concerns it is applied, as it said itself. */

@@ -3,6 +3,7 @@
  */
 #include "base/vec.h"
 #include "model/diff.h"
+#include "server/rollout_target.h"
 #include "server/rollout_view.h"
 
 enum {
@@ -112,10 +113,13 @@ static const Trimtab__V1__GetRolloutRequest *get_request(const struct api_call *
 }
 
 /* What a picture of a rollout is known by: never 0, and exact as a number of JavaScript. */
-static uint64_t stamp_of(const struct rollout *r, const Trimtab__V1__RolloutCounts *c)
+static uint64_t stamp_of(const struct app *app, const struct rollout *r,
+                         const Trimtab__V1__RolloutCounts *c)
 {
-    const uint64_t parts[] = {r->node.revision, c->targets, c->ok,     c->pending,
-                              c->error,         c->stale,   c->offline};
+    const struct drive *v = driver_find(&app->driver, r->id);
+    const uint64_t parts[] = {r->node.revision, c->targets,        c->ok,      c->pending,
+                              c->refused,       c->failing,        c->too_old, c->stale,
+                              c->offline,       v && v->soak.holds};
     uint64_t hash = 14695981039346656037u; /* FNV-1a, by words */
 
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -158,7 +162,18 @@ static int by_id(const void *a, const void *b)
     return strcmp(pa->instance->id, pb->instance->id);
 }
 
-static int put_instances(struct api_call *call, struct picks *picks,
+static bool is_wanted(const Trimtab__V1__GetRolloutRequest *q, const struct pick *p,
+                      const struct rollout *r, nsec_t now)
+{
+    char why[TARGET_WHY_MAX];
+    uint64_t since = r->steps[p->step - 1].revision;
+
+    return !*q->state ||
+           strcmp(q->state, target_state_name(target_state(p->instance, r, since, now, why))) ==
+               0;
+}
+
+static int put_instances(struct api_call *call, const struct rollout *r, struct picks *picks,
                          Trimtab__V1__GetRolloutResponse *m)
 {
     const Trimtab__V1__GetRolloutRequest *q = get_request(call);
@@ -172,17 +187,15 @@ static int put_instances(struct api_call *call, struct picks *picks,
     if (!m->instances)
         return ERR_NOMEM;
     for (size_t i = 0; i < picks->n; i++) {
-        const struct instance *instance = picks->at[i].instance;
+        const struct pick *p = &picks->at[i];
 
-        if ((*q->after && strcmp(instance->id, q->after) <= 0) ||
-            (*q->state &&
-             strcmp(q->state, instance_state_name(instance_state(instance, now))) != 0))
+        if ((*q->after && strcmp(p->instance->id, q->after) <= 0) || !is_wanted(q, p, r, now))
             continue;
         if (m->n_instances == limit) {
             m->next = m->instances[limit - 1]->id;
             break;
         }
-        m->instances[m->n_instances] = rollout_instance(&picks->at[i], now, &call->arena);
+        m->instances[m->n_instances] = rollout_instance(p, r, now, &call->arena);
         if (!m->instances[m->n_instances++])
             return ERR_NOMEM;
     }
@@ -206,9 +219,10 @@ static int put_rollout(struct api_call *call, const struct rollout *r, struct pi
     if (!m->rollout)
         return ERR_NOMEM;
     m->rollout->counts = counts;
-    m->stamp = stamp_of(r, counts);
+    m->rollout->progress = rollout_progress(app, r, &call->arena);
+    m->stamp = stamp_of(app, r, counts);
     m->revision = app->state->revision;
-    rc = put_instances(call, picks, m);
+    rc = put_instances(call, r, picks, m);
     return !rc && get_request(call)->diff ? put_diffs(call, r, m->rollout) : rc;
 }
 
@@ -248,7 +262,7 @@ static bool is_known(struct api_call *call)
     Trimtab__V1__RolloutCounts counts = TRIMTAB__V1__ROLLOUT_COUNTS__INIT;
 
     return r && rollout_look(&call->app->registry, r, &counts, NULL) == 0 &&
-           stamp_of(r, &counts) == get_request(call)->known;
+           stamp_of(call->app, r, &counts) == get_request(call)->known;
 }
 
 static void wait_look(struct timer *t, void *ctx)
@@ -272,12 +286,12 @@ static void wait_look(struct timer *t, void *ctx)
 
 static int check_state(const char *name, struct err *err)
 {
-    for (int s = INSTANCE_OK; s <= INSTANCE_OFFLINE; s++)
-        if (!*name || strcmp(name, instance_state_name((enum instance_state)s)) == 0)
+    for (int s = 0; s < TARGET_STATES; s++)
+        if (!*name || strcmp(name, target_state_name((enum target_state)s)) == 0)
             return 0;
     (void)err_set(err, ERR_INVALID, "there is no state \"%.100s\"", name);
     err_place(err, "state");
-    err_hint(err, "ok, pending, error, stale or offline");
+    err_hint(err, "gray_ok, pending, gray_error, stale or offline");
     return ERR_INVALID;
 }
 

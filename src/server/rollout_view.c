@@ -6,6 +6,7 @@
 #include "base/vec.h"
 #include "proto/rollout.h"
 #include "proto/subject.h"
+#include "server/rollout_target.h"
 
 enum {
     SUBJECTS_AT_ONCE = 64,    /* whose memory is held together */
@@ -93,6 +94,27 @@ bool interest_met(const struct interest *w, const struct instance *i)
     return !i->session || !w->n;
 }
 
+/* ---- confirming ---- */
+
+int rollout_changes(const struct rollout *r, struct arena *a, struct commit *c)
+{
+    c->changes = ARENA_ARRAY(a, struct change, r->n_candidates);
+    for (; c->changes && c->n < r->n_candidates; c->n++) {
+        const struct version *v = r->candidates[c->n];
+        owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+
+        key_put_id(v->key, &id);
+        c->changes[c->n] = (struct change){.id = arena_str(a, buf_str(&id)),
+                                           .delete = v->deleted,
+                                           .content_type = v->content_type,
+                                           .content = v->content,
+                                           .meta = v->meta ? *v->meta : meta_none};
+        if (buf_status(&id))
+            return ERR_NOMEM;
+    }
+    return arena_failed(a) ? ERR_NOMEM : 0;
+}
+
 /* ---- looking ---- */
 
 static int pick_cmp(const void *a, const void *b)
@@ -119,18 +141,26 @@ struct look {
     int result;
 };
 
+static void count(Trimtab__V1__RolloutCounts *c, enum target_state state)
+{
+    uint64_t *const numbers[TARGET_STATES] = {&c->ok,    &c->pending, &c->refused, &c->failing,
+                                              &c->stale, &c->too_old, &c->offline};
+
+    c->targets++;
+    ++*numbers[state];
+    c->error += state == TARGET_REFUSED || state == TARGET_FAILING || state == TARGET_TOO_OLD;
+}
+
 static bool look_at(void *ctx, struct instance *i, const struct subject *s)
 {
     struct look *l = ctx;
     const struct rollout *r = l->rollout;
     uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
-    uint64_t *const counts[] = {&l->counts->ok, &l->counts->pending, &l->counts->error,
-                                &l->counts->stale, &l->counts->offline};
+    char why[TARGET_WHY_MAX];
 
     if (!step || !interest_met(&l->interest, i))
         return true;
-    l->counts->targets++;
-    ++*counts[instance_state(i, l->now)];
+    count(l->counts, target_state(i, r, r->steps[step - 1].revision, l->now, why));
     if (l->picks && !VEC_PUSH(l->picks, (struct pick){i, step}))
         l->result = ERR_NOMEM;
     return l->result == 0;
@@ -247,23 +277,31 @@ Trimtab__V1__Rollout *rollout_message(const struct state *state, const struct ro
     return m->plan && put_candidates(state, r, n, m, a) ? m : NULL;
 }
 
-static char *refusal(const struct instance *i, struct arena *a)
+/* Its state as a target of r, or by itself; and what it says of that. */
+static const char *state_of(const struct pick *p, const struct rollout *r, nsec_t now,
+                            char why[TARGET_WHY_MAX])
 {
-    char text[400];
-    const Trimtab__V1__Refusal *first =
-        i->report && i->report->n_refused ? i->report->refused[0] : NULL;
-
-    if (!first)
-        return arena_c(a, STR(""));
-    (void)snprintf(text, sizeof(text), "%s %s: %s", first->key, first->code, first->message);
-    return arena_c(a, str_part(str_c(text), 0, str_utf8_prefix(str_c(text))));
+    if (r)
+        return target_state_name(
+            target_state(p->instance, r, r->steps[p->step - 1].revision, now, why));
+    why[0] = '\0';
+    return instance_state_name(instance_state(p->instance, now));
 }
 
-Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, nsec_t now,
-                                               struct arena *a)
+/* What it says, without its own name before it. */
+static struct str without_id(const char *why, const struct instance *i)
+{
+    size_t id = strlen(i->id);
+
+    return *why ? str_from(str_c(why), id + 2) : STR("");
+}
+
+Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct rollout *r,
+                                               nsec_t now, struct arena *a)
 {
     Trimtab__V1__RolloutInstance *m = ARENA_NEW(a, Trimtab__V1__RolloutInstance);
     const struct instance *i = p->instance;
+    char why[TARGET_WHY_MAX];
 
     if (!m)
         return NULL;
@@ -272,8 +310,27 @@ Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, nsec_t now,
     m->host = i->hello->instance->host;
     m->fingerprint = instance_fingerprint(i->hello->instance, a);
     m->connected = i->session != NULL;
-    m->state = arena_c(a, str_c(instance_state_name(instance_state(i, now))));
+    m->state = arena_c(a, str_c(state_of(p, r, now, why)));
     m->step = p->step;
-    m->reason = refusal(i, a);
+    m->reason = arena_c(a, without_id(why, i));
+    return m;
+}
+
+Trimtab__V1__RolloutProgress *rollout_progress(const struct app *app, const struct rollout *r,
+                                               struct arena *a)
+{
+    const struct drive *v = driver_find(&app->driver, r->id);
+    Trimtab__V1__RolloutProgress *m;
+
+    if (!v || !rollout_is_live(r) || v->soak.step != r->steps[r->n_begun - 1].revision)
+        return NULL;
+    m = ARENA_NEW(a, Trimtab__V1__RolloutProgress);
+    if (!m)
+        return NULL;
+    trimtab__v1__rollout_progress__init(m);
+    m->holds = v->soak.holds;
+    m->held_ms = v->soak.held_ms;
+    if (*v->trouble || !v->decision.has_move)
+        m->waiting = arena_c(a, str_c(*v->trouble ? v->trouble : v->decision.text));
     return m;
 }

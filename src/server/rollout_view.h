@@ -32,6 +32,11 @@ must_use int interest_of_ids(char *const *ids, size_t n, struct arena *a, struct
 /* Of an instance that is offline nobody knows. */
 bool interest_met(const struct interest *w, const struct instance *i);
 
+/*
+ * The candidates become what is committed: fills changes, which borrow from r, with room for none more. ERR_NOMEM.
+ */
+must_use int rollout_changes(const struct rollout *r, struct arena *a, struct commit *c);
+
 /* ---- looking ---- */
 
 /* An instance and the step that takes it. */
@@ -55,8 +60,11 @@ must_use int rollout_look(const struct registry *registry, const struct rollout 
 /* summary: as in lists. */
 Trimtab__V1__Rollout *rollout_message(const struct state *state, const struct rollout *r,
                                       bool summary, struct arena *a);
-/* Borrows texts of the instance, which lives until the registry changes. */
-Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, nsec_t now,
+/* Borrows texts of the instance, which lives until the registry changes. r NULL: a preview. */
+Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct rollout *r,
+                                               nsec_t now, struct arena *a);
+/* How the driver finds it; NULL also when it is over, or was not looked at yet. */
+Trimtab__V1__RolloutProgress *rollout_progress(const struct app *app, const struct rollout *r,
                                                struct arena *a);
 
 /* ---- targets with a count ---- */

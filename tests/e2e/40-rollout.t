@@ -186,7 +186,7 @@ test('an override publishes over a rollout and ends it, in one commit', async ()
 
 test('a wait ends when the rollout moves, and not before', async () => {
   const r = (await start([{ id: A, text: '9' }], plan({ ids: ['web-1'] }))).rollout;
-  const { stamp } = await until('a picture that stays', async () => { const m = await rollout(r.id); return m.rollout.counts.pending === 0 && m; });
+  const { stamp } = await until('a picture that stays', async () => { const m = await rollout(r.id); return m.rollout.plan.steps[0].satisfied && m; });
   const late = await rollout(r.id, `?known=${stamp}&wait_ms=300`);
   assert.strictEqual(late.stamp, stamp);
   const waiting = rollout(r.id, `?known=${stamp}&wait_ms=30000`);
@@ -217,7 +217,7 @@ test('lists: live ones, all, by phase, by resource, page by page', async () => {
 
 test('the log of commits is the audit of every move', async () => {
   const commits = (q) => server.json('GET', `/v1/commits?${q}`);
-  const moves = (await commits(`rollout=${first}&limit=1000`)).commits.map((c) => c.moves[0].move).reverse();
+  const moves = (await commits(`rollout=${first}&limit=1000`)).commits.map((c) => c.moves[0].move).filter((m) => m !== 'satisfy').reverse();
   assert.deepStrictEqual(moves, ['start', 'advance', 'extend', ...Array(5).fill('extend'), 'pause', 'resume', 'pause', 'confirm']);
   const paused = (await commits(`rollout=${first}&action=pause`)).commits;
   assert(paused.every((c) => c.author && c.time && c.moves[0].reason === 'pause it' && c.origin.startsWith('rest')));
@@ -304,8 +304,8 @@ test('CLI: preview, start, status, extend, list and confirm, watched to the end'
   assert.match(good('rollout', 'extend', id, '--label', 'zone=a', '-m', 'so far so good'), /step 2 of 3: 4 targets/);
   await until('it saw that', () => w.out.includes('4 targets'));
   const status = good('rollout', 'status', id, '--diff');
-  assert.match(status, /^2 +begun +label=zone=a$/m);
-  assert.match(status, /^3 +planned +label=zone in \(a,b\) & percent=30$/m);
+  assert.match(status, /^2 +(begun|satisfied) +0 s +label=zone=a$/m);
+  assert.match(status, /^3 +planned +0 s +label=zone in \(a,b\) & percent=30$/m);
   assert.match(status, /^\+20$/m);
   assert.match(good('rollout', 'list'), new RegExp(`^${id} +running +2 of 3 +${A} .* twenty$`, 'm'));
   good('rollout', 'pause', id);

@@ -168,13 +168,20 @@ class Subscriber {
     this.last = end;
     if (!this.digest().equals(end.digest)) this.bad = (this.bad || 0) + 1;
     this.cursor = { store_id: this.welcome.store_id, revision: end.revision, digest: end.digest, count: end.count };
-    if (this.auto) this.acknowledge();
+    if (this.auto) this.acknowledge(this.refuses ? this.refusals() : []);
   }
   acknowledge(refused = []) {
     const digest = this.digest();
     this.stream.write({ ack: { revision: this.last.revision, stage: 'STORED', received_digest: digest } });
     this.stream.write({ ack: { revision: this.last.revision, stage: 'APPLIED', received_digest: digest, serving_digest: refused.length ? Buffer.alloc(16) : digest, refused } });
   }
+  // What `refuses` (an item to a reason, or nothing) says of what is held.
+  refusals() {
+    return [...this.held].map(([k, item]) => [k, item, this.refuses(item)]).filter((r) => r[2])
+      .map(([k, item, message]) => ({ scope: k.split(' ')[0], key: k.slice(k.indexOf(' ') + 1), hash: itemHash(item), code: 'CHECK_FAILED', message }));
+  }
+  health(failing, reason = '') { this.stream.write({ health: { failing, reason, revision: this.last.revision, source: 'probe' } }); }
+  text(id) { const item = [...this.held.values()].find((i) => i.id === id); return item && item.content.toString(); }
   inventory() {
     const entries = [...this.held].map(([k, item]) => ({ scope: k.split(' ')[0], key: k.slice(k.indexOf(' ') + 1), hash: itemHash(item) }));
     this.stream.write({ inventory: { entries, last: true } });

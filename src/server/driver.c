@@ -1,0 +1,381 @@
+/*
+ * The driver. See driver.h.
+ */
+#include "server/driver.h"
+
+#include "base/log.h"
+#include "server/app.h"
+#include "server/rollout_view.h"
+
+static const nsec_t LOOK_EVERY = NSEC_PER_S; /* silence and soaks come without a word */
+static const nsec_t LOOK_PAUSE = 20 * NSEC_PER_MS;
+static const nsec_t VISIT_EVERY = 3 * NSEC_PER_S; /* a third of the lease */
+static const nsec_t SAVE_EVERY = 10 * NSEC_PER_S;
+static const nsec_t RETRY_AFTER =
+    2 * NSEC_PER_S; /* what was refused may have changed by then */
+
+enum { LOOK_SHARE = 10 }; /* a look waits so many times as long as the last one took */
+
+static void look(struct driver *d);
+
+/* ---- the live rollouts ---- */
+
+const struct drive *driver_find(const struct driver *d, uint64_t id)
+{
+    for (size_t i = 0; i < d->drives.n; i++)
+        if (d->drives.at[i].id == id && d->drives.at[i].soak.step)
+            return &d->drives.at[i];
+    return NULL;
+}
+
+static struct drive *find(const struct driver *d, uint64_t id)
+{
+    for (size_t i = 0; i < d->drives.n; i++)
+        if (d->drives.at[i].id == id)
+            return &d->drives.at[i];
+    return NULL;
+}
+
+static void forget_ended(struct driver *d)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < d->drives.n; i++) {
+        uint64_t id = d->drives.at[i].id;
+
+        if (rollout_is_live(state_rollout(d->app->state, id)))
+            d->drives.at[n++] = d->drives.at[i];
+        else if (d->drives.at[i].saved)
+            (void)VEC_PUSH(&d->ended, (struct soak_record){.rollout = id, .has_ended = true});
+    }
+    d->drives.n = n;
+}
+
+/* Brings the list up to the newest state. Without memory what is new waits for the next look. */
+static void follow(struct driver *d)
+{
+    const struct state *state = d->app->state;
+    struct tree_walk walk;
+    const struct rollout *r;
+
+    forget_ended(d);
+    if (d->drives.n == state->n_live)
+        return;
+    tree_walk_from(&walk, state->rollouts, STR_NULL, 0);
+    while ((r = rollout_of(tree_walk_next(&walk))))
+        if (rollout_is_live(r) && !find(d, r->id))
+            (void)VEC_PUSH(&d->drives, (struct drive){.id = r->id,
+                                                      .is_old = r->id <= d->started_at,
+                                                      .awaited = UINT64_MAX});
+}
+
+/* ---- the tally ---- */
+
+struct looking {
+    struct driver *driver;
+    struct interest *interests; /* one for each drive */
+    nsec_t now;
+};
+
+static void count(struct drive *v, enum target_state state, const char *why)
+{
+    struct tally *t = &v->tally;
+    uint64_t *const numbers[TARGET_STATES] = {
+        &t->applied, &t->pending, &t->refused, &t->failing, &t->silent, NULL, NULL};
+
+    if (!numbers[state])
+        return;
+    ++*numbers[state];
+    if ((state == TARGET_REFUSED || state == TARGET_FAILING) && !t->example.len) {
+        memcpy(v->example, why, TARGET_WHY_MAX);
+        t->example = str_c(v->example);
+    }
+}
+
+static bool tally_instance(void *ctx, struct instance *i, const struct subject *s)
+{
+    struct looking *l = ctx;
+    struct driver *d = l->driver;
+    char why[TARGET_WHY_MAX];
+
+    if (!i->session)
+        return true;
+    for (size_t n = 0; n < d->drives.n; n++) {
+        const struct rollout *r = state_rollout(d->app->state, d->drives.at[n].id);
+        uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
+
+        if (step && interest_met(&l->interests[n], i))
+            count(&d->drives.at[n],
+                  target_state(i, r, r->steps[step - 1].revision, l->now, why), why);
+    }
+    return true;
+}
+
+static int tally(struct driver *d, nsec_t now)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct looking l = {
+        .driver = d, .interests = ARENA_ARRAY(&a, struct interest, d->drives.n), .now = now};
+
+    if (!l.interests)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < d->drives.n; i++) {
+        const struct rollout *r = state_rollout(d->app->state, d->drives.at[i].id);
+
+        d->drives.at[i].tally = (struct tally){.example = STR_NULL};
+        if (interest_of_rollout(r, &a, &l.interests[i]))
+            return ERR_NOMEM;
+    }
+    return subjects_each(&d->app->registry, tally_instance, &l);
+}
+
+/* ---- moves ---- */
+
+static void move_free(struct driver_move *m)
+{
+    commit_job_deinit(&m->job);
+    m->state = state_unref(m->state);
+    arena_deinit(&m->arena);
+    m->is_under_way = false;
+}
+
+static void move_done(struct commit_job *job)
+{
+    struct driver_move *m = CONTAINER_OF(job, struct driver_move, job);
+    struct driver *d = CONTAINER_OF(m, struct driver, move);
+    struct drive *v = find(d, m->id);
+
+    if (job->result == 0) {
+        LOG(INFO, "rollout_moved", LOG_U64("rollout", m->id),
+            LOG_C("move", rollout_move_name(m->move.kind)), LOG_C("reason", m->reason));
+    } else if (v && job->result != ERR_CONFLICT) { /* else somebody was faster */
+        LOG(WARN, "rollout_move_refused", LOG_U64("rollout", m->id),
+            LOG_C("move", rollout_move_name(m->move.kind)), LOG_C("error", job->err.text));
+        text_format(v->trouble, sizeof(v->trouble), "%s", job->err.text);
+        v->not_before = clock_now() + RETRY_AFTER;
+    }
+    move_free(m);
+    driver_changed(d);
+}
+
+static void make_move(struct driver *d, struct drive *v, const struct rollout *r)
+{
+    struct driver_move *m = &d->move;
+    struct commit *c = &m->job.commit;
+
+    *m = (struct driver_move){.is_under_way = true, .id = r->id};
+    memcpy(m->reason, v->decision.text, sizeof(m->reason));
+    v->trouble[0] = '\0';
+    m->move = (struct rollout_move){.kind = v->decision.move,
+                                    .id = r->id,
+                                    .expected = r->n_moves,
+                                    .reason = str_c(m->reason)};
+    *c = (struct commit){.moves = &m->move,
+                         .n_moves = 1,
+                         .author = STR("trimtabd"),
+                         .origin = STR("driver"),
+                         .action = STR("rollout"),
+                         .message = str_c(m->reason),
+                         .time_ms = clock_wall_ms()};
+    m->job.done = move_done;
+    m->state = state_ref(d->app->state);
+    if (m->move.kind == MOVE_CONFIRM && rollout_changes(r, &m->arena, c)) {
+        v->not_before = clock_now() + RETRY_AFTER;
+        move_free(m);
+        return;
+    }
+    committer_commit(d->app->committer, &m->job);
+}
+
+/* ---- looks ---- */
+
+/* Who was there before this server started may not be back yet. */
+static bool is_sure(const struct driver *d, const struct drive *v, nsec_t now)
+{
+    return !v->is_old || tally_targets(&v->tally) >= v->awaited ||
+           now >= d->opened + d->app->config.rollout_settle;
+}
+
+static void drive(struct driver *d, struct drive *v, nsec_t now)
+{
+    const struct rollout *r = state_rollout(d->app->state, v->id);
+    const struct step *step = &r->steps[r->n_begun - 1];
+
+    if (v->is_old && is_sure(d, v, now))
+        v->is_old = false; /* and stays so: who leaves now has left */
+    soak_note(&v->soak, r, &v->tally, !v->is_old, now);
+    drive_decide(r, &v->tally, &v->soak, clock_wall_ms(), &v->decision);
+    if (v->soak.holds && !step->is_satisfied && v->soak.held_ms < step->soak_ms)
+        d->due = MIN(d->due, now + (step->soak_ms - v->soak.held_ms) * NSEC_PER_MS);
+    if (v->decision.has_move && d->lease.is_held && !d->move.is_under_way &&
+        now >= v->not_before)
+        make_move(d, v, r);
+}
+
+static void look(struct driver *d)
+{
+    nsec_t now = clock_now();
+
+    follow(d);
+    d->revision = d->app->state->revision;
+    d->stamp = d->app->registry.stamp;
+    d->looked = now;
+    d->due = UINT64_MAX;
+    if (d->drives.n && tally(d, now) == 0)
+        for (size_t i = 0; i < d->drives.n; i++)
+            drive(d, &d->drives.at[i], now);
+    d->next_look = clock_now() + MAX(LOOK_PAUSE, LOOK_SHARE * (clock_now() - now));
+}
+
+static bool has_news(const struct driver *d)
+{
+    return d->revision != d->app->state->revision ||
+           (d->drives.n && d->stamp != d->app->registry.stamp);
+}
+
+static void look_soon(struct defer *soon, void *ctx)
+{
+    struct driver *d = ctx;
+
+    (void)soon;
+    if (clock_now() >= d->next_look && has_news(d))
+        look(d); /* else at a tick */
+}
+
+void driver_changed(struct driver *d)
+{
+    if (d->is_open && (d->drives.n || d->app->state->n_live))
+        loop_defer(&d->app->loop, &d->soon);
+}
+
+/* ---- the store ---- */
+
+static struct soak_record record_of(const struct drive *v)
+{
+    return (struct soak_record){.rollout = v->id,
+                                .step = v->soak.step,
+                                .held_ms = v->soak.held_ms,
+                                .targets = tally_targets(&v->tally)};
+}
+
+/* While it is not known who is back, the older record is the better one. */
+static bool must_save(const struct drive *v, nsec_t now)
+{
+    return v->soak.step && !v->is_old && (!v->saved || now >= v->saved + SAVE_EVERY);
+}
+
+static struct soak_records to_save(struct driver *d, nsec_t now, bool all)
+{
+    struct soak_records records = d->ended;
+
+    d->ended = (struct soak_records){.n = 0};
+    for (size_t i = 0; i < d->drives.n && d->lease.is_held; i++) {
+        struct drive *v = &d->drives.at[i];
+
+        if ((must_save(v, now) || (all && v->saved)) && VEC_PUSH(&records, record_of(v)))
+            v->saved = now;
+    }
+    return records;
+}
+
+/* What another server, or this one before, has kept. */
+static void take_records(struct driver *d)
+{
+    for (size_t i = 0; i < d->lease.loaded.n; i++) {
+        const struct soak_record *record = &d->lease.loaded.at[i];
+        struct drive *v = find(d, record->rollout);
+
+        if (!v) { /* it has ended meanwhile */
+            (void)VEC_PUSH(&d->ended,
+                           (struct soak_record){.rollout = record->rollout, .has_ended = true});
+            continue;
+        }
+        v->awaited = record->targets;
+        v->saved = clock_now();
+        if (!v->soak.step || (v->soak.step == record->step && !v->soak.held_ms))
+            v->soak = (struct soak){.step = record->step, .held_ms = record->held_ms};
+    }
+    d->lease.loaded.n = 0;
+}
+
+static void visited(void *ctx)
+{
+    struct driver *d = ctx;
+
+    if (d->is_open)
+        take_records(d);
+    driver_changed(d);
+}
+
+static void visit(struct driver *d, nsec_t now)
+{
+    struct soak_records records = to_save(d, now, false);
+
+    d->next_visit = now + VISIT_EVERY;
+    driver_lease_visit(&d->lease, &records);
+}
+
+static bool has_new(const struct driver *d)
+{
+    for (size_t i = 0; i < d->drives.n; i++)
+        if (!d->drives.at[i].saved && must_save(&d->drives.at[i], 0))
+            return true;
+    return false;
+}
+
+void driver_tick(struct driver *d)
+{
+    nsec_t now = clock_now();
+
+    if (now >= d->next_look &&
+        (has_news(d) || (d->drives.n && (now >= d->looked + LOOK_EVERY || now >= d->due))))
+        look(d);
+    if (!d->lease.is_busy && (now >= d->next_visit || (d->lease.is_held && has_new(d))))
+        visit(d, now);
+}
+
+/* ---- life ---- */
+
+int driver_open(struct driver *d, struct app *app, struct err *err)
+{
+    int r;
+
+    *d = (struct driver){.app = app,
+                         .soon = {.fn = look_soon, .ctx = d},
+                         .opened = clock_now(),
+                         .due = UINT64_MAX,
+                         .started_at = app->state->revision};
+    d->lease.done = visited;
+    d->lease.ctx = d;
+    r = driver_lease_open(&d->lease, app->config.data_dir, app->committer, err);
+    d->is_open = r == 0;
+    if (!r) {
+        follow(d);
+        visit(d, d->opened);
+    }
+    return r;
+}
+
+void driver_leave(struct driver *d)
+{
+    struct soak_records records;
+
+    if (!d->is_open)
+        return;
+    d->is_open = false;
+    defer_cancel(&d->soon);
+    records = to_save(d, clock_now(), true);
+    if (d->lease.is_busy)
+        VEC_DEINIT(&records); /* it was kept a moment ago, and the lease ends by itself */
+    else
+        driver_lease_leave(&d->lease, &records);
+}
+
+void driver_close(struct driver *d)
+{
+    if (d->move.is_under_way)
+        move_free(&d->move);
+    driver_lease_close(&d->lease);
+    VEC_DEINIT(&d->drives);
+    VEC_DEINIT(&d->ended);
+}

@@ -1,0 +1,211 @@
+/*
+ * The lease of the driver. See driver_lease.h.
+ */
+#include "server/driver_lease.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+
+static const nsec_t LEASE_TTL = 10 * NSEC_PER_S;
+static const nsec_t SOAKS_TTL = 24 * 3600 * NSEC_PER_S;
+
+#define HOLDER STR("driver")
+#define SOAKS  STR("soak/")
+
+enum { KEY_MAX = 64, VALUE_MAX = 96, BATCH = 64 };
+
+/* ---- who this is ---- */
+
+static int make_id(const char *path, struct driver_lease *l, struct err *err)
+{
+    unsigned char bytes[SERVER_ID_BYTES];
+
+    if (random_bytes(bytes, sizeof(bytes)))
+        return err_set(err, ERR_IO, "no random bytes for the id of the server");
+    hex_encode(bytes, sizeof(bytes), l->id);
+    return file_replace(path, str_c(l->id), 0600, err);
+}
+
+int driver_lease_open(struct driver_lease *l, const char *data_dir, struct committer *committer,
+                      struct err *err)
+{
+    owned(buf) struct buf text = BUF_NULL(sizeof(l->id));
+    char path[4096];
+    int r;
+
+    l->committer = committer;
+    (void)snprintf(path, sizeof(path), "%s/server.id", data_dir);
+    r = file_read(path, &text, err);
+    if (r == 0 && text.len == sizeof(l->id) - 1) {
+        memcpy(l->id, text.data, text.len);
+        return 0;
+    }
+    return r == 0 || r == ERR_NOT_FOUND ? make_id(path, l, err) : r;
+}
+
+void driver_lease_close(struct driver_lease *l)
+{
+    VEC_DEINIT(&l->loaded);
+    VEC_DEINIT(&l->saving);
+}
+
+/* ---- in the store ---- */
+
+struct holding {
+    const char *id;
+    uint64_t lease;
+    bool is_other, is_ours;
+};
+
+static int look_at_holder(void *ctx, const struct store_ephemeral *item)
+{
+    struct holding *h = ctx;
+
+    if (!str_eq(item->key, HOLDER))
+        return 0;
+    h->is_other = !str_eq(item->bytes, str_c(h->id));
+    h->is_ours = !h->is_other && item->lease == h->lease;
+    return 0;
+}
+
+/* Ours is what an earlier start of this server left, too. */
+static int take_lease(struct driver_lease *l, struct store *store, bool *ret_held,
+                      struct err *err)
+{
+    struct holding h = {.id = l->id, .lease = l->lease};
+    struct store_ephemeral item = {.key = HOLDER, .bytes = str_c(l->id)};
+    int r = 0;
+
+    if (l->lease)
+        r = store_lease_keep(store, l->lease, clock_now(), err);
+    if (!l->lease || r == ERR_NOT_FOUND)
+        r = store_lease_grant(store, LEASE_TTL, clock_now(), &l->lease, err);
+    h.lease = l->lease;
+    if (!r)
+        r = store_ephemeral_list(store, HOLDER, look_at_holder, &h, err);
+    if (!r && !h.is_other && !h.is_ours)
+        r = store_ephemeral_put(store, l->lease, &item, 1, err);
+    *ret_held = !r && !h.is_other;
+    return r;
+}
+
+static int load_soak(void *ctx, const struct store_ephemeral *item)
+{
+    struct driver_lease *l = ctx;
+    struct soak_record record = {.rollout = 0};
+    struct str rest = item->bytes, parts[3];
+    size_t n = 0;
+
+    while (n < ARRAY_LEN(parts) && str_next(&rest, ' ', &parts[n]))
+        n++;
+    if (n < ARRAY_LEN(parts) || !str_u64(str_from(item->key, SOAKS.len), &record.rollout) ||
+        !str_u64(parts[0], &record.step) || !str_u64(parts[1], &record.held_ms) ||
+        !str_u64(parts[2], &record.targets))
+        return 0; /* of a later version: the soak begins anew */
+    return VEC_PUSH(&l->loaded, record) ? 0 : ERR_NOMEM;
+}
+
+/* A few records at a time, each in one transaction. */
+struct soak_batch {
+    struct store_ephemeral items[BATCH];
+    struct str ended[BATCH];
+    char keys[BATCH][KEY_MAX], values[BATCH][VALUE_MAX];
+    size_t n, n_ended;
+};
+
+static void batch_add(struct soak_batch *b, size_t at, const struct soak_record *record)
+{
+    (void)snprintf(b->keys[at], KEY_MAX, "soak/%" PRIu64, record->rollout);
+    (void)snprintf(b->values[at], VALUE_MAX, "%" PRIu64 " %" PRIu64 " %" PRIu64, record->step,
+                   record->held_ms, record->targets);
+    if (record->has_ended)
+        b->ended[b->n_ended++] = str_c(b->keys[at]);
+    else
+        b->items[b->n++] =
+            (struct store_ephemeral){.key = str_c(b->keys[at]), .bytes = str_c(b->values[at])};
+}
+
+static int save_batch(struct driver_lease *l, struct store *store, struct soak_batch *b,
+                      struct err *err)
+{
+    int r = 0;
+
+    if (b->n && l->soaks)
+        r = store_lease_keep(store, l->soaks, clock_now(), err);
+    if (b->n && (!l->soaks || r == ERR_NOT_FOUND))
+        r = store_lease_grant(store, SOAKS_TTL, clock_now(), &l->soaks, err);
+    if (!r && b->n)
+        r = store_ephemeral_put(store, l->soaks, b->items, b->n, err);
+    if (!r && b->n_ended)
+        r = store_ephemeral_delete(store, b->ended, b->n_ended, err);
+    return r;
+}
+
+static int save(struct driver_lease *l, struct store *store, struct err *err)
+{
+    int r = 0;
+
+    for (size_t from = 0; from < l->saving.n && !r; from += BATCH) {
+        struct soak_batch b = {.n = 0};
+
+        for (size_t i = 0; i < BATCH && from + i < l->saving.n; i++)
+            batch_add(&b, i, &l->saving.at[from + i]);
+        r = save_batch(l, store, &b, err);
+    }
+    return r;
+}
+
+static void run(struct read_job *job, struct store *store)
+{
+    struct driver_lease *l = CONTAINER_OF(job, struct driver_lease, job);
+    struct err err = ERR_NULL;
+    bool held = false;
+    int r = take_lease(l, store, &held, &err);
+
+    if (!r && held && !l->has_loaded) {
+        r = store_ephemeral_list(store, SOAKS, load_soak, l, &err);
+        l->has_loaded = r == 0;
+    }
+    if (!r && held)
+        r = save(l, store, &err);
+    if (!r && l->is_leaving) {
+        r = store_lease_revoke(store, l->lease, &err);
+        held = false;
+    }
+    if (r && !l->failed)
+        LOG(WARN, "driver_lease_failed", LOG_C("error", err.text));
+    l->failed = r != 0;
+    l->holds = r == 0 && held;
+}
+
+static void done(struct read_job *job)
+{
+    struct driver_lease *l = CONTAINER_OF(job, struct driver_lease, job);
+
+    l->is_busy = false;
+    l->is_held = l->holds;
+    l->done(l->ctx);
+}
+
+/* ---- visits ---- */
+
+void driver_lease_visit(struct driver_lease *l, struct soak_records *records)
+{
+    ASSERT(!l->is_busy);
+    VEC_DEINIT(&l->saving);
+    l->saving = *records;
+    *records = (struct soak_records){.n = 0};
+    l->job.run = run;
+    l->job.done = done;
+    l->is_busy = true;
+    committer_read(l->committer, &l->job);
+}
+
+void driver_lease_leave(struct driver_lease *l, struct soak_records *records)
+{
+    l->is_leaving = true;
+    driver_lease_visit(l, records);
+}
