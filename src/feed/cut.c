@@ -1,9 +1,13 @@
 /*
- * Cutting a batch: from one pinned state, scope by scope, frame by frame, only as fast as it is pulled.
+ * Cutting a batch: from one pinned state, scope by scope, frame by frame, only as fast as it is pulled. What the scopes
+ * refer to goes first.
  *
  *   FULL       every item; what the subscriber has besides is gone at the end of the batch
  *   RESUME     what was touched since a revision (since 0: nothing existed, so everything)
  *   INVENTORY  every item whose hash is not the subscriber's, and a drop for every name that has no item
+ *
+ * Of what is referred to nobody keeps who had it when. A resume puts what may be news (closure_news, or what the class
+ * has followed since), and, when anything may have left, names all that stays: the subscriber unbinds the rest.
  */
 #include "feed/internal.h"
 
@@ -11,11 +15,78 @@
 
 enum { FRAME_BYTES = 256 * 1024, DROPS_BYTES_MAX = 64 * 1024, PINNED_BYTES_MAX = 16 << 20 };
 
+/* ---- what is referred to ---- */
+
+static void referred_stand(struct cut_referred *c, struct referred *at)
+{
+    if (at)
+        tree_item_ref(&at->node);
+    if (c->at)
+        tree_item_unref(&c->at->node);
+    c->at = at;
+    c->is_inclusive = false;
+}
+
+static void referred_drop(struct cut_referred *c)
+{
+    referred_stand(c, NULL);
+    closure_deinit(&c->closure);
+    c->news = tree_unref(c->news);
+    c->gone = tree_unref(c->gone);
+}
+
+/* Whether the class has followed everything that this session's closure can have been since. */
+static bool is_followed(const struct feed_session *s, uint64_t since)
+{
+    return !s->gray.is_in && s->class->born <= since && !session_was_gray(s, since);
+}
+
+/* Whether anything that the subscriber was told before may be referred to no more. */
+static bool may_have_left(const struct feed_session *s, uint64_t since)
+{
+    if (s->feed->state->referring <= since) /* nothing has referred to anything in that time */
+        return false;
+    return s->class->left > since || !is_followed(s, since);
+}
+
+/* What of it, in the feed's state, is to be put for who has what was there `since`; 0: who has nothing. */
+static int referred_news(const struct feed_session *s, uint64_t since, struct tree **ret)
+{
+    const struct closure *c = session_closure(s);
+    struct closure_view view = feed_class_view(s->class, s->feed->state, s->subject);
+
+    if (since && is_followed(s, since))
+        return closure_changed(c, since, ret);
+    return closure_news(c, &view, since, false, ret);
+}
+
+static bool is_member(const struct closure *c, struct str key)
+{
+    const struct referred *r = closure_find(c, key);
+
+    return r && r->version;
+}
+
+/* The next one of a set, in the order of keys; NULL at its end. */
+static struct referred *referred_next(struct cut_referred *c, struct tree *set)
+{
+    struct closure members = {.entries = set};
+    struct referred *r =
+        closure_next(&members, c->at ? c->at->node.key : STR(""), c->is_inclusive || !c->at);
+
+    if (r)
+        referred_stand(c, r);
+    return r;
+}
+
+/* ---- beginning and ending ---- */
+
 void cut_drop(struct feed_session *s)
 {
     if (!s->cut)
         return;
     link_remove(&s->cutting_link);
+    referred_drop(&s->cut->referred);
     (void)mem_free(s->cut->walk);
     (void)version_unref(s->cut->in_parts);
     (void)state_unref(s->cut->state);
@@ -23,24 +94,48 @@ void cut_drop(struct feed_session *s)
     s->inventory = inventory_free(s->inventory);
 }
 
-static int refresh_scopes(struct feed_session *s)
+static int refresh(struct feed_session *s)
 {
-    for (size_t i = 0; i < s->n_members; i++)
-        if (feed_scope_refresh(s->feed, s->members[i].scope))
-            return ERR_NOMEM;
-    return 0;
+    int r = feed_class_refresh(s->feed, s->class);
+
+    if (!r && s->gray.is_stale)
+        session_gray(s);
+    return s->gray.is_stale ? ERR_NOMEM : r;
+}
+
+static size_t n_scopes(const struct feed_session *s)
+{
+    return 1 + s->class->n_scopes; /* the first is what they refer to */
+}
+
+/* NULL for what is referred to. */
+static const struct scope *scope_at(const struct feed_session *s, size_t i)
+{
+    return i ? s->class->scopes[i - 1] : NULL;
+}
+
+static struct str scope_name(const struct feed_session *s, size_t i)
+{
+    return i ? s->class->scopes[i - 1]->name : SCOPE_REFERRED;
 }
 
 int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since)
 {
-    struct cut *c = refresh_scopes(s) ? NULL : NEW(struct cut);
+    struct cut *c = refresh(s) ? NULL : NEW(struct cut);
 
     if (!c)
         return ERR_NOMEM;
+    if (referred_news(s, mode == TRIMTAB__V1__MODE__RESUME ? since : 0, &c->referred.news)) {
+        (void)mem_free(c);
+        return ERR_NOMEM;
+    }
+    c->referred.closure = closure_ref(session_closure(s));
     s->pending = shared_unref(s->pending);
     c->state = state_ref(s->feed->state);
     c->mode = mode;
     c->since = mode == TRIMTAB__V1__MODE__RESUME ? since : 0;
+    c->referred.is_complete = c->since && may_have_left(s, c->since);
+    c->referred.stage = c->referred.is_complete ? CUT_COMPLETE : CUT_NEWS;
     c->digest = session_digest(s, &c->count);
     c->superseded = s->feed->superseded;
     s->cut = c;
@@ -49,16 +144,29 @@ int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since)
     return 0;
 }
 
+static void next_referred(struct cut *c, struct scope_step *ret_step, bool *ret_found)
+{
+    struct referred *r = referred_next(&c->referred, c->referred.news);
+
+    *ret_found = r != NULL;
+    if (r)
+        c->step = *ret_step = (struct scope_step){r->version, r->node.key};
+}
+
 /* The next step of the current scope; false at its end. */
 static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *ret_found)
 {
     struct cut *c = s->cut;
-    const struct scope *scope = s->members[c->scope].scope->scope;
+    const struct scope *scope = scope_at(s, c->scope);
 
     if (c->has_step) {
         c->has_step = false;
         *ret_step = c->step;
         *ret_found = true;
+        return 0;
+    }
+    if (!scope) {
+        next_referred(c, ret_step, ret_found);
         return 0;
     }
     if (!c->walk) {
@@ -75,14 +183,13 @@ static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *
 }
 
 /* In an inventory, an item that the subscriber has needs not be sent. */
-static bool is_held(struct feed_session *s, const struct scope *scope,
-                    const struct scope_step *step)
+static bool is_held(struct feed_session *s, const struct scope_step *step)
 {
     struct inventory_entry *e;
 
     if (s->cut->mode != TRIMTAB__V1__MODE__INVENTORY || !s->inventory || s->cut->is_again)
         return false; /* what comes again may replace what came in this batch */
-    e = inventory_find(s->inventory, scope->name, step->key);
+    e = inventory_find(s->inventory, scope_name(s, s->cut->scope), step->key);
     if (!e)
         return false;
     e->seen = true;
@@ -111,7 +218,6 @@ static bool needs_parts(const struct cut *c, const struct version *v)
 static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended)
 {
     struct cut *c = s->cut;
-    const struct scope *scope = s->members[c->scope].scope->scope;
     struct scope_step step;
     bool found;
 
@@ -128,7 +234,7 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
         if (!step.item) {
             encode_drop(&f->drops, step.key);
             s->status.drops_sent++;
-        } else if (is_held(s, scope, &step)) {
+        } else if (is_held(s, &step)) {
             continue; /* no byte of it is sent, parts neither */
         } else if (is_full(f, step.item) || (needs_parts(c, step.item) && f->n_puts)) {
             c->has_step = true;
@@ -154,6 +260,8 @@ static bool is_uncaused(const struct cut *c, const struct scope *scope, struct s
 {
     size_t nul = str_index(tail, '\0');
 
+    if (!scope) /* what is referred to: the whole key */
+        return !state_number(c->state, tail);
     for (size_t i = 0; i < scope->n_layers; i++) {
         owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
 
@@ -170,23 +278,79 @@ static bool is_uncaused(const struct cut *c, const struct scope *scope, struct s
 static void fill_inventory_drops(struct feed_session *s, struct filling *f)
 {
     struct cut *c = s->cut;
-    const struct scope *scope = s->members[c->scope].scope->scope;
     struct map_slot *slot;
 
     while (!is_full(f, NULL) && (slot = map_each(&s->inventory->entries, &c->drops_at))) {
         struct inventory_entry *e = slot->value;
         struct str tail = str_of(e->key + e->scope_len + 1, e->len - e->scope_len - 1);
 
-        if (e->seen || !str_eq(str_of(e->key, e->scope_len), scope->name))
+        if (e->seen || !str_eq(str_of(e->key, e->scope_len), scope_name(s, c->scope)))
             continue;
         e->seen = true;
         encode_drop(&f->drops, tail);
         s->status.drops_sent++;
-        c->uncaused += is_uncaused(c, scope, tail);
+        c->uncaused += is_uncaused(c, scope_at(s, c->scope), tail);
     }
 }
 
-static void next_scope(struct feed_session *s)
+/*
+ * Names of what is referred to, before its puts: what stays, and what was put by earlier frames and has gone since. False:
+ * the frame is full, and there are more.
+ */
+static bool fill_referred_names(struct feed_session *s, struct filling *f)
+{
+    struct cut_referred *c = &s->cut->referred;
+    struct referred *r;
+
+    if (c->stage == CUT_COMPLETE) {
+        encode_complete(&f->drops);
+        c->stage = CUT_KEEP;
+    }
+    while (c->stage != CUT_NEWS && !is_full(f, NULL)) {
+        bool is_keep = c->stage == CUT_KEEP;
+
+        r = referred_next(c, is_keep ? c->closure.entries : c->gone);
+        if (!r) {
+            c->stage = CUT_NEWS;
+            referred_stand(c, NULL);
+        } else if (is_keep && !tree_find(c->news, r->node.key)) {
+            encode_keep(&f->drops, r->node.key);
+        } else if (!is_keep && !is_member(&c->closure, r->node.key)) {
+            encode_drop(&f->drops, r->node.key);
+            s->status.drops_sent++;
+        }
+    }
+    return c->stage == CUT_NEWS;
+}
+
+/* What may have changed since the batch was begun, in the state that it ends with. */
+static int news_again(const struct feed_session *s, const struct state *state,
+                      const struct closure *closure, struct tree **ret)
+{
+    struct closure_view view = feed_class_view(s->class, state, s->subject);
+
+    return closure_news(closure, &view, s->cut->renewed_since, true, ret);
+}
+
+static int come_again(struct feed_session *s)
+{
+    struct cut *c = s->cut;
+    struct tree *news;
+    int r = news_again(s, c->state, &c->referred.closure, &news);
+
+    if (r)
+        return r;
+    (void)tree_unref(c->referred.news);
+    c->referred.news = news;
+    c->referred.stage = CUT_GONE;
+    referred_stand(&c->referred, NULL);
+    c->is_again = true;
+    c->since = c->renewed_since;
+    c->scope = 0;
+    return 0;
+}
+
+static int next_scope(struct feed_session *s)
 {
     struct cut *c = s->cut;
 
@@ -194,11 +358,7 @@ static void next_scope(struct feed_session *s)
     c->step = (struct scope_step){.item = NULL};
     c->drops_at = 0;
     c->scope++;
-    if (c->scope == s->n_members && c->renewed_since && !c->is_again) {
-        c->is_again = true;
-        c->since = c->renewed_since;
-        c->scope = 0;
-    }
+    return c->scope == n_scopes(s) && c->renewed_since && !c->is_again ? come_again(s) : 0;
 }
 
 static void make_end(const struct feed_session *s, unsigned char digest[DIGEST_BYTES],
@@ -243,11 +403,13 @@ static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_sco
     while (!f->n_puts && !f->drops.len && !is_sending_parts(c)) {
         int r;
 
-        if (c->scope == s->n_members) {
+        if (c->scope == n_scopes(s)) {
             *ret_ended = true;
             return 0;
         }
         *ret_scope = c->scope;
+        if (c->scope == 0 && !fill_referred_names(s, f))
+            break;
         r = fill(s, f, &scope_ended);
         if (r)
             return r;
@@ -255,9 +417,11 @@ static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_sco
             !c->is_again)
             fill_inventory_drops(s, f);
         if (scope_ended && !is_full(f, NULL))
-            next_scope(s);
+            r = next_scope(s);
+        if (r)
+            return r;
     }
-    *ret_ended = c->scope == s->n_members && !is_sending_parts(c);
+    *ret_ended = c->scope == n_scopes(s) && !is_sending_parts(c);
     return buf_status(&f->drops);
 }
 
@@ -278,11 +442,9 @@ int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
         return pull_part(s, ret_frame);
     }
     if (!r) {
-        struct frame_parts parts = {.scope = s->members[scope].scope->scope->name,
-                                    .puts = f.puts,
-                                    .n_puts = f.n_puts,
-                                    .drops = buf_str(&f.drops),
-                                    .end = ended ? &end : NULL};
+        struct frame_parts parts = {
+            .changes = {{scope_name(s, scope), f.puts, f.n_puts, buf_str(&f.drops)}},
+            .end = ended ? &end : NULL};
 
         make_end(s, digest, &end);
         r = encode_changes(&parts, ret_frame);
@@ -301,7 +463,7 @@ int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
 static struct scope_walk *renew_walk(struct feed_session *s)
 {
     struct cut *c = s->cut;
-    const struct scope *scope = s->members[c->scope].scope->scope;
+    const struct scope *scope = scope_at(s, c->scope);
     struct scope_walk *walk = mem_alloc(scope_walk_size(scope));
 
     if (walk) {
@@ -311,18 +473,65 @@ static struct scope_walk *renew_walk(struct feed_session *s)
     return walk;
 }
 
+/* What was a member of the old state and is none of the feed's: frames that were cut already may have put it. */
+static int note_gone(struct feed_session *s, struct tree **gone)
+{
+    struct tree_walk walk;
+    struct referred *r;
+
+    tree_walk_from(&walk, s->cut->referred.closure.entries, STR(""), 0);
+    while ((r = referred_of(tree_walk_next(&walk))))
+        if (r->version && !is_member(session_closure(s), r->node.key) &&
+            !tree_put(gone, &r->node)) /* empty then */
+            return ERR_NOMEM;
+    return 0;
+}
+
+/* The same of what is referred to. Failure leaves all as it was. */
+static int renew_referred(struct feed_session *s)
+{
+    struct cut *c = s->cut;
+    struct cut_referred *referred = &c->referred;
+    struct tree *gone = tree_ref(referred->gone), *news = NULL;
+    int r = note_gone(s, &gone);
+
+    if (!r)
+        r = c->is_again ? news_again(s, s->feed->state, session_closure(s), &news)
+                        : referred_news(s, c->since, &news);
+    if (r) {
+        (void)tree_unref(gone);
+        return r;
+    }
+    (void)tree_unref(referred->gone);
+    (void)tree_unref(referred->news);
+    closure_deinit(&referred->closure);
+    referred->gone = gone;
+    referred->news = news;
+    referred->closure = closure_ref(session_closure(s));
+    referred->is_inclusive = true;
+    if (c->is_again) {
+        referred->stage = CUT_GONE;
+        referred_stand(referred, NULL);
+    }
+    return 0;
+}
+
 void cut_renew(struct feed_session *s)
 {
     struct cut *c = s->cut;
     uint64_t max = s->feed->opts.pinned_max ? s->feed->opts.pinned_max : PINNED_BYTES_MAX;
     struct scope_walk *walk = NULL;
 
-    if (s->feed->superseded - c->superseded <= max || is_sending_parts(c) || refresh_scopes(s))
+    if (s->feed->superseded - c->superseded <= max || is_sending_parts(c) || refresh(s))
         return; /* or it is tried again at the next publication */
     if (c->walk && c->step.key.data && !c->is_again) {
         walk = renew_walk(s);
         if (!walk)
             return;
+    }
+    if (renew_referred(s)) {
+        (void)mem_free(walk);
+        return;
     }
     (void)mem_free(c->walk);
     c->walk = walk;

@@ -58,7 +58,8 @@ struct state *feed_state(const struct feed *f);
  * changed and calls ready for those. Never fails: without memory the sessions concerned are brought up to date
  * one by one instead of by a shared frame.
  */
-void feed_publish(struct feed *f, struct state *next, struct version *const *versions, size_t n);
+void feed_publish(struct feed *f, struct state *next, struct version *const *versions,
+                  size_t n);
 
 /* Sends the bookmarks that are due. Returns when the next one is, UINT64_MAX for never. */
 nsec_t feed_tick(struct feed *f, nsec_t now);
@@ -70,19 +71,19 @@ enum feed_phase { FEED_NEW, FEED_ASKING, FEED_CUTTING, FEED_FLIGHT, FEED_STEADY 
 /* What is known of a session. Digests are the subscriber's words, expected ones are ours. */
 struct feed_status {
     enum feed_phase phase;
-    Trimtab__V1__Mode mode;      /* how it began */
-    uint64_t sent;               /* everything up to this revision was sent */
-    uint64_t changed;            /* the newest revision that changed its view */
-    uint64_t stored, applied;    /* acknowledged revisions */
-    struct digest expected;      /* of its view now */
+    Trimtab__V1__Mode mode;   /* how it began */
+    uint64_t sent;            /* everything up to this revision was sent */
+    uint64_t changed;         /* the newest revision that changed its view */
+    uint64_t stored, applied; /* acknowledged revisions */
+    struct digest expected;   /* of its view now */
     uint64_t expected_count;
-    struct digest received;      /* as acknowledged, stage stored */
-    struct digest serving;       /* as acknowledged, stage applied */
+    struct digest received; /* as acknowledged, stage stored */
+    struct digest serving;  /* as acknowledged, stage applied */
     bool has_applied;
     uint64_t items_sent, drops_sent, frames_sent;
-    uint64_t repairs;            /* inventories because of a wrong digest */
-    uint64_t renewals;           /* batches that went on from a newer state */
-    nsec_t waiting_since;        /* when the batch in flight was complete; 0 when none is */
+    uint64_t repairs;     /* inventories because of a wrong digest */
+    uint64_t renewals;    /* batches that went on from a newer state */
+    nsec_t waiting_since; /* when the batch in flight was complete; 0 when none is */
 };
 
 /* A subscriber without anything yet. ctx is handed to ready. NULL without memory. */
@@ -110,7 +111,8 @@ enum feed_pulled { FEED_NOTHING = 0, FEED_FRAME = 1 };
  * The next frame, if there is any. FEED_FRAME, FEED_NOTHING, ERR_NOMEM: what was taken for the frame is lost, so the
  * session must end; its subscriber comes again with its cursor.
  */
-must_use int feed_session_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame);
+must_use int feed_session_pull(struct feed_session *s, nsec_t now,
+                               struct feed_frame *ret_frame);
 
 /* Asks for a comparison of inventories, as after a wrong digest. */
 void feed_session_repair(struct feed_session *s, const char *reason);

@@ -1,31 +1,80 @@
 /*
- * Rollouts in the feed. A session that a rollout takes differs from its scopes; what that comes to in digest and count is
+ * Rollouts in the feed. A session that a rollout takes differs from its class; what that comes to in digest and count is
  * computed when it says hello and when something that may change it is published. Who is in no rollout before and after
  * costs one look at the targets and not a byte (I4).
  */
 #include "feed/internal.h"
 
-void session_gray(struct feed_session *s)
+static void gray_scopes(const struct feed_session *s, struct gray *g)
 {
-    struct gray g = {.digest = DIGEST_NULL};
-
-    for (size_t i = 0; i < s->n_members && s->subject; i++) {
-        struct viewing v = {s->members[i].scope->scope, s->feed->state, s->subject};
+    for (size_t i = 0; i < s->class->n_scopes; i++) {
+        struct viewing v = {s->class->scopes[i], s->feed->state, s->subject};
         struct digest digest;
         int64_t count;
 
         if (!scope_gray(&v, &digest, &count))
             continue;
-        g.is_in = true;
-        g.digest = digest_add(g.digest, digest);
-        g.count += count;
+        g->is_in = true;
+        g->digest = digest_add(g->digest, digest);
+        g->count += count;
+    }
+}
+
+/* Without memory it counts as being in one, until a batch is cut. */
+static void gray_closure(const struct feed_session *s, struct gray *g)
+{
+    struct closure_view view = feed_class_view(s->class, s->feed->state, s->subject);
+    const struct closure *nobody = &s->class->closure;
+    bool is_in = true;
+
+    g->closure = closure_ref(nobody);
+    g->is_stale = s->class->closure_is_stale || closure_lens(&g->closure, &view, &is_in);
+    g->is_in |= is_in;
+    g->digest = digest_add(g->digest, digest_sub(g->closure.digest, nobody->digest));
+    g->count += (int64_t)(g->closure.count - nobody->count);
+}
+
+void session_ungray(struct feed_session *s)
+{
+    closure_deinit(&s->gray.closure);
+    s->gray = (struct gray){.digest = DIGEST_NULL};
+}
+
+void session_gray(struct feed_session *s)
+{
+    struct gray g = {.digest = DIGEST_NULL};
+    uint64_t count;
+
+    session_ungray(s);
+    if (!s->subject)
+        return;
+    gray_scopes(s, &g);
+    gray_closure(s, &g);
+    if (!g.is_in) {
+        closure_deinit(&g.closure);
+        return;
     }
     s->gray = g;
-    if (g.is_in) {
-        uint64_t count;
+    s->gray.last = session_digest(s, &count);
+}
 
-        s->gray.last = session_digest(s, &count);
-    }
+bool session_was_gray(const struct feed_session *s, uint64_t since)
+{
+    const struct state *state = s->feed->state;
+    struct tree_walk walk;
+    const struct rollout *r;
+
+    if (!s->subject)
+        return false;
+    tree_walk_from(&walk, state->rollouts, STR(""), since);
+    if (!state->n_live && !tree_walk_peek(&walk))
+        return false;
+    tree_walk_from(&walk, state->rollouts, STR(""), 0);
+    while ((r = rollout_of(tree_walk_next(&walk))))
+        if (rollout_takes(r, s->subject) ||
+            (r->node.revision > since && rollout_took(r, s->subject, since)))
+            return true;
+    return false;
 }
 
 /* Whether a rollout that moved has this session before or after, with something that it wants. */
@@ -56,13 +105,10 @@ static bool is_concerned(const struct feed_session *s, const struct state *befor
     return false;
 }
 
-/* Memory failed while a scope was brought up to date: nothing can be told by its digest. */
+/* Memory failed while it was brought up to date: nothing can be told by its digest. */
 static bool is_uncertain(const struct feed_session *s)
 {
-    for (size_t i = 0; i < s->n_members; i++)
-        if (s->members[i].scope->digest_is_stale)
-            return true;
-    return false;
+    return s->gray.is_stale || feed_class_is_stale(s->class);
 }
 
 /* What is owed is found when a batch is cut: here it is only told that something is. */

@@ -1,5 +1,10 @@
 /*
- * What the files of the feed share: shared scopes, sessions, and batches that are being cut.
+ * What the files of the feed share: scopes and subscriptions that sessions share, sessions, and batches that are being
+ * cut.
+ *
+ *   feed_session ---> feed_class ---> feed_member[] ---> feed_scope
+ *   (one stream)      (equal lists    (its share in      (equal scopes)
+ *                     of scopes)      each scope)
  */
 #ifndef TRIMTAB_FEED_INTERNAL_H
 #define TRIMTAB_FEED_INTERNAL_H
@@ -9,8 +14,9 @@
 #include "base/vec.h"
 #include "feed/encode.h"
 #include "feed/feed.h"
+#include "model/closure.h"
 
-/* A scope that one or many sessions have. Its digest is that of the feed's state, always. */
+/* A scope that one or many subscriptions have. Its digest is that of the feed's state, always. */
 struct feed_scope {
     struct scope *scope;
     char *identity; /* key in feed.scopes */
@@ -19,23 +25,42 @@ struct feed_scope {
     struct link touched; /* in the list of a running publish */
     struct digest digest;
     uint64_t count;
-    bool digest_is_stale;    /* memory failed: recompute before the next use */
-    struct shared *bookmark; /* framed, for sessions with this scope only */
-    uint64_t bookmark_revision;
+    bool digest_is_stale;       /* memory failed: recompute before the next use */
+    struct feed_delta *changes; /* of a running publish; NULL: none, or memory failed */
 };
 
-/* One session's share in one scope. */
+/* One subscription's share in one scope. */
 struct feed_member {
     struct link in_scope;
     struct feed_scope *scope;
-    struct feed_session *session;
+    struct feed_class *class;
+};
+
+/* A list of scopes that one or many sessions have, and what these refer to, of the feed's state, for nobody. */
+struct feed_class {
+    char *identity; /* key in feed.classes */
+    size_t identity_len;
+    struct feed_member *members;
+    const struct scope **scopes; /* the same ones */
+    size_t n_scopes;
+    struct link sessions;  /* struct feed_session.in_class */
+    struct link touched;   /* in the list of a running publish */
+    struct link referring; /* in feed.referring, while its closure has entries */
+    struct closure closure;
+    bool closure_is_stale;   /* memory failed: make it anew before the next use */
+    uint64_t born;           /* the revision from which its closure was followed */
+    uint64_t left;           /* the newest revision at which anything may have left it */
+    struct shared *bookmark; /* framed */
+    uint64_t bookmark_revision;
 };
 
 struct feed {
     struct feed_opts opts;
     struct state *state;
-    struct map scopes; /* identity -> struct feed_scope */
-    struct map layers; /* namespace -> struct feed_layer: whom a change there may concern */
+    struct map scopes;     /* identity -> struct feed_scope */
+    struct map classes;    /* identity -> struct feed_class */
+    struct link referring; /* struct feed_class.referring */
+    struct map layers;     /* namespace -> struct feed_layer: whom a change there may concern */
     struct link
         bookmarks; /* struct feed_session.due_link, next one due first: all that have said hello */
     struct link cutting; /* struct feed_session.cutting_link */
@@ -45,7 +70,8 @@ struct feed {
 
 /* What the subscriber says it has. */
 struct inventory {
-    struct map entries; /* scope NUL kind NUL name -> struct inventory_entry */
+    struct map
+        entries; /* scope NUL kind NUL name (or key, of what is referred to) -> struct inventory_entry */
 };
 
 struct inventory_entry {
@@ -61,8 +87,18 @@ struct cut {
     struct state *state; /* pinned: F3 */
     Trimtab__V1__Mode mode;
     uint64_t since;
-    size_t scope;            /* index of the one being walked */
+    size_t
+        scope; /* which is being walked: 0 is what is referred to, then the scopes from 1 on */
     struct scope_walk *walk; /* over it; NULL: not begun */
+    struct cut_referred {
+        struct closure closure; /* all of it */
+        struct tree *news;      /* what of it is to be put, besides what is there already */
+        struct tree *gone;      /* what it had when earlier frames were cut, and has no more */
+        bool is_complete;       /* what the subscriber has besides is to go */
+        enum { CUT_COMPLETE, CUT_KEEP, CUT_GONE, CUT_NEWS } stage;
+        struct referred *at; /* the last that was looked at in this stage; referenced */
+        bool is_inclusive;   /* once more */
+    } referred;
     struct version
         *in_parts; /* the last whose content went in parts, perhaps still does; referenced */
     size_t part_at;
@@ -78,12 +114,14 @@ struct cut {
 };
 
 /*
- * How the view of a session differs from that of its scopes because rollouts take it. While it is in one, even of what a
+ * How the view of a session differs from that of its class because rollouts take it. While it is in one, even of what a
  * stronger layer hides now, the session has batches of its own instead of shared frames.
  */
 struct gray {
     bool is_in;
-    struct digest digest; /* to be added to that of the scopes */
+    bool is_stale;          /* memory failed: compute anew before the next use */
+    struct closure closure; /* while it is in one: what its own view refers to */
+    struct digest digest;   /* to be added to that of the class */
     int64_t count;
     struct digest
         last; /* digest of the whole view at the feed's state, to see whether it changes */
@@ -92,8 +130,8 @@ struct gray {
 struct feed_session {
     struct feed *feed;
     void *ctx;
-    struct feed_member *members;
-    size_t n_members;
+    struct feed_class *class; /* NULL before the hello */
+    struct link in_class;
     struct feed_status status;
     struct cut *cut;             /* while CUTTING */
     struct inventory *inventory; /* while ASKING, and while it is compared */
@@ -117,6 +155,29 @@ void feed_scope_leave(struct feed *f, struct feed_member *m);
 must_use int feed_scope_refresh(struct feed *f, struct feed_scope *s); /* a stale digest */
 void feed_scopes_touch(struct feed *f, struct name name, struct link *touched);
 
+/* classes.c */
+must_use int feed_class_join(struct feed_session *s, const struct scope *scopes, size_t n);
+void feed_class_leave(struct feed_session *s);
+must_use int feed_class_refresh(struct feed *f, struct feed_class *c); /* what is stale of it */
+bool feed_class_is_stale(const struct feed_class *c);
+struct closure_view feed_class_view(const struct feed_class *c, const struct state *state,
+                                    const struct subject *subject);
+/* For nobody in particular. */
+struct digest feed_class_digest(const struct feed_class *c, uint64_t *ret_count);
+
+/*
+ * What a commit touches, while it is published. Entries of a class's closure that came or changed, and those that left.
+ */
+struct feed_touched {
+    const struct state *before;
+    struct str *keys; /* of closure_sort; NULL: nothing refers to anything, or memory failed */
+    size_t n;
+    bool is_referring; /* something refers to something, before or after */
+};
+/* Brings the closure to the feed's state. False: nothing is known of what changed, because memory failed. */
+bool feed_class_step(struct feed *f, struct feed_class *c, const struct feed_touched *t,
+                     struct closure_delta *ret_delta);
+
 /* cut.c */
 must_use int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since);
 must_use int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame);
@@ -132,13 +193,15 @@ struct inventory_entry *inventory_find(const struct inventory *inv, struct str s
 struct inventory *inventory_free(struct inventory *inv);
 
 /* session.c */
+const struct closure *session_closure(const struct feed_session *s);
 struct digest session_digest(const struct feed_session *s, uint64_t *ret_count);
 bool session_is_behind(const struct feed_session *s);
-const struct subject *session_subject(
-    const struct feed_session *s); /* NULL: nobody in particular */
 
 /* gray.c */
 void session_gray(struct feed_session *s); /* computed anew, from the feed's state */
+void session_ungray(struct feed_session *s);
+/* Whether a rollout has it now, or had it at a revision since then, by which its view may have differed. */
+bool session_was_gray(const struct feed_session *s, uint64_t since);
 void feed_publish_gray(struct feed *f, const struct state *before);
 void session_end_cut(struct feed_session *s, nsec_t now);
 

@@ -1,6 +1,6 @@
 /*
- * Shared scopes: many subscribers with equal scopes share one digest, one count and, per commit, one frame. An
- * index from namespaces to scopes finds those that a change may concern.
+ * Shared scopes: many subscribers with equal scopes share one digest and one count. An index from namespaces to scopes
+ * finds those that a change may concern.
  */
 #include "feed/internal.h"
 
@@ -64,7 +64,6 @@ static struct feed_scope *scope_free(struct feed *f, struct feed_scope *s)
         for (size_t i = 0; i < s->scope->n_layers; i++)
             layer_leave(f, s->scope->layers[i], s);
     link_remove(&s->touched);
-    (void)shared_unref(s->bookmark);
     (void)mem_free(s->scope);
     (void)mem_free(s->identity);
     return mem_free(s);

@@ -9,15 +9,18 @@
 
 enum { PROTOCOL_VERSION = 1 };
 
+const struct closure *session_closure(const struct feed_session *s)
+{
+    return s->gray.is_in ? &s->gray.closure : &s->class->closure;
+}
+
 struct digest session_digest(const struct feed_session *s, uint64_t *ret_count)
 {
     struct digest sum = DIGEST_NULL;
 
     *ret_count = 0;
-    for (size_t i = 0; i < s->n_members; i++) {
-        sum = digest_add(sum, s->members[i].scope->digest);
-        *ret_count += s->members[i].scope->count;
-    }
+    if (s->class)
+        sum = feed_class_digest(s->class, ret_count);
     *ret_count += (uint64_t)s->gray.count;
     return digest_add(sum, s->gray.digest);
 }
@@ -42,18 +45,11 @@ struct feed_session *feed_session_new(struct feed *f, void *ctx)
         return NULL;
     s->feed = f;
     s->ctx = ctx;
+    link_init(&s->in_class);
     link_init(&s->due_link);
     link_init(&s->cutting_link);
     f->n_sessions++;
     return s;
-}
-
-static void leave_scopes(struct feed_session *s)
-{
-    for (size_t i = 0; i < s->n_members; i++)
-        feed_scope_leave(s->feed, &s->members[i]);
-    s->members = mem_free(s->members);
-    s->n_members = 0;
 }
 
 struct feed_session *feed_session_free(struct feed_session *s)
@@ -63,7 +59,8 @@ struct feed_session *feed_session_free(struct feed_session *s)
     cut_drop(s);
     s->inventory = inventory_free(s->inventory);
     s->pending = shared_unref(s->pending);
-    leave_scopes(s);
+    session_ungray(s);
+    feed_class_leave(s);
     link_remove(&s->due_link);
     (void)mem_free(s->subject);
     s->feed->n_sessions--;
@@ -80,15 +77,20 @@ struct feed_status feed_session_status(const struct feed_session *s)
 
 bool feed_session_wants(const struct feed_session *s, struct name name)
 {
-    for (size_t i = 0; i < s->n_members; i++) {
-        const struct scope *scope = s->members[i].scope->scope;
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+
+    for (size_t i = 0; s->class && i < s->class->n_scopes; i++) {
+        const struct scope *scope = s->class->scopes[i];
         size_t layer;
 
         if (scope_has_layer(scope, name.space, &layer) &&
             scope_selects(scope, name.kind, name.name))
             return true;
     }
-    return false;
+    if (!s->class || !session_closure(s)->entries)
+        return false;
+    name_put_key(name, &key);
+    return buf_status(&key) || closure_find(session_closure(s), buf_str(&key));
 }
 
 /* ---- hello ---- */
@@ -100,19 +102,7 @@ static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, 
     int r =
         scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &a, &scopes, err);
 
-    if (r)
-        return r;
-    s->members = NEW_ARRAY(struct feed_member, hello->n_scopes);
-    if (!s->members)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < hello->n_scopes; i++) {
-        s->members[i].session = s;
-        r = feed_scope_join(s->feed, &scopes[i], &s->members[i]);
-        if (r)
-            return r;
-        s->n_members++;
-    }
-    return 0;
+    return r ? r : feed_class_join(s, scopes, hello->n_scopes);
 }
 
 /* Who it is, for rollouts. Whom they cannot take is nobody in particular, and has stable. */
@@ -196,9 +186,9 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
     if (!r)
         r = begin(s, hello);
     if (r) { /* as if it had said nothing */
-        leave_scopes(s);
+        session_ungray(s);
+        feed_class_leave(s);
         s->subject = mem_free(s->subject);
-        s->gray = (struct gray){.digest = DIGEST_NULL};
         s->wants_welcome = false;
         return r;
     }
@@ -416,19 +406,19 @@ static struct shared *make_bookmark(const struct feed_session *s)
     return encode_frame_framed(&frame);
 }
 
-/* Sessions with one scope share the frame. */
+/* Sessions of one class share the frame. */
 static struct shared *shared_bookmark(struct feed_session *s)
 {
-    struct feed_scope *scope = s->members[0].scope;
+    struct feed_class *c = s->class;
 
-    if (s->n_members > 1 || s->gray.is_in)
+    if (s->gray.is_in)
         return make_bookmark(s);
-    if (!scope->bookmark || scope->bookmark_revision != s->feed->state->revision) {
-        (void)shared_unref(scope->bookmark);
-        scope->bookmark = make_bookmark(s);
-        scope->bookmark_revision = s->feed->state->revision;
+    if (!c->bookmark || c->bookmark_revision != s->feed->state->revision) {
+        (void)shared_unref(c->bookmark);
+        c->bookmark = make_bookmark(s);
+        c->bookmark_revision = s->feed->state->revision;
     }
-    return shared_ref(scope->bookmark);
+    return shared_ref(c->bookmark);
 }
 
 static int pull_bookmark(struct feed_session *s, struct feed_frame *ret_frame)

@@ -57,10 +57,10 @@ const struct referred *closure_find(const struct closure *c, struct str key)
     return c->entries ? referred_of(tree_find(c->entries, key)) : NULL;
 }
 
-const struct referred *closure_next(const struct closure *c, struct str key, bool is_inclusive)
+struct referred *closure_next(const struct closure *c, struct str key, bool is_inclusive)
 {
     struct tree_walk walk;
-    const struct referred *r;
+    struct referred *r;
 
     tree_walk_from(&walk, c->entries, key, 0);
     while ((r = referred_of(tree_walk_next(&walk))))

@@ -65,7 +65,7 @@ void closure_deinit(struct closure *c);              /* leaves an empty one */
 /* The entry of a resource, member or not; NULL: nothing refers to it. Borrowed. */
 const struct referred *closure_find(const struct closure *c, struct str key);
 /* The next member behind a key (or at it, if is_inclusive); NULL at the end. Borrowed. */
-const struct referred *closure_next(const struct closure *c, struct str key, bool is_inclusive);
+struct referred *closure_next(const struct closure *c, struct str key, bool is_inclusive);
 
 /* The closure of a view, by a walk over all of it. ERR_NOMEM. */
 must_use int closure_make(const struct closure_view *view, struct closure *ret);
