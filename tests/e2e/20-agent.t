@@ -2,83 +2,11 @@
 # The agent with a real server: delivers, refuses, restarts without the server, resumes with the difference only, and
 # converges whatever kills it.
 #   TRIMTAB_BIN: the folder of the binaries; TRIMTAB_AGENT_KILLS: how often it is killed, 20
-BIN=${TRIMTAB_BIN:-$(cd "$(dirname "$0")/../.." && pwd)/build/dev/bin}
-BIN=$(cd "$BIN" && pwd)
-DIR=$(mktemp -d)
-N=0
-FAILED=0
-SERVER=
-AGENT=
+. "$(dirname "$0")/lib.sh"
 
-cleanup() {
-    [ -n "$AGENT" ] && kill -9 "$AGENT" 2>/dev/null
-    [ -n "$SERVER" ] && kill -9 "$SERVER" 2>/dev/null
-    wait 2>/dev/null
-    rm -rf "$DIR"
-}
-trap cleanup EXIT
-
-ok() { # ok STATUS TITLE
-    N=$((N + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $N - $2"
-    else
-        echo "not ok $N - $2"
-        FAILED=$((FAILED + 1))
-        tail -n 8 "$DIR/agent.log" | sed 's/^/# /'
-    fi
-}
-
-# until_ COMMAND...: polls it for at most 20 s
-until_() {
-    local i
-    for i in $(seq 400); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.05
-    done
-    "$@"
-}
-
-server_start() { # server_start ADDRESS
-    rm -f "$DIR/addr"
-    "$BIN/trimtabd" --data_dir="$DIR/sd" --listen="$1" --address_file="$DIR/addr" --bookmark_interval=200ms \
-        2>>"$DIR/server.log" &
-    SERVER=$!
-    until_ test -s "$DIR/addr" || exit 1
-    ADDR=$(cat "$DIR/addr")
-    TOKEN=$(cat "$DIR/sd/admin.token")
-}
-server_stop() {
-    kill "$SERVER"
-    wait "$SERVER"
-    SERVER=
-}
-agent_start() {
-    rm -f "$DIR/admin"
-    "$BIN/trimtab-agent" --config_file="$DIR/agent.conf" "$@" 2>>"$DIR/agent.log" &
-    AGENT=$!
-    until_ test -s "$DIR/admin"
-}
-agent_stop() {
-    kill "$AGENT"
-    wait "$AGENT"
-    local status=$?
-    AGENT=
-    return $status
-}
-api() { # api METHOD PATH [curl arguments]
-    local method=$1 path=$2
-    shift 2
-    curl -sS -X "$method" -H "authorization: Bearer $TOKEN" "$@" "http://$ADDR$path"
-}
 put() { printf '%s' "$2" | api PUT "/v1/resources/web/edge/file/$1" --data-binary @- >/dev/null; }
 del() { api DELETE "/v1/resources/web/edge/file/$1" >/dev/null; }
-instances() { api GET /v1/instances; }
-status() { curl -sS "http://$(cat "$DIR/admin")/status"; }
-metric() { curl -sS "http://$(cat "$DIR/admin")/metrics" | awk -v n="trimtab_agent_$1" '$1 == n {print $2}'; }
 holds() { [ "$(cat "$DIR/target/$1" 2>/dev/null)" = "$2" ]; }
-says() { instances | grep -q "$1"; }
-in_status() { status | grep -q "$1"; }
 
 cat >"$DIR/check" <<'E2'
 #!/bin/sh
@@ -236,5 +164,4 @@ until_ no_stage
 ok $? "and leaves no stage behind"
 agent_stop
 ok $? "the agent ends orderly after all that"
-echo "1..$N"
-exit $FAILED
+finish

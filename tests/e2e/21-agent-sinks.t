@@ -2,82 +2,8 @@
 # Sinks of the agent with a real server: groups over two sinks, reloads that fail, the layout with links, signals,
 # removals, files that are not ours, mutual TLS, and servers that come and go.
 #   TRIMTAB_BIN: the folder of the binaries
-BIN=${TRIMTAB_BIN:-$(cd "$(dirname "$0")/../.." && pwd)/build/dev/bin}
-BIN=$(cd "$BIN" && pwd)
-DIR=$(mktemp -d)
-N=0
-FAILED=0
-SERVER=
-AGENT=
-PROGRAM=
+. "$(dirname "$0")/lib.sh"
 
-cleanup() {
-    for pid in $AGENT $SERVER $PROGRAM; do kill -9 "$pid" 2>/dev/null; done
-    wait 2>/dev/null
-    rm -rf "$DIR"
-}
-trap cleanup EXIT
-
-ok() { # ok STATUS TITLE
-    N=$((N + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $N - $2"
-    else
-        echo "not ok $N - $2"
-        FAILED=$((FAILED + 1))
-        tail -n 8 "$DIR/agent.log" | sed 's/^/# /'
-    fi
-}
-until_() { # polls for at most 20 s
-    local i
-    for i in $(seq 400); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.05
-    done
-    "$@"
-}
-server_start() { # server_start ADDRESS [flags]
-    local address=$1
-    shift
-    rm -f "$DIR/addr"
-    "$BIN/trimtabd" --data_dir="$DIR/sd" --listen="$address" --address_file="$DIR/addr" \
-        --bookmark_interval=200ms "$@" 2>>"$DIR/server.log" &
-    SERVER=$!
-    until_ test -s "$DIR/addr" || exit 1
-    ADDR=$(cat "$DIR/addr")
-    TOKEN=$(cat "$DIR/sd/admin.token")
-}
-server_stop() {
-    kill "$SERVER"
-    wait "$SERVER"
-    SERVER=
-}
-agent_start() {
-    rm -f "$DIR/admin"
-    "$BIN/trimtab-agent" --config_file="$DIR/agent.conf" "$@" 2>>"$DIR/agent.log" &
-    AGENT=$!
-    until_ test -s "$DIR/admin"
-}
-agent_stop() {
-    kill "$AGENT"
-    wait "$AGENT"
-    local status=$?
-    AGENT=
-    return $status
-}
-SCHEME=http
-TLS=()
-api() {
-    local method=$1 path=$2
-    shift 2
-    curl -sS "${TLS[@]}" -X "$method" -H "authorization: Bearer $TOKEN" "$@" "$SCHEME://$ADDR$path"
-}
-put() { printf '%s' "$2" | api PUT "/v1/resources/$1" --data-binary @- >/dev/null; }
-del() { api DELETE "/v1/resources/$1" >/dev/null; }
-commit() { printf '%s' "$1" | api POST /v1/commits --data-binary @- >/dev/null; }
-says() { api GET /v1/instances | grep -q "$1"; }
-status() { curl -sS "http://$(cat "$DIR/admin")/status"; }
-in_status() { status | grep -q "$1"; }
 holds() { [ "$(cat "$DIR/$1" 2>/dev/null)" = "$2" ]; }
 lines() { wc -l <"$1" 2>/dev/null || echo 0; }
 
@@ -267,5 +193,4 @@ until_ in_status '"connected": true' && put app/prod/file/one/tls again && until
 ok $? "and comes back by itself when it is there again"
 agent_stop
 ok $? "the agent ends orderly"
-echo "1..$N"
-exit $FAILED
+finish

@@ -2,56 +2,18 @@
 # Gray release with real agents: candidates go to growing batches, every agent's file is compared byte by byte at each
 # step, and nobody outside gets a byte. Agents that stop, restart and join meanwhile, and a server that is killed.
 #   TRIMTAB_BIN: the folder of the binaries; TRIMTAB_AGENTS: how many, 20
-BIN=${TRIMTAB_BIN:-$(cd "$(dirname "$0")/../.." && pwd)/build/dev/bin}
-BIN=$(cd "$BIN" && pwd)
-DIR=$(mktemp -d)
+. "$(dirname "$0")/lib.sh"
 AGENTS=${TRIMTAB_AGENTS:-20}
-N=0
-FAILED=0
-declare -a PID
-SERVER=
 
-cleanup() {
-    for p in "${PID[@]}" $SERVER; do kill -CONT "$p" 2>/dev/null; kill -9 "$p" 2>/dev/null; done
-    wait 2>/dev/null
-    rm -rf "$DIR"
-}
-trap cleanup EXIT
-
-ok() { # ok STATUS TITLE
-    N=$((N + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $N - $2"
-    else
-        echo "not ok $N - $2"
-        FAILED=1
-        for i in $(seq "$AGENTS"); do echo "# agent $i: $(cat "$DIR/t$i/app.conf" 2>/dev/null)"; done
-        tail -n 5 "$DIR/server.log" | sed 's/^/# /'
-    fi
-}
-until_() { # until_ COMMAND...: polls it for at most 30 s
-    local i
-    for i in $(seq 600); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.05
-    done
-    "$@"
-}
-server_start() { # server_start ADDRESS
-    rm -f "$DIR/addr"
-    "$BIN/trimtabd" --data_dir="$DIR/s" --listen="$1" --address_file="$DIR/addr" --bookmark_interval=200ms 2>>"$DIR/server.log" &
-    SERVER=$!
-    until_ test -s "$DIR/addr" || exit 1
-    ADDR=$(cat "$DIR/addr")
-    export TRIMTAB_SERVER="http://$ADDR"
-    TRIMTAB_TOKEN=$(cat "$DIR/s/admin.token")
-    export TRIMTAB_TOKEN
+on_failure() {
+    for i in $(seq "$AGENTS"); do echo "# agent $i: $(cat "$DIR/t$i/app.conf" 2>/dev/null)"; done
+    tail -n 5 "$DIR/server.log" | sed 's/^/# /'
 }
 agent_start() { # agent_start NUMBER
     mkdir -p "$DIR/a$1"
     cat >"$DIR/a$1.conf" <<E2
 servers = $ADDR
-token_file = $DIR/s/admin.token
+token_file = $DIR/sd/admin.token
 data_dir = $DIR/a$1
 instance_id = agent-$1
 host = host-$1
@@ -66,7 +28,6 @@ E2
     "$BIN/trimtab-agent" --config_file="$DIR/a$1.conf" 2>>"$DIR/a$1.log" &
     PID[$1]=$!
 }
-t() { "$BIN/trimtab" "$@"; }
 expect() { # expect NUMBER-OF-GRAY: the first so many agents have the candidate, all others what is stable
     local i
     for i in $(seq "$AGENTS"); do
@@ -82,7 +43,6 @@ ids() { # ids FROM TO
     local i
     for i in $(seq "$1" "$2"); do printf -- '--id agent-%s ' "$i"; done
 }
-pick() { node -pe "const a = JSON.parse(require('fs').readFileSync(0)); $1"; } # pick EXPRESSION: of the JSON a
 instance() { t instances -o json "agent-$1" | pick "(a.instances.find((i) => i.instance.id === 'agent-$1') || {}).$2"; }
 sent() { instance "$1" sent_items; } # what the server has sent to an agent in this session, in items
 all_ok() { [ "$(t instances -o json | pick "a.instances.filter((i) => i.state === 'ok').length")" = "$AGENTS" ]; }
@@ -164,5 +124,4 @@ until_ all_ok
 ok $? "and says so"
 [ "$before" = "$(sent 1)" ]
 ok $? "who had it was not sent it again"
-echo "1..$N"
-exit $FAILED
+finish
