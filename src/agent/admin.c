@@ -1,12 +1,12 @@
 /*
- * The admin listener: /healthz, /status and /metrics, for the host itself. Reads only.
+ * The admin listener: /healthz, /status, /metrics and /v1/health, for the host itself. Only the last takes a word, and
+ * only with the token.
  */
-#include "agent/agent.h"
+#include "agent/admin.h"
 
 #include "base/file.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 
 /* ---- status ---- */
 
@@ -81,12 +81,12 @@ static json_t *status(const struct agent *a)
     (void)json_object_set_new(j, "rejected_because", json_string(s.rejected_because));
     (void)json_object_set_new(j, "busy", json_boolean(apply_is_busy(a->apply)));
     (void)json_object_set_new(j, "refusals", refusals(a));
+    (void)json_object_set_new(j, "health", admin_health_json(a));
     return j;
 }
 
-static void answer_status(struct agent *a, struct exchange *x)
+void admin_answer_json(struct exchange *x, json_t *j)
 {
-    json_t *j = status(a);
     char *dump = json_dumps(j, JSON_INDENT(2));
     struct err err = ERR_NULL;
 
@@ -107,10 +107,24 @@ struct metric {
     uint64_t value;
 };
 
+static uint64_t probes(const struct agent *a, bool only_failed)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < prober_count(a->prober); i++) {
+        struct probe_state s = prober_at(a->prober, i);
+
+        n += only_failed ? s.n_failed : s.n_probes;
+    }
+    return n;
+}
+
 static void answer_metrics(struct agent *a, struct exchange *x)
 {
     struct sync_status s = sync_status(a->sync);
     struct apply_stats p = apply_stats(a->apply);
+    struct sync_judgement health;
+    bool is_judged = prober_sum(a->prober, &health);
     const struct metric metrics[] = {
         {"connected", "gauge", "Whether a server is connected.", a->is_connected},
         {"streams_total", "counter", "Streams begun.", sync_link_streams(a->link)},
@@ -134,6 +148,10 @@ static void answer_metrics(struct agent *a, struct exchange *x)
         {"files_written_total", "counter", "Files put in place.", p.files_written},
         {"files_removed_total", "counter", "Files removed.", p.files_removed},
         {"files_restored_total", "counter", "Local edits put right.", p.files_restored},
+        {"judged", "gauge", "Whether there is a verdict on what is served.", is_judged},
+        {"failing", "gauge", "Whether what is served fails.", health.failing},
+        {"probes_total", "counter", "Probes of what is served.", probes(a, false)},
+        {"probes_failed_total", "counter", "Probes that failed.", probes(a, true)},
         {"start_seconds", "gauge", "When the agent started, since 1970.",
          (uint64_t)(a->started_ms / 1000)},
     };
@@ -155,10 +173,13 @@ static void on_request(void *ctx, struct exchange *x)
 {
     struct agent *a = ctx;
     struct str path = exchange_path(x), method = exchange_method(x);
+    bool is_health = str_eq(path, STR("/v1/health"));
     struct err err = ERR_NULL;
 
-    if (!str_eq(method, STR("GET")) && !str_eq(method, STR("HEAD"))) {
-        (void)err_set(&err, ERR_UNSUPPORTED, "only GET is taken here");
+    if (is_health && str_eq(method, STR("POST"))) {
+        admin_health_post(a, x);
+    } else if (!str_eq(method, STR("GET")) && !str_eq(method, STR("HEAD"))) {
+        (void)err_set(&err, ERR_UNSUPPORTED, "only GET is taken here, and POST of /v1/health");
         (void)exchange_respond_err(x, &err);
     } else if (str_eq(path, STR("/healthz"))) {
         (void)exchange_respond_text(x, 200, "text/plain", STR("ok\n"));
@@ -167,11 +188,14 @@ static void on_request(void *ctx, struct exchange *x)
                                     a->knows_nothing ? STR("nothing received yet\n")
                                                      : STR("ok\n"));
     } else if (str_eq(path, STR("/status"))) {
-        answer_status(a, x);
+        admin_answer_json(x, status(a));
+    } else if (is_health) {
+        admin_answer_json(x, admin_health_json(a));
     } else if (str_eq(path, STR("/metrics"))) {
         answer_metrics(a, x);
     } else {
-        (void)err_set(&err, ERR_NOT_FOUND, "there are /healthz, /readyz, /status and /metrics");
+        (void)err_set(&err, ERR_NOT_FOUND,
+                      "there are /healthz, /readyz, /status, /metrics and /v1/health");
         (void)exchange_respond_err(x, &err);
     }
 }
@@ -180,8 +204,10 @@ int admin_open(struct agent *a, struct err *err)
 {
     struct http_server_opts opts = {
         .address = a->config.admin_listen, .on_request = on_request, .ctx = a};
-    int r = http_server_open(&a->loop, &opts, &a->admin, err);
+    int r = admin_open_token(a, err);
 
+    if (!r)
+        r = http_server_open(&a->loop, &opts, &a->admin, err);
     if (!r && *a->config.admin_address_file)
         r = file_replace(a->config.admin_address_file, str_c(http_server_address(a->admin)),
                          0644, err);

@@ -92,6 +92,50 @@ static void fill_refusal(const struct agent *a, const struct pending *p,
                                  .held_by = str_c(p->held_by)};
 }
 
+/* ---- how it is ---- */
+
+static bool is_applying(void *ctx)
+{
+    const struct agent *a = ctx;
+
+    return a->apply && apply_is_busy(a->apply);
+}
+
+static bool tell_health(void *ctx, const struct sync_judgement *sum)
+{
+    struct agent *a = ctx;
+
+    return sync_health(a->sync, sum) == 0;
+}
+
+/* Nothing to judge anew when a job has changed nothing. */
+static void judge_served(struct agent *a, uint64_t revision)
+{
+    if (a->has_served && a->served_revision == revision &&
+        digest_eq(a->served, a->ledger.digest))
+        return;
+    a->has_served = true;
+    a->served_revision = revision;
+    a->served = a->ledger.digest;
+    prober_applied(a->prober, revision);
+}
+
+static int open_prober(struct agent *a, struct err *err)
+{
+    struct prober_opts opts = {.loop = &a->loop,
+                               .config = &a->config,
+                               .is_busy = is_applying,
+                               .tell = tell_health,
+                               .ctx = a};
+    owned(buf) struct buf path = BUF_NULL(COPY_PATH_MAX);
+
+    buf_printf(&path, "%s/health", a->config.data_dir);
+    opts.file = arena_c(&a->arena, buf_str(&path));
+    if (buf_status(&path) || arena_failed(&a->arena))
+        return err_set(err, ERR_NOMEM, "out of memory");
+    return prober_open(&opts, &a->prober, err);
+}
+
 /* Tells what is served, and why it is not what was received. */
 static void tell_applied(void *ctx, uint64_t revision)
 {
@@ -109,6 +153,7 @@ static void tell_applied(void *ctx, uint64_t revision)
     sync_applied(a->sync, revision, a->ledger.digest, list, n);
     a->knows_nothing = false;
     (void)mem_free(list);
+    judge_served(a, revision);
 }
 
 /* ---- timers ---- */
@@ -311,6 +356,9 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
         return err_set(err, r, "the local copy cannot be taken over");
     ledger_init(&a->ledger, a->sync);
     a->has_ledger = true;
+    r = open_prober(a, err);
+    if (r)
+        return r;
     r = ledger_load(&a->ledger, content);
     if (!r)
         r = apply_new(&apply, content, &a->apply);
@@ -472,6 +520,7 @@ void agent_close(struct agent *a)
                a->apply)) /* asked twice to stop: what is under way on a worker must end */
         loop_turn(&a->loop, LOOP_WAIT);
     a->apply = apply_free(a->apply);
+    a->prober = prober_close(a->prober);
     loop_close(&a->loop);
     if (a->has_ledger)
         ledger_deinit(&a->ledger);

@@ -1,6 +1,6 @@
 /*
- * The agent as a whole: owns the local copy, the core of the subscription, the link, the ledger, the sinks and the
- * admin listener; starts them in order and stops them in reverse. One loop, one thread.
+ * The agent as a whole: owns the local copy, the core of the subscription, the link, the ledger, the sinks, the prober
+ * and the admin listener; starts them in order and stops them in reverse. One loop, one thread.
  *
  * It starts from its copy, without asking anybody: what was served is served again, files that differ are put right;
  * only then it matters whether a server can be reached.
@@ -9,6 +9,7 @@
 #define TRIMTAB_AGENT_AGENT_H
 
 #include "agent/apply.h"
+#include "agent/prober.h"
 #include "net/http.h"
 #include "sync/link.h"
 
@@ -24,7 +25,9 @@ struct agent {
     struct ledger ledger;
     bool has_ledger;
     struct apply *apply;
+    struct prober *prober;
     struct http_server *admin;
+    struct sha256 admin_token;
     Trimtab__V1__Instance *instance;
     Trimtab__V1__Scope **scopes;
     struct timer verify, retry, flush;
@@ -35,6 +38,9 @@ struct agent {
     bool is_connected, is_stopping, knows_nothing; /* the last: no copy, nothing received yet */
     int64_t started_ms, connected_ms;
     uint64_t n_verified, n_drifted;
+    uint64_t served_revision; /* what the judges were told of last */
+    struct digest served;
+    bool has_served;
 };
 
 must_use int agent_open(struct agent *a, const struct config *config, struct err *err);

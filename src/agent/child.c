@@ -161,24 +161,26 @@ void child_command(const char *command, const char *stage, struct buf *out)
 
 /* The agent's own environment and what is ours to say. */
 static size_t make_environment(const struct child_opts *o, char *words[ENVIRONMENT_MAX],
-                               char text[2][4096])
+                               char text[3][4096])
 {
     size_t n = 0;
 
     (void)snprintf(text[0], sizeof(text[0]), "TRIMTAB_STAGE=%s", o->stage ? o->stage : "");
     (void)snprintf(text[1], sizeof(text[1]), "TRIMTAB_SINK=%s", o->sink ? o->sink : "");
-    for (char **e = environ; *e && n < ENVIRONMENT_MAX - 3; e++)
+    (void)snprintf(text[2], sizeof(text[2]), "TRIMTAB_PROBE=%s", o->probe ? o->probe : "");
+    for (char **e = environ; *e && n < ENVIRONMENT_MAX - 4; e++)
         if (strncmp(*e, "TRIMTAB_", 8) != 0)
             words[n++] = *e;
     words[n++] = text[0];
     words[n++] = text[1];
+    words[n++] = text[2];
     words[n] = NULL;
     return n;
 }
 
 static int spawn(struct child *c, const char *command, struct err *err)
 {
-    char *words[ENVIRONMENT_MAX], text[2][4096];
+    char *words[ENVIRONMENT_MAX], text[3][4096];
     char shell[] = "/bin/sh", flag[] = "-c";
     char *args[] = {shell, flag, (char *)(uintptr_t)command, NULL}; /* libuv has no const */
     uv_stdio_container_t stdio[2] = {{.flags = UV_IGNORE},

@@ -23,7 +23,8 @@ struct child_opts {
     struct loop *loop;
     const char *command; /* for /bin/sh -c; {stage} becomes the quoted stage */
     const char *stage;   /* also TRIMTAB_STAGE in its environment; NULL: none */
-    const char *sink;    /* TRIMTAB_SINK */
+    const char *sink;    /* TRIMTAB_SINK; NULL: none */
+    const char *probe;   /* TRIMTAB_PROBE; NULL: none */
     uint64_t timeout_ms; /* then its whole process group is killed */
     void (*done)(
         void *ctx,

@@ -1,7 +1,7 @@
 /*
  * The settings of trimtab-agent: the tables and where they are filled from. See config.h.
  */
-#include "agent/config.h"
+#include "agent/config_health.h"
 
 #include "base/file.h"
 
@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { CONFIG_FILE_MAX = 1 << 20 };
+enum { CONFIG_FILE_MAX = 1 << 20, PATH_BYTES_MAX = 4096 };
 
 #define ROW(field, type, standard, help)                                                       \
     {                                                                                          \
@@ -33,6 +33,8 @@ static const struct setting table[] = {
     ROW(admin_listen, TEXT, "", "address for /healthz, /status and /metrics; empty: none"),
     ROW(admin_address_file, TEXT, "",
         "file that gets that address, once it listens (for port 0)"),
+    ROW(admin_token_file, TEXT, "",
+        "file with the token for POST there; made if missing; empty: data_dir/admin.token"),
     ROW(check_timeout, DURATION, "10s", "how long a check command may take"),
     ROW(reload_timeout, DURATION, "30s", "how long a reload command may take"),
     ROW(verify_interval, DURATION, "1m", "how often what is held is proved anew"),
@@ -42,7 +44,8 @@ static const struct setting table[] = {
         "refuse batches that drop more items than this without a cause"),
     ROW(log_level, TEXT, "info", "debug, info, warn or error"),
     ROW(log_format, TEXT, "text", "text or json"),
-    ROW(config_file, TEXT, "", "file with these settings and the sections [scope] and [files]"),
+    ROW(config_file, TEXT, "",
+        "file with these settings and the sections [scope], [files] and [health]"),
     ROW(check_config, BOOL, "false", "check the settings and leave"),
     ROW(show_version, BOOL, "false", "also --version: print the version and leave"),
     ROW(show_help, BOOL, "false", "also --help: print this and leave"),
@@ -59,11 +62,16 @@ void config_help(struct buf *out)
 {
     struct settings s = {table, ARRAY_LEN(table), NULL, NULL, "TRIMTAB_AGENT"};
 
-    buf_put_c(out,
-              "usage: trimtab-agent [--setting=value ...]\n\n"
-              "The Trimtab agent: keeps this host's configuration, and delivers it to files.\n"
-              "Each setting can stand in the file of --config_file, in the environment as\n"
-              "TRIMTAB_AGENT_SETTING, or here; the later is stronger.\n\n");
+    buf_put_c(
+        out,
+        "usage: trimtab-agent [--setting=value ...]\n"
+        "       trimtab-agent [--setting=value ...] health ok\n"
+        "       trimtab-agent [--setting=value ...] health failing [-m REASON]\n\n"
+        "The Trimtab agent: keeps this host's configuration, and delivers it to files.\n"
+        "The second and third form tell the agent that runs here (its admin_listen) whether\n"
+        "what it serves does.\n"
+        "Each setting can stand in the file of --config_file, in the environment as\n"
+        "TRIMTAB_AGENT_SETTING, or here; the later is stronger.\n\n");
     settings_help(&s, out);
     buf_put_c(
         out, "\nSections of the file:\n"
@@ -73,7 +81,22 @@ void config_help(struct buf *out)
              "                  owner = USER   group = GROUP   layout = plain|symlink\n"
              "                  check = COMMAND with {stage}   check_timeout = 10s\n"
              "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
-             "                  replace_foreign = no|yes\n");
+             "                  replace_foreign = no|yes\n"
+             "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
+             "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
+             "                  settle = 0s   retry = 1s\n");
+}
+
+const char *config_admin_token_file(const struct config *config, struct arena *a)
+{
+    owned(buf) struct buf path = BUF_NULL(PATH_BYTES_MAX);
+
+    if (*config->admin_token_file)
+        return config->admin_token_file;
+    buf_printf(&path, "%s/admin.token", config->data_dir);
+    if (buf_status(&path))
+        a->failed = true;
+    return arena_c(a, buf_str(&path));
 }
 
 /* ---- values ---- */
@@ -276,22 +299,37 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
                    STR_ARG(key));
 }
 
+static int begin_health(struct reading *r, struct str label, struct err *err)
+{
+    return config_health_begin(r->config, r->arena, label, err);
+}
+
+static int health_line(struct reading *r, struct str key, struct str value, struct err *err)
+{
+    return config_health_line(r->config, r->arena, key, value, err);
+}
+
 static int take_line(void *ctx, struct str section, struct str label, struct str key,
                      struct str value, struct err *err)
 {
+    static const struct {
+        struct str name;
+        int (*begin)(struct reading *r, struct str label, struct err *err);
+        int (*line)(struct reading *r, struct str key, struct str value, struct err *err);
+    } sections[] = {{STR("scope"), begin_scope, scope_line},
+                    {STR("files"), begin_files, files_line},
+                    {STR("health"), begin_health, health_line}};
     struct reading *r = ctx;
-    bool is_scope = str_eq(section, STR("scope"));
 
     if (!section.len)
         return settings_set(&r->settings, key, value, err);
-    if (!is_scope && !str_eq(section, STR("files"))) {
-        (void)err_set(err, ERR_NOT_FOUND, "there is no section [%.*s]", STR_ARG(section));
-        err_hint(err, "there are [scope \"name\"] and [files \"name\"]");
-        return ERR_NOT_FOUND;
-    }
-    if (!key.len)
-        return is_scope ? begin_scope(r, label, err) : begin_files(r, label, err);
-    return is_scope ? scope_line(r, key, value, err) : files_line(r, key, value, err);
+    for (size_t i = 0; i < ARRAY_LEN(sections); i++)
+        if (str_eq(sections[i].name, section))
+            return key.len ? sections[i].line(r, key, value, err)
+                           : sections[i].begin(r, label, err);
+    (void)err_set(err, ERR_NOT_FOUND, "there is no section [%.*s]", STR_ARG(section));
+    err_hint(err, "there are [scope \"name\"], [files \"name\"] and [health \"name\"]");
+    return ERR_NOT_FOUND;
 }
 
 /* ---- what must hold ---- */
@@ -344,6 +382,8 @@ static int check(const struct config *c, struct err *err)
         if (r)
             err_place(err, "[files \"%.*s\"]", STR_ARG(c->files.at[i].name));
     }
+    if (!r)
+        r = config_health_check(c, err);
     if (!r && !*c->tls_cert != !*c->tls_key)
         r = err_set(err, ERR_INVALID, "tls_cert and tls_key are needed together");
     if (!r && strcmp(c->log_format, "text") != 0 && strcmp(c->log_format, "json") != 0)
@@ -427,6 +467,24 @@ void config_deinit(struct config *config)
 {
     VEC_DEINIT(&config->scopes);
     VEC_DEINIT(&config->files);
+    VEC_DEINIT(&config->health);
+}
+
+/* Settings may stand before, between and behind the words of a command. */
+static int take_flags(struct reading *r, int argc, char **argv, struct err *err)
+{
+    struct config *c = r->config;
+    int at = 1, result = settings_flags(&r->settings, argc, argv, &at, err);
+
+    while (!result && at < argc) {
+        if ((c->n_words == 0 && strcmp(argv[at], "health") != 0) ||
+            c->n_words == CONFIG_WORDS_MAX)
+            return err_set(err, ERR_INVALID, "unexpected word \"%s\" on the command line",
+                           argv[at]);
+        c->words[c->n_words++] = argv[at++];
+        result = settings_flags(&r->settings, argc, argv, &at, err);
+    }
+    return result;
 }
 
 int config_load(struct config *config, int argc, char **argv, struct arena *arena,
@@ -436,7 +494,7 @@ int config_load(struct config *config, int argc, char **argv, struct arena *aren
     struct reading reading = {
         config, arena, {table, ARRAY_LEN(table), config, arena, "TRIMTAB_AGENT"}};
     const char *path = find_file(argc, argv);
-    int at = 1, r;
+    int r;
 
     *config = (struct config){.servers = NULL};
     r = settings_standard(&reading.settings, err);
@@ -447,9 +505,7 @@ int config_load(struct config *config, int argc, char **argv, struct arena *aren
     if (!r)
         r = settings_env(&reading.settings, err);
     if (!r)
-        r = settings_flags(&reading.settings, argc, argv, &at, err);
-    if (!r && at < argc)
-        r = err_set(err, ERR_INVALID, "unexpected word \"%s\" on the command line", argv[at]);
+        r = take_flags(&reading, argc, argv, err);
     if (r || config->show_help || config->show_version)
         return r;
     r = split_servers(config, arena, err);

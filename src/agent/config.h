@@ -8,17 +8,20 @@
  *   [files "nginx"]                    where files of a scope go
  *   scope = web
  *   target = /etc/nginx
+ *   [health "nginx"]                   what judges whether what is served does
+ *   http = http://127.0.0.1/healthz
  */
 #ifndef TRIMTAB_AGENT_CONFIG_H
 #define TRIMTAB_AGENT_CONFIG_H
 
+#include "agent/health.h"
 #include "base/settings.h"
 #include "base/vec.h"
 #include "model/scope.h"
 
 #include <sys/types.h>
 
-enum { CONFIG_SINKS_MAX = 64 };
+enum { CONFIG_SINKS_MAX = 64, CONFIG_HEALTH_MAX = 16, CONFIG_WORDS_MAX = 8 };
 
 struct config_scope {
     struct str name;
@@ -46,9 +49,18 @@ struct config_files {
     uint64_t check_timeout; /* ns; 0: the general one */
 };
 
+/* A [health] section: one of command and http. */
+struct config_health {
+    const char *name;
+    const char *command, *http; /* NULL: not this one */
+    uint64_t timeout;           /* ns, of one probe */
+    struct judge_rules rules;
+};
+
 struct config {
     const char *servers, *token_file, *tls_ca, *tls_cert, *tls_key, *tls_server_name;
-    const char *data_dir, *labels, *instance_id, *host, *admin_listen, *admin_address_file;
+    const char *data_dir, *labels, *instance_id, *host, *admin_listen, *admin_address_file,
+        *admin_token_file;
     const char *log_level, *log_format;
     uint64_t check_timeout, reload_timeout, verify_interval, retry_interval; /* ns */
     uint32_t mass_drop_min;
@@ -62,6 +74,10 @@ struct config {
     size_t n_pairs;
     VEC(struct config_scope) scopes;
     VEC(struct config_files) files;
+    VEC(struct config_health) health;
+    const char
+        *words[CONFIG_WORDS_MAX]; /* of the command line, besides the settings: a command */
+    size_t n_words;
 };
 
 /* Reads file, environment and flags; texts live on the arena. ERR_INVALID, ERR_NOT_FOUND with the story. */
@@ -69,5 +85,8 @@ must_use int config_load(struct config *config, int argc, char **argv, struct ar
                          struct err *err);
 void config_deinit(struct config *config);
 void config_help(struct buf *out);
+
+/* Where the token of the admin listener is; on the arena, which may fail. */
+const char *config_admin_token_file(const struct config *config, struct arena *a);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * trimtab-agent: reads its settings, runs the agent, and gives back an exit status.
+ * trimtab-agent: reads its settings, runs the agent or a command to one, and gives back an exit status.
  */
 #include "agent/agent.h"
+#include "agent/command.h"
 #include "base/log.h"
 
 #include <malloc.h>
@@ -56,6 +57,8 @@ static int run(const struct config *config)
     }
     if (config->check_config)
         return 0;
+    if (config->n_words)
+        return command_run(config, &err) ? tell(&err) : 0;
     log_setup(STDERR_FILENO, level,
               strcmp(config->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
     if (random_bytes(&seed, sizeof(seed)) == 0)

@@ -27,6 +27,8 @@ struct fetch {
     struct conn conn;
     uv_getaddrinfo_t lookup;
     struct addrinfo *found, *next; /* what the look-up gave, and what is left to try */
+    struct addrinfo local;         /* of a Unix-domain address: found points here */
+    struct sockaddr_un path;
     struct timer limit;
     struct defer step; /* tries the next address */
     struct err why;    /* the last failure to connect */
@@ -93,7 +95,7 @@ static void release(struct fetch *f)
 {
     if (!f->is_over || f->has_conn || f->has_lookup)
         return;
-    if (f->found)
+    if (f->found && f->found != &f->local)
         freeaddrinfo(f->found);
     buf_deinit(&f->request);
     buf_deinit(&f->body);
@@ -319,11 +321,24 @@ static void on_found(uv_getaddrinfo_t *lookup, int r, struct addrinfo *found)
         loop_defer(f->opts.loop, &f->step);
 }
 
+static void use_path(struct fetch *f)
+{
+    f->local = (struct addrinfo){.ai_family = AF_UNIX,
+                                 .ai_addrlen = address_unix(&f->address, &f->path),
+                                 .ai_addr = (struct sockaddr *)&f->path};
+    f->found = f->next = &f->local;
+    loop_defer(f->opts.loop, &f->step);
+}
+
 static int look_up(struct fetch *f)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
                              .ai_socktype = SOCK_STREAM};
 
+    if (f->address.path[0]) {
+        use_path(f);
+        return 0;
+    }
     /* A numeric host needs no thread of the pool. */
     if (getaddrinfo(f->address.host, f->address.port, &hints, &f->found) == 0) {
         f->next = f->found;
@@ -364,8 +379,12 @@ int fetch_start(const struct fetch_opts *opts, struct fetch **ret_fetch, struct 
     struct url url;
     int r = parse_url(opts->url, &url, err);
 
+    if (!r && opts->address)
+        r = address_parse(opts->address, &url.address, err);
     if (r)
         return r;
+    if (!url.address.host[0]) /* a listener on every address also listens here */
+        memcpy(url.address.host, "localhost", sizeof("localhost"));
     f = NEW(struct fetch);
     if (!f)
         return err_set(err, ERR_NOMEM, "out of memory");

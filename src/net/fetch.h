@@ -26,10 +26,11 @@ struct fetch_result {
 
 struct fetch_opts {
     struct loop *loop;
-    const char *url;    /* http://host[:port][/path][?query] */
-    const char *method; /* NULL: GET */
-    const char *token;  /* sent as a bearer token; NULL: none */
-    struct str json;    /* the body of the request; empty: none */
+    const char *url;     /* http://host[:port][/path][?query] */
+    const char *address; /* where to connect instead, as a server's address; NULL: the URL's */
+    const char *method;  /* NULL: GET */
+    const char *token;   /* sent as a bearer token; NULL: none */
+    struct str json;     /* the body of the request; empty: none */
     size_t body_max; /* the answer's body may have that many bytes; 0: it is not waited for */
     uint64_t timeout_ms; /* for all of it */
     void (*done)(
@@ -41,7 +42,7 @@ struct fetch_opts {
 /* Whether this is a URL that can be fetched. ERR_INVALID, with what is expected. */
 must_use int fetch_check(const char *url, struct err *err);
 
-/* All of opts is copied. ERR_INVALID (the URL), ERR_NOMEM: done is not called then. */
+/* All of opts is copied. ERR_INVALID (the URL, the address), ERR_NOMEM: done is not called then. */
 must_use int fetch_start(const struct fetch_opts *opts, struct fetch **ret_fetch,
                          struct err *err);
 

@@ -138,6 +138,30 @@ TEST("a host has several addresses: the one that listens answers")
     close_world();
 }
 
+TEST("a listener can be asked at its address: on every address, or on a path")
+{
+    struct http_server_opts opts = {.on_request = on_request};
+    struct http_server *server;
+    char address[300];
+    bool is_closed = false;
+
+    open_world();
+    (void)snprintf(address, sizeof(address), ":%u", http_server_port(w.server));
+    fetch((struct fetch_opts){.url = "http://localhost/", .address = address});
+    CHECK_I64(w.status, 200);
+    (void)snprintf(address, sizeof(address), "unix:%s/s", tap_tmpdir());
+    opts.address = address;
+    REQUIRE(!http_server_open(&w.loop, &opts, &server, NULL));
+    fetch((struct fetch_opts){.url = "http://localhost/", .address = address, .body_max = 9});
+    CHECK_STR(str_c(w.body), STR("hello"));
+    http_server_close(server, set_true, &is_closed);
+    while (!is_closed)
+        loop_turn(&w.loop, LOOP_WAIT);
+    fetch((struct fetch_opts){.url = "http://localhost/", .address = "unix:/nonexistent/s"});
+    CHECK_I64(w.code, ERR_UNAVAILABLE);
+    close_world();
+}
+
 TEST("nobody listens: the story says so")
 {
     open_world();
