@@ -140,6 +140,17 @@ TRIMTAB_API unsigned trimtab_watch(struct trimtab *t, const char *pattern,
 /* After it returns fn is not running and never runs again; not from inside fn. */
 TRIMTAB_API void trimtab_unwatch(struct trimtab *t, unsigned id);
 
+/* ---- how it goes ---- */
+
+/*
+ * Says whether the program does with the values that it reads now: a failure counts against the rollouts that have
+ * reached it by then, and may end them. Say it when that changes, and anew when a change was judged, good or bad; what was
+ * said last is repeated after a reconnect, with the revision of trimtab_revision when it was said. reason, of a failure,
+ * is for people: UTF-8, copied, cut to 1 KiB; NULL is fine. A program that never calls this is taken to be well. Any
+ * thread; returns false when there is no memory, and nothing is said then.
+ */
+TRIMTAB_API bool trimtab_report_health(struct trimtab *t, bool failing, const char *reason);
+
 #ifdef __cplusplus
 }
 #endif

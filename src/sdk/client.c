@@ -15,7 +15,8 @@ enum {
     TOKEN_MAX = 4096,
     ADDRESSES_MAX = 16,
     NAMESPACES_MAX = SCOPE_LAYERS_MAX,
-    LABELS_MAX = 32
+    LABELS_MAX = 32,
+    SAY_AGAIN_MS = 1000 /* after there was no memory */
 };
 
 struct trimtab_options {
@@ -239,6 +240,57 @@ static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
     sync_link_reconnect(t->link, after_ms, reason);
 }
 
+/* The newest word that the program said and sync does not know; NULL: none. */
+static struct sdk_health *take_health(struct trimtab *t)
+{
+    struct sdk_health *health;
+
+    (void)pthread_mutex_lock(&t->mutex);
+    health = take(t->health);
+    t->say_is_posted = false;
+    (void)pthread_mutex_unlock(&t->mutex);
+    return health;
+}
+
+/* Back to where it was, unless the program has said something since. */
+static struct sdk_health *return_health(struct trimtab *t, struct sdk_health *health)
+{
+    (void)pthread_mutex_lock(&t->mutex);
+    if (!t->health)
+        t->health = take(health);
+    (void)pthread_mutex_unlock(&t->mutex);
+    return health;
+}
+
+static void say(struct trimtab *t)
+{
+    struct sdk_health *health = take_health(t);
+    struct sync_judgement judgement = {.source = "libtrimtab"};
+
+    if (!health)
+        return;
+    judgement.failing = health->failing;
+    judgement.revision = health->revision;
+    judgement.reason = health->reason;
+    if (sync_health(t->sync, &judgement)) {
+        health = return_health(t, health);
+        timer_start(&t->say_again, &t->loop, SAY_AGAIN_MS, 0);
+    }
+    (void)mem_free(health);
+}
+
+static void on_say(struct post *p, void *ctx)
+{
+    (void)p;
+    say(ctx);
+}
+
+static void on_say_again(struct timer *timer, void *ctx)
+{
+    (void)timer;
+    say(ctx);
+}
+
 static const struct sync_ops ops = {
     .send = op_send, .store = op_store, .apply = op_apply, .reconnect = op_reconnect};
 
@@ -266,6 +318,7 @@ static void on_stop(struct post *p, void *ctx)
     struct trimtab *t = ctx;
 
     (void)p;
+    timer_stop(&t->say_again);
     sync_link_close(take(t->link), on_closed, t);
 }
 
@@ -321,6 +374,9 @@ static int describe(struct trimtab *t, const struct trimtab_options *o)
     t->instance.host = arena_c(a, str_c(host));
     t->instance.program = arena_c(a, STR("libtrimtab"));
     t->instance.program_version = arena_c(a, str_c(TRIMTAB_VERSION));
+    if (random_bytes(t->boot_id, sizeof(t->boot_id)))
+        return err_set(&open_err, ERR_IO, "the system has no random numbers");
+    t->instance.boot_id = (ProtobufCBinaryData){sizeof(t->boot_id), t->boot_id};
     t->instance.labels = ARENA_ARRAY(a, Trimtab__V1__Instance__LabelsEntry *, o->n_labels);
     for (size_t i = 0; i < o->n_labels; i++) {
         Trimtab__V1__Instance__LabelsEntry *e =
@@ -408,6 +464,7 @@ static void init_sync(struct trimtab *t)
 static void client_free(struct trimtab *t)
 {
     (void)sync_free(t->sync);
+    (void)mem_free(t->health);
     tls_close(t->tls);
     values_deinit(&t->values);
     while (t->watches) {
@@ -441,6 +498,8 @@ static int start(struct trimtab *t)
     link.sync = t->sync;
     t->stop = (struct post){.fn = on_stop, .ctx = t};
     t->look = (struct post){.fn = on_look, .ctx = t};
+    t->say = (struct post){.fn = on_say, .ctx = t};
+    t->say_again = (struct timer){.fn = on_say_again, .ctx = t};
     r = sync_link_open(&link, &t->link, &open_err);
     if (!r)
         r = start_thread(t);
@@ -531,6 +590,34 @@ uint64_t trimtab_revision(const struct trimtab *t)
     revision = table->revision;
     values_leave();
     return revision;
+}
+
+/* ---- saying ---- */
+
+bool trimtab_report_health(struct trimtab *t, bool failing, const char *reason)
+{
+    struct sdk_health *health = NEW(struct sdk_health), *older;
+    struct str text = str_part(str_c(reason), 0, SYNC_REASON_MAX);
+    bool is_idle;
+
+    if (!health)
+        return false;
+    text.len = str_utf8_prefix(text);
+    if (text.len)
+        memcpy(health->reason, text.data, text.len);
+    health->failing = failing;
+    health->revision =
+        trimtab_revision(t); /* what was judged, whatever comes until it is sent */
+    (void)pthread_mutex_lock(&t->mutex);
+    older = t->health;
+    t->health = health;
+    is_idle = !t->say_is_posted;
+    t->say_is_posted = true;
+    (void)pthread_mutex_unlock(&t->mutex);
+    (void)mem_free(older);
+    if (is_idle)
+        loop_post(&t->loop, &t->say);
+    return true;
 }
 
 /* ---- watching ---- */

@@ -18,6 +18,13 @@ struct sdk_watch {
     struct sdk_watch *next;
 };
 
+/* What the program said of itself. */
+struct sdk_health {
+    bool failing;
+    uint64_t revision;
+    char reason[SYNC_REASON_MAX + 1];
+};
+
 struct trimtab {
     struct values values;
     struct arena arena; /* options and messages */
@@ -31,12 +38,16 @@ struct trimtab {
     struct loop loop;
     struct sync *sync;
     struct sync_link *link;
-    struct post stop, look;
+    struct post stop, look, say;
+    struct timer say_again;
+    unsigned char boot_id[16];
     _Atomic bool is_connected;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
     bool has_values;
     uint64_t revision;
+    struct sdk_health *health; /* not yet told to sync; NULL: nothing */
+    bool say_is_posted;
     pthread_mutex_t
         calling; /* held while callbacks run, so that unwatch can wait for them; guards what follows */
     struct sdk_watch *watches;

@@ -58,6 +58,37 @@ test('a server that dies: values stay; when it is back, changes come', async () 
   await p.end();
 });
 
+test('what a program says of its health is shown, repeated after a reconnect, and gone with its start', async () => {
+  const health = async (check) => until('its health', async () => { const h = (await server.instance('sdk-h')).health; return check(h) && (h || true); });
+  const { revision } = await server.commit([put('name', '"raft"')]);
+  let p = new Probe('sdk-h', ['shop/prod']);
+  await p.line('ready');
+  await health((h) => !h);
+  p.child.stdin.write('health failing no raft\n');
+  await p.line('said 1');
+  const said = await health((h) => h && h.failing);
+  assert.deepStrictEqual([said.reason.trim(), said.revision, said.source], ['no raft', revision, 'libtrimtab']);
+  const metrics = (await server.request('GET', '/metrics')).body.toString();
+  assert.match(metrics, /^trimtab_instances_failing 1$/m);
+  const next = await server.commit([put('name', '"ship"')]);
+  await p.line('change name "raft" -> "ship"');
+  await until('applied', async () => (await server.instance('sdk-h')).serving_revision >= next.revision);
+  await server.stop('SIGKILL');
+  await server.start();
+  const again = await until('said again', async () => { const i = await server.instance('sdk-h'); return i && i.health; });
+  assert.deepStrictEqual([again.failing, again.reason.trim(), again.revision], [true, 'no raft', revision]);
+  p.child.stdin.write('health ok\n');
+  const well = await health((h) => !h.failing);
+  assert.strictEqual(well.revision, next.revision);
+  p.child.stdin.write('health failing again\n');
+  await health((h) => h.failing);
+  await p.end();
+  p = new Probe('sdk-h', ['shop/prod']);
+  await p.line('ready');
+  await health((h) => !h);
+  await p.end();
+});
+
 test('without a server it starts with defaults, and ends at once', async () => {
   const address = server.address;
   server.address = '127.0.0.1:1';

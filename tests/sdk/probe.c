@@ -1,5 +1,5 @@
 /*
- * A program that uses the public header as anybody would: reads, watches, and prints what it sees, until its standard
+ * A program that uses the public header as anybody would: reads, watches, says how it is, and prints what it sees, until its standard
  * input ends. Driven by tests/e2e/30-sdk.t.
  */
 #include <trimtab/trimtab.h>
@@ -24,6 +24,15 @@ static void get(struct trimtab *t, const char *name)
            (long long)trimtab_snapshot_int(s, name, -1), trimtab_snapshot_float(s, name, -1),
            trimtab_snapshot_bool(s, name, false), trimtab_snapshot_string(s, name, "-"));
     trimtab_snapshot_release(s);
+    (void)fflush(stdout);
+}
+
+/* health ok, health failing REASON */
+static void health(struct trimtab *t, const char *line)
+{
+    bool failing = strncmp(line, "failing", 7) == 0;
+
+    printf("said %d\n", trimtab_report_health(t, failing, failing ? line + 7 : NULL));
     (void)fflush(stdout);
 }
 
@@ -52,7 +61,10 @@ int main(int argc, char **argv)
     (void)fflush(stdout);
     while (fgets(line, sizeof(line), stdin)) {
         line[strcspn(line, "\n")] = '\0';
-        get(t, line);
+        if (strncmp(line, "health ", 7) == 0)
+            health(t, line + 7);
+        else
+            get(t, line);
     }
     trimtab_close(t);
     puts("closed");
