@@ -11,20 +11,20 @@
 
 #include <unistd.h>
 
-enum { BODY_MAX = 16 * 1024, TOKEN_BYTES = 24, TOKEN_FILE_MAX = 1024 };
+enum { BODY_MAX = 16 * 1024, TOKEN_BYTES = 24, TOKEN_DIGITS = 48, TOKEN_FILE_MAX = 1024 };
 
 /* ---- the token ---- */
 
 static int make_token(const char *path, struct err *err)
 {
     unsigned char bytes[TOKEN_BYTES];
-    char text[2 * TOKEN_BYTES + 2];
+    char text[TOKEN_DIGITS + 1]; /* a line feed in place of the NUL */
 
     if (random_bytes(bytes, sizeof(bytes)))
         return err_set(err, ERR_IO, "the system has no random bytes");
     hex_encode(bytes, sizeof(bytes), text);
-    text[2 * TOKEN_BYTES] = '\n';
-    return file_replace(path, str_of(text, sizeof(text) - 1), 0600, err);
+    text[TOKEN_DIGITS] = '\n';
+    return file_replace(path, str_of(text, sizeof(text)), 0600, err);
 }
 
 int admin_open_token(struct agent *a, struct err *err)
