@@ -25,11 +25,11 @@ static void gray_closure(const struct feed_session *s, struct gray *g)
 {
     struct closure_view view = feed_class_view(s->class, s->feed->state, s->subject);
     const struct closure *nobody = &s->class->closure;
-    bool is_in = true;
+    bool is_in = false;
 
     g->closure = closure_ref(nobody);
     g->is_stale = s->class->closure_is_stale || closure_lens(&g->closure, &view, &is_in);
-    g->is_in |= is_in;
+    g->is_in |= is_in || g->is_stale;
     g->digest = digest_add(g->digest, digest_sub(g->closure.digest, nobody->digest));
     g->count += (int64_t)(g->closure.count - nobody->count);
 }

@@ -1,0 +1,967 @@
+/*
+ * What is referred to, from the feed to the core of a subscriber: everything that a subscriber holds refers to what it
+ * holds too, after every batch, whoever comes and goes, on generated graphs of up to thousands of resources.
+ *
+ *   TRIMTAB_GRAPHS=N   how many graphs of each size
+ */
+#include "base/clock.h"
+#include "base/map.h"
+#include "feed/feed.h"
+#include "model/closure.h"
+#include "model/commit.h"
+#include "model/graph.h"
+#include "proto/convert.h"
+#include "sync/sync.h"
+#include "tap.h"
+
+enum {
+    CHANGES_MAX = 64,
+    LINKS_MAX = 6,
+    OBSERVERS_MAX = 10,
+    SCOPES = 2,
+    LAYERS = 2,
+    ID_ROOM = 32
+};
+
+/* ---- a server ---- */
+
+struct world {
+    struct feed *feed;
+    struct state *state;
+    nsec_t now;
+    struct rng rng;
+    uint64_t pinned_max;
+    int n_nodes, counter;
+    int n_commits, n_missing, n_cycles, n_refused, n_rollouts, n_moves;
+};
+
+static void on_ready(void *ctx)
+{
+    (void)ctx; /* everybody is looked at after each commit */
+}
+
+static bool feed_open(struct world *w)
+{
+    struct feed_opts opts = {.store_id = "0123456789abcde",
+                             .bookmark_every = 100,
+                             .pinned_max = w->pinned_max,
+                             .ready = on_ready};
+
+    w->feed = feed_new(&opts, w->state);
+    return w->feed != NULL;
+}
+
+static bool world_open(struct world *w)
+{
+    *w = (struct world){.now = 1000, .state = state_new()};
+    return feed_open(w);
+}
+
+static void world_close(struct world *w)
+{
+    w->feed = feed_free(w->feed);
+    w->state = state_unref(w->state);
+}
+
+static struct version *version_of_change(const struct change *c, const struct change_plan *p,
+                                         uint64_t revision)
+{
+    return version_with_wire(&(struct version_opts){
+        .key = c->key,
+        .content_type = p->content_type,
+        .meta = &p->meta,
+        .references = p->references,
+        .content = c->content,
+        .deleted = c->delete,
+        .number = p->number,
+        .revision = revision,
+    });
+}
+
+/* Folds what was made, when the graph stays whole, and publishes it; fail_after allocations memory fails. */
+static int fold(struct world *w, const struct outcome *o, uint64_t fail_after, struct err *err)
+{
+    struct rollout *rollouts[1];
+    struct effect e = {.n_rollouts = 0};
+    struct state *after = NULL;
+    int r = outcome_effect(w->state, o, rollouts, &e, err);
+
+    if (!r) {
+        after = state_apply(w->state, &e, w->state->revision + 1);
+        r = after ? graph_check(after, &e, err) : ERR_NOMEM;
+    }
+    if (!r) {
+        (void)state_unref(w->state);
+        w->state = after;
+        (void)mem_fail_after(fail_after);
+        feed_publish(w->feed, after, e.versions, e.n_versions);
+        (void)mem_fail_after(UINT64_MAX);
+    } else {
+        (void)state_unref(after);
+    }
+    for (size_t i = 0; i < e.n_rollouts; i++)
+        (void)rollout_unref(rollouts[i]);
+    return r;
+}
+
+static int commit_failing(struct world *w, struct commit *c, uint64_t fail_after,
+                          struct err *err)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct change_plan plans[CHANGES_MAX] = {0};
+    struct version *versions[CHANGES_MAX];
+    struct outcome o = {.versions = versions, .moves = c->moves, .n_moves = c->n_moves};
+    int r;
+
+    *err = ERR_NULL;
+    r = commit_check(w->state, c, plans, &a, err);
+    for (size_t i = 0; i < c->n && !r; i++)
+        if (plans[i].action != CHANGE_UNCHANGED)
+            versions[o.n_versions++] =
+                version_of_change(&c->changes[i], &plans[i], w->state->revision + 1);
+    for (size_t i = 0; i < c->n_moves; i++)
+        c->moves[i].revision = w->state->revision + 1;
+    if (!r)
+        r = fold(w, &o, fail_after, err);
+    for (size_t i = 0; i < o.n_versions; i++)
+        (void)version_unref(versions[i]);
+    return r;
+}
+
+static int commit(struct world *w, struct commit *c, struct err *err)
+{
+    return commit_failing(w, c, UINT64_MAX, err);
+}
+
+/* ---- a subscriber: the real core ---- */
+
+struct observer {
+    struct world *w;
+    struct sync *sync;
+    struct feed_session *session;
+    Trimtab__V1__Instance instance;
+    Trimtab__V1__Scope scopes[SCOPES], *list[SCOPES];
+    Trimtab__V1__Selector selector, *selectors[1];
+    char id[16], names[SCOPES][24], *namespaces[SCOPES][LAYERS], *patterns[1];
+    size_t n_scopes;
+    struct subject subject;
+    int n_frames, n_changes, n_puts, n_drops, n_keeps, n_completes; /* since forget */
+};
+
+static void op_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
+{
+    struct observer *o = ctx;
+
+    CHECK_I64(feed_session_frame(o->session, frame, o->w->now, NULL), 0);
+}
+
+static int op_store(void *ctx, const struct sync_batch *batch, struct err *err)
+{
+    (void)ctx;
+    (void)batch;
+    (void)err;
+    return 0;
+}
+
+struct looking {
+    struct map there; /* key -> itself */
+    const char *missing;
+};
+
+static int note_there(void *ctx, const struct sync_change *b)
+{
+    struct looking *l = ctx;
+
+    return map_put(&l->there, b->item->key, b->item, NULL) ? 0 : ERR_NOMEM;
+}
+
+static int note_missing(void *ctx, const struct sync_change *b)
+{
+    struct looking *l = ctx;
+    const struct references *refs = b->item->references;
+
+    for (size_t i = 0; refs && i < refs->n; i++)
+        if (!map_get(&l->there, refs->at[i])) {
+            tap_note("%s/... refers to %s/..., which is not held", b->item->key.data,
+                     refs->at[i].data);
+            l->missing = b->item->key.data;
+        }
+    return 0;
+}
+
+/* I6: whatever is held refers to what is held. */
+static bool is_whole(const struct observer *o)
+{
+    struct looking l = {.missing = NULL};
+
+    CHECK_I64(sync_each(o->sync, note_there, &l), 0);
+    CHECK_I64(sync_each(o->sync, note_missing, &l), 0);
+    map_deinit(&l.there);
+    return !l.missing;
+}
+
+static void op_apply(void *ctx, const struct sync_batch *batch)
+{
+    struct observer *o = ctx;
+
+    sync_applied(o->sync, batch->cursor.revision, batch->cursor.digest, NULL, 0);
+}
+
+static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
+{
+    (void)ctx;
+    (void)after_ms;
+    CHECK_STR(str_c(reason), STR("no reason to go"));
+}
+
+static const struct sync_ops observer_ops = {
+    .send = op_send, .store = op_store, .apply = op_apply, .reconnect = op_reconnect};
+
+static bool observer_start(struct observer *o)
+{
+    o->sync = sync_new(&(struct sync_opts){.instance = &o->instance,
+                                           .scopes = o->list,
+                                           .n_scopes = o->n_scopes,
+                                           .ops = &observer_ops,
+                                           .ctx = o});
+    return o->sync != NULL;
+}
+
+static char spaces[][2] = {"a", "b", "c"};
+
+/* scopes: for each its layers, one letter each, a blank between scopes; pattern: of names in the first, NULL for all. */
+static bool observer_open(struct observer *o, struct world *w, int number, const char *scopes,
+                          const char *pattern)
+{
+    struct str rest = str_c(scopes), layers;
+
+    *o = (struct observer){.w = w};
+    (void)snprintf(o->id, sizeof(o->id), "o%d", number % 1000);
+    o->subject.id = str_c(o->id);
+    trimtab__v1__instance__init(&o->instance);
+    o->instance.id = o->id;
+    while (str_next(&rest, ' ', &layers)) {
+        Trimtab__V1__Scope *s = &o->scopes[o->n_scopes];
+
+        trimtab__v1__scope__init(s);
+        (void)snprintf(o->names[o->n_scopes], sizeof(o->names[0]), "s%zu", o->n_scopes);
+        s->name = o->names[o->n_scopes];
+        s->namespaces = o->namespaces[o->n_scopes];
+        for (size_t i = 0; i < layers.len; i++)
+            s->namespaces[s->n_namespaces++] = spaces[layers.data[i] - 'a'];
+        o->list[o->n_scopes++] = s;
+    }
+    if (pattern) {
+        trimtab__v1__selector__init(&o->selector);
+        o->patterns[0] = (char *)(uintptr_t)pattern;
+        o->selector.names = o->patterns;
+        o->selector.n_names = 1;
+        o->selectors[0] = &o->selector;
+        o->scopes[0].selectors = o->selectors;
+        o->scopes[0].n_selectors = 1;
+    }
+    return observer_start(o);
+}
+
+static void unlink_observer(struct observer *o)
+{
+    if (o->session)
+        sync_link_down(o->sync);
+    o->session = feed_session_free(o->session);
+}
+
+static void link_observer(struct observer *o)
+{
+    o->session = feed_session_new(o->w->feed, o);
+    REQUIRE(o->session != NULL);
+    sync_link_up(o->sync, o->w->now);
+}
+
+static void observer_close(struct observer *o)
+{
+    unlink_observer(o);
+    o->sync = sync_free(o->sync);
+}
+
+static void forget(struct observer *o)
+{
+    o->n_frames = o->n_changes = o->n_puts = o->n_drops = o->n_keeps = o->n_completes = 0;
+}
+
+static void count_changes(struct observer *o, const Trimtab__V1__ServerFrame *m)
+{
+    o->n_frames++;
+    for (size_t i = 0; i < m->n_changes; i++) {
+        o->n_changes++;
+        o->n_puts += (int)m->changes[i]->n_put;
+        o->n_drops += (int)m->changes[i]->n_drop;
+        o->n_keeps += (int)m->changes[i]->n_keep;
+        o->n_completes += m->changes[i]->complete;
+    }
+}
+
+/* One frame, and I6 when it ended a batch; false: there was none. */
+static bool pull(struct observer *o)
+{
+    owned(buf) struct buf bytes = BUF_NULL(16 * MIB);
+    Trimtab__V1__ServerFrame *m;
+    struct feed_frame frame;
+    struct str packed;
+
+    if (!CHECK(o->session != NULL) ||
+        feed_session_pull(o->session, o->w->now, &frame) != FEED_FRAME)
+        return false;
+    for (size_t i = 0; i < frame.n; i++)
+        buf_put_str(&bytes, frame.segments[i].bytes);
+    packed = str_from(buf_str(&bytes), frame.is_framed ? 5 : 0);
+    feed_frame_deinit(&frame);
+    m = trimtab__v1__server_frame__unpack(NULL, packed.len, (const uint8_t *)packed.data);
+    if (!CHECK(m != NULL))
+        return false;
+    count_changes(o, m);
+    CHECK_I64(sync_frame(o->sync, m, o->w->now, NULL), 0);
+    if (m->end)
+        CHECK(is_whole(o));
+    trimtab__v1__server_frame__free_unpacked(m, NULL);
+    return true;
+}
+
+/* What it must have, computed from nothing. */
+static bool is_true(const struct observer *o)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct scope *scopes;
+    const struct scope *list[SCOPES];
+    struct closure_view view = {list, o->n_scopes, o->w->state, &o->subject};
+    struct sync_cursor cursor = sync_status(o->sync).cursor;
+    struct digest sum;
+    struct closure c;
+    uint64_t count;
+
+    if (!CHECK_I64(scopes_from_proto(o->list, o->n_scopes, &o->instance, &a, &scopes, NULL), 0))
+        return false;
+    for (size_t i = 0; i < o->n_scopes; i++)
+        list[i] = &scopes[i];
+    if (!CHECK_I64(closure_make(&view, &c), 0))
+        return false;
+    sum = c.digest;
+    count = c.count;
+    for (size_t i = 0; i < o->n_scopes; i++) {
+        struct viewing v = {list[i], o->w->state, &o->subject};
+        struct digest digest;
+        uint64_t n;
+
+        CHECK_I64(scope_digest(&v, &digest, &n), 0);
+        sum = digest_add(sum, digest);
+        count += n;
+    }
+    closure_deinit(&c);
+    return cursor.count == count && digest_eq(cursor.digest, sum);
+}
+
+static void settle(struct observer *o)
+{
+    while (!tap_failed() && pull(o))
+        ;
+    CHECK_U64(sync_status(o->sync).rejected, 0);
+    CHECK_U64(sync_status(o->sync).repairs, 0);
+    CHECK_I64(feed_session_status(o->session).phase, FEED_STEADY);
+    if (!CHECK(is_true(o)))
+        tap_note("observer %s at revision %d has %d items of revision %d", o->id,
+                 (int)o->w->state->revision, (int)sync_status(o->sync).cursor.count,
+                 (int)sync_status(o->sync).cursor.revision);
+}
+
+/* ---- by hand ---- */
+
+struct item {
+    const char *id,
+        *to; /* ids that it refers to, a blank between them; NULL: none; "-": it is deleted */
+};
+
+static int publish_items(struct world *w, const struct item *items, size_t n,
+                         uint64_t fail_after)
+{
+    struct change changes[8];
+    struct str links[8][4];
+    char texts[8][16];
+    struct err err;
+
+    for (size_t i = 0; i < n; i++) {
+        struct str rest = str_c(items[i].to), to;
+        struct change *c = &changes[i];
+        bool is_deleted = items[i].to && items[i].to[0] == '-';
+
+        (void)snprintf(texts[i], sizeof(texts[i]), "%d", ++w->counter);
+        *c = (struct change){.id = str_c(items[i].id), .delete = is_deleted};
+        c->content = is_deleted ? STR_NULL : str_c(texts[i]);
+        c->meta.depends_on = links[i];
+        while (items[i].to && !is_deleted && str_next(&rest, ' ', &to))
+            links[i][c->meta.n_depends_on++] = to;
+    }
+    return commit_failing(w, &(struct commit){.changes = changes, .n = n}, fail_after, &err);
+}
+#define PUBLISH(w, ...)                                                                        \
+    CHECK_I64(publish_items((w), (struct item[]){__VA_ARGS__},                                 \
+                            sizeof((struct item[]){__VA_ARGS__}) / sizeof(struct item),        \
+                            UINT64_MAX),                                                       \
+              0)
+
+static bool has(const struct observer *o, const char *id)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct name name;
+
+    if (name_parse(str_c(id), &name, NULL))
+        return false;
+    buf_put_str(&key, name.kind);
+    buf_put_byte(&key, '\0');
+    buf_put_str(&key, name.name);
+    return sync_find(o->sync, STR("*"), name.space, buf_str(&key)) != NULL;
+}
+
+/* A rollout of these resources to one instance. Returns its id. */
+static uint64_t start(struct world *w, const struct item *items, size_t n, const char *target)
+{
+    struct str id = str_c(target), links[4][4];
+    struct target t = {.ids = &id, .n_ids = 1};
+    struct step step = {.targets = &t, .n_targets = 1};
+    struct rollout_plan plan = {.steps = &step, .n_steps = 1};
+    struct rollout_move m = {.kind = MOVE_START, .plan = &plan};
+    struct change changes[4];
+    struct err err;
+
+    for (size_t i = 0; i < n; i++) {
+        struct str rest = str_c(items[i].to);
+        struct change *c = &changes[i];
+
+        *c = (struct change){.id = str_c(items[i].id), .content = STR("0")};
+        c->meta.depends_on = links[i];
+        while (items[i].to && str_next(&rest, ' ', &links[i][c->meta.n_depends_on]))
+            c->meta.n_depends_on++;
+    }
+    CHECK_I64(commit(w, &(struct commit){.changes = changes, .n = n, .moves = &m, .n_moves = 1},
+                     &err),
+              0);
+    return w->state->revision;
+}
+#define START(w, target, ...)                                                                  \
+    start((w), (struct item[]){__VA_ARGS__},                                                   \
+          sizeof((struct item[]){__VA_ARGS__}) / sizeof(struct item), (target))
+
+static void roll_back(struct world *w, uint64_t id)
+{
+    struct rollout_move m = {.kind = MOVE_ROLL_BACK,
+                             .id = id,
+                             .expected = state_rollout(w->state, id)->n_moves,
+                             .reason = STR("why")};
+    struct err err;
+
+    CHECK_I64(commit(w, &(struct commit){.moves = &m, .n_moves = 1}, &err), 0);
+}
+
+TEST("what a resource refers to comes with it, through others too, and goes with the last one")
+{
+    struct world w;
+    struct observer one, two;
+
+    REQUIRE(world_open(&w) && observer_open(&one, &w, 1, "a", NULL) &&
+            observer_open(&two, &w, 2, "a b", NULL));
+    PUBLISH(&w, {"c/item/deep", NULL}, {"b/item/shared", "c/item/deep"},
+            {"b/item/alone", NULL});
+    link_observer(&one);
+    link_observer(&two);
+    settle(&one);
+    settle(&two);
+    CHECK_U64(sync_status(one.sync).cursor.count, 0);
+    forget(&one);
+    PUBLISH(&w, {"a/item/x", "b/item/shared"}, {"a/item/y", "b/item/shared"});
+    settle(&one);
+    settle(&two);
+    CHECK(one.n_frames == 1 &&
+          one.n_changes == 2); /* all of it in the one frame that is shared */
+    CHECK(has(&one, "b/item/shared") && has(&one, "c/item/deep") && !has(&one, "b/item/alone"));
+    CHECK(!has(&two, "b/item/shared") && has(&two, "c/item/deep")); /* a scope binds it there */
+    PUBLISH(&w, {"a/item/x", "-"});
+    settle(&one);
+    CHECK(has(&one, "b/item/shared") && has(&one, "c/item/deep"));
+    PUBLISH(&w, {"c/item/deep", NULL}); /* changed, far away from the scope */
+    settle(&one);
+    settle(&two);
+    PUBLISH(&w, {"a/item/y", NULL});
+    settle(&one);
+    settle(&two);
+    CHECK(!has(&one, "b/item/shared") && !has(&one, "c/item/deep"));
+    CHECK(has(&two, "c/item/deep"));
+    observer_close(&one);
+    observer_close(&two);
+    world_close(&w);
+}
+
+TEST("what is hidden by a stronger layer and referred to is held by its id")
+{
+    struct world w;
+    struct observer o;
+
+    REQUIRE(world_open(&w) && observer_open(&o, &w, 1, "ab", NULL));
+    PUBLISH(&w, {"b/item/x", NULL}, {"a/item/user", "b/item/x"});
+    link_observer(&o);
+    settle(&o);
+    CHECK(!has(&o, "b/item/x"));
+    PUBLISH(&w, {"a/item/x", NULL});
+    settle(&o);
+    CHECK(has(&o, "b/item/x"));
+    PUBLISH(&w, {"a/item/x", "-"});
+    settle(&o);
+    CHECK(!has(&o, "b/item/x"));
+    observer_close(&o);
+    world_close(&w);
+}
+
+TEST("a store in which nothing refers to anything costs no byte, for who stays and who comes "
+     "back")
+{
+    struct world w;
+    struct observer o;
+
+    REQUIRE(world_open(&w) && observer_open(&o, &w, 1, "a b", NULL));
+    PUBLISH(&w, {"a/item/x", NULL});
+    link_observer(&o);
+    settle(&o);
+    forget(&o);
+    PUBLISH(&w, {"a/item/x", NULL});
+    settle(&o);
+    CHECK(o.n_changes == 1 && o.n_completes == 0);
+    unlink_observer(&o);
+    PUBLISH(&w, {"b/item/x", NULL});
+    link_observer(&o);
+    settle(&o);
+    CHECK(o.n_changes == 2 && o.n_completes == 0);
+    observer_close(&o);
+    world_close(&w);
+}
+
+TEST("who comes back is sent what is news, and told what stays when something may have left")
+{
+    struct world w;
+    struct observer o;
+
+    REQUIRE(world_open(&w) && observer_open(&o, &w, 1, "a", NULL));
+    PUBLISH(&w, {"b/item/one", NULL}, {"b/item/two", NULL}, {"b/item/three", NULL});
+    PUBLISH(&w, {"a/item/x", "b/item/one"}, {"a/item/y", "b/item/two"});
+    link_observer(&o);
+    settle(&o);
+    unlink_observer(&o);
+    PUBLISH(&w, {"a/item/y", "b/item/three"});
+    forget(&o);
+    link_observer(&o);
+    settle(&o);
+    CHECK(has(&o, "b/item/one") && !has(&o, "b/item/two") && has(&o, "b/item/three"));
+    CHECK(o.n_completes == 1 && o.n_keeps == 1 && o.n_puts == 2 && o.n_drops == 0);
+    forget(&o);
+    feed_session_repair(o.session, "a test");
+    settle(&o);
+    CHECK(o.n_puts == 0 && o.n_drops == 0 && o.n_keeps == 0);
+    observer_close(&o);
+    world_close(&w);
+}
+
+TEST("a candidate that is only referred to, or refers to something new, reaches its target and "
+     "nobody "
+     "else")
+{
+    struct world w;
+    struct observer gray, plain;
+    uint64_t referred, referring;
+
+    REQUIRE(world_open(&w) && observer_open(&gray, &w, 1, "a", NULL) &&
+            observer_open(&plain, &w, 2, "a", NULL));
+    PUBLISH(&w, {"b/item/one", NULL}, {"b/item/two", NULL}, {"a/item/x", "b/item/one"});
+    link_observer(&gray);
+    link_observer(&plain);
+    settle(&gray);
+    settle(&plain);
+    forget(&gray);
+    forget(&plain);
+    referred = START(&w, "o1", {"b/item/one", NULL});
+    settle(&gray);
+    CHECK(gray.n_puts == 1);
+    referring = START(&w, "o1", {"a/item/x", "b/item/two c/item/new"}, {"c/item/new", NULL});
+    settle(&gray);
+    CHECK(has(&gray, "b/item/two") && has(&gray, "c/item/new") && !has(&gray, "b/item/one"));
+    roll_back(&w, referring);
+    roll_back(&w, referred);
+    settle(&gray);
+    CHECK(has(&gray, "b/item/one") && !has(&gray, "b/item/two") && !has(&gray, "c/item/new"));
+    CHECK(!pull(&plain) && plain.n_frames == 0);
+    CHECK(is_true(&plain));
+    observer_close(&gray);
+    observer_close(&plain);
+    world_close(&w);
+}
+
+TEST("what is carried already when it comes to be referred to comes as the candidate to its "
+     "target")
+{
+    struct world w;
+    struct observer gray, plain;
+
+    REQUIRE(world_open(&w) && observer_open(&gray, &w, 1, "a", NULL) &&
+            observer_open(&plain, &w, 2, "a", NULL));
+    PUBLISH(&w, {"b/item/one", NULL}, {"a/item/x", NULL});
+    link_observer(&gray);
+    link_observer(&plain);
+    settle(&gray);
+    settle(&plain);
+    forget(&gray);
+    (void)START(&w, "o1", {"b/item/one", NULL});
+    CHECK(!pull(&gray));
+    PUBLISH(&w, {"a/item/x", "b/item/one"});
+    settle(&gray);
+    settle(&plain);
+    CHECK(!digest_eq(sync_status(gray.sync).cursor.digest,
+                     sync_status(plain.sync).cursor.digest));
+    observer_close(&gray);
+    observer_close(&plain);
+    world_close(&w);
+}
+
+TEST("a publication that runs out of memory leaves subscribers that converge")
+{
+    for (uint64_t n = 0; n < 60; n++) {
+        struct world w;
+        struct observer one, two;
+
+        REQUIRE(world_open(&w) && observer_open(&one, &w, 1, "a", NULL) &&
+                observer_open(&two, &w, 2, "a b", NULL));
+        PUBLISH(&w, {"c/item/deep", NULL}, {"b/item/one", "c/item/deep"});
+        PUBLISH(&w, {"a/item/x", "b/item/one"}, {"b/item/two", NULL});
+        (void)START(&w, "o1", {"c/item/deep", NULL});
+        link_observer(&one);
+        link_observer(&two);
+        settle(&one);
+        settle(&two);
+        CHECK_I64(publish_items(&w,
+                                (struct item[]){{"a/item/x", "b/item/two"},
+                                                {"b/item/two", "c/item/deep"},
+                                                {"b/item/one", "-"}},
+                                3, n),
+                  0);
+        settle(&one);
+        settle(&two);
+        PUBLISH(&w, {"a/item/x", NULL});
+        settle(&one);
+        settle(&two);
+        observer_close(&one);
+        observer_close(&two);
+        world_close(&w);
+    }
+}
+
+/* ---- generated graphs ---- */
+
+/* A graph of n resources over all namespaces; which refers to which is drawn by their numbers. */
+static void put_id(int node, char out[ID_ROOM])
+{
+    (void)snprintf(out, ID_ROOM, "%s/item/n%d", spaces[node % 3], node / 3);
+}
+
+static bool is_there(const struct world *w, int node)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    char id[ID_ROOM];
+    struct name name;
+
+    put_id(node, id);
+    if (name_parse(str_c(id), &name, NULL))
+        return false;
+    name_put_key(name, &key);
+    return state_find(w->state, buf_str(&key)) != NULL;
+}
+
+struct drawing {
+    struct change changes[CHANGES_MAX];
+    struct str links[CHANGES_MAX][LINKS_MAX];
+    char ids[CHANGES_MAX][ID_ROOM], to[CHANGES_MAX][LINKS_MAX][ID_ROOM], texts[CHANGES_MAX][24];
+};
+
+/* Mostly to what is there, from higher numbers to lower ones, so that there is no cycle; sometimes not so. */
+static int some_target(struct world *w, int node, bool is_wild)
+{
+    int to = 0;
+
+    if (is_wild && rng_below(&w->rng, 30) == 0)
+        return (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
+    for (int tries = 0; tries < 20; tries++) {
+        int back = 1 + (int)rng_below(&w->rng, 6);
+
+        to = (int)rng_below(&w->rng, (uint64_t)MAX(node, 1));
+        if (back <= node && rng_below(&w->rng, 2)) /* chains as well as bushes */
+            to = node - back;
+        if (is_there(w, to))
+            break;
+    }
+    return to;
+}
+
+static void draw_change(struct world *w, struct drawing *d, size_t i, int node, bool is_wild)
+{
+    struct change *c = &d->changes[i];
+    size_t n = rng_below(&w->rng, 4);
+
+    put_id(node, d->ids[i]);
+    *c = (struct change){.id = str_c(d->ids[i])};
+    c->delete = is_wild && is_there(w, node) && rng_below(&w->rng, 4) == 0;
+    if (c->delete)
+        return;
+    (void)snprintf(d->texts[i], sizeof(d->texts[i]), "%d", ++w->counter);
+    c->content = str_c(d->texts[i]);
+    c->meta.depends_on = d->links[i];
+    for (size_t l = 0; l < n && node > 0; l++) {
+        put_id(some_target(w, node, is_wild), d->to[i][l]);
+        d->links[i][l] = str_c(d->to[i][l]);
+        c->meta.n_depends_on = l + 1;
+    }
+}
+
+/* What was refused was refused for a reason that is told with its place. */
+static void judge(struct world *w, int r, const struct err *err)
+{
+    w->n_commits += r == 0;
+    w->n_refused += r != 0;
+    if (!r)
+        return;
+    if (strstr(err->text, "does not exist"))
+        w->n_missing++;
+    if (strstr(err->text, "a cycle of references: ")) {
+        w->n_cycles++;
+        CHECK(strstr(err->text, " -> ") != NULL && strstr(err->text, err->place) != NULL);
+    }
+    CHECK(err->place[0] != '\0');
+}
+
+/* All of it, from the lowest number on. */
+static void grow(struct world *w)
+{
+    struct drawing *d = NEW(struct drawing);
+    struct err err;
+
+    for (int node = 0; d && node < w->n_nodes;) {
+        struct commit c = {.changes = d->changes};
+
+        while (c.n < CHANGES_MAX && node < w->n_nodes)
+            draw_change(w, d, c.n++, node++, false);
+        judge(w, commit(w, &c, &err), &err);
+    }
+    (void)mem_free(d);
+}
+
+static void edit(struct world *w)
+{
+    struct drawing *d = NEW(struct drawing);
+    struct commit c = {.changes = d->changes, .n = 1 + rng_below(&w->rng, 4)};
+    int first = (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
+    struct err err;
+
+    for (size_t i = 0; i < c.n; i++) /* different ones */
+        draw_change(w, d, i, (first + (int)i * 7) % w->n_nodes, true);
+    if (c.n * 7 >= (size_t)w->n_nodes)
+        c.n = 1;
+    judge(w, commit(w, &c, &err), &err);
+    (void)mem_free(d);
+}
+
+static struct rollout *some_live(struct world *w)
+{
+    struct tree_walk walk;
+    struct rollout *r, *found = NULL;
+    uint64_t n = 0;
+
+    tree_walk_from(&walk, w->state->rollouts, STR(""), 0);
+    while ((r = rollout_of(tree_walk_next(&walk))))
+        if (rollout_is_live(r) && rng_below(&w->rng, ++n) == 0)
+            found = r;
+    return found;
+}
+
+static void try(struct world *w)
+{
+    struct drawing *d = NEW(struct drawing);
+    struct observer one = {.id = ""};
+    struct str id;
+    struct target t = {.ids = &id, .n_ids = 1};
+    struct step step = {.targets = &t, .n_targets = 1};
+    struct rollout_plan plan = {.steps = &step, .n_steps = 1};
+    struct rollout_move m = {.kind = MOVE_START, .plan = &plan};
+    struct commit c = {.changes = d->changes, .n = 1, .moves = &m, .n_moves = 1};
+    struct err err;
+    int r;
+
+    (void)snprintf(one.id, sizeof(one.id), "o%d", (int)rng_below(&w->rng, OBSERVERS_MAX));
+    id = str_c(one.id);
+    draw_change(w, d, 0, (int)rng_below(&w->rng, (uint64_t)w->n_nodes), true);
+    r = commit(w, &c, &err);
+    judge(w, r, &err);
+    w->n_rollouts += r == 0;
+    (void)mem_free(d);
+}
+
+static void move(struct world *w)
+{
+    static const enum rollout_move_kind moves[] = {MOVE_EXTEND, MOVE_CONFIRM, MOVE_ROLL_BACK};
+    const struct rollout *r = some_live(w);
+    char text[ID_ROOM] = "", id[16];
+    struct str ids[] = {{id, 2}};
+    struct target t = {.ids = ids, .n_ids = 1};
+    struct step step = {.targets = &t, .n_targets = 1};
+    struct rollout_move m = {.kind = moves[rng_below(&w->rng, 3)], .reason = STR("why")};
+    struct change change;
+    struct commit c = {.changes = &change, .moves = &m, .n_moves = 1};
+    struct err err;
+
+    if (!r)
+        return;
+    (void)snprintf(id, sizeof(id), "o%d", (int)rng_below(&w->rng, OBSERVERS_MAX));
+    m.id = r->id;
+    m.expected = r->n_moves;
+    m.step = m.kind == MOVE_EXTEND ? &step : NULL;
+    if (m.kind == MOVE_CONFIRM) {
+        const struct version *v = r->candidates[0];
+        owned(buf) struct buf b = BUF_NULL(ID_ROOM);
+
+        key_put_id(v->key, &b);
+        (void)snprintf(text, sizeof(text), "%.*s", STR_ARG(buf_str(&b)));
+        change = (struct change){.id = str_c(text),
+                                 .delete = v->deleted,
+                                 .content = v->content,
+                                 .content_type = v->content_type,
+                                 .meta = v->meta ? *v->meta : meta_none};
+        c.n = 1;
+    }
+    CHECK_I64(commit(w, &c, &err), 0); /* promised: it cannot be refused */
+    w->n_moves++;
+}
+
+/* Somebody goes, comes back, is new, compares inventories, or reads a little. */
+static void disturb(struct world *w, struct observer *o)
+{
+    switch (rng_below(&w->rng, 8)) {
+    case 0: unlink_observer(o); break;
+    case 1:
+        unlink_observer(o);
+        o->sync = sync_free(o->sync);
+        REQUIRE(observer_start(o));
+        link_observer(o);
+        break;
+    case 2:
+        if (o->session)
+            feed_session_repair(o->session, "a test");
+        break;
+    case 3:
+    case 4:
+        for (uint64_t n = rng_below(&w->rng, 4); o->session && n > 0; n--)
+            (void)pull(o);
+        break;
+    default:
+        if (!o->session)
+            link_observer(o);
+        else
+            settle(o);
+    }
+}
+
+/* All classes are young then, and nobody knows what has left. */
+static void restart(struct world *w, struct observer *observers)
+{
+    for (int i = 0; i < OBSERVERS_MAX; i++)
+        unlink_observer(&observers[i]);
+    w->feed = feed_free(w->feed);
+    REQUIRE(feed_open(w));
+}
+
+static void settle_all(struct observer *observers)
+{
+    for (int i = 0; i < OBSERVERS_MAX && !tap_failed(); i++) {
+        if (!observers[i].session)
+            link_observer(&observers[i]);
+        settle(&observers[i]);
+    }
+}
+
+static void run_graph(int n_nodes, uint64_t seed, int n_events, struct world *sum)
+{
+    static const char *const scopes[OBSERVERS_MAX] = {"a",    "a", "ab", "ab",    "a b",
+                                                      "bc a", "c", "c",  "cb ba", "b"};
+    static const char *const patterns[OBSERVERS_MAX] = {NULL, "*1", NULL,  "*3", NULL,
+                                                        "*2", NULL, "n1*", "*0", "*5"};
+    static struct observer observers[OBSERVERS_MAX];
+    struct world w;
+
+    REQUIRE(world_open(&w));
+    w.rng.state = seed;
+    w.n_nodes = n_nodes;
+    w.pinned_max = seed % 2 ? 2000 : 0;
+    grow(&w);
+    w.feed = feed_free(w.feed);
+    REQUIRE(feed_open(&w));
+    for (int i = 0; i < OBSERVERS_MAX; i++)
+        REQUIRE(observer_open(&observers[i], &w, i, scopes[i], patterns[i]));
+    settle_all(observers);
+    for (int e = 0; e < n_events && !tap_failed(); e++) {
+        switch (rng_below(&w.rng, 12)) {
+        case 0: try(&w); break;
+        case 1:
+        case 2: move(&w); break;
+        case 3:
+        case 4:
+        case 5: edit(&w); break;
+        case 6:
+            if (rng_below(&w.rng, 6) == 0)
+                restart(&w, observers);
+            break;
+        default: disturb(&w, &observers[rng_below(&w.rng, OBSERVERS_MAX)]);
+        }
+        if (e % 20 == 19)
+            settle_all(observers);
+    }
+    settle_all(observers);
+    for (int i = 0; i < OBSERVERS_MAX; i++)
+        observer_close(&observers[i]);
+    sum->n_commits += w.n_commits;
+    sum->n_missing += w.n_missing;
+    sum->n_cycles += w.n_cycles;
+    sum->n_refused += w.n_refused;
+    sum->n_rollouts += w.n_rollouts;
+    sum->n_moves += w.n_moves;
+    world_close(&w);
+}
+
+static uint64_t n_graphs(void)
+{
+    const char *text = getenv("TRIMTAB_GRAPHS");
+    uint64_t n;
+
+    return text && str_u64(str_c(text), &n) ? n : 1;
+}
+
+TEST_WITHIN(3600,
+            "no reference dangles at any subscriber, in graphs of 2 to 2,000 resources under "
+            "edits, rollouts and reconnections")
+{
+    static const struct {
+        int nodes, graphs, events;
+    } sizes[] = {{2, 10, 100}, {7, 20, 200}, {30, 20, 300}, {300, 4, 250}, {2000, 1, 150}};
+    struct world sum = {.n_commits = 0};
+
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        for (uint64_t seed = 1; seed <= n_graphs() * (uint64_t)sizes[i].graphs && !tap_failed();
+             seed++) {
+            run_graph(sizes[i].nodes, seed, sizes[i].events, &sum);
+            if (tap_failed())
+                tap_note("%d resources, seed %d", sizes[i].nodes, (int)seed);
+        }
+    tap_note(
+        "%d commits, %d refused: %d for what is missing, %d for a cycle; %d rollouts, %d moves",
+        sum.n_commits, sum.n_refused, sum.n_missing, sum.n_cycles, sum.n_rollouts, sum.n_moves);
+    CHECK(sum.n_missing > 0 && sum.n_cycles > 0 && sum.n_rollouts > 0 && sum.n_moves > 0);
+}
