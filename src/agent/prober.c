@@ -189,6 +189,7 @@ int prober_open(const struct prober_opts *opts, struct prober **ret_prober, stru
 {
     size_t n = opts->config->health.n;
     struct prober *p = mem_zalloc(sizeof(*p) + n * sizeof(p->probes[0]));
+    struct err why = ERR_NULL;
     int r;
 
     if (!p)
@@ -196,13 +197,13 @@ int prober_open(const struct prober_opts *opts, struct prober **ret_prober, stru
     p->opts = *opts;
     for (size_t i = 0; i < n; i++)
         init_probe(p, &opts->config->health.at[i]);
-    r = word_read(opts->file, &p->said, err);
+    r = word_read(opts->file, &p->said, &why);
     if (r == ERR_NOMEM) {
         (void)mem_free(p);
-        return r;
+        return err_set(err, r, "out of memory");
     }
     if (r)
-        LOG(WARN, "health_word_broken", LOG_C("file", opts->file), LOG_C("error", err->text));
+        LOG(WARN, "health_word_broken", LOG_C("file", opts->file), LOG_C("error", why.text));
     *ret_prober = p;
     return 0;
 }

@@ -28,13 +28,15 @@ static int parse(struct str text, struct verdict *ret, struct err *err)
 int word_read(const char *path, struct verdict *ret_verdict, struct err *err)
 {
     owned(buf) struct buf text = BUF_NULL(WORD_BYTES_MAX);
-    struct verdict verdict = {VERDICT_NONE};
-    int r = file_read(path, &text, err);
+    struct err why = ERR_NULL; /* that there is no file is no failure */
+    int r = file_read(path, &text, &why);
 
-    if (!r)
-        r = parse(buf_str(&text), &verdict, err);
-    *ret_verdict = verdict;
-    return r == ERR_NOT_FOUND ? 0 : r;
+    *ret_verdict = (struct verdict){VERDICT_NONE};
+    if (r == ERR_NOT_FOUND)
+        return 0;
+    if (r && err)
+        *err = why;
+    return r ? r : parse(buf_str(&text), ret_verdict, err);
 }
 
 int word_write(const char *path, const struct verdict *verdict, struct err *err)
