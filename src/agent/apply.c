@@ -64,7 +64,8 @@ static const struct config_files *sink_config(const struct apply *a, size_t i)
 
 static bool is_of_sink(const struct config_files *sink, struct str key)
 {
-    return str_eq(key_scope(key), sink->scope) && str_eq(key_kind(key), STR("file"));
+    return str_eq(key_scope(key), sink->scope) && str_eq(key_kind(key), STR("file")) &&
+           !key_is_referred(key);
 }
 
 /* ---- the plans of an attempt ---- */
@@ -253,9 +254,17 @@ static bool is_own(const struct refusing *r, const struct group_member *m, int s
     }
 }
 
+/* "" without memory. */
+static const char *text_of(struct buf *b)
+{
+    const char *text = buf_c(b);
+
+    return text ? text : "";
+}
+
 static void refuse_group(struct apply *a, struct group *g, const struct refusing *why)
 {
-    char held_by[ID_BYTES_MAX + 8] = "";
+    owned(buf) struct buf held_by = BUF_NULL(ID_BYTES_MAX + 8);
     uint64_t number = ++a->opts.ledger->last_group;
     int strictness = -1;
     size_t n_own = 0;
@@ -263,19 +272,17 @@ static void refuse_group(struct apply *a, struct group *g, const struct refusing
     while (n_own == 0 && ++strictness <= 3)
         for (size_t m = 0; m < g->n; m++)
             if (is_own(why, &g->members[m], strictness) && n_own++ == 0)
-                (void)snprintf(held_by, sizeof(held_by), "%.*s/%.*s",
-                               STR_ARG(key_kind(g->members[m].key)),
-                               STR_ARG(key_path(g->members[m].key)));
+                key_put_text(g->members[m].key, &held_by);
     for (size_t m = 0; m < g->n; m++) {
         bool own = is_own(why, &g->members[m], strictness);
         struct refusal_text text = {own ? why->code : "HELD", own ? why->text : STR(""),
-                                    own ? "" : held_by};
+                                    own ? "" : text_of(&held_by)};
 
         if (ledger_refuse(a->opts.ledger, &g->members[m], number, &text))
             LOG(WARN, "refusal_without_text", LOG_STR("file", key_path(g->members[m].key)));
     }
     g->verdict = GROUP_REFUSED;
-    LOG(WARN, "refused", LOG_C("item", held_by), LOG_C("code", why->code),
+    LOG(WARN, "refused", LOG_C("item", text_of(&held_by)), LOG_C("code", why->code),
         LOG_U64("held", g->n - n_own), LOG_STR("sink", why->sink ? why->sink->name : STR("")),
         LOG_STR("reason", why->text));
 }

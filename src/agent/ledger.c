@@ -42,7 +42,21 @@ struct version *ledger_serving(const struct ledger *l, struct str key)
 
 struct version *ledger_received(const struct ledger *l, struct str key)
 {
-    return sync_find(l->sync, key_scope(key), key_kind(key), key_path(key));
+    struct str tail = key_tail(key);
+    size_t nul = str_index(tail, '\0');
+
+    return sync_find(l->sync, key_scope(key), str_part(tail, 0, nul), str_from(tail, nul + 1));
+}
+
+void key_put_text(struct str key, struct buf *out)
+{
+    struct str rest = key_tail(key), part;
+
+    for (bool is_first = true; str_next(&rest, '\0', &part); is_first = false) {
+        if (!is_first)
+            buf_put_byte(out, '/');
+        buf_put_str(out, part);
+    }
 }
 
 static bool is_same(const struct version *a, const struct version *b)
@@ -296,10 +310,10 @@ static void mark_references(struct grouping *g, size_t i, const struct version *
 static void join_all(struct grouping *g)
 {
     for (size_t i = 0; i < g->n; i++) {
-        const struct version *any = g->want[i] ? g->want[i] : g->have[i];
-
-        if (any)
-            mark(g, i, 'i', any->key, false);
+        if (g->want[i])
+            mark(g, i, 'i', g->want[i]->key, false);
+        if (g->have[i]) /* another one, when a layer has come to hide it */
+            mark(g, i, 'i', g->have[i]->key, false);
         if (g->pending[i]->group)
             mark_number(g, i, 'g', g->pending[i]->group, false);
         if (g->want[i])

@@ -15,7 +15,7 @@
 #include "base/vec.h"
 #include "sync/copy.h"
 
-/* A name that waits. The key is scope NUL kind NUL name. */
+/* A name that waits. The key is scope NUL kind NUL name, or SCOPE_REFERRED NUL the key of the item. */
 struct pending {
     uint64_t batch; /* revision of the batch that changed it last */
     uint64_t group; /* with whom it was refused; 0: not tried yet */
@@ -93,17 +93,31 @@ static inline struct str key_tail(struct str key)
 {
     return str_from(key, str_index(key, '\0') + 1);
 }
-static inline struct str key_kind(struct str key)
+/* What the scopes refer to is named by its whole key: it is there for what refers to it, and for no sink. */
+static inline bool key_is_referred(struct str key)
+{
+    return str_eq(key_scope(key), SCOPE_REFERRED);
+}
+/* kind NUL name, in every scope */
+static inline struct str key_short(struct str key)
 {
     struct str tail = key_tail(key);
 
-    return str_part(tail, 0, str_index(tail, '\0'));
+    return key_is_referred(key) ? str_from(tail, str_index(tail, '\0') + 1) : tail;
+}
+static inline struct str key_kind(struct str key)
+{
+    struct str name = key_short(key);
+
+    return str_part(name, 0, str_index(name, '\0'));
 }
 static inline struct str key_path(struct str key)
 {
-    struct str tail = key_tail(key);
+    struct str name = key_short(key);
 
-    return str_from(tail, str_index(tail, '\0') + 1);
+    return str_from(name, str_index(name, '\0') + 1);
 }
+/* kind/name, or the id of what is referred to: as refusals name it. */
+void key_put_text(struct str key, struct buf *out);
 
 #endif

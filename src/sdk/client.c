@@ -207,6 +207,8 @@ static int gather(void *ctx, const struct sync_change *binding)
     struct gathering *g = ctx;
     struct str name = str_from(binding->key, str_index(binding->key, '\0') + 1);
 
+    if (str_eq(binding->scope, SCOPE_REFERRED)) /* what items refer to elsewhere: none of our names */
+        return 0;
     return VEC_PUSH(&g->items, (struct table_item){name, binding->item->content}) ? 0
                                                                                   : ERR_NOMEM;
 }
