@@ -198,6 +198,13 @@ for words in 'health' 'health maybe' 'health ok -m x' 'health failing because' '
 done
 [ $? -ne 0 ]
 ok $? "other words are refused"
+
+# ---- without gRPC
+api GET "/v1/subscribe/poll?namespaces=web/edge&instance=poller&wait_ms=0" >"$DIR/out"
+[ "$(api POST /v1/subscribe/ack -o "$DIR/out" -w '%{http_code}' -d '{"instance": "poller", "health": {"failing": true, "reason": "by hand"}}')" = 200 ] &&
+    t instances poller | grep -q 'pending,failing.*failing at revision 0: by hand'
+ok $? "who polls says it without an acknowledgement"
+
 agent_stop
 "$BIN/trimtab-agent" --config_file="$DIR/agent.conf" health ok 2>"$DIR/out"
 [ $? = 9 ] && grep -q refused "$DIR/out"
