@@ -4,6 +4,7 @@
 #include "tap.h"
 
 #include "agent/ledger.h"
+#include "base/clock.h"
 #include "model/name.h"
 
 enum { NAMES_MAX = 32 };
@@ -253,5 +254,257 @@ TEST("without memory at any point the ledger fails and loses nothing")
         }
         ledger_deinit(&l);
     }
+    (void)sync_free(s);
+}
+
+/* ---- what is served refers to what is served, whatever is refused ---- */
+
+enum { NODES = 18, LAYER = 6, STEPS = 120, WORLDS = 60 };
+
+/*
+ * Resources of three namespaces: n and s are layers of one scope, s the stronger one; m is only referred to. A reference
+ * leads to a higher rank, so there is no cycle.
+ */
+struct node {
+    bool there, to[NODES];
+    int content;
+    uint64_t revision;
+};
+
+struct graph {
+    struct node nodes[NODES];
+    struct rng rng;
+    uint64_t revision;
+    int n_accepted, n_refused;
+};
+
+static int rank_of(int node)
+{
+    return node * 5 % NODES;
+}
+
+static struct str node_key(int node, char out[32])
+{
+    int len = snprintf(out, 32, "%c%cfile%cf%d", "nsm"[node / LAYER], 0, 0, node % LAYER);
+
+    return str_of(out, (size_t)len);
+}
+
+static bool is_used(const struct graph *g, int node)
+{
+    for (int i = 0; i < NODES; i++)
+        if (g->nodes[i].there && g->nodes[i].to[node])
+            return true;
+    return false;
+}
+
+/* One commit: a few resources change; what is used does not go, what is not there is not used. */
+static void change_graph(struct graph *g)
+{
+    g->revision++;
+    for (uint64_t n = 1 + rng_below(&g->rng, 3); n > 0; n--) {
+        int at = (int)rng_below(&g->rng, NODES);
+        struct node *node = &g->nodes[at];
+
+        if (node->there && !is_used(g, at) && rng_below(&g->rng, 3) == 0) {
+            *node = (struct node){.there = false};
+            continue;
+        }
+        *node =
+            (struct node){.there = true, .content = (int)g->revision, .revision = g->revision};
+        for (int to = 0; to < NODES; to++)
+            node->to[to] =
+                rank_of(to) > rank_of(at) && g->nodes[to].there && rng_below(&g->rng, 3) == 0;
+    }
+}
+
+static struct version *node_version(const struct graph *g, int node)
+{
+    struct str keys[NODES];
+    char key[32], texts[NODES][32], content[16];
+    const struct node *from = &g->nodes[node];
+    struct references *refs = NULL;
+    struct shared *bytes;
+    struct version *v;
+    size_t n = 0;
+
+    for (int to = 0; to < NODES; to++)
+        if (from->to[to]) {
+            keys[n] = node_key(to, texts[n]);
+            n++;
+        }
+    refs = n ? mem_alloc(references_size(keys, n)) : NULL;
+    if (refs)
+        references_init(refs, keys, n);
+    (void)snprintf(content, sizeof(content), "%d", from->content);
+    bytes = shared_copy(str_c(content));
+    v = version_new(&(struct version_opts){.key = node_key(node, key),
+                                           .content_type = STR("text/plain"),
+                                           .wire = bytes,
+                                           .content = shared_str(bytes),
+                                           .references = refs,
+                                           .number = 1,
+                                           .revision = from->revision});
+    (void)shared_unref(bytes);
+    (void)mem_free(refs);
+    return v;
+}
+
+static void follow(const struct graph *g, int node, bool *is_held)
+{
+    for (int to = 0; to < NODES; to++)
+        if (g->nodes[node].to[to] && !is_held[to]) {
+            is_held[to] = true;
+            follow(g, to, is_held);
+        }
+}
+
+/* What a subscriber of the layers s and n has of the graph. */
+static struct sync *sync_of(const struct graph *g)
+{
+    struct sync_opts opts = {.ops = &no_ops};
+    struct sync *s = sync_new(&opts);
+    struct sync_change changes[NODES];
+    struct sync_cursor cursor = {.revision = g->revision, .digest = DIGEST_NULL};
+    bool is_held[NODES] = {false}, is_bound[NODES] = {false};
+
+    for (int i = 0; i < LAYER; i++) {
+        int bound = g->nodes[i + LAYER].there ? i + LAYER : i;
+
+        is_bound[bound] = is_held[bound] = g->nodes[bound].there;
+    }
+    for (int i = 0; i < NODES; i++)
+        if (is_bound[i])
+            follow(g, i, is_held);
+    for (int i = 0; i < NODES; i++) {
+        struct sync_change *c = &changes[cursor.count];
+
+        if (!is_held[i])
+            continue;
+        c->item = node_version(g, i);
+        c->scope = is_bound[i] ? STR("app") : SCOPE_REFERRED;
+        c->key = is_bound[i] ? str_from(c->item->key, 2) : c->item->key;
+        cursor.digest =
+            digest_add(cursor.digest, binding_digest(c->scope, &c->item->item_hash));
+        cursor.count++;
+    }
+    CHECK_I64(sync_load(s, changes, cursor.count, &cursor), 0);
+    for (size_t i = 0; i < cursor.count; i++)
+        (void)version_unref(changes[i].item);
+    return s;
+}
+
+/* I6 in what is served. */
+static bool serves_whole(const struct ledger *l)
+{
+    struct map there = MAP_NULL;
+    struct map_slot *slot;
+    size_t at = 0;
+    bool whole = true;
+
+    while ((slot = map_each(&l->serving, &at))) {
+        struct version *v = ledger_serving(l, slot->key);
+
+        CHECK(map_put(&there, v->key, v, NULL));
+    }
+    at = 0;
+    while ((slot = map_each(&l->serving, &at))) {
+        const struct references *refs = ledger_serving(l, slot->key)->references;
+
+        for (size_t i = 0; refs && i < refs->n; i++)
+            whole &= map_get(&there, refs->at[i]) != NULL;
+    }
+    map_deinit(&there);
+    return whole;
+}
+
+/* Each group passes or fails as a whole; one with nothing for a sink in it cannot fail. */
+static void judge_groups(struct graph *g, struct ledger *l)
+{
+    static const struct refusal_text why = {"CHECK_FAILED", {"no", 2}, ""};
+    struct groups groups;
+
+    REQUIRE(ledger_groups(l, &groups) == 0);
+    for (size_t i = 0; i < groups.n; i++) {
+        const struct group *group = &groups.at[i];
+        bool has_sink = false, passes;
+
+        for (size_t m = 0; m < group->n; m++)
+            has_sink |= !key_is_referred(group->members[m].key);
+        passes = !has_sink || rng_below(&g->rng, 3) > 0;
+        l->last_group++;
+        for (size_t m = 0; m < group->n; m++)
+            CHECK_I64(passes ? ledger_serve(l, group->members[m].key, group->members[m].want)
+                             : ledger_refuse(l, &group->members[m], l->last_group, &why),
+                      0);
+        g->n_accepted += passes;
+        g->n_refused += !passes;
+    }
+    groups_deinit(&groups);
+}
+
+static void run_world(uint64_t seed, struct graph *sum)
+{
+    struct graph g = {.rng = {seed}};
+    struct sync *s = sync_of(&g);
+    struct ledger l;
+
+    ledger_init(&l, s);
+    for (int step = 0; step < STEPS && !tap_failed(); step++) {
+        struct sync *next;
+
+        for (uint64_t n = 1 + rng_below(&g.rng, 3); n > 0; n--)
+            change_graph(&g);
+        next = sync_of(&g);
+        l.sync = next;
+        (void)sync_free(s);
+        s = next;
+        CHECK_I64(ledger_rescan(&l, g.revision), 0);
+        judge_groups(&g, &l);
+        CHECK(serves_whole(&l));
+    }
+    sum->n_accepted += g.n_accepted;
+    sum->n_refused += g.n_refused;
+    ledger_deinit(&l);
+    (void)sync_free(s);
+}
+
+TEST("whatever is refused, what is served refers to what is served")
+{
+    struct graph sum = {.n_refused = 0};
+
+    for (uint64_t seed = 1; seed <= WORLDS && !tap_failed(); seed++) {
+        run_world(seed, &sum);
+        if (tap_failed())
+            tap_note("seed %d", (int)seed);
+    }
+    tap_note("%d groups passed, %d were refused", sum.n_accepted, sum.n_refused);
+    CHECK(sum.n_accepted > 1000 && sum.n_refused > 500);
+}
+
+TEST("what is referred to is named by its id, and belongs to the group of who refers to it")
+{
+    static const char key[] = "*\0m\0file\0f1";
+    owned(buf) struct buf text = BUF_NULL(64);
+    struct graph g = {.revision = 7};
+    struct ledger l;
+    struct groups groups;
+    struct sync *s;
+
+    g.nodes[13] = (struct node){.there = true, .content = 1, .revision = 3};
+    g.nodes[0] = (struct node){.there = true, .content = 1, .revision = 7};
+    g.nodes[0].to[13] = true;
+    s = sync_of(&g);
+    ledger_init(&l, s);
+    CHECK_I64(ledger_rescan(&l, 7), 0);
+    REQUIRE(ledger_groups(&l, &groups) == 0);
+    CHECK(groups.n == 1 && groups.at[0].n == 2);
+    CHECK(ledger_received(&l, STR("*\0m\0file\0f1")) != NULL);
+    CHECK_STR(key_path(str_of(key, sizeof(key) - 1)), STR("f1"));
+    CHECK_STR(key_kind(str_of(key, sizeof(key) - 1)), STR("file"));
+    key_put_text(str_of(key, sizeof(key) - 1), &text);
+    CHECK_STR(buf_str(&text), STR("m/file/f1"));
+    groups_deinit(&groups);
+    ledger_deinit(&l);
     (void)sync_free(s);
 }
