@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/vec.h"
+#include "model/closure.h"
 #include "proto/convert.h"
 #include "proto/subject.h"
 #include "proto/json.h"
@@ -274,6 +275,24 @@ static int fill_scope(struct rest *r, const struct viewing *viewing,
     return rc || arena_failed(&r->arena) ? ERR_NOMEM : 0;
 }
 
+/* What the scope refers to: borrowed from the closure. */
+static int fill_referred(struct rest *r, const struct closure *closure,
+                         Trimtab__V1__Changes *changes)
+{
+    const struct referred *at = NULL;
+    int rc = 0;
+
+    trimtab__v1__changes__init(changes);
+    changes->scope = arena_c(&r->arena, SCOPE_REFERRED);
+    changes->put = ARENA_ARRAY(&r->arena, Trimtab__V1__Item *, closure->count);
+    while (!arena_failed(&r->arena) &&
+           (at = closure_next(closure, at ? at->node.key : STR(""), !at)))
+        changes->put[changes->n_put++] = item_message(at->version, &r->arena);
+    if (arena_failed(&r->arena))
+        rc = ERR_NOMEM;
+    return rc;
+}
+
 static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
                             struct digest digest)
 {
@@ -310,31 +329,38 @@ static void snapshot_now(struct rest *r, const struct scope *scope,
                          const struct subject *subject)
 {
     struct viewing viewing = {scope, r->app->state, subject};
+    struct closure_view view = {&scope, 1, r->app->state, subject};
     Trimtab__V1__Snapshot s = TRIMTAB__V1__SNAPSHOT__INIT;
-    Trimtab__V1__Changes changes, *list[] = {&changes};
+    Trimtab__V1__Changes referred, changes = TRIMTAB__V1__CHANGES__INIT,
+                                   *list[] = {&referred, &changes};
     unsigned char bytes[DIGEST_BYTES];
+    struct closure closure = CLOSURE_NULL;
     struct digest digest;
     struct err err = ERR_NULL;
     struct store_identity identity = committer_identity(r->app->committer);
     int rc = scope_digest(&viewing, &digest, &s.count);
 
     if (!rc)
+        rc = closure_make(&view, &closure);
+    if (!rc)
+        rc = fill_referred(r, &closure, &referred);
+    if (!rc)
         rc = fill_scope(r, &viewing, &changes);
-    else
-        trimtab__v1__changes__init(&changes);
-    if (rc) {
-        (void)mem_free(changes.put);
-        fail(r, rc, &err);
-        return;
-    }
+    digest = digest_add(digest, closure.digest);
     digest_put(digest, bytes);
+    s.count += closure.count;
     s.store_id = proto_bytes(str_of(identity.id.bytes, STORE_ID_BYTES));
     s.revision = r->app->state->revision;
     s.digest = (ProtobufCBinaryData){DIGEST_BYTES, bytes};
-    s.changes = list;
-    s.n_changes = 1;
-    snapshot_answer(r, &s, digest);
+    s.changes =
+        closure.count ? list : list + 1; /* what is referred to comes first, if there is any */
+    s.n_changes = closure.count ? 2 : 1;
+    if (rc)
+        fail(r, rc, &err);
+    else
+        snapshot_answer(r, &s, digest);
     (void)mem_free(changes.put);
+    closure_deinit(&closure);
 }
 
 /* Waits for min_revision as any read does. */

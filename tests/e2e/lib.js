@@ -142,14 +142,16 @@ class Subscriber {
     return this;
   }
   close() { this.stream.cancel(); this.client.close(); }
-  key(scope, id) { const p = id.split('/'); const at = p.indexOf('file') > 0 ? p.indexOf('file') : p.length - 2; return `${scope} ${p.slice(at).join('/')}`; }
+  key(scope, id) { if (scope === '*') return `* ${id}`; const p = id.split('/'); const at = p.indexOf('file') > 0 ? p.indexOf('file') : p.length - 2; return `${scope} ${p.slice(at).join('/')}`; }
   digest() { let sum = 0n; for (const [k, item] of this.held) sum += element(k.split(' ')[0], itemHash(item)); return digestBytes(sum); }
   frame(f) {
     this.log.push(f);
     if (f.welcome) { this.welcome = f.welcome; this.staged = null; }
     if (f.part) { const k = f.part.content_hash.toString('hex'); this.parts.set(k, Buffer.concat([f.part.offset ? this.parts.get(k) : Buffer.alloc(0), f.part.data])); }
     for (const c of f.changes || []) {
-      this.staged = this.staged || { put: [], drop: [] };
+      this.staged = this.staged || { put: [], drop: [], keep: [], complete: false };
+      this.staged.complete = this.staged.complete || c.complete;
+      for (const id of c.keep) this.staged.keep.push(`* ${id}`);
       for (const item of c.put) { if (item.in_parts) item.content = this.parts.get(item.content_hash.toString('hex')); this.staged.put.push([this.key(c.scope, item.id), item]); }
       for (const d of c.drop) this.staged.drop.push(`${c.scope} ${d}`);
     }
@@ -159,10 +161,11 @@ class Subscriber {
     if (f.ask_inventory) this.inventory();
   }
   take(end) {
-    const s = this.staged || { put: [], drop: [] };
+    const s = this.staged || { put: [], drop: [], keep: [] };
     this.staged = null;
     if (end.mode === 'FULL') this.held.clear();
     for (const k of s.drop) this.held.delete(k);
+    if (s.complete) for (const k of [...this.held.keys()]) if (k.startsWith('* ') && !s.keep.includes(k)) this.held.delete(k);
     for (const [k, item] of s.put) this.held.set(k, item);
     this.counts.push(s.put.length + s.drop.length);
     this.last = end;
