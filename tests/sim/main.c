@@ -51,12 +51,17 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
         sum.bookmarks += r.bookmarks;
         sum.repairs += r.repairs;
         sum.checks += r.checks;
+        sum.referred += r.referred;
+        sum.held += r.held;
     }
     tap_note("%llu rollouts, %llu moves of them, %llu batches that went on from a newer state",
              (unsigned long long)sum.rollouts, (unsigned long long)sum.moves,
              (unsigned long long)sum.renewals);
+    tap_note("%llu bindings of what is referred to, %llu items held because of others",
+             (unsigned long long)sum.referred, (unsigned long long)sum.held);
     if (!one)
-        CHECK(sum.rollouts > 0 && sum.moves > 0 && sum.renewals > 0);
+        CHECK(sum.referred > 0 && sum.held > 0 && sum.rollouts > 0 && sum.moves > 0 &&
+              sum.renewals > 0);
     tap_note(
         "%llu seeds from %llu: %llu commits, %llu batches, %llu bookmarks, %llu repairs, %llu "
         "checks of a view",
@@ -108,4 +113,15 @@ TEST_WITHIN(600, "a planted defect is found: a candidate that everybody gets")
 TEST_WITHIN(600, "a planted defect is found: a candidate that stays when it is taken back")
 {
     must_find(DEFECT_CANDIDATE_STAYS);
+}
+
+TEST_WITHIN(600,
+            "a planted defect is found: commits that leave references without their targets")
+{
+    must_find(DEFECT_UNCHECKED_GRAPH);
+}
+
+TEST_WITHIN(600, "a planted defect is found: a refusal that does not hold what depends on it")
+{
+    must_find(DEFECT_HELD_ALONE);
 }

@@ -10,6 +10,7 @@ void oracle_free(struct oracle *o)
             for (int n = 0; n < NAMES; n++)
                 free(o->names[s][k][n].events);
     free(o->trials);
+    free(o->origins);
     memset(o, 0, sizeof(*o));
 }
 
@@ -112,6 +113,52 @@ uint64_t oracle_expect(const struct oracle *o, const struct wisher *who, int sco
             return content;
     }
     return 0;
+}
+
+void oracle_made(struct oracle *o, uint64_t content, const struct origin *origin)
+{
+    if (content >= o->origins_cap) {
+        o->origins_cap = 2 * content + 64;
+        o->origins = realloc(o->origins, o->origins_cap * sizeof(*o->origins));
+    }
+    o->origins[content] = *origin;
+}
+
+const struct origin *oracle_origin(const struct oracle *o, uint64_t content)
+{
+    return &o->origins[content];
+}
+
+/* Follows what a content refers to; is_bound tells which resources need not be had by their id. */
+static bool refer(const struct oracle *o, int client, uint64_t content, uint64_t revision,
+                  const bool *is_bound, uint64_t *referred)
+{
+    const struct origin *from = oracle_origin(o, content);
+    bool resolves = true;
+
+    for (int i = 0; i < from->n_links; i++) {
+        int to = from->links[i];
+
+        if (is_bound[to] || referred[to])
+            continue;
+        referred[to] = has(o, client, to / KEYS, to / NAMES % KINDS, to % NAMES, revision);
+        resolves &=
+            referred[to] && refer(o, client, referred[to], revision, is_bound, referred);
+    }
+    return resolves;
+}
+
+bool oracle_refer(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
+                  size_t n, uint64_t revision, uint64_t referred[NODES])
+{
+    bool is_bound[NODES] = {false}, resolves = true;
+
+    memset(referred, 0, NODES * sizeof(*referred));
+    for (size_t i = 0; i < n; i++)
+        is_bound[oracle_origin(o, bound[i])->node] = true;
+    for (size_t i = 0; i < n; i++)
+        resolves &= refer(o, w->client, bound[i], revision, is_bound, referred);
+    return resolves;
 }
 
 /* A JSON number list, so that items may have it too; one in sixty is large enough to travel in parts. */

@@ -16,7 +16,15 @@ enum {
     LAYERS = 3,
     SCOPES = 2,
     KEYS = KINDS * NAMES,
+    NODES = SPACES * KEYS, /* resources */
+    LINKS_MAX = 2,         /* that one content refers to */
 };
+
+/* A resource as one number, and back. */
+static inline int node_of(int space, int kind, int name)
+{
+    return space * KEYS + kind * NAMES + name;
+}
 
 /* What a name came to by one commit; content 0 is "not there". */
 struct event {
@@ -42,8 +50,15 @@ struct trial {
         [TARGETS_MAX_SIM]; /* for each client, the revision at which it became a target; 0: it is none */
 };
 
+/* Whose content it is, and what it refers to. */
+struct origin {
+    int node, links[LINKS_MAX], n_links;
+};
+
 struct oracle {
     struct history names[SPACES][KINDS][NAMES];
+    struct origin *origins; /* by content */
+    size_t origins_cap;
     struct trial *trials;
     size_t n_trials, trials_cap;
     uint64_t head;  /* newest revision in the log */
@@ -76,6 +91,17 @@ struct wisher {
 /* The content that a subscriber must have for a name of a scope at a revision; 0: none. */
 uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope, int kind,
                        int name, uint64_t revision);
+
+/* A content is made, for this resource; it may never get into the log. */
+void oracle_made(struct oracle *o, uint64_t content, const struct origin *origin);
+const struct origin *oracle_origin(const struct oracle *o, uint64_t content);
+
+/*
+ * What a client must have besides what its scopes bind (the contents of `bound`): all that this refers to. referred has a
+ * content for each resource, 0 for none. False: something refers to what is not there.
+ */
+bool oracle_refer(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
+                  size_t n, uint64_t revision, uint64_t referred[NODES]);
 
 /* The bytes of a content: a function of its number alone. Returns the length; out has room for CONTENT_ROOM. */
 enum { CONTENT_ROOM = 700 * 1024 };

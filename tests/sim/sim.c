@@ -1,18 +1,21 @@
 /*
  * The simulation. See sim.h. Everything random comes from one generator, so a seed is a run.
  *
- * Checked as it goes, by the oracle: what a subscriber stores is exactly the view at the revision of its cursor (I2,
- * I10), of a revision that is durable, and revisions never go down (I1); after a crash it has what it had stored (I7);
+ * Checked as it goes, by the oracle: what a subscriber stores is exactly the view at the revision of its cursor, with all
+ * that it refers to (I2, I6, I10), of a revision that is durable, and revisions never go down (I1); after a crash it has what it had stored (I7);
  * nobody has more than a bounded number of frames under way (I8). At the end all faults stop: everybody must come to
- * the view of the head, stuck ones excepted while they are stuck, and serve it but for reported refusals (I3).
+ * the view of the head, stuck ones excepted while they are stuck, and serve it but for reported refusals (I3). What is
+ * served refers to what is served, whatever is refused (I6).
  */
 #include "sim.h"
 
 #include "oracle.h"
 
+#include "agent/ledger.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "feed/feed.h"
+#include "model/graph.h"
 #include "proto/record.h"
 #include "store/mem.h"
 #include "sync/sync.h"
@@ -40,6 +43,20 @@ struct queue {
 
 struct sim;
 
+/* Content numbers by name, and by resource for what is referred to. */
+struct held {
+    uint64_t bound[SCOPES][KINDS][NAMES], referred[NODES];
+};
+
+/* What a local copy notes of a name that is not served as it was received. */
+enum { SAVED_MAX = SCOPES * KEYS + NODES };
+struct saved {
+    char key[32]; /* scope NUL the rest */
+    size_t len;
+    uint64_t content, batch, group;
+    bool is_refused;
+};
+
 struct client {
     struct sim *sim;
     int index;
@@ -53,11 +70,13 @@ struct client {
     struct queue to_server, to_client;
     struct feed_session *session;
     /* its local copy: what survives a crash */
-    uint64_t copy[SCOPES][KINDS][NAMES]; /* content numbers */
+    struct held copy;
     struct sync_cursor cursor;
-    /* what it serves */
-    uint64_t serves[SCOPES][KINDS][NAMES];
-    uint64_t serving_revision;
+    struct saved saved[SAVED_MAX];
+    int n_saved;
+    uint64_t applied; /* revision of the newest batch that was applied; 0: none */
+    /* what it serves, while it is up */
+    struct ledger ledger;
     bool must_apply;
     uint64_t apply_revision;
     uint64_t highest; /* revision that was ever stored, for I1 */
@@ -217,8 +236,38 @@ static uint64_t content_number(struct sim *s, const struct version *v)
     return n;
 }
 
+/* I6: what is held besides is what the rest refers to. */
+static void check_referred(struct client *c, const struct held *held, uint64_t revision,
+                           const char *when)
+{
+    struct sim *s = c->sim;
+    uint64_t bound[SCOPES * KEYS], want[NODES];
+    size_t n = 0;
+
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++) {
+        uint64_t content = held->bound[i / KEYS][i / NAMES % KINDS][i % NAMES];
+
+        if (content)
+            bound[n++] = content;
+    }
+    if (!oracle_refer(&s->oracle, &(struct wisher){&c->wish, c->index}, bound, n, revision,
+                      want))
+        violate(s, "I6: what client %d has %s revision %llu refers to what is not there",
+                c->index, when, (unsigned long long)revision);
+    for (int i = 0; i < NODES; i++) {
+        s->result.referred += want[i] != 0;
+        if (held->referred[i] != want[i])
+            violate(
+                s,
+                "I6: client %d %s revision %llu has %llu of the referred %s/%s/n%d, not %llu",
+                c->index, when, (unsigned long long)revision,
+                (unsigned long long)held->referred[i], spaces[i / KEYS],
+                kinds[i / NAMES % KINDS], i % NAMES, (unsigned long long)want[i]);
+    }
+}
+
 /* I2, I10: what is held is the view at the cursor's revision, name for name. */
-static void check_view(struct client *c, uint64_t held[SCOPES][KINDS][NAMES], uint64_t revision,
+static void check_view(struct client *c, const struct held *held, uint64_t revision,
                        const char *when)
 {
     struct sim *s = c->sim;
@@ -230,26 +279,40 @@ static void check_view(struct client *c, uint64_t held[SCOPES][KINDS][NAMES], ui
                 uint64_t want = oracle_expect(&s->oracle, &(struct wisher){&c->wish, c->index},
                                               i, k, n, revision);
 
-                if (held[i][k][n] != want)
+                if (held->bound[i][k][n] != want)
                     violate(
                         s,
                         "I2: client %d %s revision %llu has %llu for scope %d %s/n%d, not %llu",
                         c->index, when, (unsigned long long)revision,
-                        (unsigned long long)held[i][k][n], i, kinds[k], n,
+                        (unsigned long long)held->bound[i][k][n], i, kinds[k], n,
                         (unsigned long long)want);
             }
+    if (!s->result.violation[0])
+        check_referred(c, held, revision, when);
 }
 
-static void apply_batch(struct client *c, uint64_t held[SCOPES][KINDS][NAMES],
-                        const struct sync_batch *batch)
+/* Of a whole key of a resource. */
+static int node_of_key(struct str key)
+{
+    return node_of(key.data[0] - 'a', kind_of(key.data[2]), key.data[8] - '0');
+}
+
+/* The place of a name among what is held. */
+static uint64_t *place_of(struct held *held, struct str scope, struct str key)
+{
+    struct str name = str_from(key, str_index(key, '\0') + 1);
+
+    if (str_eq(scope, SCOPE_REFERRED))
+        return &held->referred[node_of_key(key)];
+    return &held->bound[scope.data[0] - '0'][kind_of(key.data[0])][name.data[1] - '0'];
+}
+
+static void apply_batch(struct client *c, struct held *held, const struct sync_batch *batch)
 {
     for (size_t i = 0; i < batch->n; i++) {
         const struct sync_change *change = &batch->changes[i];
-        int scope = change->scope.data[0] - '0';
-        struct str name = str_from(change->key, str_index(change->key, '\0') + 1);
 
-        held[scope][kind_of(change->key.data[0])][name.data[1] - '0'] =
-            content_number(c->sim, change->item);
+        *place_of(held, change->scope, change->key) = content_number(c->sim, change->item);
     }
 }
 
@@ -257,20 +320,19 @@ static int client_store(void *ctx, const struct sync_batch *batch, struct err *e
 {
     struct client *c = ctx;
     struct sim *s = c->sim;
-    uint64_t held[SCOPES][KINDS][NAMES];
+    struct held held = c->copy;
 
     if (strikes(s, FAULT_CLIENT_STORE, 15))
         return err_set(err, ERR_IO, "simulated");
-    memcpy(held, c->copy, sizeof(held));
-    apply_batch(c, held, batch);
+    apply_batch(c, &held, batch);
     if (batch->cursor.revision > s->oracle.head)
         violate(s, "I1: client %d was told of revision %llu, the log ends at %llu", c->index,
                 (unsigned long long)batch->cursor.revision, (unsigned long long)s->oracle.head);
     if (batch->cursor.revision < c->highest)
         violate(s, "I1: client %d went back from revision %llu to %llu", c->index,
                 (unsigned long long)c->highest, (unsigned long long)batch->cursor.revision);
-    check_view(c, held, batch->cursor.revision, "storing");
-    memcpy(c->copy, held, sizeof(held));
+    check_view(c, &held, batch->cursor.revision, "storing");
+    c->copy = held;
     c->cursor = batch->cursor;
     c->highest = batch->cursor.revision;
     if (c->highest > s->oracle.acked)
@@ -286,13 +348,16 @@ static void client_moved(void *ctx, const struct sync_cursor *cursor)
     c->sim->result.bookmarks++;
     c->cursor = *cursor;
     c->highest = cursor->revision;
-    check_view(c, c->copy, cursor->revision, "at bookmark of");
+    check_view(c, &c->copy, cursor->revision, "at bookmark of");
 }
 
 static void client_apply(void *ctx, const struct sync_batch *batch)
 {
     struct client *c = ctx;
 
+    for (size_t i = 0; i < batch->n; i++)
+        if (ledger_note(&c->ledger, &batch->changes[i], batch->cursor.revision))
+            violate(c->sim, "a change cannot be noted");
     c->must_apply = true;
     c->apply_revision = batch->cursor.revision;
 }
@@ -309,71 +374,130 @@ static void client_reconnect(void *ctx, uint32_t after_ms, const char *reason)
 static const struct sync_ops client_ops = {client_send, client_store, client_moved,
                                            client_apply, client_reconnect};
 
-struct loading {
-    struct client *c;
-    struct sync_change changes[SCOPES * KEYS];
-    size_t n;
-    struct digest digest;
-};
+static struct str key_of_node(int node, char key[16])
+{
+    int len = snprintf(key, 16, "%s%c%s%cn%d", spaces[node / KEYS], 0,
+                       kinds[node / NAMES % KINDS], 0, node % NAMES);
+
+    return str_of(key, (size_t)len);
+}
 
 /* A version as the local copy would make it from its rows. */
-static struct version *version_bound(struct client *c, int scope, int kind, int name,
-                                     uint64_t content)
+static struct version *version_of_content(struct client *c, uint64_t content)
 {
     struct sim *s = c->sim;
-    size_t len = content_bytes(content, s->room);
-    struct shared *bytes = shared_copy(str_of(s->room, len));
-    char key[80];
-    int space = -1;
+    const struct origin *origin = oracle_origin(&s->oracle, content);
+    struct shared *bytes = shared_copy(str_of(s->room, content_bytes(content, s->room)));
+    char key[16], texts[LINKS_MAX][16];
+    struct str links[LINKS_MAX];
+    struct references *refs = NULL;
     struct version *v;
 
-    for (int i = 0; i < c->wish.scopes[scope].n_layers && space < 0; i++) {
-        const struct history *h = &s->oracle.names[c->wish.scopes[scope].layers[i]][kind][name];
-
-        for (size_t e = 0; e < h->n; e++)
-            if (h->events[e].content == content)
-                space = c->wish.scopes[scope].layers[i];
+    for (int i = 0; i < origin->n_links; i++)
+        links[i] = key_of_node(origin->links[i], texts[i]);
+    if (origin->n_links) {
+        refs = mem_alloc(references_size(links, (size_t)origin->n_links));
+        references_init(refs, links, (size_t)origin->n_links);
     }
-    for (size_t t = 0; t < s->oracle.n_trials && space < 0; t++)
-        for (int i = 0; i < s->oracle.trials[t].n_carried; i++)
-            if (s->oracle.trials[t].carried[i].content == content)
-                space = s->oracle.trials[t].carried[i].space;
-    (void)snprintf(key, sizeof(key), "%s", spaces[space < 0 ? 0 : space]);
-    memcpy(key + 2, kinds[kind], 5);
-    (void)snprintf(key + 7, sizeof(key) - 7, "n%d", name);
     v = version_new(&(struct version_opts){
-        .key = str_of(key, 9),
-        .content_type = kind ? STR("text/plain") : STR("application/json"),
+        .key = key_of_node(origin->node, key),
+        .content_type =
+            origin->node / NAMES % KINDS ? STR("text/plain") : STR("application/json"),
+        .references = refs,
         .wire = bytes,
         .content = shared_str(bytes),
         .number = 1,
         .revision = 1,
     });
     (void)shared_unref(bytes);
+    (void)mem_free(refs);
     return v;
 }
 
-/* I7: a new start has what was stored, and proves it by the digest. */
+/* What the local copy gives at a start. */
+struct loading {
+    struct client *c;
+    struct sync_change items[SCOPES * KEYS + NODES];
+    struct copy_served served[SAVED_MAX];
+    struct copy_content content;
+};
+
+static void load_item(struct loading *l, struct str scope, uint64_t content)
+{
+    struct version *v;
+
+    if (!content)
+        return;
+    v = version_of_content(l->c, content);
+    l->items[l->content.n_items++] = (struct sync_change){
+        scope, str_eq(scope, SCOPE_REFERRED) ? v->key : str_from(v->key, 2), v};
+}
+
+static void load_rows(struct loading *l)
+{
+    struct client *c = l->c;
+
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
+        load_item(l, str_c(c->scope_names[i / KEYS]),
+                  c->copy.bound[i / KEYS][i / NAMES % KINDS][i % NAMES]);
+    for (int i = 0; i < NODES; i++)
+        load_item(l, SCOPE_REFERRED, c->copy.referred[i]);
+    for (int i = 0; i < c->n_saved; i++) {
+        const struct saved *saved = &c->saved[i];
+        struct str key = str_of(saved->key, saved->len);
+
+        l->served[l->content.n_served++] = (struct copy_served){
+            .scope = key_scope(key),
+            .key = key_tail(key),
+            .served = saved->content ? version_of_content(c, saved->content) : NULL,
+            .batch = saved->batch,
+            .group = saved->group,
+            .code = saved->is_refused ? STR("CHECK_FAILED") : STR("")};
+    }
+    l->content.items = l->items;
+    l->content.served = l->served;
+    l->content.cursor = c->cursor;
+    l->content.applied = c->applied;
+}
+
+/* I7: a new start has what was stored, and proves it by the digest; and serves what it served. */
 static void client_load(struct client *c)
 {
     struct loading *l = calloc(1, sizeof(*l));
 
-    for (int i = 0; i < c->wish.n_scopes; i++)
-        for (int k = 0; k < KINDS; k++)
-            for (int n = 0; n < NAMES; n++) {
-                struct version *v;
-
-                if (!c->copy[i][k][n])
-                    continue;
-                v = version_bound(c, i, k, n, c->copy[i][k][n]);
-                l->changes[l->n++] = (struct sync_change){str_c(c->scope_names[i]),
-                                                          str_of(v->key.data + 2, 7), v};
-            }
-    if (sync_load(c->sync, l->changes, l->n, &c->cursor))
+    l->c = c;
+    load_rows(l);
+    if (c->cursor.revision && sync_load(c->sync, l->items, l->content.n_items, &c->cursor))
         violate(c->sim, "I7: client %d cannot take back what it had stored", c->index);
-    for (size_t i = 0; i < l->n; i++)
-        (void)version_unref(l->changes[i].item);
+    ledger_init(&c->ledger, c->sync);
+    if (ledger_load(&c->ledger, &l->content))
+        violate(c->sim, "client %d cannot take back what it served", c->index);
+    for (size_t i = 0; i < l->content.n_items; i++)
+        (void)version_unref(l->items[i].item);
+    for (size_t i = 0; i < l->content.n_served; i++)
+        (void)version_unref(l->served[i].served);
     free(l);
+}
+
+/* The rows of the copy that tell what is served otherwise than received. */
+static void client_save(struct client *c)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    c->n_saved = 0;
+    while ((slot = map_each(&c->ledger.pending, &at))) {
+        const struct pending *p = slot->value;
+        struct saved *saved = &c->saved[c->n_saved++];
+
+        *saved = (struct saved){
+            .len = slot->key.len,
+            .content = content_number(c->sim, ledger_serving(&c->ledger, slot->key)),
+            .batch = p->batch,
+            .group = p->group,
+            .is_refused = p->is_refused};
+        memcpy(saved->key, slot->key.data, slot->key.len);
+    }
 }
 
 static void client_start(struct client *c)
@@ -384,9 +508,7 @@ static void client_start(struct client *c)
                                            .ops = &client_ops,
                                            .ctx = c});
     c->up = true;
-    c->must_apply = false;
-    if (c->cursor.revision)
-        client_load(c);
+    client_load(c);
     c->must_apply = c->cursor.revision != 0;
     c->apply_revision = c->cursor.revision;
 }
@@ -394,6 +516,8 @@ static void client_start(struct client *c)
 static void client_crash(struct client *c)
 {
     unlink_client(c);
+    client_save(c);
+    ledger_deinit(&c->ledger);
     c->sync = sync_free(c->sync);
     c->up = false;
 }
@@ -436,46 +560,93 @@ static void client_init(struct sim *s, struct client *c, int index)
     client_start(c);
 }
 
-/* Applies: everything but what it refuses, which stays at what was served before. */
+/* Whether it refuses what it is to serve under this name. What is referred to is for no sink, which could refuse it. */
+static bool refuses(struct client *c, const struct group_member *m)
+{
+    return !key_is_referred(m->key) && content_number(c->sim, m->want) % 37 == 36;
+}
+
+/* A group is served as a whole or not at all. With the planted defect, what is not refused itself is served. */
+static void judge(struct client *c, const struct group *g)
+{
+    uint64_t number = ++c->ledger.last_group;
+    bool is_refused = false;
+    int r = 0;
+
+    for (size_t m = 0; m < g->n; m++)
+        is_refused |= refuses(c, &g->members[m]);
+    if (is_refused && c->sim->faults_on)
+        c->sim->result.faults[FAULT_REFUSAL]++;
+    for (size_t m = 0; m < g->n && !r; m++) {
+        bool own = refuses(c, &g->members[m]);
+        struct refusal_text text = {own ? "CHECK_FAILED" : "HELD", STR("simulated"), ""};
+
+        if (is_refused && (own || c->sim->defect != DEFECT_HELD_ALONE))
+            r = ledger_refuse(&c->ledger, &g->members[m], number, &text);
+        else
+            r = ledger_serve(&c->ledger, g->members[m].key, g->members[m].want);
+        c->sim->result.held += is_refused && !own;
+    }
+    if (r)
+        violate(c->sim, "client %d cannot note what it serves", c->index);
+}
+
+/* I6: what is served refers to what is served. */
+static void check_serving(struct client *c)
+{
+    bool there[NODES] = {false};
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&c->ledger.serving, &at)))
+        there[node_of_key(ledger_serving(&c->ledger, slot->key)->key)] = true;
+    at = 0;
+    while ((slot = map_each(&c->ledger.serving, &at))) {
+        const struct version *v = ledger_serving(&c->ledger, slot->key);
+
+        for (size_t i = 0; v->references && i < v->references->n; i++)
+            if (!there[node_of_key(v->references->at[i])])
+                violate(c->sim, "I6: client %d serves what refers to what it does not serve",
+                        c->index);
+    }
+}
+
+static void say_applied(struct client *c)
+{
+    struct sync_refusal refused[SAVED_MAX];
+    struct map_slot *slot;
+    size_t at = 0, n = 0;
+
+    while ((slot = map_each(&c->ledger.pending, &at))) {
+        const struct pending *p = slot->value;
+        const struct version *received = ledger_received(&c->ledger, slot->key);
+
+        if (p->is_refused)
+            refused[n++] = (struct sync_refusal){.scope = key_scope(slot->key),
+                                                 .key = key_tail(slot->key),
+                                                 .hash = received ? &received->item_hash : NULL,
+                                                 .code = p->code,
+                                                 .message = STR("simulated")};
+    }
+    sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n);
+}
+
+/* Applies: everything but what it refuses and what belongs to that, which stays at what was served before. */
 static void client_apply_now(struct client *c)
 {
-    struct sync_refusal refused[SCOPES * KEYS];
-    static char keys[SCOPES * KEYS][32];
-    struct digest serving = sync_status(c->sync).cursor.digest;
-    size_t n = 0;
+    struct groups groups;
 
-    for (int i = 0; i < c->wish.n_scopes; i++)
-        for (int k = 0; k < KINDS; k++)
-            for (int m = 0; m < NAMES; m++) {
-                uint64_t content = c->copy[i][k][m];
-                struct version *v;
-
-                if (content % 37 != 36 || !content) {
-                    c->serves[i][k][m] = content;
-                    continue;
-                }
-                if (c->sim->faults_on)
-                    c->sim->result.faults[FAULT_REFUSAL]++;
-                (void)snprintf(keys[n], sizeof(keys[n]), "%s", kinds[k]);
-                (void)snprintf(keys[n] + 5, sizeof(keys[n]) - 5, "n%d", m);
-                v = sync_find(c->sync, str_c(c->scope_names[i]), str_c(kinds[k]),
-                              str_of(keys[n] + 5, 2));
-                if (!v) {
-                    violate(c->sim, "I7: client %d lost a name that it had stored", c->index);
-                    continue;
-                }
-                serving = digest_sub(serving,
-                                     binding_digest(str_c(c->scope_names[i]), &v->item_hash));
-                refused[n] = (struct sync_refusal){.scope = str_c(c->scope_names[i]),
-                                                   .key = str_of(keys[n], 7),
-                                                   .hash = &v->item_hash,
-                                                   .code = "CHECK_FAILED",
-                                                   .message = STR("simulated")};
-                n++;
-            }
+    if (ledger_groups(&c->ledger, &groups)) {
+        violate(c->sim, "client %d cannot group what it received", c->index);
+        return;
+    }
+    for (size_t i = 0; i < groups.n; i++)
+        judge(c, &groups.at[i]);
+    groups_deinit(&groups);
+    check_serving(c);
     c->must_apply = false;
-    c->serving_revision = c->apply_revision;
-    sync_applied(c->sync, c->apply_revision, serving, refused, n);
+    c->applied = c->apply_revision;
+    say_applied(c);
 }
 
 /* ---- the server ---- */
@@ -682,27 +853,98 @@ static void server_stop(struct sim *s)
 
 /* ---- what happens ---- */
 
-static size_t random_changes(struct sim *s, struct change *changes, char ids[][32],
-                             char **contents)
+/* Changes that are drawn, with all that they borrow. */
+struct drawing {
+    struct change changes[CHANGES_MAX];
+    struct str links[CHANGES_MAX][LINKS_MAX];
+    char ids[CHANGES_MAX][32], texts[CHANGES_MAX][LINKS_MAX][32], *contents[CHANGES_MAX];
+};
+
+static void drawing_deinit(struct drawing *d)
+{
+    for (size_t i = 0; i < CHANGES_MAX; i++)
+        (void)mem_free(d->contents[i]);
+}
+
+/* An order across the namespaces, so that most references make no cycle. */
+static int rank_of(int node)
+{
+    return node * 29 % NODES;
+}
+
+/* Mostly to what is there and comes later in the order. */
+static void draw_links(struct sim *s, struct drawing *d, size_t i, struct origin *origin)
+{
+    struct change *c = &d->changes[i];
+    int n = chance(s, 350) ? 1 + (int)rng_below(&s->rng, LINKS_MAX) : 0;
+
+    c->meta.depends_on = d->links[i];
+    for (int tries = 0; tries < 12 && origin->n_links < n; tries++) {
+        int to = (int)rng_below(&s->rng, NODES);
+        char key[16];
+
+        if (!chance(s, 15) && (rank_of(to) <= rank_of(origin->node) ||
+                               !state_find(s->state, key_of_node(to, key))))
+            continue;
+        if (origin->n_links == 1 && origin->links[0] == to)
+            continue;
+        id_of(to / KEYS, to / NAMES % KINDS, to % NAMES, d->texts[i][origin->n_links]);
+        d->links[i][origin->n_links] = str_c(d->texts[i][origin->n_links]);
+        origin->links[origin->n_links++] = to;
+        c->meta.n_depends_on++;
+    }
+}
+
+static size_t random_changes(struct sim *s, struct drawing *d)
 {
     size_t n = 1 + rng_below(&s->rng, CHANGES_MAX);
 
+    memset(d, 0, sizeof(*d));
     for (size_t i = 0; i < n; i++) {
         int space = (int)rng_below(&s->rng, SPACES), kind = (int)rng_below(&s->rng, KINDS);
         int name = (int)rng_below(&s->rng, NAMES);
+        struct origin origin = {.node = node_of(space, kind, name)};
         uint64_t content = s->next_content++;
 
-        id_of(space, kind, name, ids[i]);
-        changes[i] = (struct change){.id = str_c(ids[i]), .keep_meta = true};
-        changes[i].delete = chance(s, 250);
-        if (!changes[i].delete) {
+        id_of(space, kind, name, d->ids[i]);
+        d->changes[i] = (struct change){.id = str_c(d->ids[i])};
+        d->changes[i].delete = chance(s, 250);
+        if (!d->changes[i].delete) {
             size_t len = content_bytes(content, s->room);
 
-            contents[i] = mem_dup(s->room, len);
-            changes[i].content = str_of(contents[i], len);
+            d->contents[i] = mem_dup(s->room, len);
+            d->changes[i].content = str_of(d->contents[i], len);
+            draw_links(s, d, i, &origin);
         }
+        oracle_made(&s->oracle, content, &origin);
     }
     return n;
+}
+
+/* Whether every reference resolves afterwards, as a server asks before it appends. */
+static bool keeps_whole(struct sim *s, struct commit *commit, const struct change_plan *plans)
+{
+    owned(shared_unref) struct shared *bytes = record_encode(commit, plans);
+    struct rollout *rollouts[1] = {NULL};
+    uint64_t revision = s->state->revision + 1;
+    struct state *after = NULL;
+    struct effect effect;
+    struct record record;
+    bool whole;
+
+    if (s->defect == DEFECT_UNCHECKED_GRAPH)
+        return true;
+    if (record_decode(shared_str(bytes), revision, &record, NULL))
+        return false;
+    whole = !outcome_effect(s->state, &record.outcome, rollouts, &effect, NULL);
+    if (whole) {
+        after = state_apply(s->state, &effect, revision);
+        whole = after && !graph_check(after, &effect, NULL);
+    }
+    (void)state_unref(after);
+    (void)rollout_unref(rollouts[0]);
+    record_deinit(&record);
+    return whole;
 }
 
 static void append(struct sim *s, struct commit *commit, const struct change_plan *plans)
@@ -750,10 +992,10 @@ static void do_commit(struct sim *s)
 {
     struct targets targets;
     struct rollout_move start;
-    struct change changes[CHANGES_MAX];
+    struct drawing drawing;
     struct change_plan plans[CHANGES_MAX];
-    char ids[CHANGES_MAX][32], request[32], *contents[CHANGES_MAX] = {NULL};
-    struct commit commit = {.changes = changes, .time_ms = 1};
+    char request[32];
+    struct commit commit = {.changes = drawing.changes, .time_ms = 1};
     owned(arena) struct arena arena = ARENA_NULL;
     bool news = false;
 
@@ -761,7 +1003,7 @@ static void do_commit(struct sim *s)
         return;
     if (store_catch_up(s->store, NULL)) /* settles what is still unknown */
         return;
-    commit.n = random_changes(s, changes, ids, contents);
+    commit.n = random_changes(s, &drawing);
     (void)snprintf(request, sizeof(request), "r%llu", (unsigned long long)s->next_request++);
     commit.request_id = str_c(request);
     if (chance(s, 250)) { /* a candidate for some */
@@ -770,15 +1012,15 @@ static void do_commit(struct sim *s)
         commit.moves = &start;
         commit.n_moves = 1;
     }
-    if (commit_check(s->state, &commit, plans, &arena, NULL) == 0) {
+    if (commit_check(s->state, &commit, plans, &arena, NULL) == 0 &&
+        keeps_whole(s, &commit, plans)) {
         for (size_t i = 0; i < commit.n; i++)
             news |= plans[i].action != CHANGE_UNCHANGED;
         if (news)
             append(s, &commit, plans);
         s->result.rollouts += news && commit.n_moves;
     }
-    for (size_t i = 0; i < CHANGES_MAX; i++)
-        (void)mem_free(contents[i]);
+    drawing_deinit(&drawing);
 }
 
 /* The candidates of a rollout as the changes by which they become stable. */
@@ -792,7 +1034,7 @@ static size_t candidates_of(const struct rollout *r, struct change *changes, cha
                                      .delete = v->deleted,
                                      .content = v->content,
                                      .content_type = v->content_type,
-                                     .keep_meta = true};
+                                     .meta = v->meta ? *v->meta : meta_none};
     }
     return r->n_candidates;
 }
@@ -838,7 +1080,7 @@ static void do_move(struct sim *s)
         commit.n = candidates_of(r, changes, ids);
     (void)snprintf(request, sizeof(request), "r%llu", (unsigned long long)s->next_request++);
     commit.request_id = str_c(request);
-    if (commit_check(s->state, &commit, plans, &arena, NULL))
+    if (commit_check(s->state, &commit, plans, &arena, NULL) || !keeps_whole(s, &commit, plans))
         violate(s, "a move of a live rollout is refused");
     else
         append(s, &commit, plans);
@@ -852,7 +1094,7 @@ static void do_link(struct client *c)
     if (!c->up || c->linked || !s->feed)
         return;
     if (c->cursor.revision) /* a cursor says: everything up to here is held */
-        check_view(c, c->copy, sync_status(c->sync).cursor.revision, "coming back with");
+        check_view(c, &c->copy, sync_status(c->sync).cursor.revision, "coming back with");
     c->session = feed_session_new(s->feed, c);
     c->linked = true;
     c->timed_out = false;
@@ -1017,6 +1259,22 @@ static bool has_arrived(struct client *c)
            fed.has_applied && fed.applied >= fed.changed && !c->to_client.n && !c->to_server.n;
 }
 
+/* What it serves otherwise it has reported; and nothing is held when nothing is refused. */
+static void check_refusals(struct client *c)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+    bool any = false;
+
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
+        any |= c->copy.bound[i / KEYS][i / NAMES % KINDS][i % NAMES] % 37 == 36;
+    if (!any && c->ledger.pending.n)
+        violate(c->sim, "I3: client %d holds something though nothing is refused", c->index);
+    while ((slot = map_each(&c->ledger.pending, &at)))
+        if (!((struct pending *)slot->value)->is_refused)
+            violate(c->sim, "I3: client %d serves what it has not reported", c->index);
+}
+
 /* One stays stuck to the end: it must not be in anybody's way. */
 static void settle(struct sim *s)
 {
@@ -1049,13 +1307,8 @@ static void settle(struct sim *s)
             violate(s, "I3: client %d does not come to the view of the head", i);
             return;
         }
-        check_view(c, c->copy, s->oracle.head, "at the end of");
-        for (int sc = 0; sc < c->wish.n_scopes; sc++)
-            for (int k = 0; k < KINDS; k++)
-                for (int n = 0; n < NAMES; n++)
-                    if (c->serves[sc][k][n] != c->copy[sc][k][n] &&
-                        c->copy[sc][k][n] % 37 != 36)
-                        violate(s, "I3: client %d serves what it has not reported", i);
+        check_view(c, &c->copy, s->oracle.head, "at the end of");
+        check_refusals(c);
     }
 }
 
@@ -1086,8 +1339,11 @@ struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, in
             s->result.repairs += sync_status(s->clients[i].sync).repairs;
         unlink_client(&s->clients[i]);
     }
-    for (int i = 0; i < clients; i++)
+    for (int i = 0; i < clients; i++) {
+        if (s->clients[i].up)
+            ledger_deinit(&s->clients[i].ledger);
         s->clients[i].sync = sync_free(s->clients[i].sync);
+    }
     if (s->store)
         server_stop(s);
     s->disk = store_disk_free(s->disk);

@@ -1,6 +1,7 @@
 /*
  * One server and many subscribers in one process and one thread, from a seed: the real model, store (in memory, with a
- * disk that loses what was not synced), feed and sync; a simulated network, clock and power supply.
+ * disk that loses what was not synced), feed, sync and the agent's ledger of what is served; a simulated network, clock and
+ * power supply.
  */
 #ifndef TRIMTAB_TESTS_SIM_SIM_H
 #define TRIMTAB_TESTS_SIM_SIM_H
@@ -33,11 +34,14 @@ enum sim_defect {
     DEFECT_SPLIT_COMMIT,
     DEFECT_CANDIDATE_FOR_ALL,
     DEFECT_CANDIDATE_STAYS,
+    DEFECT_UNCHECKED_GRAPH,
+    DEFECT_HELD_ALONE,
 };
 
 struct sim_result {
     uint64_t faults[N_FAULTS];
-    uint64_t commits, rollouts, moves, batches, bookmarks, repairs, renewals, checks;
+    uint64_t commits, rollouts, moves, batches, bookmarks, repairs, renewals, checks, referred,
+        held;
     char violation[256]; /* empty: none */
 };
 
