@@ -130,6 +130,7 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
+    cmd_running, cmd_events,
     cmd_info, cmd_rollout, cmd_context, cmd_completion, cmd_complete;
 
 /* Prints the subcommands of rollout that begin so. */
@@ -143,7 +144,23 @@ const char *contexts_path(struct arena *a);
 /* Fills in what flags and environment left open, from the contexts file. */
 must_use int context_apply(struct cli *cli, struct err *err);
 
-/* How the channel is made, for commands that stream. */
+/* ---- streams ---- */
+
+struct cli_stream;
+
+struct stream_opts {
+    const char *method;            /* "/trimtab.v1.Sync/Subscribe" */
+    const ProtobufCMessage *first; /* what is said first */
+    void (*on_message)(struct cli_stream *s, void *ctx, struct str message);
+    void *ctx;
+};
+
+/* Runs until the stream ends, which it never does well: the error says why. */
+must_use int stream_run(struct cli *cli, const struct stream_opts *stream, struct err *err);
+/* From on_message. What cannot be sent ends the stream. */
+void stream_send(struct cli_stream *s, const ProtobufCMessage *message);
+
+/* How the channel is made. */
 struct channel_opts;
 struct tls;
 must_use int channel_of(struct cli *cli, struct channel_opts *opts, struct tls **ret_tls,

@@ -3,7 +3,6 @@
  */
 #include "base/clock.h"
 #include "cli/cmd.h"
-#include "net/grpc_client.h"
 #include "proto/convert.h"
 
 #include <inttypes.h>
@@ -186,22 +185,9 @@ const struct command cmd_info = {"info", "info", "shows the server", run_info};
 /* A subscriber without an id: it sees what everybody sees, and is not listed. */
 struct watching {
     struct cli *cli;
-    struct loop loop;
-    struct rpc *rpc;
-    struct err err;
     bool seen_all; /* the first batch is what is, not what changes */
     bool show_all;
 };
-
-static void send_frame(struct watching *w, const Trimtab__V1__ClientFrame *frame)
-{
-    struct shared *packed = proto_pack(&frame->base, 0);
-    struct segment segment = segment_shared(packed);
-
-    if (packed)
-        (void)rpc_send(w->rpc, &segment, 1); /* on_close tells */
-    (void)shared_unref(packed);
-}
 
 static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
 {
@@ -215,13 +201,12 @@ static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
     (void)fflush(stdout);
 }
 
-static void on_message(struct rpc *rpc, void *ctx, struct str message)
+static void on_message(struct cli_stream *stream, void *ctx, struct str message)
 {
     struct watching *w = ctx;
     Trimtab__V1__ServerFrame *m =
         trimtab__v1__server_frame__unpack(NULL, message.len, (const uint8_t *)message.data);
 
-    (void)rpc;
     for (size_t i = 0; m && i < m->n_changes; i++)
         show_changes(w, m->changes[i]);
     if (m && m->end) {
@@ -231,7 +216,7 @@ static void on_message(struct rpc *rpc, void *ctx, struct str message)
         ack.stage = TRIMTAB__V1__STAGE__STORED;
         ack.revision = m->end->revision;
         frame.ack = &ack;
-        send_frame(w, &frame);
+        stream_send(stream, &frame.base);
         if (!w->seen_all)
             say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n",
                 m->end->revision, m->end->count);
@@ -240,51 +225,15 @@ static void on_message(struct rpc *rpc, void *ctx, struct str message)
     trimtab__v1__server_frame__free_unpacked(m, NULL);
 }
 
-static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *err)
-{
-    struct watching *w = ctx;
-
-    (void)rpc;
-    (void)status;
-    if (err)
-        w->err = *err;
-    else
-        (void)err_set(&w->err, ERR_UNAVAILABLE, "the server ended the stream");
-    loop_stop(&w->loop);
-}
-
-static const struct rpc_ops watch_ops = {.on_message = on_message, .on_close = on_close};
-
-static int start_watch(struct watching *w, struct channel *ch, struct words *words,
-                       struct err *err)
-{
-    struct rpc_opts opts = {.method = "/trimtab.v1.Sync/Subscribe"};
-    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
-    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
-    Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
-    int r = channel_stream(ch, &opts, &watch_ops, w, &w->rpc);
-
-    if (r)
-        return err_set(err, r, "out of memory");
-    scope.namespaces = words->at;
-    scope.n_namespaces = words->n;
-    hello.protocol = 1;
-    hello.scopes = scopes;
-    hello.n_scopes = 1;
-    frame.hello = &hello;
-    send_frame(w, &frame);
-    return 0;
-}
-
 static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    static struct watching w; /* its loop must not move */
+    struct watching w = {.cli = cli};
     const struct flag flags[] = {
         {"--all", 'a', "what is there first, then changes", NULL, &w.show_all, NULL, NULL},
     };
-    struct channel_opts opts;
-    struct channel *ch = NULL;
-    struct tls *tls = NULL;
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
+    Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
     struct words words;
     int r = take_flags(&cmd_watch, flags, ARRAY_LEN(flags), argc, argv, &words, err);
 
@@ -292,26 +241,18 @@ static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n == 0)
         return usage(&cmd_watch, err, "watch takes namespaces, the strongest first");
-    w.cli = cli;
-    r = channel_of(cli, &opts, &tls, err);
-    if (!r)
-        r = loop_open(&w.loop, err);
-    if (r)
-        return r;
-    r = channel_open(&w.loop, &opts, &ch, err);
-    if (!r)
-        r = start_watch(&w, ch, &words, err);
-    if (!r)
-        loop_run(&w.loop);
-    if (ch)
-        channel_close(ch, NULL, NULL);
-    loop_close(&w.loop);
-    tls_close(tls);
-    if (!r) {
-        *err = w.err;
-        r = w.err.code;
-    }
-    return r;
+    scope.namespaces = words.at;
+    scope.n_namespaces = words.n;
+    hello.protocol = 1;
+    hello.scopes = scopes;
+    hello.n_scopes = 1;
+    frame.hello = &hello;
+    return stream_run(cli,
+                      &(struct stream_opts){.method = "/trimtab.v1.Sync/Subscribe",
+                                            .first = &frame.base,
+                                            .on_message = on_message,
+                                            .ctx = &w},
+                      err);
 }
 
 const struct command cmd_watch = {"watch", "watch NAMESPACE... [--all]",

@@ -176,3 +176,9 @@ void key_put_id(struct str key, struct buf *out)
     buf_put_byte(out, '/');
     buf_put_str(out, n.name);
 }
+
+bool name_is_tail(struct str text, struct name n)
+{
+    return text.len == n.kind.len + 1 + n.name.len && str_starts(text, n.kind) &&
+           text.data[n.kind.len] == '/' && str_eq(str_from(text, n.kind.len + 1), n.name);
+}

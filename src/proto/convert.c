@@ -40,6 +40,15 @@ struct shared *proto_pack(const ProtobufCMessage *m, size_t front)
     return s;
 }
 
+struct shared *proto_pack_framed(const ProtobufCMessage *m)
+{
+    struct shared *packed = proto_pack(m, GRPC_PREFIX_BYTES);
+
+    if (packed)
+        (void)wire_put_grpc_prefix(packed->data, packed->len - GRPC_PREFIX_BYTES);
+    return packed;
+}
+
 /* ---- metadata ---- */
 
 /* The two map entry types have one layout; protobuf-c names them apart. */

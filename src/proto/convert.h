@@ -20,6 +20,9 @@ extern ProtobufCAllocator proto_allocator;
 /* Fresh bytes of a packed message with `front` free bytes before it; NULL without memory. */
 must_use struct shared *proto_pack(const ProtobufCMessage *m, size_t front);
 
+/* The same with gRPC's prefix in front. */
+must_use struct shared *proto_pack_framed(const ProtobufCMessage *m);
+
 static inline struct str proto_str(ProtobufCBinaryData b)
 {
     return str_of(b.data, b.len);

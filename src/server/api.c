@@ -20,6 +20,7 @@ const struct api_method api_methods[] = {
     METHOD(Rollback, rollback, RIGHT_WRITE),
     METHOD(Instances, instances, RIGHT_READ),
     METHOD(Status, status, RIGHT_READ),
+    METHOD(Running, running, RIGHT_READ),
     METHOD(Info, info, RIGHT_READ),
     METHOD(StartRollout, start_rollout, RIGHT_WRITE),
     METHOD(PreviewRollout, preview_rollout, RIGHT_READ),

@@ -102,6 +102,8 @@ void api_info(struct api_call *call);
 void api_history(struct api_call *call);
 void api_commits(struct api_call *call);
 void api_diff(struct api_call *call);
+/* api_running.c */
+void api_running(struct api_call *call);
 /* api_instances.c */
 void api_instances(struct api_call *call);
 void api_status(struct api_call *call);

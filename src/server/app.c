@@ -83,6 +83,7 @@ void app_changed(struct app *app)
     if (!link_is_alone(&app->waiters))
         loop_defer(&app->loop, &app->changed);
     driver_changed(&app->driver);
+    events_changed(&app->events);
 }
 
 void app_wait(struct app *app, struct waiter *w)
@@ -97,6 +98,7 @@ static void on_publish(void *ctx, struct state *state, struct version *const *ve
 {
     struct app *app = ctx;
 
+    events_publish(&app->events, app->state, state, versions, n);
     (void)state_unref(app->state);
     app->state = state_ref(state);
     feed_publish(app->feed, state, versions, n);
@@ -111,6 +113,7 @@ static void on_tick(struct timer *t, void *ctx)
     (void)t;
     (void)feed_tick(app->feed, loop_now(&app->loop));
     driver_tick(&app->driver);
+    events_tick(&app->events);
     registry_expire(&app->registry, clock_wall_ms(),
                     (int64_t)(app->config.instance_keep / NSEC_PER_MS));
 }
@@ -194,8 +197,10 @@ static void on_reload_signal(struct signal_watch *s, void *ctx)
     int r = auth_reload(app->auth, &err);
 
     (void)s;
-    if (!r)
-        subscribe_review(app); /* I11: open streams too */
+    if (!r) { /* I11: open streams too */
+        subscribe_review(app);
+        events_review(&app->events);
+    }
     if (r || (app->tls && tls_reload(app->tls, &err)))
         LOG(ERROR, "reload_failed", LOG_C("error", err.text), LOG_C("place", err.place));
     else
@@ -236,6 +241,7 @@ static void app_init(struct app *app, const struct config *config)
     app->registry.ack_late = config->ack_late;
     app->changed = (struct defer){.fn = run_waiters, .ctx = app};
     app->tick = (struct timer){.fn = on_tick, .ctx = app};
+    events_init(&app->events, app);
     rpc_init(app);
 }
 
@@ -297,6 +303,7 @@ void app_drain(struct app *app)
     app->is_draining = true;
     http_server_drain(app->http, stop_loop, app);
     subscribe_drain(app);
+    events_drain(&app->events, "the server is shutting down");
     app_changed(app);
     app->drain_limit = (struct timer){.fn = drain_late, .ctx = app};
     timer_start(&app->drain_limit, &app->loop, app->config.drain_timeout / NSEC_PER_MS, 0);
@@ -344,6 +351,7 @@ void app_close(struct app *app)
     subscribe_drain(
         app); /* what lingers between two polls has no connection that could end it */
     driver_close(&app->driver);
+    events_deinit(&app->events);
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);
     registry_deinit(&app->registry);

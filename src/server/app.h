@@ -12,6 +12,7 @@
 #include "server/committer.h"
 #include "server/config.h"
 #include "server/driver.h"
+#include "server/events.h"
 #include "server/registry.h"
 
 struct app {
@@ -25,6 +26,7 @@ struct app {
     struct feed *feed;
     struct registry registry;
     struct driver driver; /* of rollouts */
+    struct events events; /* for who watches */
     struct http_server *http;
     struct grpc_service service;
     struct timer tick;

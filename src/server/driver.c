@@ -79,17 +79,20 @@ struct looking {
 
 static void count(struct drive *v, enum target_state state, const char *why)
 {
-    struct tally *t = &v->tally;
-    uint64_t *const numbers[TARGET_STATES] = {
-        &t->applied, &t->pending, &t->refused, &t->failing, &t->silent, NULL, NULL};
-
-    if (!numbers[state])
-        return;
-    ++*numbers[state];
-    if ((state == TARGET_REFUSED || state == TARGET_FAILING) && !t->example.len) {
+    v->counts[state]++;
+    if ((state == TARGET_REFUSED || state == TARGET_FAILING) && !*v->example)
         memcpy(v->example, why, TARGET_WHY_MAX);
-        t->example = str_c(v->example);
-    }
+}
+
+/* Who is offline or too old has no candidate in his view, and is not counted. */
+static struct tally tally_of(const struct drive *v)
+{
+    return (struct tally){.refused = v->counts[TARGET_REFUSED],
+                          .failing = v->counts[TARGET_FAILING],
+                          .applied = v->counts[TARGET_APPLIED],
+                          .silent = v->counts[TARGET_SILENT],
+                          .pending = v->counts[TARGET_PENDING],
+                          .example = str_c(v->example)};
 }
 
 static bool tally_instance(void *ctx, struct instance *i, const struct subject *s)
@@ -98,8 +101,6 @@ static bool tally_instance(void *ctx, struct instance *i, const struct subject *
     struct driver *d = l->driver;
     char why[TARGET_WHY_MAX];
 
-    if (!i->session)
-        return true;
     for (size_t n = 0; n < d->drives.n; n++) {
         const struct rollout *r = state_rollout(d->app->state, d->drives.at[n].id);
         uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
@@ -122,11 +123,16 @@ static int tally(struct driver *d, nsec_t now)
     for (size_t i = 0; i < d->drives.n; i++) {
         const struct rollout *r = state_rollout(d->app->state, d->drives.at[i].id);
 
-        d->drives.at[i].tally = (struct tally){.example = STR_NULL};
+        memset(d->drives.at[i].counts, 0, sizeof(d->drives.at[i].counts));
+        d->drives.at[i].example[0] = '\0';
         if (interest_of_rollout(r, &a, &l.interests[i]))
             return ERR_NOMEM;
     }
-    return subjects_each(&d->app->registry, tally_instance, &l);
+    if (subjects_each(&d->app->registry, tally_instance, &l))
+        return ERR_NOMEM;
+    for (size_t i = 0; i < d->drives.n; i++)
+        d->drives.at[i].tally = tally_of(&d->drives.at[i]);
+    return 0;
 }
 
 /* ---- moves ---- */
@@ -224,6 +230,7 @@ static void look(struct driver *d)
     if (d->drives.n && tally(d, now) == 0)
         for (size_t i = 0; i < d->drives.n; i++)
             drive(d, &d->drives.at[i], now);
+    events_changed(&d->app->events);
     d->next_look = clock_now() + MAX(LOOK_PAUSE, LOOK_SHARE * (clock_now() - now));
 }
 

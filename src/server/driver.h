@@ -18,7 +18,8 @@ struct app;
 struct drive {
     uint64_t id;
     struct soak soak;
-    struct tally tally;
+    uint64_t counts[TARGET_STATES]; /* of the instances that its rules take */
+    struct tally tally;             /* the same for the decision */
     struct decision decision;
     char example[TARGET_WHY_MAX]; /* what tally.example points to */
     bool is_old;                  /* it lives since before this server started */

@@ -312,16 +312,21 @@ enum instance_state instance_state(const struct instance *i, nsec_t now)
     return instance_is_late(i, now) ? INSTANCE_STALE : INSTANCE_PENDING;
 }
 
-bool instance_has_applied(const struct instance *i, uint64_t revision)
+/* By its digest, or by what it said in this session: what it said before was of another view, perhaps. */
+bool instance_has_reached(const struct instance *i, uint64_t revision)
 {
     struct feed_status s;
 
     if (!i->session)
         return false;
     s = feed_session_status(i->session);
-    if (!s.has_applied || (i->report && i->report->n_refused))
-        return false;
-    return s.applied >= revision || digest_eq(s.serving, s.expected);
+    return s.has_applied &&
+           (digest_eq(s.serving, s.expected) || (i->has_reported && s.applied >= revision));
+}
+
+bool instance_has_applied(const struct instance *i, uint64_t revision)
+{
+    return instance_has_reached(i, revision) && !(i->report && i->report->n_refused);
 }
 
 static char *wall_text(int64_t ms, struct arena *a)

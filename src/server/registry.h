@@ -41,6 +41,7 @@ struct instance {
     struct link link;      /* oldest first by seen_ms while offline */
     unsigned n_replaced;   /* by streams of another program, since then */
     nsec_t replaced_since;
+    uint64_t told; /* what who watches was told of it last, as events.c sums it up */
 };
 
 struct registry {
@@ -104,6 +105,9 @@ enum instance_state instance_state(const struct instance *i, nsec_t now);
 
 /* Whether everything up to revision that concerns it is applied, as it said itself. */
 bool instance_has_applied(const struct instance *i, uint64_t revision);
+
+/* The same whatever it refused: for who looks at a single resource, whose refusal is looked at by itself. */
+bool instance_has_reached(const struct instance *i, uint64_t revision);
 
 /* Fills a message on the arena. */
 Trimtab__V1__InstanceInfo *instance_info(const struct instance *i, nsec_t now, struct arena *a);

@@ -6,6 +6,7 @@
 #include "proto/convert.h"
 #include "proto/json.h"
 #include "server/api.h"
+#include "server/events_stream.h"
 
 enum { PUT_BODY_MAX = CONTENT_BYTES_MAX, DOCUMENT_BODY_MAX = 96 << 20, FRAME_BODY_MAX = 4 << 20, ANSWER_MAX = 256 << 20 };
 
@@ -54,6 +55,8 @@ static const struct route routes[] = {
     {"GET", "/v1/rollouts/**", "GetRollout", "id", BODY_NONE, 0, NULL},
     {"POST", "/v1/rollouts/**", "MoveRollout", "id", BODY_DOCUMENT, 0, NULL},
     {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/running", "Running", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/events", NULL, NULL, BODY_NONE, RIGHT_READ, events_http},
     {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/info", "Info", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/subscribe/snapshot", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,

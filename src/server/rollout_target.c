@@ -14,22 +14,13 @@ const char *target_state_name(enum target_state s)
     return names[s];
 }
 
-/* Whether key, kind/name, is the end of this resource. */
-static bool is_of(struct str key, const struct version *v)
-{
-    struct name n = key_name(v->key);
-
-    return key.len == n.kind.len + 1 + n.name.len && str_starts(key, n.kind) &&
-           key.data[n.kind.len] == '/' && str_eq(str_from(key, n.kind.len + 1), n.name);
-}
-
 /* A refusal names what was refused by its hash; that of a deletion has none. */
 static bool is_about(const Trimtab__V1__Refusal *refusal, const struct version *v)
 {
     struct str hash = proto_str(refusal->hash);
 
     if (v->deleted)
-        return hash.len == 0 && is_of(str_c(refusal->key), v);
+        return hash.len == 0 && name_is_tail(str_c(refusal->key), key_name(v->key));
     return str_eq(hash, str_of(v->item_hash.bytes, sizeof(v->item_hash.bytes)));
 }
 
@@ -59,15 +50,6 @@ static const Trimtab__V1__Refusal *find_refusal(const struct instance *i,
         held = refusal;
     }
     return held;
-}
-
-/* Whether it has said, in this session or by its digest, that it runs what it has since then. */
-static bool has_applied(const struct instance *i, uint64_t since)
-{
-    struct feed_status s = feed_session_status(i->session);
-
-    return s.has_applied &&
-           (digest_eq(s.serving, s.expected) || (i->has_reported && s.applied >= since));
 }
 
 static enum target_state refused(const struct instance *i, const Trimtab__V1__Refusal *refusal,
@@ -100,7 +82,7 @@ enum target_state target_state(const struct instance *i, const struct rollout *r
     refusal = find_refusal(i, r);
     if (refusal)
         return refused(i, refusal, why);
-    if (!has_applied(i, since))
+    if (!instance_has_reached(i, since))
         return instance_is_late(i, now) ? TARGET_SILENT : TARGET_PENDING;
     if (health && health->failing && health->revision >= since) {
         text_format(why, TARGET_WHY_MAX, "%s: %s%s%s", i->id, health->source,

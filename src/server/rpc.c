@@ -5,6 +5,7 @@
 
 #include "proto/convert.h"
 #include "server/api.h"
+#include "server/events_stream.h"
 #include "server/subscribe.h"
 
 enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 32, PATH_MAX_BYTES = 64 };
@@ -98,5 +99,7 @@ void rpc_init(struct app *app)
     }
     methods[n++] = (struct grpc_method){
         .path = "/trimtab.v1.Sync/Subscribe", .kind = GRPC_STREAM, .on_call = subscribe_on_call};
+    methods[n++] = (struct grpc_method){
+        .path = "/trimtab.v1.Admin/Events", .kind = GRPC_STREAM, .on_call = events_on_call};
     app->service = (struct grpc_service){.methods = methods, .n = n, .ctx = app};
 }

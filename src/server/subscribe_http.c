@@ -688,14 +688,15 @@ void subscribe_http_poll(struct rest *r)
 
 /* ---- server-sent events ---- */
 
-struct events {
+struct event_stream {
     struct subscriber subscriber;
     struct exchange *x;
     char store_id[2 * FEED_STORE_ID_BYTES + 1];
     bool is_ended;
 };
 
-static int put_event(const struct events *e, const Trimtab__V1__ServerFrame *m, struct buf *out)
+static int put_event(const struct event_stream *e, const Trimtab__V1__ServerFrame *m,
+                     struct buf *out)
 {
     uint64_t revision = m->end ? m->end->revision : m->bookmark ? m->bookmark->revision : 0;
     int rc;
@@ -708,7 +709,7 @@ static int put_event(const struct events *e, const Trimtab__V1__ServerFrame *m, 
     return rc ? rc : buf_status(out);
 }
 
-static void events_end(struct events *e)
+static void events_end(struct event_stream *e)
 {
     if (!e->is_ended)
         (void)exchange_finish(e->x, NULL, 0); /* on_close follows */
@@ -717,7 +718,7 @@ static void events_end(struct events *e)
 
 static void events_pull(struct subscriber *s)
 {
-    struct events *e = CONTAINER_OF(s, struct events, subscriber);
+    struct event_stream *e = CONTAINER_OF(s, struct event_stream, subscriber);
 
     while (!e->is_ended && exchange_queued(e->x) < EVENT_QUEUE_HIGH) {
         owned(buf) struct buf text = BUF_NULL(POLL_BYTES_MAX);
@@ -743,7 +744,7 @@ static void events_pull(struct subscriber *s)
 
 static void events_leave(struct subscriber *s, const char *reason)
 {
-    struct events *e = CONTAINER_OF(s, struct events, subscriber);
+    struct event_stream *e = CONTAINER_OF(s, struct event_stream, subscriber);
     char text[128];
     struct segment segment;
 
@@ -757,7 +758,7 @@ static void events_leave(struct subscriber *s, const char *reason)
 
 static void events_writable(struct exchange *x, void *ctx)
 {
-    struct events *e = ctx;
+    struct event_stream *e = ctx;
 
     (void)x;
     events_pull(&e->subscriber);
@@ -765,7 +766,7 @@ static void events_writable(struct exchange *x, void *ctx)
 
 static void events_close(struct exchange *x, void *ctx, int reason)
 {
-    struct events *e = ctx;
+    struct event_stream *e = ctx;
 
     (void)x;
     (void)reason;
@@ -782,7 +783,7 @@ void subscribe_http_events(struct rest *r)
         {STR("content-type"), STR("text/event-stream")},
         {STR("cache-control"), STR("no-cache")}};
     struct store_identity identity = committer_identity(r->app->committer);
-    struct events *e = NEW(struct events);
+    struct event_stream *e = NEW(struct event_stream);
     Trimtab__V1__Hello *hello;
     struct err err = ERR_NULL;
     bool started = false;

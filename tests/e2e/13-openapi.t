@@ -52,12 +52,14 @@ const calls = {
   'get /v1/rollouts/{id}': { url: '/v1/rollouts/3?diff=true&limit=5' },
   'post /v1/rollouts/{id}': { url: '/v1/rollouts/3', ...n({ move: 'pause', reason: 'lunch' }) },
   'get /v1/instances': { url: '/v1/instances?connected_only=false' },
+  'get /v1/running': { url: `/v1/running?resource=${item}&offline=true&limit=5` },
+  'get /v1/events': { url: '/v1/events?types=commit,rollout&prefix=shop/', stream: /"hello"/ },
   'get /v1/status': { url: '/v1/status?revision=1&wait_ms=0' },
   'get /v1/info': { url: '/v1/info' },
   'get /v1/subscribe/snapshot': { url: '/v1/subscribe/snapshot?namespaces=shop/prod' },
   'get /v1/subscribe/poll': { url: '/v1/subscribe/poll?namespaces=shop/prod&instance=p1&labels=env:prod' },
   'post /v1/subscribe/poll': { url: '/v1/subscribe/poll', ...n({ wait_ms: 1000, hello: { protocol: 1, instance: { id: 'p2' }, scopes: [{ namespaces: ['shop/prod'] }] } }) },
-  'get /v1/subscribe/events': { url: '/v1/subscribe/events?namespaces=shop/prod', stream: true },
+  'get /v1/subscribe/events': { url: '/v1/subscribe/events?namespaces=shop/prod', stream: /"end"/ },
   'post /v1/subscribe/ack': { url: '/v1/subscribe/ack', ...n({ instance: 'p1', ack: { stage: 'STORED' } }) },
   'get /metrics': { url: '/metrics', text: /trimtab_revision/ },
   'get /healthz': { url: '/healthz', text: 'ok\n' },
@@ -96,7 +98,7 @@ for (const [url, ops] of Object.entries(doc.paths)) {
       for (const q of new URL(`http://x${call.url}`).searchParams.keys()) assert(op.parameters.some((p) => p.in === 'query' && p.name === q), `parameter ${q} is not in the document`);
     });
     test(`${name}: ${op.security ? 'open to all' : 'refused without a token, with an Error'}`, async () => {
-      const r = await server.request(method.toUpperCase(), call.stream ? '/v1/subscribe/events' : call.url, call.body, { authorization: 'Bearer wrong' });
+      const r = await server.request(method.toUpperCase(), call.url, call.body, { authorization: 'Bearer wrong' });
       if (op.security) return assert.strictEqual(r.status, 200);
       assert.strictEqual(r.status, 401);
       check(op.responses.default.content['application/json'].schema, JSON.parse(r.body), name);
@@ -111,7 +113,7 @@ function stream(call, op) {
       let text = '';
       res.on('data', (d) => {
         text += d;
-        if (!/"end"/.test(text) || !text.endsWith('\n\n')) return;
+        if (!call.stream.test(text) || !text.endsWith('\n\n')) return;
         try {
           assert.strictEqual(res.headers['content-type'], 'text/event-stream');
           for (const m of text.matchAll(/^data: (.*)$/gm)) check(op.responses[200].content['text/event-stream'].schema, JSON.parse(m[1]), 'event');

@@ -38,12 +38,14 @@ const routes = [
   ['get', '/v1/rollouts/{id}', 'Read a rollout, with its instances', [rest('id', 'its id'), number('wait_ms', 'wait for news'), number('known', 'stamp of the last answer'), number('limit', 'of instances, 100'), text('after', 'instance id to go on after'), text('state', 'only instances in this state'), flag('diff', 'with the differences')], null, 'GetRolloutResponse'],
   ['post', '/v1/rollouts/{id}', 'Move a rollout: extend, advance, pause, resume, confirm, roll_back', [rest('id', 'its id')], 'MoveRolloutRequest', 'RolloutResponse'],
   ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', ''), text('resource', 'only those whose subscription takes this id')], null, 'InstancesResponse'],
+  ['get', '/v1/running', 'What is really run: by one instance, or one resource on all', [text('instance', 'everything of this one'), text('resource', 'or this id on all that have it'), flag('offline', 'of a resource: offline instances, too'), number('limit', '1000'), text('after', 'next of the last answer')], null, 'RunningResponse'],
   ['get', '/v1/status', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
   ['get', '/v1/info', 'About the server', [], null, 'InfoResponse'],
   ['get', '/v1/subscribe/snapshot', 'A whole view at one revision', [...wanted, number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'Snapshot'],
   ['get', '/v1/subscribe/poll', 'Wait for changes', [...subscriber, number('wait_ms', '30000')], null, 'PollResponse'],
   ['post', '/v1/subscribe/poll', 'Wait for changes', [], 'PollRequest', 'PollResponse'],
-  ['get', '/v1/subscribe/events', 'Changes as server-sent events, each a ServerFrame', [...subscriber, header('last-event-id', 'cursor, as an id: line had it')], null, 'events'],
+  ['get', '/v1/events', 'Everything that changes as server-sent events, each an Event', [text('types', 'commit, rollout, instance; by commas; all'), text('prefix', 'only commits that change an id which begins so'), number('rollout', 'of rollouts only this one')], null, 'events Event'],
+  ['get', '/v1/subscribe/events', 'Changes as server-sent events, each a ServerFrame', [...subscriber, header('last-event-id', 'cursor, as an id: line had it')], null, 'events ServerFrame'],
   ['post', '/v1/subscribe/ack', 'Acknowledge or refuse', [], 'AckRequest', 'AckResponse'],
   ['get', '/metrics', 'Metrics for Prometheus', [], null, 'text'],
   ['get', '/healthz', 'Whether the server lives', [], null, 'text', true],
@@ -80,7 +82,7 @@ function answer(kind) {
   const json = (schema) => ({ description: 'done', content: { 'application/json': { schema } } });
   if (kind === 'bytes') return { description: 'the content', content: { '*/*': { schema: { type: 'string', format: 'binary' } } } };
   if (kind === 'text') return { description: 'done', content: { 'text/plain': { schema: { type: 'string' } } } };
-  if (kind === 'events') return { description: 'a stream', content: { 'text/event-stream': { schema: ref('ServerFrame') } } };
+  if (kind.startsWith('events ')) return { description: 'a stream', content: { 'text/event-stream': { schema: ref(kind.slice(7)) } } };
   if (kind === 'document') return json({ type: 'object' });
   return json(ref(kind));
 }

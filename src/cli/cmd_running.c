@@ -1,0 +1,169 @@
+/*
+ * running, events: what instances say they run, and everything that changes, as it changes.
+ */
+#include "cli/rollout.h"
+
+#include <inttypes.h>
+
+/* ---- running ---- */
+
+/* The last column is free, and is the reason. */
+static void running_row(struct table *t, const Trimtab__V1__RunningResource *m,
+                        bool by_instance)
+{
+    char version[24], running[24], rollout[24] = "";
+
+    (void)snprintf(version, sizeof(version), "%" PRIu64, m->version);
+    (void)snprintf(running, sizeof(running), m->running || !m->version ? "%" PRIu64 : "?",
+                   m->running);
+    if (m->rollout)
+        (void)snprintf(rollout, sizeof(rollout), "%" PRIu64, m->rollout);
+    table_row(t, by_instance ? m->id : m->instance, m->state, version, running, rollout,
+              m->reason);
+}
+
+static int ask(struct cli *cli, Trimtab__V1__RunningRequest *q, struct table *t,
+               struct err *err)
+{
+    Trimtab__V1__RunningResponse *m;
+    bool by_instance = *q->instance != '\0';
+    int r = call(cli, "Running", &q->base, &trimtab__v1__running_response__descriptor,
+                 (ProtobufCMessage **)&m, 0, err);
+
+    if (r)
+        return r;
+    q->after = m->next;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    for (size_t i = 0; i < m->n_resources; i++) {
+        if (cli->output == OUTPUT_NAME)
+            (void)printf("%s\n", by_instance ? m->resources[i]->id : m->resources[i]->instance);
+        else
+            running_row(t, m->resources[i], by_instance);
+    }
+    return 0;
+}
+
+static int run_running(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    const char *heads[] = {"INSTANCE", "STATE", "VERSION", "RUNNING", "ROLLOUT", "REASON"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+    Trimtab__V1__RunningRequest q = TRIMTAB__V1__RUNNING_REQUEST__INIT;
+    const char *instance = "";
+    bool offline = false;
+    const struct flag flags[] = {
+        {"--instance", 'i', "everything of one instance", &instance, NULL, NULL, NULL},
+        {"--offline", 0, "offline instances, too", NULL, &offline, NULL, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_running, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n + (*instance != '\0') != 1)
+        return usage(&cmd_running, err, "running takes the id of a resource, or --instance");
+    q.instance = (char *)(uintptr_t)instance; /* protobuf-c has no const */
+    q.resource = words.n ? words.at[0] : q.resource;
+    q.offline = offline;
+    heads[0] = *instance ? "RESOURCE" : "INSTANCE";
+    do
+        r = ask(cli, &q, &t, err);
+    while (!r && *q.after);
+    if (!r && cli->output == OUTPUT_TABLE)
+        table_print(&t);
+    return r;
+}
+
+const struct command cmd_running = {"running", "running ID | --instance INSTANCE [--offline]",
+                                    "shows which version each instance says it runs",
+                                    run_running};
+
+/* ---- events ---- */
+
+static void show_commit(const Trimtab__V1__CommitEvent *c)
+{
+    (void)printf("commit %" PRIu64, c->revision);
+    for (size_t i = 0; i < c->n_resources; i++)
+        (void)printf(" %s", c->resources[i]);
+    if (c->resource_count > c->n_resources)
+        (void)printf(" and %" PRIu64 " more", c->resource_count - c->n_resources);
+    for (size_t i = 0; i < c->n_rollouts; i++)
+        (void)printf(" (rollout %" PRIu64 ")", c->rollouts[i]);
+    (void)printf("\n");
+}
+
+static void show_instance(const Trimtab__V1__InstanceInfo *i)
+{
+    bool is_failing = i->health && i->health->failing;
+
+    (void)printf("instance %s %s%s%s", i->instance->id, i->state, is_failing ? ",failing " : "",
+                 is_failing ? i->health->reason : "");
+    if (i->n_refused)
+        (void)printf(" %s %s: %s", i->refused[0]->key, i->refused[0]->code,
+                     i->refused[0]->message);
+    (void)printf("\n");
+}
+
+static void show_event(struct cli *cli, const Trimtab__V1__Event *m)
+{
+    if (m->commit)
+        show_commit(m->commit);
+    else if (m->rollout)
+        (void)printf("%s\n", rollout_line(cli, m->rollout));
+    else if (m->instance)
+        show_instance(m->instance);
+    else if (strcmp(m->type, "lost") == 0)
+        say(cli, "some events were lost: they came faster than they were read\n");
+}
+
+static void on_event(struct cli_stream *stream, void *ctx, struct str message)
+{
+    struct cli line = *(const struct cli *)ctx; /* with an arena of its own */
+    Trimtab__V1__Event *m =
+        trimtab__v1__event__unpack(NULL, message.len, (const uint8_t *)message.data);
+    struct err err = ERR_NULL;
+
+    (void)stream;
+    line.arena = ARENA_NULL;
+    if (m && line.output == OUTPUT_JSON && print_json(&m->base, &err))
+        say(&line, "%s\n", err.text);
+    else if (m && line.output != OUTPUT_JSON)
+        show_event(&line, m);
+    (void)fflush(stdout);
+    trimtab__v1__event__free_unpacked(m, NULL);
+    arena_deinit(&line.arena);
+}
+
+static int run_events(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__EventsRequest q = TRIMTAB__V1__EVENTS_REQUEST__INIT;
+    struct flag_list types = {.n = 0};
+    const char *prefix = "";
+    const struct flag flags[] = {
+        {"--type", 't', "commit, rollout or instance; may be repeated", NULL, NULL, NULL,
+         &types},
+        {"--prefix", 0, "only commits that change an id which begins so", &prefix, NULL, NULL,
+         NULL},
+        {"--rollout", 0, "of rollouts only this one", NULL, NULL, &q.rollout, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_events, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n)
+        return usage(&cmd_events, err, "events takes flags only");
+    q.types = (char **)(uintptr_t)types.at; /* protobuf-c has no const */
+    q.n_types = types.n;
+    q.prefix = (char *)(uintptr_t)prefix;
+    return stream_run(cli,
+                      &(struct stream_opts){.method = "/trimtab.v1.Admin/Events",
+                                            .first = &q.base,
+                                            .on_message = on_event,
+                                            .ctx = cli},
+                      err);
+}
+
+const struct command cmd_events = {"events", "events [--type TYPE] [--prefix ID] [--rollout N]",
+                                   "prints commits, rollouts and instances as they change",
+                                   run_events};

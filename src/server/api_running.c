@@ -1,0 +1,359 @@
+/*
+ * What instances really run, resource by resource: of one instance everything in its view, or of one resource every
+ * instance that has it. From the instances' own words only.
+ */
+#include "base/vec.h"
+#include "proto/convert.h"
+#include "proto/subject.h"
+#include "server/api.h"
+#include "server/rollout_target.h"
+#include "server/rollout_view.h"
+
+enum { ROWS_DEFAULT = 1000, ROWS_MAX = 10000 };
+
+/* One instance as it is asked about. */
+struct runner {
+    const struct instance *instance;
+    const struct state *state;
+    struct subject subject;
+    const struct scope *scopes;
+    size_t n_scopes;
+    nsec_t now;
+};
+
+static int runner_init(struct runner *q, const struct instance *i, const struct state *state,
+                       struct arena *a)
+{
+    struct scope *scopes;
+    int r;
+
+    *q = (struct runner){
+        .instance = i, .state = state, .n_scopes = i->hello->n_scopes, .now = clock_now()};
+    r = subject_from_proto(i->hello->instance, a, &q->subject);
+    if (!r)
+        r = scopes_from_proto(i->hello->scopes, i->hello->n_scopes, i->hello->instance, a,
+                              &scopes, NULL);
+    if (!r)
+        q->scopes = scopes;
+    return r;
+}
+
+/* Who it is for rollouts; NULL: they do not take it. */
+static const struct subject *viewer(const struct runner *q)
+{
+    return hello_takes_rollouts(q->instance->hello) ? &q->subject : NULL;
+}
+
+static struct viewing viewing_of(const struct runner *q, size_t scope)
+{
+    return (struct viewing){&q->scopes[scope], q->state, viewer(q)};
+}
+
+/* ---- one row ---- */
+
+/* A resource of an instance. item NULL: it should have none, because a rollout deletes it there. */
+struct row {
+    const struct runner *runner;
+    struct str scope, key;
+    const struct version *item;
+    const struct rollout *rollout; /* that carries it and takes the instance, able to or not */
+    uint64_t since;                /* revision of its step that does */
+};
+
+static void find_rollout(struct row *row)
+{
+    const struct runner *q = row->runner;
+    struct rollout *r = state_carrier(q->state, row->key, NULL);
+    uint32_t step = r ? steps_taking(r->steps, r->n_begun, r->salt, &q->subject) : 0;
+
+    if (!step)
+        return;
+    row->rollout = r;
+    row->since = r->steps[step - 1].revision;
+}
+
+/* The refusal of this very item, or of its deletion. */
+static const Trimtab__V1__Refusal *find_refusal(const struct row *row)
+{
+    const Trimtab__V1__Ack *report = row->runner->instance->report;
+    struct str hash = row->item ? str_of(row->item->item_hash.bytes, SHA256_BYTES) : STR("");
+
+    for (size_t i = 0; report && i < report->n_refused; i++) {
+        const Trimtab__V1__Refusal *f = report->refused[i];
+
+        if (str_eq(proto_str(f->hash), hash) && str_eq(str_c(f->scope), row->scope) &&
+            name_is_tail(str_c(f->key), key_name(row->key)))
+            return f;
+    }
+    return NULL;
+}
+
+/* The revision from which on who has applied it has this item: its own, or that of the rollout that ended there. */
+static uint64_t needed_revision(const struct row *row)
+{
+    const struct state *s = row->runner->state;
+    const struct version *stable = state_newest(s, row->key);
+    const struct candidate *c = candidate_of(tree_find(s->candidates, row->key));
+    uint64_t revision = stable ? stable->revision : 0;
+
+    if (row->rollout)
+        return row->since;
+    return c ? MAX(revision, c->node.revision) : revision;
+}
+
+static const char *state_text(const struct row *row, const char *stable, const char *gray)
+{
+    return row->rollout ? gray : stable;
+}
+
+static void put_refusal(const struct row *row, const Trimtab__V1__Refusal *f,
+                        Trimtab__V1__RunningResource *m, struct arena *a)
+{
+    char text[TARGET_WHY_MAX];
+
+    m->state = arena_c(a, str_c(state_text(row, "error", "gray_error")));
+    m->running = f->serving_version;
+    if (*f->held_by)
+        text_format(text, sizeof(text), "held because of %s", f->held_by);
+    else
+        text_format(text, sizeof(text), "%s: %s", f->code, f->message);
+    m->reason = arena_c(a, str_c(text));
+}
+
+static void put_state(const struct row *row, Trimtab__V1__RunningResource *m, struct arena *a)
+{
+    const struct runner *q = row->runner;
+    const struct instance *i = q->instance;
+    const Trimtab__V1__Refusal *refusal = find_refusal(row);
+    const Trimtab__V1__Health *health = i->health;
+    const char *state;
+
+    if (!i->session) {
+        m->state = arena_c(a, STR("offline"));
+        return;
+    }
+    if (refusal) {
+        put_refusal(row, refusal, m, a);
+        return;
+    }
+    if (!instance_has_reached(i, needed_revision(row))) {
+        m->state = arena_c(a, instance_is_late(i, q->now) ? STR("stale") : STR("pending"));
+        return;
+    }
+    m->running = m->version;
+    state = state_text(row, "ok", "gray_ok");
+    if (row->rollout && !viewer(q)) {
+        state = "gray_error";
+        m->reason = arena_c(a, STR("is too old for rollouts, and has what is stable"));
+    } else if (health && health->failing && health->revision >= needed_revision(row)) {
+        state = state_text(row, "ok", "gray_error"); /* whose fault it is is not known */
+        m->reason = arena_c(a, str_c(health->reason));
+    }
+    m->state = arena_c(a, str_c(state));
+}
+
+static Trimtab__V1__RunningResource *row_message(const struct row *row, struct arena *a)
+{
+    Trimtab__V1__RunningResource *m = ARENA_NEW(a, Trimtab__V1__RunningResource);
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+
+    if (!m)
+        return NULL;
+    trimtab__v1__running_resource__init(m);
+    key_put_id(row->key, &id);
+    m->instance = arena_c(a, str_c(row->runner->instance->id));
+    m->scope = arena_c(a, row->scope);
+    m->id = arena_c(a, buf_str(&id));
+    m->version = row->item ? row->item->number : 0;
+    m->rollout = row->rollout ? row->rollout->id : 0;
+    put_state(row, m, a);
+    return arena_failed(a) || buf_status(&id) ? NULL : m;
+}
+
+/* ---- all of one instance ---- */
+
+/* Where a list goes on: the number of the scope, and kind/name behind a colon. */
+static int read_after(const char *text, const struct runner *q, size_t *ret_scope,
+                      struct buf *tail, struct err *err)
+{
+    struct str s = str_c(text), number;
+    uint64_t scope = 0;
+    size_t slash;
+
+    *ret_scope = 0;
+    if (!s.len)
+        return 0;
+    (void)str_next(&s, ':', &number);
+    slash = str_index(s, '/');
+    if (!str_u64(number, &scope) || scope >= q->n_scopes || slash == s.len)
+        return err_set(err, ERR_INVALID, "after is what an answer gave as next");
+    *ret_scope = scope;
+    buf_put_str(tail, str_part(s, 0, slash));
+    buf_put_byte(tail, '\0');
+    buf_put_str(tail, str_from(s, slash + 1));
+    return buf_status(tail);
+}
+
+struct list {
+    struct runner runner;
+    Trimtab__V1__RunningResponse *m;
+    size_t limit;
+    struct arena *arena;
+};
+
+static char *next_of(size_t scope, struct str tail, struct arena *a)
+{
+    owned(buf) struct buf b = BUF_NULL(ID_BYTES_MAX);
+    size_t nul = str_index(tail, '\0');
+
+    buf_printf(&b, "%zu:%.*s/%.*s", scope, STR_ARG(str_part(tail, 0, nul)),
+               STR_ARG(str_from(tail, nul + 1)));
+    return arena_c(a, buf_str(&b));
+}
+
+/* Nothing is to be said of what it should not have, unless a rollout took it away. */
+static int put_row(struct list *l, struct row *row)
+{
+    find_rollout(row);
+    if (!row->item && !row->rollout)
+        return 0;
+    l->m->resources[l->m->n_resources] = row_message(row, l->arena);
+    return l->m->resources[l->m->n_resources++] ? 0 : ERR_NOMEM;
+}
+
+/* The rows of one scope, from a name on. */
+static int list_scope(struct list *l, size_t scope, struct str from)
+{
+    struct viewing v = viewing_of(&l->runner, scope);
+    struct scope_walk *walk = mem_alloc(scope_walk_size(v.scope));
+    struct scope_step step;
+    int r = walk ? 0 : ERR_NOMEM;
+
+    if (walk)
+        scope_walk_init(walk, &v, 0);
+    if (walk && from.len)
+        scope_walk_seek(walk, from);
+    while (!r && scope_walk_next(walk, &step)) {
+        struct row row = {.runner = &l->runner,
+                          .scope = v.scope->name,
+                          .key = step.item->key,
+                          .item = step.item};
+
+        if (l->m->n_resources == l->limit) {
+            l->m->next = next_of(scope, step.key, l->arena);
+            break;
+        }
+        r = put_row(l, &row);
+    }
+    (void)mem_free(walk);
+    return r;
+}
+
+static int list_instance(struct api_call *call, struct list *l, const char *after)
+{
+    const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
+    owned(buf) struct buf tail = BUF_NULL(ID_BYTES_MAX);
+    const struct instance *i = registry_find(&call->app->registry, str_c(q->instance));
+    size_t scope;
+    int r;
+
+    if (!i)
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
+    r = runner_init(&l->runner, i, call->app->state, l->arena);
+    if (!r)
+        r = read_after(after, &l->runner, &scope, &tail, &call->err);
+    for (; !r && scope < l->runner.n_scopes && !*l->m->next; scope++) {
+        r = list_scope(l, scope, buf_str(&tail));
+        buf_clear(&tail);
+    }
+    l->m->info = instance_info(i, l->runner.now, l->arena);
+    return r;
+}
+
+/* ---- one resource of all instances ---- */
+
+/* The row of the first scope in which the instance has it, or should have lost it. */
+static int row_of_resource(struct list *l, struct str key)
+{
+    struct name name = key_name(key);
+    const struct runner *q = &l->runner;
+
+    for (size_t s = 0; s < q->n_scopes; s++) {
+        struct viewing v = viewing_of(q, s);
+        struct version *item = NULL;
+        size_t layer;
+
+        if (!scope_has_layer(v.scope, name.space, &layer) ||
+            !scope_selects(v.scope, name.kind, name.name))
+            continue;
+        item = scope_find(&v, name.kind, name.name);
+        if (item && !str_eq(item->key, key))
+            continue; /* a stronger layer has the name */
+        return put_row(l, &(struct row){q, v.scope->name, key, item, NULL, 0});
+    }
+    return 0;
+}
+
+static int instance_cmp(const void *a, const void *b)
+{
+    struct instance *const *ia = a, *const *ib = b;
+
+    return strcmp((*ia)->id, (*ib)->id);
+}
+
+static int list_resource(struct api_call *call, struct list *l, const char *after)
+{
+    const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
+    const struct registry *registry = &call->app->registry;
+    struct instance **found = ARENA_ARRAY(l->arena, struct instance *, registry->instances.n);
+    struct map_slot *slot;
+    size_t at = 0, n = 0;
+    struct str key;
+    int r = found ? api_key(call, q->resource, &key, &call->err) : ERR_NOMEM;
+
+    while (!r && (slot = map_each(&registry->instances, &at))) {
+        struct instance *i = slot->value;
+
+        if (strcmp(i->id, after) > 0 &&
+            (i->session ? feed_session_wants(i->session, key_name(key)) : q->offline))
+            found[n++] = i;
+    }
+    if (!r && n)
+        qsort(found, n, sizeof(*found), instance_cmp);
+    for (size_t i = 0; i < n && !r; i++) {
+        if (l->m->n_resources == l->limit) {
+            l->m->next = arena_c(l->arena, str_c(found[i - 1]->id));
+            break;
+        }
+        r = runner_init(&l->runner, found[i], call->app->state, l->arena);
+        if (!r)
+            r = row_of_resource(l, key);
+    }
+    return r;
+}
+
+void api_running(struct api_call *call)
+{
+    const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
+    struct list l = {.limit = MIN(q->limit ? q->limit : ROWS_DEFAULT, (size_t)ROWS_MAX),
+                     .arena = &call->arena,
+                     .m = ARENA_NEW(&call->arena, Trimtab__V1__RunningResponse)};
+    int r = l.m ? 0 : ERR_NOMEM;
+
+    if (!r && !*q->instance == !*q->resource)
+        r = err_set(&call->err, ERR_INVALID,
+                    "give either the id of an instance or that of a resource");
+    if (!r) {
+        trimtab__v1__running_response__init(l.m);
+        l.m->revision = call->app->state->revision;
+        l.m->resources = ARENA_ARRAY(l.arena, Trimtab__V1__RunningResource *, l.limit);
+        r = l.m->resources ? 0 : ERR_NOMEM;
+    }
+    if (!r)
+        r = *q->instance ? list_instance(call, &l, q->after)
+                         : list_resource(call, &l, q->after);
+    if (r)
+        api_fail_here(call, r);
+    else
+        api_answer(call, &l.m->base);
+}

@@ -1,0 +1,252 @@
+/*
+ * Streams of live events. See events_stream.h.
+ */
+#include "server/events_stream.h"
+
+#include "proto/convert.h"
+#include "server/events.h"
+
+/* ---- server-sent events ---- */
+
+struct page {
+    struct listener listener;
+    struct exchange *x;
+    bool is_ended;
+};
+
+static void page_send(struct listener *l, struct event *e)
+{
+    struct page *p = CONTAINER_OF(l, struct page, listener);
+    struct shared *text = event_text(e);
+    struct segment segment;
+
+    if (!text || p->is_ended)
+        return;
+    segment = segment_shared(text);
+    (void)exchange_write(p->x, &segment, 1); /* on_close tells */
+}
+
+static size_t page_queued(struct listener *l)
+{
+    return exchange_queued(CONTAINER_OF(l, struct page, listener)->x);
+}
+
+static void page_leave(struct listener *l, const char *reason)
+{
+    struct page *p = CONTAINER_OF(l, struct page, listener);
+    char text[128];
+    struct segment segment;
+
+    if (p->is_ended)
+        return;
+    p->is_ended = true;
+    (void)snprintf(text, sizeof(text), ": %s\n\n", reason);
+    segment = segment_copy(str_c(text));
+    (void)exchange_write(p->x, &segment, 1); /* likewise */
+    (void)exchange_finish(p->x, NULL, 0);
+}
+
+static void page_writable(struct exchange *x, void *ctx)
+{
+    struct page *p = ctx;
+
+    (void)x;
+    if (!p->is_ended)
+        listener_writable(&p->listener);
+}
+
+static void page_close(struct exchange *x, void *ctx, int reason)
+{
+    struct page *p = ctx;
+
+    (void)x;
+    (void)reason;
+    listener_close(&p->listener);
+    (void)mem_free(p);
+}
+
+static const struct exchange_ops page_ops = {.on_writable = page_writable,
+                                             .on_close = page_close};
+
+/* Over a packed copy, so that a listener owns what it wants, whichever way it came. */
+static Trimtab__V1__EventsRequest *copy_request(const Trimtab__V1__EventsRequest *q)
+{
+    struct shared *packed = proto_pack(&q->base, 0);
+    Trimtab__V1__EventsRequest *copy =
+        packed ? trimtab__v1__events_request__unpack(&proto_allocator, packed->len,
+                                                     (const uint8_t *)packed->data)
+               : NULL;
+
+    (void)shared_unref(packed);
+    return copy;
+}
+
+static int read_query(struct rest *r, Trimtab__V1__EventsRequest **ret, struct err *err)
+{
+    Trimtab__V1__EventsRequest q = TRIMTAB__V1__EVENTS_REQUEST__INIT;
+    struct str types = rest_query(r, "types"), rollout = rest_query(r, "rollout"), word;
+
+    q.types = ARENA_ARRAY(&r->arena, char *, types.len + 1);
+    while (q.types && types.len && str_next(&types, ',', &word))
+        q.types[q.n_types++] = arena_c(&r->arena, word);
+    q.prefix = arena_c(&r->arena, rest_query(r, "prefix"));
+    if (rollout.data && !str_u64(rollout, &q.rollout))
+        return err_set(err, ERR_INVALID, "rollout is a number");
+    *ret = arena_failed(&r->arena) ? NULL : copy_request(&q);
+    return *ret ? 0 : ERR_NOMEM;
+}
+
+void events_http(struct rest *r)
+{
+    static const struct http_header headers[] = {
+        {STR("content-type"), STR("text/event-stream")},
+        {STR("cache-control"), STR("no-cache")}};
+    struct page *p = NEW(struct page);
+    Trimtab__V1__EventsRequest *wants = NULL;
+    struct err err = ERR_NULL;
+    int rc = p ? read_query(r, &wants, &err) : ERR_NOMEM;
+
+    if (!rc) {
+        p->x = r->x;
+        p->listener.send = page_send;
+        p->listener.queued = page_queued;
+        p->listener.leave = page_leave;
+        rc = listener_check(r->app, wants, &err);
+    }
+    if (rc) {
+        if (wants)
+            trimtab__v1__events_request__free_unpacked(wants, &proto_allocator);
+        (void)mem_free(p);
+        if (!err.code)
+            (void)err_set(&err, rc, "out of memory");
+        rest_fail(r, &err);
+        return;
+    }
+    exchange_set_ops(r->x, &page_ops, p);
+    (void)exchange_begin(r->x, 200, headers, ARRAY_LEN(headers)); /* on_close tells */
+    listener_open(&p->listener, r->app, &r->who, wants);
+    rest_free(r);
+}
+
+/* ---- gRPC ---- */
+
+struct stream {
+    struct listener listener;
+    struct app *app;
+    struct identity who;
+    struct grpc_call *call;
+    bool is_listening, is_ended;
+};
+
+static void stream_send(struct listener *l, struct event *e)
+{
+    struct stream *st = CONTAINER_OF(l, struct stream, listener);
+    struct shared *framed = event_framed(e);
+
+    if (framed && !st->is_ended)
+        (void)grpc_send_framed(st->call, framed); /* on_close tells */
+}
+
+static size_t stream_queued(struct listener *l)
+{
+    return grpc_queued(CONTAINER_OF(l, struct stream, listener)->call);
+}
+
+static void stream_leave(struct listener *l, const char *reason)
+{
+    struct stream *st = CONTAINER_OF(l, struct stream, listener);
+
+    if (st->is_ended)
+        return;
+    st->is_ended = true;
+    grpc_finish(st->call, GRPC_UNAVAILABLE, reason);
+}
+
+static void stream_fail(struct stream *st, int code, struct err *err)
+{
+    if (!err->code)
+        (void)err_set(err, code, "out of memory");
+    st->is_ended = true;
+    grpc_fail_err(st->call, err);
+}
+
+/* The one message that a client sends: what it wants. */
+static void on_request(struct grpc_call *call, void *ctx, struct str message)
+{
+    struct stream *st = ctx;
+    Trimtab__V1__EventsRequest *wants;
+    struct err err = ERR_NULL;
+    int r;
+
+    (void)call;
+    if (st->is_ended || st->is_listening)
+        return;
+    wants = trimtab__v1__events_request__unpack(&proto_allocator, message.len,
+                                                (const uint8_t *)message.data);
+    r = wants ? listener_check(st->app, wants, &err)
+              : err_set(&err, ERR_INVALID, "not an EventsRequest");
+    if (r) {
+        if (wants)
+            trimtab__v1__events_request__free_unpacked(wants, &proto_allocator);
+        stream_fail(st, r, &err);
+        return;
+    }
+    st->is_listening = true;
+    listener_open(&st->listener, st->app, &st->who, wants);
+}
+
+static void on_writable(struct grpc_call *call, void *ctx)
+{
+    struct stream *st = ctx;
+
+    (void)call;
+    if (!st->is_ended && st->is_listening)
+        listener_writable(&st->listener);
+}
+
+static void on_close(struct grpc_call *call, void *ctx, int reason)
+{
+    struct stream *st = ctx;
+
+    (void)call;
+    (void)reason;
+    listener_close(&st->listener);
+    (void)mem_free(st);
+}
+
+static void on_dead_close(struct grpc_call *call, void *ctx, int reason)
+{
+    (void)call;
+    (void)ctx;
+    (void)reason;
+}
+
+static const struct grpc_ops ops = {
+    .on_message = on_request, .on_writable = on_writable, .on_close = on_close};
+static const struct grpc_ops refused_ops = {.on_close = on_dead_close};
+
+void events_on_call(struct grpc_call *call, void *service_ctx, struct str message)
+{
+    struct app *app = service_ctx;
+    struct stream *st = NEW(struct stream);
+    struct err err = ERR_NULL;
+    int r =
+        st ? app_authorize(app, grpc_exchange(call), RIGHT_READ, &st->who, &err) : ERR_NOMEM;
+
+    (void)message;
+    if (r) {
+        if (!err.code)
+            (void)err_set(&err, r, "out of memory");
+        (void)mem_free(st);
+        grpc_set_ops(call, &refused_ops, NULL);
+        grpc_fail_err(call, &err);
+        return;
+    }
+    st->app = app;
+    st->call = call;
+    st->listener.send = stream_send;
+    st->listener.queued = stream_queued;
+    st->listener.leave = stream_leave;
+    link_init(&st->listener.link);
+    grpc_set_ops(call, &ops, st);
+}
