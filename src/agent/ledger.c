@@ -113,20 +113,37 @@ static void pending_drop(struct ledger *l, struct str key)
     (void)pending_free(map_remove(&l->pending, key));
 }
 
-/* (L1) for one name. */
-static int compare(struct ledger *l, struct str key, uint64_t batch, bool is_news)
+/* One of those who were refused together is not to be served any more: without it the others may pass. */
+static void retry_group(struct ledger *l, const struct pending *gone)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while (gone && gone->group && (slot = map_each(&l->pending, &at))) {
+        struct pending *p = slot->value;
+
+        if (p->group == gone->group)
+            p->is_refused = p->must_retry = false;
+    }
+}
+
+/* (L1) for one name. IS_SERVED: it has just been served, with its whole group. */
+enum why { IS_SERVED, IS_LOOKED_AT, IS_NEWS };
+static int compare(struct ledger *l, struct str key, uint64_t batch, enum why why)
 {
     struct version *received = ledger_received(l, key);
     struct pending *p;
 
     if (is_same(received, ledger_serving(l, key))) {
+        if (why != IS_SERVED)
+            retry_group(l, map_get(&l->pending, key));
         pending_drop(l, key);
         return received ? set_serving(l, key, received) : 0; /* its number may be another */
     }
     p = pending_add(l, key);
     if (!p)
         return ERR_NOMEM;
-    if (is_news) {
+    if (why == IS_NEWS) {
         p->batch = batch;
         p->is_refused = false; /* something relevant changed */
         p->must_retry = false;
@@ -147,7 +164,7 @@ int ledger_note(struct ledger *l, const struct sync_change *change, uint64_t bat
     owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
     int r = key_of(change->scope, change->key, &key);
 
-    return r ? r : compare(l, buf_str(&key), batch, true);
+    return r ? r : compare(l, buf_str(&key), batch, IS_NEWS);
 }
 
 struct rescan {
@@ -162,11 +179,14 @@ static int rescan_received(void *ctx, const struct sync_change *binding)
     struct rescan *s = ctx;
     owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
     int r = key_of(binding->scope, binding->key, &key);
+    bool is_pending;
 
-    if (r || is_same(binding->item, ledger_serving(s->ledger, buf_str(&key))))
+    if (r)
         return r;
-    return compare(s->ledger, buf_str(&key), s->batch,
-                   !map_get(&s->ledger->pending, buf_str(&key)));
+    is_pending = map_get(&s->ledger->pending, buf_str(&key)) != NULL;
+    if (!is_pending && is_same(binding->item, ledger_serving(s->ledger, buf_str(&key))))
+        return 0;
+    return compare(s->ledger, buf_str(&key), s->batch, is_pending ? IS_LOOKED_AT : IS_NEWS);
 }
 
 int ledger_rescan(struct ledger *l, uint64_t batch)
@@ -180,10 +200,15 @@ int ledger_rescan(struct ledger *l, uint64_t batch)
         if (!ledger_received(l, slot->key) &&
             !VEC_PUSH(&s.keys, arena_str(&s.arena, slot->key)))
             r = ERR_NOMEM;
+    at = 0;
+    while (!r && (slot = map_each(&l->pending, &at))) /* of what is neither any more */
+        if (!VEC_PUSH(&s.keys, arena_str(&s.arena, slot->key)))
+            r = ERR_NOMEM;
     if (arena_failed(&s.arena))
         r = ERR_NOMEM;
     for (size_t i = 0; i < s.keys.n && !r; i++)
-        r = compare(l, s.keys.at[i], batch, !map_get(&l->pending, s.keys.at[i]));
+        r = compare(l, s.keys.at[i], batch,
+                    map_get(&l->pending, s.keys.at[i]) ? IS_LOOKED_AT : IS_NEWS);
     VEC_DEINIT(&s.keys);
     arena_deinit(&s.arena);
     return r;
@@ -193,7 +218,7 @@ int ledger_serve(struct ledger *l, struct str key, struct version *v)
 {
     int r = set_serving(l, key, v);
 
-    return r ? r : compare(l, key, 0, false);
+    return r ? r : compare(l, key, 0, IS_SERVED);
 }
 
 /* ---- what the copy says ---- */

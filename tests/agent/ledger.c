@@ -508,3 +508,32 @@ TEST("what is referred to is named by its id, and belongs to the group of who re
     ledger_deinit(&l);
     (void)sync_free(s);
 }
+
+TEST("who is held because of another is tried again when that one is taken back")
+{
+    static const struct item first[] = {{"a", "2", 5, "n/file/b"}, {"b", "2", 5, NULL}};
+    static const struct item then[] = {{"a", "2", 5, "n/file/b"}, {"b", "1", 6, NULL}};
+    static const struct refusal_text why = {"CHECK_FAILED", {"no", 2}, ""};
+    struct sync *s = sync_with(first, ARRAY_LEN(first)), *s2 = sync_with(then, ARRAY_LEN(then));
+    struct ledger l;
+    struct groups g;
+
+    ledger_init(&l, s);
+    serve(&l, "b", "1", 1, NULL);
+    CHECK_I64(ledger_rescan(&l, 5), 0);
+    REQUIRE(ledger_groups(&l, &g) == 0 && g.n == 1);
+    for (size_t m = 0; m < g.at[0].n; m++)
+        CHECK_I64(ledger_refuse(&l, &g.at[0].members[m], 1, &why), 0);
+    groups_deinit(&g);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK(!g.at[0].is_fresh);
+    groups_deinit(&g);
+    l.sync = s2;
+    CHECK_I64(ledger_rescan(&l, 6), 0);
+    REQUIRE(ledger_groups(&l, &g) == 0);
+    CHECK(g.n == 1 && g.at[0].n == 1 && g.at[0].is_fresh);
+    groups_deinit(&g);
+    ledger_deinit(&l);
+    (void)sync_free(s);
+    (void)sync_free(s2);
+}

@@ -161,10 +161,10 @@ bool oracle_refer(const struct oracle *o, const struct wisher *w, const uint64_t
     return resolves;
 }
 
-/* A JSON number list, so that items may have it too; one in sixty is large enough to travel in parts. */
+/* A JSON number list, so that items may have it too; one in seventy is large enough to travel in parts. */
 size_t content_bytes(uint64_t content, char *out)
 {
-    size_t len = content % 61 == 0 ? 600 * 1024 : (content * 7919) % 1500;
+    size_t len = content % 71 == 0 ? 600 * 1024 : (content * 7919) % 1500;
     size_t n = (size_t)snprintf(out, CONTENT_ROOM, "[%llu", (unsigned long long)content);
     char pair[2] = {',', (char)('0' + content % 10)};
 

@@ -488,14 +488,14 @@ static void client_save(struct client *c)
     c->n_saved = 0;
     while ((slot = map_each(&c->ledger.pending, &at))) {
         const struct pending *p = slot->value;
+        const struct version *serving = ledger_serving(&c->ledger, slot->key);
         struct saved *saved = &c->saved[c->n_saved++];
 
-        *saved = (struct saved){
-            .len = slot->key.len,
-            .content = content_number(c->sim, ledger_serving(&c->ledger, slot->key)),
-            .batch = p->batch,
-            .group = p->group,
-            .is_refused = p->is_refused};
+        *saved = (struct saved){.len = slot->key.len,
+                                .content = serving ? leading_number(serving->content) : 0,
+                                .batch = p->batch,
+                                .group = p->group,
+                                .is_refused = p->is_refused};
         memcpy(saved->key, slot->key.data, slot->key.len);
     }
 }
@@ -561,9 +561,9 @@ static void client_init(struct sim *s, struct client *c, int index)
 }
 
 /* Whether it refuses what it is to serve under this name. What is referred to is for no sink, which could refuse it. */
-static bool refuses(struct client *c, const struct group_member *m)
+static bool refuses(const struct group_member *m)
 {
-    return !key_is_referred(m->key) && content_number(c->sim, m->want) % 37 == 36;
+    return !key_is_referred(m->key) && m->want && leading_number(m->want->content) % 37 == 36;
 }
 
 /* A group is served as a whole or not at all. With the planted defect, what is not refused itself is served. */
@@ -573,12 +573,14 @@ static void judge(struct client *c, const struct group *g)
     bool is_refused = false;
     int r = 0;
 
+    if (!g->is_fresh) /* it is as it was when it was refused */
+        return;
     for (size_t m = 0; m < g->n; m++)
-        is_refused |= refuses(c, &g->members[m]);
+        is_refused |= refuses(&g->members[m]);
     if (is_refused && c->sim->faults_on)
         c->sim->result.faults[FAULT_REFUSAL]++;
     for (size_t m = 0; m < g->n && !r; m++) {
-        bool own = refuses(c, &g->members[m]);
+        bool own = refuses(&g->members[m]);
         struct refusal_text text = {own ? "CHECK_FAILED" : "HELD", STR("simulated"), ""};
 
         if (is_refused && (own || c->sim->defect != DEFECT_HELD_ALONE))
@@ -636,6 +638,12 @@ static void client_apply_now(struct client *c)
 {
     struct groups groups;
 
+    c->must_apply = false;
+    c->applied = c->apply_revision;
+    if (!c->ledger.pending.n) {
+        say_applied(c);
+        return;
+    }
     if (ledger_groups(&c->ledger, &groups)) {
         violate(c->sim, "client %d cannot group what it received", c->index);
         return;
@@ -644,8 +652,6 @@ static void client_apply_now(struct client *c)
         judge(c, &groups.at[i]);
     groups_deinit(&groups);
     check_serving(c);
-    c->must_apply = false;
-    c->applied = c->apply_revision;
     say_applied(c);
 }
 
@@ -876,7 +882,7 @@ static int rank_of(int node)
 static void draw_links(struct sim *s, struct drawing *d, size_t i, struct origin *origin)
 {
     struct change *c = &d->changes[i];
-    int n = chance(s, 350) ? 1 + (int)rng_below(&s->rng, LINKS_MAX) : 0;
+    int n = chance(s, 250) ? 1 + (int)rng_below(&s->rng, LINKS_MAX) : 0;
 
     c->meta.depends_on = d->links[i];
     for (int tries = 0; tries < 12 && origin->n_links < n; tries++) {
