@@ -1,10 +1,13 @@
 /*
- * The small texts that come from outside: ids, base64, percent-encoding, time-outs, numbers, durations and sizes. What is
+ * The small texts that come from outside: ids, base64, percent-encoding, time-outs, numbers, durations, sizes and steps of
+ * rollouts. What is
  * taken can be written again and is taken as the same.
  */
 #include "model/name.h"
 #include "net/grpc_text.h"
 #include "proto/json.h"
+#include "proto/rollout.h"
+#include "proto/step_text.h"
 
 enum { OUT_MAX = 1 << 20 };
 
@@ -71,6 +74,25 @@ static void numbers(struct str text)
         ASSERT(str_utf8_prefix(text) <= text.len);
 }
 
+/* Steps of rollouts, their selectors and networks. */
+static void steps(struct str text)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct err err = ERR_NULL;
+    Trimtab__V1__Step *message;
+    struct step step;
+    int r = step_from_text(text, &a, &message, &err);
+
+    if (r) {
+        ASSERT(r == ERR_INVALID && err.code == r);
+        return;
+    }
+    step = step_from_proto(message, &a);
+    ASSERT(step.n_targets > 0 && !arena_failed(&a));
+    r = step_check(&step, &a, &err);
+    ASSERT(r == 0 || (r == err.code && (r == ERR_INVALID || r == ERR_LIMIT)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -82,5 +104,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     base64(text);
     percent(text);
     numbers(text);
+    steps(text);
     return 0;
 }

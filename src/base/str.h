@@ -95,6 +95,13 @@ static inline bool str_is_utf8(struct str s)
     return str_utf8_prefix(s) == s.len;
 }
 
+/* A short list of C strings, as flags collect them. Borrowed. */
+enum { TEXTS_MAX = 64 };
+struct texts {
+    const char *at[TEXTS_MAX];
+    size_t n;
+};
+
 /* As snprintf, but what does not fit is cut between characters of UTF-8. */
 void text_format(char *out, size_t size, const char *fmt, ...) printf_like(3, 4);
 

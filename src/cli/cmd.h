@@ -29,12 +29,7 @@ struct flag {
     const char **text;
     bool *is_set;
     uint64_t *number;
-    struct flag_list *list; /* may be given many times */
-};
-
-struct flag_list {
-    const char *at[64];
-    size_t n;
+    struct texts *list; /* may be given many times */
 };
 
 /* Outcomes of a command besides 0. */

@@ -51,7 +51,7 @@ const struct command cmd_get = {"get", "get ID [--version N]",
 /* ---- put and rm ---- */
 
 /* key=value words as map entries; both entry types have one layout, so one function makes both. */
-static int take_labels(struct cli *cli, const struct flag_list *list,
+static int take_labels(struct cli *cli, const struct texts *list,
                        Trimtab__V1__Metadata *meta, struct err *err)
 {
     meta->labels = ARENA_ARRAY(&cli->arena, Trimtab__V1__Metadata__LabelsEntry *, list->n);
@@ -73,7 +73,7 @@ static int take_labels(struct cli *cli, const struct flag_list *list,
     return 0;
 }
 
-static int take_annotations(struct cli *cli, const struct flag_list *list,
+static int take_annotations(struct cli *cli, const struct texts *list,
                             Trimtab__V1__Metadata *meta, struct err *err)
 {
     meta->annotations =
@@ -102,7 +102,7 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__Change c = TRIMTAB__V1__CHANGE__INIT, *list[] = {&c};
     Trimtab__V1__CommitRequest q = TRIMTAB__V1__COMMIT_REQUEST__INIT;
     Trimtab__V1__Metadata meta = TRIMTAB__V1__METADATA__INIT;
-    struct flag_list labels = {.n = 0}, annotations = {.n = 0};
+    struct texts labels = {.n = 0}, annotations = {.n = 0};
     const char *file = NULL, *value = NULL, *type = "", *description = NULL, *owner = NULL;
     bool create = false;
     const struct flag flags[] = {

@@ -40,8 +40,8 @@ static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct e
 static const struct command cmd_start, cmd_preview, cmd_extend;
 
 struct starting {
-    struct target_flags targets;
-    struct flag_list steps, deleted;
+    struct step_words targets;
+    struct texts steps, deleted;
     const char *file, *value, *type, *space, *folder, *expires, *name, *salt, *message;
     bool automatic, confirms, dry_run, watch;
 };
@@ -119,7 +119,7 @@ static int send_start(struct cli *cli, const struct starting *s,
 static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct starting s = {.message = "", .name = "", .salt = ""};
-    struct flag flags[TARGET_FLAGS + 16] = {
+    struct flag flags[STEP_FLAGS + 16] = {
         {"--file", 'f', "file with the content; - for standard input", &s.file, NULL, NULL,
          NULL},
         {"--value", 0, "the content itself", &s.value, NULL, NULL, NULL},
@@ -148,8 +148,8 @@ static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
     struct words words;
     int r;
 
-    target_flags_rows(&s.targets, &flags[15]);
-    r = take_flags(&cmd_start, flags, 15 + TARGET_FLAGS, argc, argv, &words, err);
+    step_flags_rows(&s.targets, &flags[15]);
+    r = take_flags(&cmd_start, flags, 15 + STEP_FLAGS, argc, argv, &words, err);
     if (!r)
         r = take_changes(cli, &s, &words, &q, err);
     if (!r)
@@ -212,11 +212,11 @@ static int show_preview(struct cli *cli, const Trimtab__V1__RolloutPlan *plan,
 
 static int run_preview(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    struct target_flags targets = {.count = 0};
-    struct flag_list steps = {.n = 0}, resources = {.n = 0};
+    struct step_words targets = {.count = 0};
+    struct texts steps = {.n = 0}, resources = {.n = 0};
     uint64_t rollout = 0, limit = 0;
     const char *salt = "";
-    struct flag flags[TARGET_FLAGS + 5] = {
+    struct flag flags[STEP_FLAGS + 5] = {
         {"--step", 0, "a further step: \"labels=zone=a;percent=10\"", NULL, NULL, NULL, &steps},
         {"--resource", 'r', "only instances that want this id", NULL, NULL, NULL, &resources},
         {"--rollout", 0, "as the next step of this rollout", NULL, NULL, &rollout, NULL},
@@ -229,7 +229,7 @@ static int run_preview(struct cli *cli, int argc, char **argv, struct err *err)
     struct words words;
     int r;
 
-    target_flags_rows(&targets, &flags[5]);
+    step_flags_rows(&targets, &flags[5]);
     r = take_flags(&cmd_preview, flags, ARRAY_LEN(flags), argc, argv, &words, err);
     if (!r && words.n)
         r = usage(&cmd_preview, err, "preview takes only flags");
@@ -277,11 +277,11 @@ static int send_move(struct cli *cli, Trimtab__V1__MoveRolloutRequest *q, const 
 
 static int run_extend(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    struct target_flags targets = {.count = 0};
+    struct step_words targets = {.count = 0};
     Trimtab__V1__MoveRolloutRequest q = TRIMTAB__V1__MOVE_ROLLOUT_REQUEST__INIT;
     const char *reason = "";
     bool dry_run = false;
-    struct flag flags[TARGET_FLAGS + 3] = {
+    struct flag flags[STEP_FLAGS + 3] = {
         {"--message", 'm', "why", &reason, NULL, NULL, NULL},
         {"--expected", 0, "refuse when it has made another number of moves", NULL, NULL,
          &q.expected, NULL},
@@ -290,14 +290,14 @@ static int run_extend(struct cli *cli, int argc, char **argv, struct err *err)
     struct words words;
     int r;
 
-    target_flags_rows(&targets, &flags[3]);
+    step_flags_rows(&targets, &flags[3]);
     r = take_flags(&cmd_extend, flags, ARRAY_LEN(flags), argc, argv, &words, err);
     if (!r)
         r = rollout_id(&cmd_extend, &words, &q.id, err);
-    if (!r && !target_flags_given(&targets))
+    if (!r && !step_words_choose(&targets))
         r = usage(&cmd_extend, err, "say to whom it is extended");
     if (!r)
-        r = step_of_flags(cli, &targets, &q.step, err);
+        r = step_from_words(&targets, &cli->arena, &q.step, err);
     q.move = unconst("extend");
     q.dry_run = dry_run;
     return r ? r : send_move(cli, &q, reason, err);

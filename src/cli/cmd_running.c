@@ -137,7 +137,7 @@ static void on_event(struct cli_stream *stream, void *ctx, struct str message)
 static int run_events(struct cli *cli, int argc, char **argv, struct err *err)
 {
     Trimtab__V1__EventsRequest q = TRIMTAB__V1__EVENTS_REQUEST__INIT;
-    struct flag_list types = {.n = 0};
+    struct texts types = {.n = 0};
     const char *prefix = "";
     const struct flag flags[] = {
         {"--type", 't', "commit, rollout or instance; may be repeated", NULL, NULL, NULL,

@@ -7,6 +7,16 @@
 
 enum { COMMIT_TIMEOUT_MS = 120000 };
 
+/* The annotation trimtab/canary made a move of it. */
+static void show_canary(const Trimtab__V1__CommitResponse *c)
+{
+    if (c->rollout)
+        (void)printf("%s rollout %" PRIu64 ": trimtab rollout watch %" PRIu64 "\n", c->move,
+                     c->rollout, c->rollout);
+    else
+        (void)printf("%s a rollout\n", c->move);
+}
+
 /* What stayed as it was is only counted, unless it was all that was asked for. */
 static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
 {
@@ -26,6 +36,10 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
     }
     if (cli->output == OUTPUT_TABLE && unchanged)
         (void)printf("%zu unchanged\n", unchanged);
+    if (cli->output == OUTPUT_TABLE && *c->move)
+        show_canary(c);
+    else if (cli->output == OUTPUT_TABLE && c->rollout)
+        (void)printf("rollout %" PRIu64 " carries just this already\n", c->rollout);
     if (cli->output == OUTPUT_TABLE && !c->dry_run)
         (void)printf("revision %" PRIu64 "\n", c->revision);
     return 0;

@@ -5,30 +5,18 @@
 #define TRIMTAB_CLI_ROLLOUT_H
 
 #include "cli/cmd.h"
+#include "proto/step_text.h"
 
-/* The flags that say whom a step is for. Repeated ones of a sort are alternatives, different sorts must all hold. */
-struct target_flags {
-    struct flag_list ids, fingerprints, hosts, networks, labels;
-    const char *percent, *soak;
-    uint64_t count;
-    bool all;
-};
+enum { STEP_FLAGS = 9 };
+/* The flags that say whom a step is for; flags has room for STEP_FLAGS. */
+void step_flags_rows(struct step_words *t, struct flag *flags);
 
-enum { TARGET_FLAGS = 9 };
-/* Their rows; flags has room for TARGET_FLAGS. */
-void target_flags_rows(struct target_flags *t, struct flag *flags);
-bool target_flags_given(const struct target_flags *t);
-
-/* The step that they describe, on the arena. ERR_INVALID, ERR_NOMEM. */
-must_use int step_of_flags(struct cli *cli, const struct target_flags *t,
-                           Trimtab__V1__Step **ret, struct err *err);
 /* "labels=zone=a;percent=10;soak=30s". */
 must_use int step_of_text(struct cli *cli, const char *text, Trimtab__V1__Step **ret,
                           struct err *err);
 /* The plan that flags and --step texts make: the flags are its first step. */
-must_use int plan_of(struct cli *cli, const struct target_flags *t,
-                     const struct flag_list *steps, Trimtab__V1__RolloutPlan *plan,
-                     struct err *err);
+must_use int plan_of(struct cli *cli, const struct step_words *t, const struct texts *steps,
+                     Trimtab__V1__RolloutPlan *plan, struct err *err);
 
 /* "90s" and the like as milliseconds. */
 must_use int milliseconds(const char *text, uint64_t *ret_ms, struct err *err);

@@ -220,7 +220,8 @@ static struct rollout *rollout_new(uint64_t id)
 static void sign(struct rollout *r, const struct rollout_move *m)
 {
     r->node.revision = m->revision;
-    r->n_moves += m->kind != MOVE_SATISFY; /* it changes nothing that somebody may have decided on */
+    r->n_moves +=
+        m->kind != MOVE_SATISFY; /* it changes nothing that somebody may have decided on */
     r->moved_by = arena_str(&r->arena, m->author);
     r->moved_why = arena_str(&r->arena, m->reason);
     r->moved_ms = m->time_ms;
@@ -259,6 +260,7 @@ struct rollout *rollout_start(const struct rollout_move *m, struct version *cons
     r->expires_ms = p->expires_ms;
     r->is_automatic = p->is_automatic;
     r->auto_confirm = p->auto_confirm;
+    r->is_declared = p->is_declared;
     if (!take_steps(r, p->steps, p->n_steps) || !take_candidates(r, candidates, n))
         return rollout_unref(r);
     qsort(r->candidates, n, sizeof(struct version *), version_cmp);
@@ -293,6 +295,7 @@ struct rollout *rollout_restored(const struct rollout_saved *saved,
     r->expires_ms = p->expires_ms;
     r->is_automatic = p->is_automatic;
     r->auto_confirm = p->auto_confirm;
+    r->is_declared = p->is_declared;
     r->n_begun = saved->n_begun;
     if (!take_steps(r, p->steps, p->n_steps) || !take_candidates(r, candidates, n))
         return rollout_unref(r);
@@ -308,6 +311,7 @@ static struct rollout *rollout_copy(const struct rollout *r)
                                 .n_steps = r->n_steps,
                                 .is_automatic = r->is_automatic,
                                 .auto_confirm = r->auto_confirm,
+                                .is_declared = r->is_declared,
                                 .expires_ms = r->expires_ms};
     struct rollout_saved saved = {.id = r->id,
                                   .n_moves = r->n_moves,

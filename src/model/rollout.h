@@ -83,6 +83,7 @@ struct rollout_plan {
     size_t n_steps;
     bool is_automatic;  /* steps follow each other when satisfied, bad reports roll back */
     bool auto_confirm;  /* and the last one confirms */
+    bool is_declared;   /* by annotations: publishing moves it */
     int64_t expires_ms; /* wall clock; 0: never */
 };
 
@@ -98,7 +99,7 @@ struct rollout {
     struct str author, reason;      /* of the start */
     struct str moved_by, moved_why; /* of the last move */
     int64_t started_ms, moved_ms, expires_ms;
-    bool is_automatic, auto_confirm;
+    bool is_automatic, auto_confirm, is_declared;
     struct step *steps;
     size_t n_steps;
     size_t n_begun; /* of them: the first ones */

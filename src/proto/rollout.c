@@ -66,6 +66,7 @@ struct rollout_plan *rollout_plan_from_proto(const Trimtab__V1__RolloutPlan *p, 
         .steps = ARENA_ARRAY(a, struct step, p->n_steps),
         .is_automatic = p->automatic,
         .auto_confirm = p->auto_confirm,
+        .is_declared = p->declared,
         .expires_ms = p->expires_ms,
     };
     for (; plan->steps && plan->n_steps < p->n_steps; plan->n_steps++)
@@ -166,6 +167,7 @@ Trimtab__V1__RolloutPlan *rollout_plan_to_proto(const struct rollout_plan *plan,
     p->salt = arena_c(a, plan->salt);
     p->automatic = plan->is_automatic;
     p->auto_confirm = plan->auto_confirm;
+    p->declared = plan->is_declared;
     p->expires_ms = plan->expires_ms;
     p->steps = ARENA_ARRAY(a, Trimtab__V1__Step *, plan->n_steps);
     for (size_t i = 0; p->steps && i < plan->n_steps; i++) {
@@ -183,6 +185,7 @@ Trimtab__V1__RolloutPlan *rollout_to_plan(const struct rollout *r, struct arena 
                                                         .n_steps = r->n_steps,
                                                         .is_automatic = r->is_automatic,
                                                         .auto_confirm = r->auto_confirm,
+                                                        .is_declared = r->is_declared,
                                                         .expires_ms = r->expires_ms},
                                  a);
 }

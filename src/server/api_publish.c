@@ -5,6 +5,7 @@
 
 #include "model/diff.h"
 #include "proto/record.h"
+#include "server/canary.h"
 
 enum { PRUNE_MAX = 100, AGAIN_MAX = 8 };
 
@@ -127,6 +128,17 @@ int api_results(struct api_call *call, Trimtab__V1__ChangeResult ***ret, size_t 
     return list ? 0 : ERR_NOMEM;
 }
 
+/* What annotations made of it. */
+static void put_move(const struct commit_job *job, Trimtab__V1__CommitResponse *m)
+{
+    const struct rollout_move *move = job->commit.moves;
+
+    if (!job->commit.n_moves)
+        return;
+    m->rollout = move->kind != MOVE_START ? move->id : job->is_dry_run ? 0 : job->revision;
+    m->move = (char *)(uintptr_t)rollout_move_name(move->kind); /* protobuf-c has no const */
+}
+
 static void publish_answer(struct api_call *call)
 {
     struct commit_job *job = &call->commit;
@@ -137,6 +149,8 @@ static void publish_answer(struct api_call *call)
         trimtab__v1__commit_response__init(response);
         response->revision = job->is_dry_run ? 0 : job->revision;
         response->dry_run = job->is_dry_run;
+        if (!job->commit.override.len)
+            put_move(job, response);
         if (api_results(call, &response->changes, &response->n_changes))
             response = NULL;
     }
@@ -288,19 +302,58 @@ static int make_changes(struct api_call *call, const Trimtab__V1__CommitRequest 
     return r;
 }
 
+/* The rollout carries just this already. */
+static void answer_same(struct api_call *call, const struct rollout *r)
+{
+    Trimtab__V1__CommitResponse *m = ARENA_NEW(&call->arena, Trimtab__V1__CommitResponse);
+
+    if (m) {
+        trimtab__v1__commit_response__init(m);
+        m->revision = call->app->state->revision;
+        m->rollout = r->id;
+    }
+    api_answer(call, (ProtobufCMessage *)m);
+}
+
+/* An override is what no rollout stands in the way of. */
+static int make_commit(struct api_call *call, const struct rollout **ret_same)
+{
+    const Trimtab__V1__CommitRequest *q = (const Trimtab__V1__CommitRequest *)call->request;
+    const struct rollout *r;
+    int rc = make_changes(call, q);
+
+    *ret_same = NULL;
+    if (!rc && *q->override) {
+        canary_strip(&call->commit.commit);
+        rc = api_override(call, q->override);
+    }
+    if (rc || *q->override)
+        return rc;
+    rc = canary_apply(call, &r);
+    if (rc == CANARY_SAME)
+        *ret_same = r;
+    return rc == CANARY_NONE || rc == CANARY_MOVES || rc == CANARY_SAME ? 0 : rc;
+}
+
 void api_commit(struct api_call *call)
 {
     const Trimtab__V1__CommitRequest *q = (const Trimtab__V1__CommitRequest *)call->request;
-    int r = make_changes(call, q);
+    const struct rollout *same;
+    int r;
 
-    if (!r)
-        r = api_override(call, q->override);
+    api_describe(call, q->message, q->request_id, "publish");
+    r = make_commit(call, &same);
     if (r) {
         api_fail_here(call, r);
         return;
     }
+    if (same) {
+        answer_same(call, same);
+        return;
+    }
     call->commit.is_dry_run = q->dry_run;
-    api_describe(call, q->message, q->request_id, "publish");
+    if (call->commit.commit.n_moves && !*q->override)
+        call->commit.commit.action = STR("rollout");
     api_submit(call, publish_answer);
 }
 

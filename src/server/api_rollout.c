@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/vec.h"
 #include "proto/rollout.h"
+#include "server/canary.h"
 #include "server/rollout_view.h"
 
 enum {
@@ -147,6 +148,7 @@ static int make_start(struct api_call *call, const Trimtab__V1__StartRolloutRequ
     for (size_t i = 0; i < q->n_changes; i++)
         ids[i] = q->changes[i]->id;
     r = api_changes(call, q->changes, q->n_changes, 0);
+    canary_strip(commit);
     if (!r)
         r = interest_of_ids(ids, q->n_changes, &call->arena, &interest, &call->err);
     *move = (struct rollout_move){.kind = MOVE_START, .reason = str_c(q->message)};

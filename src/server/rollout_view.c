@@ -240,6 +240,7 @@ static Trimtab__V1__RolloutPlan *plan_message(const struct rollout *r, bool summ
                            .n_steps = r->n_steps,
                            .is_automatic = r->is_automatic,
                            .auto_confirm = r->auto_confirm,
+                           .is_declared = r->is_declared,
                            .expires_ms = r->expires_ms};
 
     if (!summary)

@@ -332,6 +332,7 @@ static struct shared *make_start(void)
                                 .steps = steps,
                                 .n_steps = 2,
                                 .is_automatic = true,
+                                .is_declared = true,
                                 .expires_ms = 99};
     struct rollout_move move = {.kind = MOVE_START, .reason = STR("to see"), .plan = &plan};
     struct change changes[] = {{.id = STR("a/item/x"), .content = STR("2")},
@@ -501,7 +502,7 @@ TEST("a rollout comes back from its record and from a snapshot, with its targets
     REQUIRE(r != NULL);
     CHECK_STR(r->name, STR("new"));
     CHECK_STR(r->reason, STR("to see"));
-    CHECK(r->is_automatic && r->expires_ms == 99 && r->n_steps == 2 &&
+    CHECK(r->is_automatic && r->is_declared && r->expires_ms == 99 && r->n_steps == 2 &&
           r->steps[0].criteria.max_silent == 3);
     CHECK(r->steps[0].targets[1].percent == 1250 && r->steps[0].targets[1].n_requirements == 1);
     check_same_rollout(r, state_rollout(back, 9));

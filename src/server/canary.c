@@ -1,0 +1,291 @@
+/*
+ * Declared canaries. See canary.h.
+ */
+#include "server/canary.h"
+
+#include "proto/convert.h"
+#include "proto/rollout.h"
+#include "proto/step_text.h"
+#include "server/rollout_view.h"
+
+#define ANNOTATION STR("trimtab/canary")
+
+/* One change, next to what is there. */
+struct sight {
+    struct change *change;
+    struct str canary; /* data NULL: no annotation */
+    const struct version *stable;
+    struct version *candidate;     /* of a declared rollout; NULL: none */
+    const struct rollout *carrier; /* that declared rollout */
+};
+
+struct sights {
+    struct sight *at;
+    size_t n;
+    const struct rollout *rollout; /* the one that carries some of them; NULL: none */
+};
+
+/* ---- looking ---- */
+
+/* The only annotation of its metadata: then nothing else was said of that, and the old one stays. */
+static bool is_bare(const struct meta *m)
+{
+    return m->n_annotations == 0 && m->n_labels == 0 && m->n_depends_on == 0 &&
+           m->description.len == 0 && m->owner.len == 0 && !m->is_protected && !m->is_exclusive;
+}
+
+static struct str take_annotation(struct change *c)
+{
+    struct meta *m = &c->meta;
+
+    for (size_t i = 0; i < m->n_annotations; i++) {
+        struct str value = m->annotations[i].value;
+
+        if (!str_eq(m->annotations[i].key, ANNOTATION))
+            continue;
+        m->annotations[i] = m->annotations[--m->n_annotations];
+        c->keep_meta = is_bare(m);
+        return value.data ? value : STR("");
+    }
+    return STR_NULL;
+}
+
+void canary_strip(struct commit *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        (void)take_annotation(&c->changes[i]);
+}
+
+/* Ids that are none are left to the check of the commit. */
+static int see(struct api_call *call, struct change *c, struct sight *s)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct name name;
+    struct rollout *r;
+
+    *s = (struct sight){.change = c, .canary = take_annotation(c)};
+    if (name_parse(c->id, &name, NULL))
+        return 0;
+    name_put_key(name, &key);
+    if (buf_status(&key))
+        return ERR_NOMEM;
+    s->stable = state_find(call->state, buf_str(&key));
+    r = state_carrier(call->state, buf_str(&key), &s->candidate);
+    if (r && r->is_declared)
+        s->carrier = r;
+    else
+        s->candidate = NULL;
+    return 0;
+}
+
+static int look(struct api_call *call, struct sights *all)
+{
+    struct commit *c = &call->commit.commit;
+
+    all->at = ARENA_ARRAY(&call->arena, struct sight, c->n);
+    if (!all->at)
+        return ERR_NOMEM;
+    for (; all->n < c->n; all->n++) {
+        int r = see(call, &c->changes[all->n], &all->at[all->n]);
+
+        if (r)
+            return r;
+        if (all->at[all->n].carrier)
+            all->rollout = all->at[all->n].carrier;
+    }
+    return 0;
+}
+
+/* Whether a change gives what v is; v NULL or deleted: that it is gone. */
+static bool gives(const struct change *c, const struct version *v)
+{
+    if (!version_is_live(v) || c->delete)
+        return c->delete &&!version_is_live(v);
+    return str_eq(c->content, v->content) &&
+           (!c->content_type.len || str_eq(c->content_type, v->content_type)) &&
+           (c->keep_meta || meta_eq(&c->meta, v->meta));
+}
+
+static bool changes_something(const struct sight *s)
+{
+    return s->candidate || !gives(s->change, s->stable);
+}
+
+/* ---- what they ask for together ---- */
+
+/* The one annotation of all that changes something; data NULL: none has any. ERR_INVALID when they differ. */
+static int common_canary(const struct sights *all, struct str *ret, struct err *err)
+{
+    const struct sight *first = NULL;
+
+    for (size_t i = 0; i < all->n; i++) {
+        const struct sight *s = &all->at[i];
+
+        if (!changes_something(s))
+            continue;
+        if (!first)
+            first = s;
+        if (str_eq(s->canary, first->canary) && !s->canary.data == !first->canary.data)
+            continue;
+        (void)err_set(
+            err, ERR_INVALID,
+            "has another annotation trimtab/canary than %.*s, and one rollout has one "
+            "set of targets",
+            STR_ARG(first->change->id));
+        err_place(err, "%.*s", STR_ARG(s->change->id));
+        err_hint(err, "give all that changes the same, or publish them one after the other");
+        return ERR_INVALID;
+    }
+    *ret = first ? first->canary : STR_NULL;
+    return 0;
+}
+
+static int step_of(struct api_call *call, struct str text, Trimtab__V1__Step **ret)
+{
+    int r = step_from_text(text, &call->arena, ret, &call->err);
+
+    if (r == ERR_INVALID && !*call->err.place)
+        err_place(&call->err, "annotation trimtab/canary");
+    if (!r && step_counts(*ret))
+        return err_set(&call->err, ERR_INVALID,
+                       "a declared canary cannot have a count: whom it takes must be the same "
+                       "each time");
+    return r;
+}
+
+static int make_move(struct api_call *call, enum rollout_move_kind kind,
+                     const struct rollout *r, struct rollout_move **ret)
+{
+    struct commit *c = &call->commit.commit;
+    struct rollout_move *m = ARENA_NEW(&call->arena, struct rollout_move);
+
+    if (!m)
+        return ERR_NOMEM;
+    *m = (struct rollout_move){.kind = kind,
+                               .id = r ? r->id : 0,
+                               .expected = r ? r->n_moves : 0,
+                               .reason = c->message};
+    c->moves = m;
+    c->n_moves = 1;
+    *ret = m;
+    return CANARY_MOVES;
+}
+
+/* Automatic, so that a target that refuses it takes it back. */
+static int start(struct api_call *call, struct str canary)
+{
+    struct rollout_plan *plan = ARENA_NEW(&call->arena, struct rollout_plan);
+    struct step *step = ARENA_NEW(&call->arena, struct step);
+    Trimtab__V1__Step *asked;
+    struct rollout_move *m;
+    int r = plan && step ? step_of(call, canary, &asked) : ERR_NOMEM;
+
+    if (r)
+        return r;
+    *step = step_from_proto(asked, &call->arena);
+    *plan = (struct rollout_plan){
+        .steps = step, .n_steps = 1, .is_automatic = true, .is_declared = true};
+    r = make_move(call, MOVE_START, NULL, &m);
+    m->plan = plan;
+    return r;
+}
+
+/* Whether a step is for the same as the newest one. */
+static bool is_same_step(struct api_call *call, const struct rollout *r,
+                         const struct step *step)
+{
+    struct step a = r->steps[r->n_begun - 1], b = *step;
+    Trimtab__V1__Step *pa, *pb;
+    owned(shared_unref) struct shared *ta = NULL, *tb = NULL;
+
+    a.revision = b.revision = 0;
+    a.began_ms = b.began_ms = 0;
+    a.is_satisfied = b.is_satisfied = false;
+    pa = step_to_proto(&a, &call->arena);
+    pb = step_to_proto(&b, &call->arena);
+    ta = pa ? proto_pack(&pa->base, 0) : NULL;
+    tb = pb ? proto_pack(&pb->base, 0) : NULL;
+    return ta && tb && str_eq(shared_str(ta), shared_str(tb));
+}
+
+static int extend(struct api_call *call, const struct rollout *r, struct str canary)
+{
+    struct step *step = ARENA_NEW(&call->arena, struct step);
+    Trimtab__V1__Step *asked;
+    struct rollout_move *m;
+    int rc = step ? step_of(call, canary, &asked) : ERR_NOMEM;
+
+    if (rc)
+        return rc;
+    *step = step_from_proto(asked, &call->arena);
+    if (is_same_step(call, r, step))
+        return CANARY_SAME;
+    rc = make_move(call, MOVE_EXTEND, r, &m);
+    m->step = step;
+    call->commit.commit.n = 0; /* they are its candidates already */
+    return rc;
+}
+
+/* All that the rollout carries is named, and nothing else changes. */
+static bool is_whole(const struct sights *all, const struct rollout *r)
+{
+    size_t carried = 0;
+
+    for (size_t i = 0; i < all->n; i++) {
+        if (all->at[i].carrier == r)
+            carried++;
+        else if (changes_something(&all->at[i]))
+            return false;
+    }
+    return carried == r->n_candidates;
+}
+
+static bool all_give(const struct sights *all, bool candidates)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        const struct sight *s = &all->at[i];
+
+        if (s->carrier && !gives(s->change, candidates ? s->candidate : s->stable))
+            return false;
+    }
+    return true;
+}
+
+/* The changes are those of a declared rollout; else they are refused as those of any other are. */
+static int move(struct api_call *call, const struct sights *all, struct str canary)
+{
+    const struct rollout *r = all->rollout;
+    struct commit *c = &call->commit.commit;
+    struct rollout_move *m;
+
+    if (!is_whole(all, r))
+        return CANARY_NONE;
+    if (all_give(all, true) && canary.data)
+        return extend(call, r, canary);
+    if (all_give(all, true)) {
+        c->n = 0;
+        if (rollout_changes(r, &call->arena, c))
+            return ERR_NOMEM;
+        return make_move(call, MOVE_CONFIRM, r, &m);
+    }
+    if (!all_give(all, false) || canary.data)
+        return CANARY_NONE;
+    c->n = 0;
+    return make_move(call, MOVE_ROLL_BACK, r, &m);
+}
+
+int canary_apply(struct api_call *call, const struct rollout **ret)
+{
+    struct sights all = {.n = 0};
+    struct str canary = STR_NULL;
+    int r = look(call, &all);
+
+    *ret = all.rollout;
+    if (!r)
+        r = common_canary(&all, &canary, &call->err);
+    if (r)
+        return r;
+    if (all.rollout)
+        return move(call, &all, canary);
+    return canary.data ? start(call, canary) : CANARY_NONE;
+}
