@@ -658,6 +658,111 @@ TEST("a publication that runs out of memory leaves subscribers that converge")
     }
 }
 
+/* ---- a slow reader ---- */
+
+enum { REFERRED = 600, REFERRING = 12, EACH = REFERRED / REFERRING, SLOW_RUNS = 60 };
+
+/* Resources of a refer to those of b, fifty each; every one is published again now and then, or tried on the reader. */
+static void publish_some(struct world *w, int first, int n, bool is_referring)
+{
+    struct change changes[EACH];
+    struct str links[EACH][EACH];
+    static char ids[EACH][ID_ROOM], to[EACH][EACH][ID_ROOM], texts[EACH][24];
+    struct err err;
+
+    for (int i = 0; i < n; i++) {
+        struct change *c = &changes[i];
+
+        (void)snprintf(ids[i], ID_ROOM, "%s/item/n%d", is_referring ? "a" : "b", first + i);
+        (void)snprintf(texts[i], sizeof(texts[i]), "%d", ++w->counter);
+        *c = (struct change){.id = str_c(ids[i]), .content = str_c(texts[i])};
+        c->meta.depends_on = links[i];
+        for (int l = 0; is_referring && l < EACH; l++) {
+            if (rng_below(&w->rng, 4) == 0)
+                continue;
+            (void)snprintf(to[i][l], ID_ROOM, "b/item/n%d", (first + i) * EACH + l);
+            links[i][c->meta.n_depends_on++] = str_c(to[i][l]);
+        }
+    }
+    CHECK_I64(commit(w, &(struct commit){.changes = changes, .n = (size_t)n}, &err), 0);
+}
+
+static void try_one(struct world *w, uint64_t *live, size_t *n_live)
+{
+    char id[ID_ROOM];
+    int node = (int)rng_below(&w->rng, REFERRED);
+    struct name name;
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+
+    if (*n_live == 4 || (*n_live && rng_below(&w->rng, 2))) {
+        roll_back(w, live[--*n_live]);
+        return;
+    }
+    (void)snprintf(id, sizeof(id), "b/item/n%d", node);
+    REQUIRE(name_parse(str_c(id), &name, NULL) == 0);
+    name_put_key(name, &key);
+    if (!state_carrier(w->state, buf_str(&key), NULL))
+        live[(*n_live)++] = START(w, "o1", {id, NULL});
+}
+
+static void disturb_slow(struct world *w, uint64_t *live, size_t *n_live)
+{
+    int node = (int)rng_below(&w->rng, REFERRED - 3);
+
+    switch (rng_below(&w->rng, 3)) {
+    case 0: publish_some(w, (int)rng_below(&w->rng, REFERRING), 1, true); break;
+    case 1:
+        if (*n_live == 0) { /* what is tried is locked */
+            publish_some(w, node, 3, false);
+            break;
+        }
+        try_one(w, live, n_live);
+        break;
+    default: try_one(w, live, n_live);
+    }
+}
+
+TEST("a batch of what is referred to that is read slowly goes on from newer states, and is "
+     "whole and "
+     "true at its end")
+{
+    uint64_t n_renewals = 0;
+
+    for (uint64_t seed = 1; seed <= SLOW_RUNS && !tap_failed(); seed++) {
+        struct world w;
+        struct observer o;
+        uint64_t live[4];
+        size_t n_live = 0;
+
+        REQUIRE(world_open(&w));
+        w.feed = feed_free(w.feed);
+        w.pinned_max = 1;
+        w.rng.state = seed;
+        REQUIRE(feed_open(&w) && observer_open(&o, &w, 1, "a", NULL));
+        for (int i = 0; i < REFERRING; i++)
+            publish_some(&w, i * EACH, EACH, false);
+        for (int i = 0; i < REFERRING; i++)
+            publish_some(&w, i, 1, true);
+        link_observer(&o);
+        if (seed % 3 == 0) { /* a resume, of a class that is young */
+            settle(&o);
+            unlink_observer(&o);
+            for (int i = 0; i < REFERRING; i++)
+                publish_some(&w, i * EACH, EACH, false);
+            link_observer(&o);
+        }
+        for (int i = 0; i < 24 && pull(&o); i++)
+            disturb_slow(&w, live, &n_live);
+        settle(&o);
+        if (tap_failed())
+            tap_note("seed %d", (int)seed);
+        n_renewals += feed_session_status(o.session).renewals;
+        observer_close(&o);
+        world_close(&w);
+    }
+    CHECK(n_renewals > SLOW_RUNS);
+}
+
 /* ---- generated graphs ---- */
 
 /* A graph of n resources over all namespaces; which refers to which is drawn by their numbers. */
