@@ -153,22 +153,22 @@ static int step_of(struct api_call *call, struct str text, Trimtab__V1__Step **r
     return r;
 }
 
-static int make_move(struct api_call *call, enum rollout_move_kind kind,
-                     const struct rollout *r, struct rollout_move **ret)
+/* The commit is this move from now on. NULL without memory. */
+static struct rollout_move *make_move(struct api_call *call, enum rollout_move_kind kind,
+                                      const struct rollout *r)
 {
     struct commit *c = &call->commit.commit;
     struct rollout_move *m = ARENA_NEW(&call->arena, struct rollout_move);
 
     if (!m)
-        return ERR_NOMEM;
+        return NULL;
     *m = (struct rollout_move){.kind = kind,
                                .id = r ? r->id : 0,
                                .expected = r ? r->n_moves : 0,
                                .reason = c->message};
     c->moves = m;
     c->n_moves = 1;
-    *ret = m;
-    return CANARY_MOVES;
+    return m;
 }
 
 /* Automatic, so that a target that refuses it takes it back. */
@@ -185,9 +185,11 @@ static int start(struct api_call *call, struct str canary)
     *step = step_from_proto(asked, &call->arena);
     *plan = (struct rollout_plan){
         .steps = step, .n_steps = 1, .is_automatic = true, .is_declared = true};
-    r = make_move(call, MOVE_START, NULL, &m);
+    m = make_move(call, MOVE_START, NULL);
+    if (!m)
+        return ERR_NOMEM;
     m->plan = plan;
-    return r;
+    return CANARY_MOVES;
 }
 
 /* Whether a step is for the same as the newest one. */
@@ -220,10 +222,12 @@ static int extend(struct api_call *call, const struct rollout *r, struct str can
     *step = step_from_proto(asked, &call->arena);
     if (is_same_step(call, r, step))
         return CANARY_SAME;
-    rc = make_move(call, MOVE_EXTEND, r, &m);
+    m = make_move(call, MOVE_EXTEND, r);
+    if (!m)
+        return ERR_NOMEM;
     m->step = step;
     call->commit.commit.n = 0; /* they are its candidates already */
-    return rc;
+    return CANARY_MOVES;
 }
 
 /* All that the rollout carries is named, and nothing else changes. */
@@ -256,7 +260,6 @@ static int move(struct api_call *call, const struct sights *all, struct str cana
 {
     const struct rollout *r = all->rollout;
     struct commit *c = &call->commit.commit;
-    struct rollout_move *m;
 
     if (!is_whole(all, r))
         return CANARY_NONE;
@@ -266,12 +269,12 @@ static int move(struct api_call *call, const struct sights *all, struct str cana
         c->n = 0;
         if (rollout_changes(r, &call->arena, c))
             return ERR_NOMEM;
-        return make_move(call, MOVE_CONFIRM, r, &m);
+        return make_move(call, MOVE_CONFIRM, r) ? CANARY_MOVES : ERR_NOMEM;
     }
     if (!all_give(all, false) || canary.data)
         return CANARY_NONE;
     c->n = 0;
-    return make_move(call, MOVE_ROLL_BACK, r, &m);
+    return make_move(call, MOVE_ROLL_BACK, r) ? CANARY_MOVES : ERR_NOMEM;
 }
 
 int canary_apply(struct api_call *call, const struct rollout **ret)
