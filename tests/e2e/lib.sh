@@ -10,10 +10,12 @@ FAILED=0
 SERVER=
 AGENT=
 PROGRAM=
-declare -a PID # of more agents
+declare -a PID    # of more agents
+declare -a MASTER # of programs with children, which end these when they are told to end
 
 cleanup() {
     local pid
+    [ ${#MASTER[@]} = 0 ] || { kill "${MASTER[@]}" && wait "${MASTER[@]}"; } 2>/dev/null
     for pid in "${PID[@]}" $AGENT $SERVER $PROGRAM; do
         kill -CONT "$pid" 2>/dev/null
         kill -9 "$pid" 2>/dev/null
@@ -45,6 +47,11 @@ until_() { # until_ COMMAND...: polls it for at most 30 s
         sleep 0.05
     done
     "$@"
+}
+
+free_ports() { # free_ports N: that many ports of the loopback interface that nobody has now
+    perl -MIO::Socket::INET -e 'my @s = map { IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:0") } 1 .. shift;
+        print join(" ", map { $_->sockport } @s), "\n"' "$1"
 }
 
 # ---- the server
