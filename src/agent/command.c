@@ -115,8 +115,8 @@ int command_run(const struct config *config, struct err *err)
                            .method = "POST",
                            .body_max = ANSWER_MAX,
                            .timeout_ms = ANSWER_WITHIN_MS};
-    const char *reason;
-    bool failing;
+    const char *reason = "";
+    bool failing = false;
     json_t *said;
     char *text;
     int r = read_words(config, &failing, &reason, err);
