@@ -487,6 +487,26 @@ static int note_gone(struct feed_session *s, struct tree **gone)
     return 0;
 }
 
+/*
+ * What was to be put in the old state and was therefore not named among what stays: it is to be put in the new one too,
+ * though there it may be no news any more.
+ */
+static int add_unsent(const struct feed_session *s, struct tree **news)
+{
+    struct tree_walk walk;
+    const struct referred *old;
+
+    tree_walk_from(&walk, s->cut->referred.news, STR(""), 0);
+    while ((old = referred_of(tree_walk_next(&walk)))) {
+        struct referred *now =
+            referred_of(tree_find(session_closure(s)->entries, old->node.key));
+
+        if (now && now->version && !tree_put(news, &now->node)) /* empty then */
+            return ERR_NOMEM;
+    }
+    return 0;
+}
+
 /* The same of what is referred to. Failure leaves all as it was. */
 static int renew_referred(struct feed_session *s)
 {
@@ -498,8 +518,11 @@ static int renew_referred(struct feed_session *s)
     if (!r)
         r = c->is_again ? news_again(s, s->feed->state, session_closure(s), &news)
                         : referred_news(s, c->since, &news);
+    if (!r)
+        r = add_unsent(s, &news);
     if (r) {
         (void)tree_unref(gone);
+        (void)tree_unref(news);
         return r;
     }
     (void)tree_unref(referred->gone);

@@ -730,7 +730,8 @@ TEST("a batch of what is referred to that is read slowly goes on from newer stat
 
     for (uint64_t seed = 1; seed <= SLOW_RUNS && !tap_failed(); seed++) {
         struct world w;
-        struct observer o;
+        struct observer o,
+            other; /* of the same class, so that it is old when the first comes back */
         uint64_t live[4];
         size_t n_live = 0;
 
@@ -738,18 +739,31 @@ TEST("a batch of what is referred to that is read slowly goes on from newer stat
         w.feed = feed_free(w.feed);
         w.pinned_max = 1;
         w.rng.state = seed;
-        REQUIRE(feed_open(&w) && observer_open(&o, &w, 1, "a", NULL));
+        REQUIRE(feed_open(&w) && observer_open(&o, &w, 1, "a", NULL) &&
+                observer_open(&other, &w, 2, "a", NULL));
         for (int i = 0; i < REFERRING; i++)
             publish_some(&w, i * EACH, EACH, false);
         for (int i = 0; i < REFERRING; i++)
             publish_some(&w, i, 1, true);
         link_observer(&o);
-        if (seed % 3 == 0) { /* a resume, of a class that is young */
+        if (seed % 3) { /* a resume, of a class that is young, or that is not */
             settle(&o);
+            if (seed % 3 == 1) {
+                link_observer(&other);
+                settle(&other);
+            }
             unlink_observer(&o);
             for (int i = 0; i < REFERRING; i++)
-                publish_some(&w, i * EACH, EACH, false);
+                publish_some(&w, rng_below(&w.rng, 2) ? i : i * EACH,
+                             1 + (int)rng_below(&w.rng, 20), false);
+            try_one(&w, live, &n_live);
+            for (int i = 0; i < REFERRING; i++)
+                publish_some(&w, i, 1, true);
             link_observer(&o);
+            (void)pull(&o);
+            (void)pull(&o);
+            if (seed % 2) /* from now on it is in no rollout any more */
+                try_one(&w, live, &n_live);
         }
         for (int i = 0; i < 24 && pull(&o); i++)
             disturb_slow(&w, live, &n_live);
@@ -758,6 +772,7 @@ TEST("a batch of what is referred to that is read slowly goes on from newer stat
             tap_note("seed %d", (int)seed);
         n_renewals += feed_session_status(o.session).renewals;
         observer_close(&o);
+        observer_close(&other);
         world_close(&w);
     }
     CHECK(n_renewals > SLOW_RUNS);
