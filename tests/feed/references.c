@@ -660,21 +660,31 @@ TEST("a publication that runs out of memory leaves subscribers that converge")
 
 /* ---- a slow reader ---- */
 
-enum { REFERRED = 600, REFERRING = 12, EACH = REFERRED / REFERRING, SLOW_RUNS = 60 };
+enum {
+    REFERRED = 600,
+    REFERRING = 12,
+    EACH = REFERRED / REFERRING,
+    SLOW_RUNS = 40,
+    LONG = 9000
+};
 
-/* Resources of a refer to those of b, fifty each; every one is published again now and then, or tried on the reader. */
+/*
+ * Resources of a refer to those of b, fifty each; every one is published again now and then, or tried on the reader. Those of b
+ * are of any length, so that frames are full by their bytes, too.
+ */
 static void publish_some(struct world *w, int first, int n, bool is_referring)
 {
     struct change changes[EACH];
     struct str links[EACH][EACH];
-    static char ids[EACH][ID_ROOM], to[EACH][EACH][ID_ROOM], texts[EACH][24];
+    static char ids[EACH][ID_ROOM], to[EACH][EACH][ID_ROOM], texts[EACH][LONG];
     struct err err;
 
     for (int i = 0; i < n; i++) {
         struct change *c = &changes[i];
+        size_t len = is_referring ? 0 : rng_below(&w->rng, LONG - 32);
 
         (void)snprintf(ids[i], ID_ROOM, "%s/item/n%d", is_referring ? "a" : "b", first + i);
-        (void)snprintf(texts[i], sizeof(texts[i]), "%d", ++w->counter);
+        (void)snprintf(texts[i], sizeof(texts[i]), "%d%*s", ++w->counter, (int)len, "");
         *c = (struct change){.id = str_c(ids[i]), .content = str_c(texts[i])};
         c->meta.depends_on = links[i];
         for (int l = 0; is_referring && l < EACH; l++) {
