@@ -86,7 +86,7 @@ static void fill_refusal(const struct agent *a, const struct pending *p,
     *out = (struct sync_refusal){.scope = key_scope(key),
                                  .key = key_tail(key),
                                  .hash = received ? &received->item_hash : NULL,
-                                 .serving_hash = serving ? &serving->item_hash : NULL,
+                                 .serving = serving,
                                  .code = p->code,
                                  .message = str_c(p->message),
                                  .held_by = str_c(p->held_by)};

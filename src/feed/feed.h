@@ -122,4 +122,11 @@ struct feed_status feed_session_status(const struct feed_session *s);
 /* Whether a change of this resource may concern the session. */
 bool feed_session_wants(const struct feed_session *s, struct name name);
 
+/*
+ * What its view refers to outside its scopes: the first item behind this key (or at it, if is_inclusive); NULL at the
+ * end. Borrowed from the state.
+ */
+struct version *feed_session_referred(const struct feed_session *s, struct str key,
+                                      bool is_inclusive);
+
 #endif

@@ -93,6 +93,15 @@ bool feed_session_wants(const struct feed_session *s, struct name name)
     return buf_status(&key) || closure_find(session_closure(s), buf_str(&key));
 }
 
+struct version *feed_session_referred(const struct feed_session *s, struct str key,
+                                      bool is_inclusive)
+{
+    const struct referred *r =
+        s->class ? closure_next(session_closure(s), key, is_inclusive) : NULL;
+
+    return r ? r->version : NULL;
+}
+
 /* ---- hello ---- */
 
 static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, struct err *err)

@@ -177,8 +177,15 @@ void key_put_id(struct str key, struct buf *out)
     buf_put_str(out, n.name);
 }
 
-bool name_is_tail(struct str text, struct name n)
+bool key_is_named(struct str key, struct str text)
 {
-    return text.len == n.kind.len + 1 + n.name.len && str_starts(text, n.kind) &&
-           text.data[n.kind.len] == '/' && str_eq(str_from(text, n.kind.len + 1), n.name);
+    struct str end = str_from(key, key.len - MIN(text.len, key.len));
+    size_t space = key_name(key).space.len;
+
+    if (end.len != text.len || (end.len != key.len && end.len != key.len - space - 1))
+        return false;
+    for (size_t i = 0; i < end.len; i++)
+        if (text.data[i] != (end.data[i] ? end.data[i] : '/'))
+            return false;
+    return true;
 }

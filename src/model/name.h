@@ -46,7 +46,7 @@ void key_put_id(struct str key, struct buf *out);
 
 /* The parts of a key. key must be well-formed (ours). */
 struct name key_name(struct str key);
-/* Whether text is kind/name of n. */
-bool name_is_tail(struct str text, struct name n);
+/* Whether text is the id of a key, or the kind/name of it. */
+bool key_is_named(struct str key, struct str text);
 
 #endif

@@ -82,7 +82,7 @@ static const Trimtab__V1__Refusal *find_refusal(const struct row *row)
         const Trimtab__V1__Refusal *f = report->refused[i];
 
         if (str_eq(proto_str(f->hash), hash) && str_eq(str_c(f->scope), row->scope) &&
-            name_is_tail(str_c(f->key), key_name(row->key)))
+            key_is_named(row->key, str_c(f->key)))
             return f;
     }
     return NULL;
@@ -172,26 +172,35 @@ static Trimtab__V1__RunningResource *row_message(const struct row *row, struct a
 
 /* ---- all of one instance ---- */
 
-/* Where a list goes on: the number of the scope, and kind/name behind a colon. */
+/*
+ * Where a list goes on: the number of the scope, and kind/name behind a colon. What the view refers to comes behind the last
+ * scope, by whole ids.
+ */
 static int read_after(const char *text, const struct runner *q, size_t *ret_scope,
-                      struct buf *tail, struct err *err)
+                      struct buf *from, struct err *err)
 {
     struct str s = str_c(text), number;
     uint64_t scope = 0;
     size_t slash;
+    struct name name;
 
     *ret_scope = 0;
     if (!s.len)
         return 0;
     (void)str_next(&s, ':', &number);
     slash = str_index(s, '/');
-    if (!str_u64(number, &scope) || scope >= q->n_scopes || slash == s.len)
+    if (!str_u64(number, &scope) || scope > q->n_scopes || slash == s.len ||
+        (scope == q->n_scopes && name_parse(s, &name, NULL)))
         return err_set(err, ERR_INVALID, "after is what an answer gave as next");
     *ret_scope = scope;
-    buf_put_str(tail, str_part(s, 0, slash));
-    buf_put_byte(tail, '\0');
-    buf_put_str(tail, str_from(s, slash + 1));
-    return buf_status(tail);
+    if (scope == q->n_scopes) {
+        name_put_key(name, from);
+        return buf_status(from);
+    }
+    buf_put_str(from, str_part(s, 0, slash));
+    buf_put_byte(from, '\0');
+    buf_put_str(from, str_from(s, slash + 1));
+    return buf_status(from);
 }
 
 struct list {
@@ -201,13 +210,14 @@ struct list {
     struct arena *arena;
 };
 
-static char *next_of(size_t scope, struct str tail, struct arena *a)
+/* from: kind NUL name, or a whole key. */
+static char *next_of(size_t scope, struct str from, struct arena *a)
 {
-    owned(buf) struct buf b = BUF_NULL(ID_BYTES_MAX);
-    size_t nul = str_index(tail, '\0');
+    owned(buf) struct buf b = BUF_NULL(ID_BYTES_MAX + 24);
 
-    buf_printf(&b, "%zu:%.*s/%.*s", scope, STR_ARG(str_part(tail, 0, nul)),
-               STR_ARG(str_from(tail, nul + 1)));
+    buf_printf(&b, "%zu:", scope);
+    for (size_t i = 0; i < from.len; i++)
+        buf_put_byte(&b, (unsigned char)(from.data[i] ? from.data[i] : '/'));
     return arena_c(a, buf_str(&b));
 }
 
@@ -249,10 +259,30 @@ static int list_scope(struct list *l, size_t scope, struct str from)
     return r;
 }
 
+/* What the view refers to, from a key on. */
+static int list_referred(struct list *l, struct str from)
+{
+    const struct feed_session *session = l->runner.instance->session;
+    struct version *v = session ? feed_session_referred(session, from, true) : NULL;
+    int r = 0;
+
+    for (; v && !r; v = feed_session_referred(session, v->key, false)) {
+        struct row row = {
+            .runner = &l->runner, .scope = SCOPE_REFERRED, .key = v->key, .item = v};
+
+        if (l->m->n_resources == l->limit) {
+            l->m->next = next_of(l->runner.n_scopes, v->key, l->arena);
+            break;
+        }
+        r = put_row(l, &row);
+    }
+    return r;
+}
+
 static int list_instance(struct api_call *call, struct list *l, const char *after)
 {
     const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
-    owned(buf) struct buf tail = BUF_NULL(ID_BYTES_MAX);
+    owned(buf) struct buf from = BUF_NULL(ID_BYTES_MAX);
     const struct instance *i = registry_find(&call->app->registry, str_c(q->instance));
     size_t scope;
     int r;
@@ -261,10 +291,13 @@ static int list_instance(struct api_call *call, struct list *l, const char *afte
         return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
     r = runner_init(&l->runner, i, call->app->state, l->arena);
     if (!r)
-        r = read_after(after, &l->runner, &scope, &tail, &call->err);
-    for (; !r && scope < l->runner.n_scopes && !*l->m->next; scope++) {
-        r = list_scope(l, scope, buf_str(&tail));
-        buf_clear(&tail);
+        r = read_after(after, &l->runner, &scope, &from, &call->err);
+    for (; !r && scope <= l->runner.n_scopes && !*l->m->next; scope++) {
+        if (scope < l->runner.n_scopes)
+            r = list_scope(l, scope, buf_str(&from));
+        else
+            r = list_referred(l, buf_str(&from));
+        buf_clear(&from);
     }
     l->m->info = instance_info(i, l->runner.now, l->arena);
     return r;
@@ -277,6 +310,7 @@ static int row_of_resource(struct list *l, struct str key)
 {
     struct name name = key_name(key);
     const struct runner *q = &l->runner;
+    const struct version *referred = NULL;
 
     for (size_t s = 0; s < q->n_scopes; s++) {
         struct viewing v = viewing_of(q, s);
@@ -291,7 +325,11 @@ static int row_of_resource(struct list *l, struct str key)
             continue; /* a stronger layer has the name */
         return put_row(l, &(struct row){q, v.scope->name, key, item, NULL, 0});
     }
-    return 0;
+    if (q->instance->session)
+        referred = feed_session_referred(q->instance->session, key, true);
+    if (!referred || !str_eq(referred->key, key))
+        return 0;
+    return put_row(l, &(struct row){q, SCOPE_REFERRED, key, referred, NULL, 0});
 }
 
 static int instance_cmp(const void *a, const void *b)

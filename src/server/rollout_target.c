@@ -20,7 +20,7 @@ static bool is_about(const Trimtab__V1__Refusal *refusal, const struct version *
     struct str hash = proto_str(refusal->hash);
 
     if (v->deleted)
-        return hash.len == 0 && name_is_tail(str_c(refusal->key), key_name(v->key));
+        return hash.len == 0 && key_is_named(v->key, str_c(refusal->key));
     return str_eq(hash, str_of(v->item_hash.bytes, sizeof(v->item_hash.bytes)));
 }
 

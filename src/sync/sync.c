@@ -563,8 +563,10 @@ static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimt
     m->held_by = arena_c(a, r->held_by);
     if (r->hash)
         m->hash = proto_bytes(str_of(r->hash->bytes, SHA256_BYTES));
-    if (r->serving_hash)
-        m->serving_hash = proto_bytes(str_of(r->serving_hash->bytes, SHA256_BYTES));
+    if (!r->serving)
+        return;
+    m->serving_hash = proto_bytes(str_of(r->serving->item_hash.bytes, SHA256_BYTES));
+    m->serving_version = r->serving->number;
 }
 
 void sync_applied(struct sync *s, uint64_t revision, struct digest serving,

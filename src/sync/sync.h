@@ -49,7 +49,8 @@ struct sync_batch {
     const struct sync_change *changes;
     size_t n;
     struct sync_cursor cursor; /* after it */
-    Trimtab__V1__Mode mode;    /* FULL: names that no change binds are unbound, and listed as such in changes */
+    Trimtab__V1__Mode
+        mode; /* FULL: names that no change binds are unbound, and listed as such in changes */
     uint64_t uncaused_drops;
 };
 
@@ -106,12 +107,13 @@ must_use int sync_frame(struct sync *s, const Trimtab__V1__ServerFrame *frame, n
 
 /* Something refused, for the acknowledgement. Borrowed until return. */
 struct sync_refusal {
-    struct str scope, key; /* kind NUL name */
-    const struct sha256 *hash;         /* NULL: a refused drop */
-    const struct sha256 *serving_hash; /* NULL: nothing is served */
+    struct str scope, key;         /* kind NUL name */
+    const struct sha256 *hash;     /* NULL: a refused drop */
+    const struct version *serving; /* NULL: nothing is served */
     const char *code;
     struct str message;
-    struct str held_by; /* kind/name, or the id of what is referred to; empty: refused by itself */
+    struct str
+        held_by; /* kind/name, or the id of what is referred to; empty: refused by itself */
 };
 
 /*
@@ -124,9 +126,9 @@ void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
 /* Whether what is served is well, as something that judges it found. */
 struct sync_judgement {
     bool failing;
-    uint64_t revision;          /* of the newest batch that was applied when this was found */
-    const char *reason;         /* of a failure; cut to SYNC_REASON_MAX bytes of UTF-8 */
-    const char *source;         /* what found it; cut likewise to SYNC_SOURCE_MAX */
+    uint64_t revision;  /* of the newest batch that was applied when this was found */
+    const char *reason; /* of a failure; cut to SYNC_REASON_MAX bytes of UTF-8 */
+    const char *source; /* what found it; cut likewise to SYNC_SOURCE_MAX */
 };
 enum { SYNC_REASON_MAX = 1024, SYNC_SOURCE_MAX = 253 };
 
@@ -143,8 +145,8 @@ struct sync_status {
     enum sync_phase { SYNC_OFFLINE, SYNC_HELLO, SYNC_SYNCING, SYNC_LIVE } phase;
     struct sync_cursor cursor;
     uint64_t batches, items, drops, rejected, repairs, parts_bytes;
-    Trimtab__V1__Mode mode; /* how the last session began */
-    uint64_t head;          /* as the last welcome said */
+    Trimtab__V1__Mode mode;     /* how the last session began */
+    uint64_t head;              /* as the last welcome said */
     char rejected_because[160]; /* why the newest batch was not taken; "" when it was */
 };
 struct sync_status sync_status(const struct sync *s);
@@ -153,7 +155,8 @@ struct sync_status sync_status(const struct sync *s);
  * What is received: the version bound to a name, or NULL; and a walk over all. Borrowed. What is referred to is found in
  * SCOPE_REFERRED by its namespace as kind, and kind NUL name as name.
  */
-struct version *sync_find(const struct sync *s, struct str scope, struct str kind, struct str name);
+struct version *sync_find(const struct sync *s, struct str scope, struct str kind,
+                          struct str name);
 typedef int sync_each_fn(void *ctx, const struct sync_change *binding); /* 0 to go on */
 int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx);
 

@@ -72,6 +72,8 @@ until_ says CHECK_FAILED && holds conf.d/a.conf three
 ok $? "a failing check keeps the old file, and the server knows why"
 says 'conf.d/a.conf.*"message":"[^"]*conf.d/a.conf'
 ok $? "the output of the check is in the refusal"
+[ "$(t running web/edge/file/conf.d/a.conf -o json | pick "const r = a.resources[0]; [r.state, r.version - r.running, r.reason.slice(0, 12)].join()")" = "error,1,CHECK_FAILED" ]
+ok $? "what it really runs is the version before, and the reason is told"
 [ "$reloads" = "$(wc -l <"$DIR/reloads")" ]
 ok $? "nothing is reloaded for what was refused"
 printf '{"changes":[{"id":"web/edge/file/main.conf","text":"uno"},{"id":"web/edge/file/conf.d/z.conf","text":"BAD"}]}' |

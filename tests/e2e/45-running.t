@@ -107,6 +107,19 @@ test('a failing health makes what a rollout brought a gray error, and nothing el
   await move(id, 'roll_back');
 });
 
+test('what is only referred to is shown too, behind the scopes', async () => {
+  await server.commit([{ id: 'lib/item/x', text: '1' }, { id: 'lib/item/y', text: '1', metadata: { depends_on: ['lib/item/x'] } }]);
+  await server.commit([{ id: 'shop/prod/item/user', text: '1', metadata: { depends_on: ['lib/item/y'] } }]);
+  await until('one has all', async () => (await rows('instance=one')).filter((r) => r[2] === 'ok').length === 5);
+  const all = await running('instance=one');
+  assert.deepStrictEqual(all.resources.slice(3).map((r) => [r.scope, r.id, r.state, r.running]), [['*', 'lib/item/x', 'ok', 1], ['*', 'lib/item/y', 'ok', 1]]);
+  assert.deepStrictEqual(await rows('resource=lib/item/x'), [['one', 'lib/item/x', 'ok', 1, 1], ['two', 'lib/item/x', 'ok', 1, 1]]);
+  const page = await running('instance=one&limit=4');
+  assert.deepStrictEqual((await rows(`instance=one&after=${encodeURIComponent(page.next)}`)).map((r) => r[1]), ['lib/item/y']);
+  await server.commit([{ id: 'shop/prod/item/user', delete: true }]);
+  await until('both lost them', async () => (await rows('resource=lib/item/x')).length === 0);
+});
+
 test('an offline instance is shown when it is asked for', async () => {
   const gone = subscribe('zero');
   await until('zero is ok', async () => (await server.instance('zero'))?.state === 'ok');
