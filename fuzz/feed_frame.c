@@ -22,13 +22,19 @@ static void on_ready(void *ctx)
     ((struct world *)ctx)->ready++;
 }
 
+/* Versions of the last name refer to the one before now and then, be it there or not. */
 static struct version *make(uint64_t revision)
 {
     static const char *const keys[NAMES] = {"a\0item\0x", "b\0item\0x", "a\0file\0y"};
+    static struct {
+        size_t n;
+        struct str at[1];
+    } refs = {1, {{"b\0item\0x", 8}}};
     bool deleted = revision % 5 == 4;
     struct version *v = version_with_wire(&(struct version_opts){
         .key = str_of(keys[revision % NAMES], 8),
         .content_type = STR("text/plain"),
+        .references = !deleted && revision % NAMES == 2 && revision % 4 ? (void *)&refs : NULL,
         .content = str_part(STR("some content of this length"), 0, deleted ? 0 : revision % 20),
         .deleted = deleted,
         .number = revision,

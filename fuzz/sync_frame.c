@@ -89,23 +89,24 @@ static struct sum held(const struct sync *s)
 }
 
 /* The digest and the count that the core comes to when it puts this content under the key. */
-static struct sum after_put(const struct sync *s, struct str key, struct str content)
+static struct sum after_put(const struct sync *s, struct str scope, struct str key, struct str content)
 {
     struct sum sum = held(s);
     struct sha256 content_hash = sha256_of(content), hash;
-    struct version *old = sync_find(s, STR(""), STR("item"), str_from(key, key.len - 1));
+    struct version *old = scope.len ? sync_find(s, scope, STR("a"), str_from(key, 2))
+                                    : sync_find(s, scope, STR("item"), str_from(key, key.len - 1));
     int r = item_hash(&(struct version_opts){.key = key, .content_type = STR("text/plain")},
                       &content_hash, &hash);
 
     ASSERT(!r);
     if (old)
-        sum.digest = digest_sub(sum.digest, binding_digest(STR(""), &old->item_hash));
-    sum.digest = digest_add(sum.digest, binding_digest(STR(""), &hash));
+        sum.digest = digest_sub(sum.digest, binding_digest(scope, &old->item_hash));
+    sum.digest = digest_add(sum.digest, binding_digest(scope, &hash));
     sum.count += !old;
     return sum;
 }
 
-/* One frame that puts one of 16 items, with an End that is right for who has nothing staged. */
+/* One frame that puts one of 16 items, in a scope or referred to, with an End that is right for who has nothing staged. */
 static int proved(struct subscriber *s, struct str content, nsec_t now, struct err *err)
 {
     Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
@@ -114,11 +115,15 @@ static int proved(struct subscriber *s, struct str content, nsec_t now, struct e
     Trimtab__V1__End end = TRIMTAB__V1__END__INIT;
     struct sha256 hash = sha256_of(content);
     unsigned char digest[DIGEST_BYTES];
-    char id[] = "a/item/x", key[] = "a\0item\0x", type[] = "text/plain";
+    char id[] = "a/item/x", key[] = "a\0item\0x", type[] = "text/plain", scope[] = "*";
     struct sum sum;
 
+    if (!content.len || !(content.data[0] & 16))
+        scope[0] = '\0';
+
     id[7] = key[7] = (char)('a' + (content.len ? (unsigned char)content.data[0] % 16 : 0));
-    sum = after_put(s->sync, str_of(key, 8), content);
+    sum = after_put(s->sync, str_c(scope), str_of(key, 8), content);
+    changes.scope = scope;
     item.id = id;
     item.content_type = type;
     item.content = proto_bytes(content);
