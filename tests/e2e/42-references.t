@@ -5,7 +5,7 @@
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const { test, run, until, Server, Subscriber, tmpdir, bin, spawn, itemHash, element, digestBytes } = require('./lib.js');
+const { test, run, until, Server, Subscriber, tmpdir, bin, root, spawn, itemHash, element, digestBytes } = require('./lib.js');
 
 let server, one, agent, dir;
 const UP = 'net/upstream/blue', GREEN = 'net/upstream/green', KEY = 'vault/file/tls/key.pem', ROUTE = 'shop/route/home';
@@ -112,6 +112,23 @@ test('a candidate that is only referred to reaches its target, and nobody else h
   assert.deepStrictEqual(names(gray), names(plain));
   gray.close();
   plain.close();
+});
+
+test('the C library shows what a program asked for, and not what that refers to elsewhere', async () => {
+  await published([{ id: 'lib/item/own', text: '1', metadata: { depends_on: ['else/item/deep'] } }, { id: 'else/item/deep', text: '2' }]);
+  const build = process.env.TRIMTAB_BUILD || path.join(root, 'build', 'release');
+  const probe = spawn(path.join(build, 'tests', 'helpers', 'sdk_probe'), [server.address, server.token, 'sdk-1', 'lib']);
+  let text = '';
+  probe.stdout.on('data', (d) => { text += d; });
+  await until('it is ready', () => text.includes('ready'));
+  probe.stdin.write('own\ndeep\n');
+  await until('it answers', () => /value own int 1 .*\n(.*\n)*value deep /.test(text));
+  assert.match(text, /value deep int -1 /);
+  assert.doesNotMatch(text, /change deep/);
+  await until('it says that all is well', async () => { const i = await server.instance('sdk-1'); return i && i.state === 'ok'; });
+  const ended = new Promise((r) => probe.once('exit', r));
+  probe.stdin.end();
+  assert.strictEqual(await ended, 0);
 });
 
 const target = (name) => { try { return fs.readFileSync(path.join(dir, 'target', name), 'utf8'); } catch { return null; } };
