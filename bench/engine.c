@@ -141,7 +141,8 @@ void conn_value(struct peer_conn *c, struct str value)
         (bench.expected && memcmp(value.data, bench.expected, value.len)))
         die("a value is not the one that was put");
     memcpy(digits, value.data, SEQUENCE_DIGITS);
-    c->seen = MAX(c->seen, strtoull(digits, NULL, 16)); /* etcd may take puts out of order */
+    c->has = strtoull(digits, NULL, 16);
+    c->seen = MAX(c->seen, c->has); /* etcd may take puts out of order */
     c->done = clock_now();
     bench.values++;
     if (bench.on_value)
@@ -196,6 +197,7 @@ static void receive(struct peer_conn *c)
             dial_again(c);
             return;
         }
+        c->bytes += (uint64_t)n;
         take_bytes(c, str_of(read_buf, (size_t)n));
     } while (c->ssl && SSL_pending(c->ssl));
 }

@@ -8,11 +8,13 @@
  *   bench_peers load     PEER HOST:PORT COUNT SIZE
  *   bench_peers idle     PEER HOST:PORT N CYCLES
  *   bench_peers restart  PEER HOST:PORT N REPS PIDFILE COMMAND
+ *   bench_peers rollout  trimtab HOST:PORT N REPS
+ *   bench_peers rollback trimtab HOST:PORT N REPS
  *   bench_peers stream   COUNT SIZE REPS
  *
  * In the environment: BENCH_TOKEN for Trimtab; BENCH_PID, the server's process; BENCH_TLS=1 to speak TLS.
  */
-#include "bench/peer.h"
+#include "bench/measure.h"
 
 #include "base/hash.h"
 
@@ -28,110 +30,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WARMUP = 3, RING = 4096, SAMPLES_MAX = 4000000, SETTLE_MS = 1600, LOAD_WINDOW = 64 };
+enum { WARMUP = 3, RING = 4096, SAMPLES_MAX = 4000000, LOAD_WINDOW = 64 };
 
 static const struct peer *const peers[] = {&peer_trimtab, &peer_etcd, &peer_redis,
                                            &peer_zookeeper, &peer_raw};
-
-/* ---- small things ---- */
-
-static uint64_t number(const char *text)
-{
-    uint64_t v;
-
-    if (!str_u64(str_c(text), &v) || v > 100000000)
-        die("a number was expected");
-    return v;
-}
-
-static void *room(size_t n, size_t size)
-{
-    void *p = calloc(n, size);
-
-    if (!p)
-        die("out of memory");
-    return p;
-}
-
-/* Each sequence number has bytes of its own. */
-static void fill_value(char *value, uint64_t sequence)
-{
-    char digits[SEQUENCE_DIGITS + 1];
-
-    for (size_t i = 0; i < bench.size; i++)
-        value[i] = (char)('a' + (sequence * 31 + i * 7) % 26);
-    (void)snprintf(digits, sizeof(digits), "%016" PRIx64, sequence);
-    memcpy(value, digits, SEQUENCE_DIGITS);
-}
-
-static int by_double(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static double ms_since(nsec_t begin)
-{
-    return (double)(clock_now() - begin) / 1e6;
-}
-
-/* Of BENCH_PID: processor time so far in seconds, in steps of 10 ms. */
-static double server_cpu(void)
-{
-    const char *pid = getenv("BENCH_PID");
-    unsigned long user = 0, system = 0;
-    char path[64];
-    FILE *f;
-
-    (void)snprintf(path, sizeof(path), "/proc/%s/stat", pid ? pid : "");
-    f = pid ? fopen(path, "re") : NULL;
-    if (!f)
-        return 0;
-    if (fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-               &system) != 2)
-        user = system = 0;
-    (void)fclose(f);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
-
-/* Of BENCH_PID: resident memory in MiB. */
-static double server_memory(void)
-{
-    const char *pid = getenv("BENCH_PID");
-    unsigned long pages = 0;
-    char path[64];
-    FILE *f;
-
-    (void)snprintf(path, sizeof(path), "/proc/%s/statm", pid ? pid : "");
-    f = pid ? fopen(path, "re") : NULL;
-    if (!f)
-        die("BENCH_PID is no process");
-    if (fscanf(f, "%*u %lu", &pages) != 1)
-        pages = 0;
-    (void)fclose(f);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 1048576;
-}
-
-static void settle(void)
-{
-    nsec_t begin = clock_now();
-
-    while (ms_since(begin) < SETTLE_MS)
-        bench_turn(50);
-}
-
-static struct peer_conn *open_writer(int index)
-{
-    struct peer_conn *c = room(1, sizeof(*c));
-
-    c->index = index;
-    if (!conn_dial(c, true))
-        die("connection refused");
-    while (!c->is_ready)
-        bench_turn(-1);
-    return c;
-}
 
 /* ---- fan-out ---- */
 
@@ -301,7 +203,7 @@ static int load(char **args)
         }
         bench_turn(-1);
     }
-    settle();
+    settle(SETTLE_MS);
     printf("%s\t%.0f\t%.1f\n", bench.peer->name,
            (double)count * 1e3 / (ms_since(begin) - SETTLE_MS), server_memory());
     return 0;
@@ -327,19 +229,19 @@ static int idle(char **args)
         (void)open_writer(0);
     before = server_memory();
     bench_connect_watchers();
-    settle();
+    settle(SETTLE_MS);
     with = server_memory();
     printf("%s%s\t%.1f\t%.1f\t%.2f\t", bench.peer->name, bench.tls ? "+tls" : "", before, with,
            (with - before) * 1024 / (double)bench.n);
     for (uint64_t i = 0; i < cycles; i++) {
         hang_up_all();
         bench_connect_watchers();
-        settle();
+        settle(SETTLE_MS);
         printf("%.0f ", server_memory());
     }
     hang_up_all();
-    settle();
-    settle();
+    settle(SETTLE_MS);
+    settle(SETTLE_MS);
     printf("\t%.1f\n", server_memory());
     return 0;
 }
@@ -469,8 +371,9 @@ static const struct figure {
     const char *name;
     int n_args;
     int (*run)(char **args);
-} figures[] = {{"fanout", 3, fanout}, {"saturate", 4, saturate}, {"commits", 3, commits},
-               {"load", 2, load},     {"idle", 2, idle},         {"restart", 4, restart}};
+} figures[] = {{"fanout", 3, fanout},   {"saturate", 4, saturate}, {"commits", 3, commits},
+               {"load", 2, load},       {"idle", 2, idle},         {"restart", 4, restart},
+               {"rollout", 2, rollout}, {"rollback", 2, rollback}};
 
 static void prepare(const char *peer, const char *address)
 {

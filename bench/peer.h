@@ -31,7 +31,10 @@ struct peer_conn {
     uint64_t answers;     /* frames with DATA that came */
     /* what is counted */
     nsec_t done;            /* when the newest value came */
-    uint64_t seen;          /* its sequence number */
+    uint64_t has;           /* its sequence number */
+    uint64_t seen;          /* the highest one so far */
+    uint64_t bytes;         /* that came by the socket, of any sort */
+    uint64_t revision;      /* of Trimtab: of the newest batch */
     uint64_t put, answered; /* a writer's */
 };
 
@@ -68,6 +71,10 @@ struct bench {
         cursor; /* of Trimtab: where the watchers of one view stand, for a reconnection */
     void (*on_value)(struct peer_conn *c, uint64_t before);
     char *expected; /* when set, each value must be exactly this */
+    const char *(*group_of)(
+        size_t index);  /* of Trimtab: a watcher's label; NULL: it has none */
+    bool asks_rollouts; /* of Trimtab: a writer does nothing else from now on */
+    uint64_t rollout;   /* the one of its newest answer */
 };
 
 extern struct bench bench;

@@ -3,6 +3,7 @@
  */
 #include "base/alloc.h"
 #include "bench/h2.h"
+#include "bench/trimtab.h"
 #include "proto/convert.h"
 #include "proto/subject.h"
 
@@ -44,8 +45,27 @@ static Trimtab__V1__Cursor *last_cursor(void)
                             : NULL;
 }
 
+/* In the room that is given: one label, group. */
+static void put_group(Trimtab__V1__Instance *instance, size_t index,
+                      Trimtab__V1__Instance__LabelsEntry *entry,
+                      Trimtab__V1__Instance__LabelsEntry **entries)
+{
+    static char key[] = "group";
+    const char *group = bench.group_of ? bench.group_of(index) : NULL;
+
+    trimtab__v1__instance__labels_entry__init(entry);
+    if (!group)
+        return;
+    entry->key = key;
+    entry->value = (char *)(uintptr_t)group; /* is only read */
+    entries[0] = entry;
+    instance->labels = entries;
+    instance->n_labels = 1;
+}
+
 static void watch(struct peer_conn *c)
 {
+    Trimtab__V1__Instance__LabelsEntry label, *labels[1];
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
     Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
     Trimtab__V1__Instance instance = TRIMTAB__V1__INSTANCE__INIT;
@@ -55,6 +75,7 @@ static void watch(struct peer_conn *c)
 
     (void)snprintf(id, sizeof(id), "bench-%d", c->index);
     instance.id = id;
+    put_group(&instance, (size_t)c->index, &label, labels);
     scope.namespaces = spaces;
     scope.n_namespaces = 1;
     hello.protocol = 1;
@@ -113,18 +134,35 @@ static void acknowledge(struct peer_conn *c, const Trimtab__V1__End *end)
     send_message(c, &frame.base, false);
 }
 
+/* Of an answer about a rollout, which is the only one that a writer of these figures looks at. */
+static void keep_rollout(struct str bytes)
+{
+    Trimtab__V1__RolloutResponse *m;
+
+    if (!bench.asks_rollouts)
+        return;
+    m = trimtab__v1__rollout_response__unpack(NULL, bytes.len, (const uint8_t *)bytes.data);
+    if (!m || !m->rollout)
+        die("no rollout in an answer");
+    bench.rollout = m->rollout->id;
+    trimtab__v1__rollout_response__free_unpacked(m, NULL);
+}
+
 static void on_message(struct peer_conn *c, struct str bytes)
 {
     Trimtab__V1__ServerFrame *m;
 
-    if (c->is_writer)
+    if (c->is_writer) {
+        keep_rollout(bytes);
         return;
+    }
     m = trimtab__v1__server_frame__unpack(NULL, bytes.len, (const uint8_t *)bytes.data);
     if (!m)
         die("a message that is none");
     if (!c->is_ready)
         keep_cursor(m->welcome, m->end);
     if (m->end) {
+        c->revision = m->end->revision;
         if (c->is_ready && m->n_changes && m->changes[0]->n_put)
             conn_value(c, proto_str(m->changes[0]->put[0]->content));
         if (c->is_ready && c->index == 0)
@@ -164,6 +202,82 @@ static void put(struct peer_conn *c, uint64_t key, struct str value)
     request.n_changes = 1;
     call(c, "/trimtab.v1.Admin/Commit");
     send_message(c, &request.base, true);
+}
+
+/* ---- rollouts ---- */
+
+/* One step for the watchers of a group, and where it lies. */
+struct step_room {
+    Trimtab__V1__Step step, *steps[1];
+    Trimtab__V1__Target target, *targets[1];
+    char labels[64];
+};
+
+static void step_for(struct step_room *r, const char *group)
+{
+    trimtab__v1__step__init(&r->step);
+    trimtab__v1__target__init(&r->target);
+    (void)snprintf(r->labels, sizeof(r->labels), "group=%s", group);
+    r->target.labels = r->labels;
+    r->targets[0] = &r->target;
+    r->step.targets = r->targets;
+    r->step.n_targets = 1;
+    r->steps[0] = &r->step;
+}
+
+void trimtab_start(struct peer_conn *c, struct str value, const char *group, uint64_t soak_ms)
+{
+    Trimtab__V1__StartRolloutRequest request = TRIMTAB__V1__START_ROLLOUT_REQUEST__INIT;
+    Trimtab__V1__RolloutPlan plan = TRIMTAB__V1__ROLLOUT_PLAN__INIT;
+    Trimtab__V1__Change change = TRIMTAB__V1__CHANGE__INIT, *changes[] = {&change};
+    char id[] = "bench/fan/file/x", type[] = "text/plain";
+    struct step_room room;
+
+    step_for(&room, group);
+    room.step.soak_ms = soak_ms;
+    plan.steps = room.steps;
+    plan.n_steps = 1;
+    plan.automatic = soak_ms != 0;
+    change.id = id;
+    change.content_type = type;
+    change.content.data = (uint8_t *)(uintptr_t)value.data; /* is only read */
+    change.content.len = value.len;
+    request.changes = changes;
+    request.n_changes = 1;
+    request.plan = &plan;
+    call(c, "/trimtab.v1.Admin/StartRollout");
+    send_message(c, &request.base, true);
+}
+
+void trimtab_move(struct peer_conn *c, const char *move, const char *group)
+{
+    Trimtab__V1__MoveRolloutRequest request = TRIMTAB__V1__MOVE_ROLLOUT_REQUEST__INIT;
+    char reason[] = "measured";
+    struct step_room room;
+
+    request.id = bench.rollout;
+    request.move = (char *)(uintptr_t)move; /* is only read */
+    request.reason = reason;
+    if (group) {
+        step_for(&room, group);
+        request.step = &room.step;
+    }
+    call(c, "/trimtab.v1.Admin/MoveRollout");
+    send_message(c, &request.base, true);
+}
+
+void trimtab_say(struct peer_conn *c, bool is_failing)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
+    char reason[] = "measured";
+
+    health.failing = is_failing;
+    health.revision = c->revision;
+    if (is_failing)
+        health.reason = reason;
+    frame.health = &health;
+    send_message(c, &frame.base, false);
 }
 
 const struct peer peer_trimtab = {"trimtab", watch, open_writer, put, take_in};
