@@ -156,6 +156,7 @@ static bool news_of_closure(struct feed *f, const struct closure_delta *d, struc
         const struct closure_change *c = &d->changes.at[i];
         const struct version *any = c->after ? c->after : c->before;
 
+        ASSERT(any); /* it would be no change */
         n->is_carried |= !c->before && state_carrier(f->state, any->key, NULL);
         if (!delta_add(&n->referred, c->after, any->key))
             return false;

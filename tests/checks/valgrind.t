@@ -25,8 +25,10 @@ check unit_tree
 check unit_rollout "rollout"
 check unit_references "reference"
 check unit_gray "roll"
+check unit_closure "memory"
 check sim "a planted defect is found: a split"
 check feed
 check feed_gray "who"
+check feed_references "comes"
 echo "1..$n"
 exit $bad
