@@ -289,20 +289,28 @@ static void touched_init(struct feed *f, struct feed_touched *t, const struct st
 {
     *t = (struct feed_touched){.before = f->state, .n = n};
     t->is_referring = n && (f->state->uses || next->uses);
-    t->keys = t->is_referring ? NEW_ARRAY(struct str, n) : NULL;
-    for (size_t i = 0; t->keys && i < n; i++)
+    t->keys = t->is_referring ? NEW_ARRAY(struct str, 2 * n) : NULL;
+    if (!t->keys)
+        return;
+    t->referred = t->keys + n;
+    for (size_t i = 0; i < n; i++) {
+        struct tree_walk walk;
+
         t->keys[i] = versions[i]->key;
-    if (t->keys)
-        closure_sort(t->keys, n);
+        state_uses_from(f->state, t->keys[i], &walk);
+        if (state_uses_next(&walk, t->keys[i]))
+            t->referred[t->n_referred++] = t->keys[i];
+    }
+    closure_sort(t->keys, n);
 }
 
-/* Whether something is touched that the class refers to, in whichever namespace. */
+/* Whether something is touched that the class refers to, in whichever namespace; without memory nobody knows. */
 static bool is_referred(const struct feed_class *c, const struct feed_touched *t)
 {
-    for (size_t i = 0; t->keys && i < t->n; i++)
-        if (closure_find(&c->closure, t->keys[i]))
+    for (size_t i = 0; i < t->n_referred; i++)
+        if (closure_find(&c->closure, t->referred[i]))
             return true;
-    return t->is_referring && !t->keys; /* nobody knows */
+    return !t->keys;
 }
 
 static void touch_classes(struct feed *f, const struct feed_touched *t,
@@ -314,6 +322,8 @@ static void touch_classes(struct feed *f, const struct feed_touched *t,
         LIST_EACH (&s->members, m)
             touch_class(LINK_OF(m, struct feed_member, in_scope)->class, touched);
     }
+    if (!t->is_referring || (t->keys && !t->n_referred))
+        return;
     LIST_EACH (&f->referring, l) {
         struct feed_class *c = LINK_OF(l, struct feed_class, referring);
 

@@ -172,6 +172,9 @@ struct feed_touched {
     const struct state *before;
     struct str *keys; /* of closure_sort; NULL: nothing refers to anything, or memory failed */
     size_t n;
+    struct str *
+        referred; /* those of them to which something refers, so that a closure may have them */
+    size_t n_referred;
     bool is_referring; /* something refers to something, before or after */
 };
 /* Brings the closure to the feed's state. False: nothing is known of what changed, because memory failed. */
