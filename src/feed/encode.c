@@ -229,12 +229,3 @@ int encode_frame(const Trimtab__V1__ServerFrame *message, struct feed_frame *ret
     (void)shared_unref(packed);
     return 0;
 }
-
-struct shared *encode_frame_framed(const Trimtab__V1__ServerFrame *message)
-{
-    struct shared *packed = proto_pack(&message->base, GRPC_PREFIX_BYTES);
-
-    if (packed)
-        (void)wire_put_grpc_prefix(packed->data, packed->len - GRPC_PREFIX_BYTES);
-    return packed;
-}

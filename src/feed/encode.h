@@ -42,6 +42,5 @@ must_use int encode_part(struct version *v, size_t offset, struct feed_frame *re
 /* Any other frame. */
 must_use int encode_frame(const Trimtab__V1__ServerFrame *message,
                           struct feed_frame *ret_frame);
-must_use struct shared *encode_frame_framed(const Trimtab__V1__ServerFrame *message);
 
 #endif

@@ -412,7 +412,7 @@ static struct shared *make_bookmark(const struct feed_session *s)
     bookmark.count = count;
     bookmark.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
     frame.bookmark = &bookmark;
-    return encode_frame_framed(&frame);
+    return proto_pack_framed(&frame.base);
 }
 
 /* Sessions of one class share the frame. */

@@ -6,8 +6,8 @@
  *
  *   unary      on_call gets the whole request message. The call lives until the handler answers by grpc_reply or
  *              grpc_fail, now or later, whether the peer is still there or not (grpc_is_live tells).
- *   streaming  on_call gets an empty message and must call grpc_set_ops. on_close comes exactly once, after it the
- *              call is gone; it never runs inside a call of the owner into this header.
+ *   streaming  on_call gets an empty message and must call grpc_set_ops, or fail the call at once. on_close comes
+ *              exactly once, after it the call is gone; it never runs inside a call of the owner into this header.
  *
  * Deadlines of the peer (grpc-timeout) are kept: when one passes, the peer gets DEADLINE_EXCEEDED, a stream gets
  * on_close(ERR_TIMEOUT), a unary handler's late reply is dropped.

@@ -214,16 +214,8 @@ static void on_close(struct grpc_call *call, void *ctx, int reason)
     (void)mem_free(st);
 }
 
-static void on_dead_close(struct grpc_call *call, void *ctx, int reason)
-{
-    (void)call;
-    (void)ctx;
-    (void)reason;
-}
-
 static const struct grpc_ops ops = {
     .on_message = on_request, .on_writable = on_writable, .on_close = on_close};
-static const struct grpc_ops refused_ops = {.on_close = on_dead_close};
 
 void events_on_call(struct grpc_call *call, void *service_ctx, struct str message)
 {
@@ -238,7 +230,6 @@ void events_on_call(struct grpc_call *call, void *service_ctx, struct str messag
         if (!err.code)
             (void)err_set(&err, r, "out of memory");
         (void)mem_free(st);
-        grpc_set_ops(call, &refused_ops, NULL);
         grpc_fail_err(call, &err);
         return;
     }

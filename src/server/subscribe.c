@@ -256,15 +256,7 @@ static void on_close(struct grpc_call *call, void *ctx, int reason)
     (void)mem_free(st);
 }
 
-static void on_dead_close(struct grpc_call *call, void *ctx, int reason)
-{
-    (void)call;
-    (void)ctx;
-    (void)reason;
-}
-
 static const struct grpc_ops ops = {on_message, on_half_close, on_writable, on_close};
-static const struct grpc_ops refused_ops = {.on_close = on_dead_close};
 
 void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str message)
 {
@@ -284,7 +276,6 @@ void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str mes
         if (!err.code)
             (void)err_set(&err, r, "out of memory");
         (void)mem_free(st);
-        grpc_set_ops(call, &refused_ops, NULL);
         grpc_fail_err(call, &err);
         return;
     }
