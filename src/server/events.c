@@ -154,7 +154,7 @@ static void add_rollouts(const struct state *before, const struct state *after,
             t->rollouts[t->commit.n_rollouts++] = r->id;
 }
 
-/* One commit of a publication: versions are all of that, of which those of this revision count. */
+/* One commit of a publication, with its versions. */
 static void tell_commit(struct events *e, const struct state *before, const struct state *after,
                         struct version *const *versions, size_t n, uint64_t revision)
 {
@@ -167,13 +167,9 @@ static void tell_commit(struct events *e, const struct state *before, const stru
     t.commit.revision = revision;
     t.commit.resources = t.ids;
     t.commit.rollouts = t.rollouts;
-    for (size_t i = 0; i < n; i++) {
-        if (versions[i]->revision != revision)
-            continue;
-        if (t.commit.n_resources < IDS_SHOWN)
-            t.ids[t.commit.n_resources++] = id_text(versions[i]->key, &a);
-        t.commit.resource_count++;
-    }
+    t.commit.resource_count = n;
+    for (; t.commit.n_resources < MIN(n, (size_t)IDS_SHOWN); t.commit.n_resources++)
+        t.ids[t.commit.n_resources] = id_text(versions[t.commit.n_resources]->key, &a);
     add_rollouts(before, after, revision, &t);
     if (!arena_failed(&a))
         tell_all(e, &t.event);
@@ -182,10 +178,16 @@ static void tell_commit(struct events *e, const struct state *before, const stru
 void events_publish(struct events *e, const struct state *before, const struct state *after,
                     struct version *const *versions, size_t n)
 {
+    size_t from = 0, to = 0;
+
     if (link_is_alone(&e->listeners))
         return;
-    for (uint64_t r = before->revision + 1; r <= after->revision; r++)
-        tell_commit(e, before, after, versions, n, r);
+    for (uint64_t r = before->revision + 1; r <= after->revision; r++) {
+        while (to < n && versions[to]->revision <= r)
+            to++;
+        tell_commit(e, before, after, versions + from, to - from, r);
+        from = to;
+    }
     events_changed(e);
 }
 

@@ -68,7 +68,7 @@ void listener_close(struct listener *l);
 /* The queue has room again. */
 void listener_writable(struct listener *l);
 
-/* before becomes after; versions are what changed. Called ahead of everything else that follows a publication. */
+/* before becomes after; versions are what changed, oldest first. Called ahead of everything else that follows a publication. */
 void events_publish(struct events *e, const struct state *before, const struct state *after,
                     struct version *const *versions, size_t n);
 /* The registry, or what the driver sees, has changed. */
