@@ -117,14 +117,9 @@ static int join_scopes(struct feed_session *s, const Trimtab__V1__Hello *hello, 
 /* Who it is, for rollouts. Whom they cannot take is nobody in particular, and has stable. */
 static int take_subject(struct feed_session *s, const Trimtab__V1__Hello *hello)
 {
-    owned(arena) struct arena a = ARENA_NULL;
-    struct subject subject;
-
     if (!hello_takes_rollouts(hello))
         return 0;
-    if (subject_from_proto(hello->instance, &a, &subject))
-        return ERR_NOMEM;
-    s->subject = subject_new(&subject);
+    s->subject = subject_of_instance(hello->instance);
     if (!s->subject)
         return ERR_NOMEM;
     session_gray(s);

@@ -41,6 +41,14 @@ int subject_from_proto(const Trimtab__V1__Instance *p, struct arena *a, struct s
     return arena_failed(a) ? ERR_NOMEM : 0;
 }
 
+struct subject *subject_of_instance(const Trimtab__V1__Instance *p)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct subject s;
+
+    return subject_from_proto(p, &a, &s) ? NULL : subject_new(&s);
+}
+
 bool hello_takes_rollouts(const Trimtab__V1__Hello *hello)
 {
     if (!hello->instance || !*hello->instance->id)

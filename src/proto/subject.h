@@ -16,6 +16,9 @@ char *instance_fingerprint(const Trimtab__V1__Instance *p, struct arena *a);
 must_use int subject_from_proto(const Trimtab__V1__Instance *p, struct arena *a,
                                 struct subject *ret);
 
+/* The same as a copy in one allocation, freed by mem_free; NULL without memory. */
+must_use struct subject *subject_of_instance(const Trimtab__V1__Instance *p);
+
 /* In a hello's features: the client takes candidates, and says of each item whether it runs it. */
 #define FEATURE_ROLLOUTS "rollouts"
 

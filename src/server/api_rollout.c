@@ -421,7 +421,7 @@ void api_preview_rollout(struct api_call *call)
     int r = m ? preview_make(call, &p) : ERR_NOMEM;
 
     if (!r)
-        r = subjects_each(&call->app->registry, preview_look, &p);
+        subjects_each(&call->app->registry, preview_look, &p);
     if (!r)
         r = p.result;
     if (!r) {

@@ -15,7 +15,6 @@ enum { ROWS_DEFAULT = 1000, ROWS_MAX = 10000 };
 struct runner {
     const struct instance *instance;
     const struct state *state;
-    struct subject subject;
     const struct scope *scopes;
     size_t n_scopes;
     nsec_t now;
@@ -29,10 +28,8 @@ static int runner_init(struct runner *q, const struct instance *i, const struct 
 
     *q = (struct runner){
         .instance = i, .state = state, .n_scopes = i->hello->n_scopes, .now = clock_now()};
-    r = subject_from_proto(i->hello->instance, a, &q->subject);
-    if (!r)
-        r = scopes_from_proto(i->hello->scopes, i->hello->n_scopes, i->hello->instance, a,
-                              &scopes, NULL);
+    r = scopes_from_proto(i->hello->scopes, i->hello->n_scopes, i->hello->instance, a, &scopes,
+                          NULL);
     if (!r)
         q->scopes = scopes;
     return r;
@@ -41,7 +38,7 @@ static int runner_init(struct runner *q, const struct instance *i, const struct 
 /* Who it is for rollouts; NULL: they do not take it. */
 static const struct subject *viewer(const struct runner *q)
 {
-    return hello_takes_rollouts(q->instance->hello) ? &q->subject : NULL;
+    return hello_takes_rollouts(q->instance->hello) ? q->instance->subject : NULL;
 }
 
 static struct viewing viewing_of(const struct runner *q, size_t scope)
@@ -64,7 +61,7 @@ static void find_rollout(struct row *row)
 {
     const struct runner *q = row->runner;
     struct rollout *r = state_carrier(q->state, row->key, NULL);
-    uint32_t step = r ? steps_taking(r->steps, r->n_begun, r->salt, &q->subject) : 0;
+    uint32_t step = r ? steps_taking(r->steps, r->n_begun, r->salt, q->instance->subject) : 0;
 
     if (!step)
         return;

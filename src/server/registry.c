@@ -36,6 +36,7 @@ static void instance_free(struct registry *r, struct instance *i)
     free_message((ProtobufCMessage *)i->hello);
     free_message((ProtobufCMessage *)i->report);
     free_message((ProtobufCMessage *)i->health);
+    (void)mem_free(i->subject);
     (void)mem_free(i);
 }
 
@@ -165,6 +166,7 @@ struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *he
     struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
     struct instance *i;
     Trimtab__V1__Hello *copy;
+    struct subject *subject;
 
     if (check_id(id, err))
         return NULL;
@@ -174,10 +176,12 @@ struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *he
         return NULL;
     }
     copy = copy_message(&hello->base);
-    if (copy && !i)
+    subject = subject_of_instance(hello->instance);
+    if (copy && subject && !i)
         i = instance_new(r, id);
-    if (!copy || !i) {
+    if (!copy || !subject || !i) {
         free_message((ProtobufCMessage *)copy);
+        (void)mem_free(subject);
         (void)err_set(err, ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -186,7 +190,9 @@ struct instance *registry_hello(struct registry *r, const Trimtab__V1__Hello *he
     if (is_another_start(i, hello))
         forget_health(i);
     free_message((ProtobufCMessage *)i->hello);
+    (void)mem_free(i->subject);
     i->hello = copy;
+    i->subject = subject;
     return i;
 }
 

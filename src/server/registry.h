@@ -28,6 +28,7 @@ struct instance {
     const struct registry *registry;
     char id[INSTANCE_ID_MAX + 1];
     Trimtab__V1__Hello *hello; /* as said last: who it is and what it wants */
+    struct subject *subject;   /* the same for the targets of rollouts */
     Trimtab__V1__Ack *report;  /* as said last about what it runs: refusals; NULL: nothing yet */
     Trimtab__V1__Health *health; /* as said last by this start of its program; NULL: nothing yet */
     struct feed_session *session; /* NULL while offline; borrowed */

@@ -89,7 +89,7 @@ static int resolve(struct choosing *c, uint32_t n, struct target *t, struct aren
     r = target_compile(&other, a, err);
     c->target = &other;
     if (!r)
-        r = subjects_each(c->counting->registry, look, c);
+        subjects_each(c->counting->registry, look, c);
     if (!r)
         r = c->result ? c->result : take_ids(c, n, a, t, err);
     VEC_DEINIT(&c->found);

@@ -9,34 +9,23 @@
 #include "server/rollout_target.h"
 
 enum {
-    SUBJECTS_AT_ONCE = 64,    /* whose memory is held together */
     INTEREST_NAMES_MAX = 256, /* what carries more than that is taken to concern everybody */
     SUMMARY_CANDIDATES = 20,
 };
 
 /* ---- instances as subjects ---- */
 
-int subjects_each(const struct registry *r, subject_fn *fn, void *ctx)
+void subjects_each(const struct registry *r, subject_fn *fn, void *ctx)
 {
-    owned(arena) struct arena a = ARENA_NULL;
     struct map_slot *slot;
-    size_t at = 0, n = 0;
+    size_t at = 0;
 
     while ((slot = map_each(&r->instances, &at))) {
         struct instance *i = slot->value;
-        struct subject s;
-        int rc = subject_from_proto(i->hello->instance, &a, &s);
 
-        if (rc)
-            return rc;
-        if (!fn(ctx, i, &s))
-            return 0;
-        if (++n % SUBJECTS_AT_ONCE == 0) {
-            arena_deinit(&a);
-            a = ARENA_NULL;
-        }
+        if (!fn(ctx, i, i->subject))
+            return;
     }
-    return 0;
 }
 
 static bool step_has(const struct step *step, struct str salt, const struct subject *s)
@@ -174,7 +163,7 @@ int rollout_look(const struct registry *registry, const struct rollout *r,
     int rc = rollout_is_live(r) ? interest_of_rollout(r, &a, &l.interest) : 0;
 
     if (!rc && rollout_is_live(r))
-        rc = subjects_each(registry, look_at, &l);
+        subjects_each(registry, look_at, &l);
     return rc ? rc : l.result;
 }
 

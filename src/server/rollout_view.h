@@ -8,11 +8,11 @@
 
 /* ---- instances as subjects ---- */
 
-/* Called for one instance; subject is gone afterwards. False ends the walk. */
+/* Called for one instance. False ends the walk. */
 typedef bool subject_fn(void *ctx, struct instance *i, const struct subject *s);
 
-/* Every instance, in no order. ERR_NOMEM; 0 also when fn ended it. */
-must_use int subjects_each(const struct registry *r, subject_fn *fn, void *ctx);
+/* Every instance, in no order. */
+void subjects_each(const struct registry *r, subject_fn *fn, void *ctx);
 
 /* The first of the steps that takes a subject, from 1; 0: none. Their targets are compiled. */
 uint32_t steps_taking(const struct step *steps, size_t n, struct str salt,
