@@ -74,6 +74,10 @@ must_use const char *request_id(struct cli *cli);
 /* Prints a message as one JSON document. */
 must_use int print_json(const ProtobufCMessage *m, struct err *err);
 
+/* Makes one line of a text, without what a terminal could take for a command; in place, or as a copy. */
+char *flatten(char *text);
+char *one_line(struct arena *a, const char *text);
+
 /* A table whose columns are as wide as their widest cell; the last one is free. Cells are copied. */
 enum { TABLE_COLUMNS_MAX = 8 };
 struct table {

@@ -92,15 +92,15 @@ static void show_commit(const Trimtab__V1__CommitEvent *c)
     (void)printf("\n");
 }
 
-static void show_instance(const Trimtab__V1__InstanceInfo *i)
+static void show_instance(struct arena *a, const Trimtab__V1__InstanceInfo *i)
 {
     bool is_failing = i->health && i->health->failing;
 
     (void)printf("instance %s %s%s%s", i->instance->id, i->state, is_failing ? ",failing " : "",
-                 is_failing ? i->health->reason : "");
+                 is_failing ? one_line(a, i->health->reason) : "");
     if (i->n_refused)
         (void)printf(" %s %s: %s", i->refused[0]->key, i->refused[0]->code,
-                     i->refused[0]->message);
+                     one_line(a, i->refused[0]->message));
     (void)printf("\n");
 }
 
@@ -111,7 +111,7 @@ static void show_event(struct cli *cli, const Trimtab__V1__Event *m)
     else if (m->rollout)
         (void)printf("%s\n", rollout_line(cli, m->rollout));
     else if (m->instance)
-        show_instance(m->instance);
+        show_instance(&cli->arena, m->instance);
     else if (strcmp(m->type, "lost") == 0)
         say(cli, "some events were lost: they came faster than they were read\n");
 }

@@ -145,7 +145,8 @@ static int fail(const struct cli *cli, const struct err *err, bool is_usage)
         if (proto_to_json_text(&e.base, PROTO_JSON_FULL, &text) == 0)
             (void)fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&text)));
     } else {
-        (void)fprintf(stderr, "trimtab: %s\n", err_describe(err, line, sizeof(line)));
+        (void)err_describe(err, line, sizeof(line));
+        (void)fprintf(stderr, "trimtab: %s\n", flatten(line));
     }
     return is_usage ? 2 : err_info(err->code)->exit_status;
 }

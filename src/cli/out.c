@@ -58,15 +58,17 @@ size_t text_width(struct str s)
     return width;
 }
 
-/* What a terminal could take for a command does not reach it. */
-static char *cell(struct arena *a, const char *text)
+char *flatten(char *text)
 {
-    char *copy = arena_c(a, str_c(text));
-
-    for (char *c = copy; *c; c++)
+    for (char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = ' ';
-    return copy;
+    return text;
+}
+
+char *one_line(struct arena *a, const char *text)
+{
+    return flatten(arena_c(a, str_c(text)));
 }
 
 void table_row(struct table *t, ...)
@@ -86,7 +88,7 @@ void table_row(struct table *t, ...)
     }
     va_start(ap, t);
     for (size_t i = 0; i < t->n_columns; i++)
-        t->rows[t->n][i] = cell(t->arena, va_arg(ap, const char *));
+        t->rows[t->n][i] = one_line(t->arena, va_arg(ap, const char *));
     va_end(ap);
     t->n++;
 }

@@ -58,7 +58,7 @@ char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
         if (*r->last_move_reason && strlen(r->last_move_reason) < LINE_MAX_BYTES - 300)
             buf_printf(&b, ": %s", r->last_move_reason);
     }
-    return arena_c(&cli->arena, buf_str(&b));
+    return one_line(&cli->arena, arena_c(&cli->arena, buf_str(&b)));
 }
 
 /* ---- targets as texts ---- */
@@ -130,14 +130,14 @@ static void show_counts(const Trimtab__V1__RolloutCounts *c)
                      c->refused, c->failing, c->too_old);
 }
 
-static void show_head(const Trimtab__V1__Rollout *r)
+static void show_head(struct arena *a, const Trimtab__V1__Rollout *r)
 {
     (void)printf("rollout    %" PRIu64 "%s%s\nphase      %s\nstarted    %s by %s%s%s\n", r->id,
                  *r->plan->name ? "  " : "", r->plan->name, r->phase, r->started, r->author,
-                 *r->reason ? ": " : "", r->reason);
+                 *r->reason ? ": " : "", one_line(a, r->reason));
     if (r->moves > 1)
         (void)printf("last move  %s by %s%s%s\n", r->last_move, r->last_move_by,
-                     *r->last_move_reason ? ": " : "", r->last_move_reason);
+                     *r->last_move_reason ? ": " : "", one_line(a, r->last_move_reason));
     (void)printf("moves      %" PRIu64 "\n", r->moves);
     if (r->plan->expires_ms) {
         char time[WALL_TEXT_MAX];
@@ -149,7 +149,7 @@ static void show_head(const Trimtab__V1__Rollout *r)
         (void)printf("automatic  %s\n", r->plan->auto_confirm ? "confirms itself" : "yes");
     show_counts(r->counts);
     if (r->progress && *r->progress->waiting)
-        (void)printf("now        %s\n", r->progress->waiting);
+        (void)printf("now        %s\n", one_line(a, r->progress->waiting));
 }
 
 static void show_steps(struct cli *cli, const Trimtab__V1__Rollout *r)
@@ -243,7 +243,7 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
             (void)printf("%s\n", m->instances[i]->id);
         return 0;
     }
-    show_head(m->rollout);
+    show_head(&cli->arena, m->rollout);
     show_steps(cli, m->rollout);
     show_candidates(cli, m->rollout);
     show_instances(cli, m);
@@ -325,12 +325,13 @@ struct screen {
     struct cli *cli;
     bool is_terminal;
     size_t width, lines; /* drawn last time */
+    bool is_soaking;
 };
 
 /* A line that does not wrap, so that the lines can be counted. */
 static void draw_line(struct screen *s, const char *text)
 {
-    struct str line = str_part(str_c(text), 0, s->width);
+    struct str line = str_part(str_c(one_line(&s->cli->arena, text)), 0, s->width);
 
     (void)printf("%.*s\n", STR_ARG(str_part(line, 0, str_utf8_prefix(line))));
     s->lines++;
@@ -437,30 +438,45 @@ static bool is_soaking(const Trimtab__V1__Rollout *r)
     return r->progress && r->progress->holds;
 }
 
+enum { WATCH_OVER = 1 };
+
+static int watch_once(struct screen *s, Trimtab__V1__GetRolloutRequest *q, struct err *err)
+{
+    Trimtab__V1__GetRolloutResponse *m;
+    int r = ask(s->cli, q, &m, err);
+
+    if (!r && (m->stamp != q->known || draws(s)))
+        r = show_picture(s, m, err);
+    if (r)
+        return r;
+    if (!is_live(m->rollout)) {
+        r = ended(m->rollout, err);
+        return r ? r : WATCH_OVER;
+    }
+    q->known = m->stamp;
+    s->is_soaking = is_soaking(m->rollout);
+    return 0;
+}
+
 int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *err)
 {
     Trimtab__V1__GetRolloutRequest q = TRIMTAB__V1__GET_ROLLOUT_REQUEST__INIT;
-    struct screen s = {.cli = cli, .is_terminal = isatty(STDOUT_FILENO)};
+    struct cli round = *cli; /* each in memory of its own: a watch may last for days */
+    struct screen s = {.cli = &round, .is_terminal = isatty(STDOUT_FILENO)};
     nsec_t end = timeout_s ? clock_now() + timeout_s * NSEC_PER_S : 0;
     int r = 0;
 
     q.id = id;
     while (!r) {
-        Trimtab__V1__GetRolloutResponse *m;
-
-        r = ask(cli, &q, &m, err);
-        if (!r && (m->stamp != q.known || draws(&s)))
-            r = show_picture(&s, m, err);
-        if (r)
-            return r;
-        if (!is_live(m->rollout))
-            return ended(m->rollout, err);
-        q.known = m->stamp;
-        r = wait_left(id, end, &q.wait_ms, err);
-        if (is_soaking(m->rollout) && draws(&s))
+        round.arena = ARENA_NULL;
+        r = watch_once(&s, &q, err);
+        arena_deinit(&round.arena);
+        if (!r)
+            r = wait_left(id, end, &q.wait_ms, err);
+        if (s.is_soaking && draws(&s))
             q.wait_ms = MIN(q.wait_ms, SOAKING_MS);
     }
-    return r;
+    return r == WATCH_OVER ? 0 : r;
 }
 
 static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)

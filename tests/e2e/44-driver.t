@@ -227,7 +227,7 @@ test('the command line draws progress and ends with the truth', async () => {
   const { bin, spawnSync } = require('./lib.js');
   const file = path.join(server.dir, 'token-for-cli');
   fs.writeFileSync(file, server.token, { mode: 0o600 });
-  web[4].refuses = (item) => item.id === A && item.content.toString() === '666' && 'will not';
+  web[4].refuses = (item) => item.id === A && item.content.toString() === '666' && 'will not\n\u001b[2Jever';
   const child = await new Promise((resolve) => {
     const c = require('child_process').spawn(path.join(bin, 'trimtab'), ['--server', `http://${server.address}`, '--token-file', file,
       'rollout', 'start', A, '--value', '666', '--id', 'web-4', '--auto', '-m', 'try', '--watch'], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -237,7 +237,8 @@ test('the command line draws progress and ends with the truth', async () => {
     c.on('exit', (code) => resolve({ code, out }));
   });
   assert.strictEqual(child.code, 7, child.out);
-  assert.match(child.out, /rolled_back by trimtabd: 1 of 1 instances refuses it, 0 may: web-4: item\/a CHECK_FAILED: will not/);
+  assert.match(child.out, /rolled_back by trimtabd: 1 of 1 instances refuses it, 0 may: web-4: item\/a CHECK_FAILED: will not  \[2Jever/);
+  assert(!child.out.includes('\u001b'), 'what an instance says does not reach the terminal as a command');
   assert(spawnSync);
 });
 
