@@ -10,7 +10,7 @@
 #include <inttypes.h>
 
 static const nsec_t LEASE_TTL = 10 * NSEC_PER_S;
-static const nsec_t SOAKS_TTL = 24 * 3600 * NSEC_PER_S;
+static const nsec_t SOAKS_TTL = (nsec_t)24 * 3600 * NSEC_PER_S;
 
 #define HOLDER STR("driver")
 #define SOAKS  STR("soak/")
