@@ -326,6 +326,7 @@ struct screen {
     bool is_terminal;
     size_t width, lines; /* drawn last time */
     bool is_soaking;
+    char told[LINE_MAX_BYTES]; /* the last plain line */
 };
 
 /* A line that does not wrap, so that the lines can be counted. */
@@ -375,6 +376,15 @@ static bool draws(const struct screen *s)
     return s->is_terminal && s->cli->output != OUTPUT_JSON;
 }
 
+/* Not every other picture reads otherwise. */
+static void print_news(struct screen *s, const char *line)
+{
+    if (strcmp(s->told, line) == 0)
+        return;
+    text_format(s->told, sizeof(s->told), "%s", line);
+    (void)printf("%s\n", line);
+}
+
 static int show_picture(struct screen *s, const Trimtab__V1__GetRolloutResponse *m,
                         struct err *err)
 {
@@ -385,7 +395,7 @@ static int show_picture(struct screen *s, const Trimtab__V1__GetRolloutResponse 
     else if (draws(s))
         draw(s, m);
     else
-        (void)printf("%s\n", rollout_line(s->cli, m->rollout));
+        print_news(s, rollout_line(s->cli, m->rollout));
     (void)fflush(stdout);
     return r;
 }
