@@ -40,7 +40,7 @@ static int op_store(void *ctx, const struct sync_batch *batch, struct err *err)
 static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     (void)ctx;
-    sync_applied(b.sync, batch->cursor.revision, batch->cursor.digest, NULL, 0);
+    ASSERT(!sync_applied(b.sync, batch->cursor.revision, batch->cursor.digest, NULL, 0));
     b.done = true;
 }
 

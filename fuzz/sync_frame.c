@@ -56,7 +56,8 @@ static void on_apply(void *ctx, const struct sync_batch *batch)
     struct sync_refusal refusal = {.scope = STR(""), .key = STR("item\0x"), .code = "INVALID",
                                    .message = STR("no"), .held_by = STR("item/y")};
 
-    sync_applied(s->sync, batch->cursor.revision, batch->cursor.digest, &refusal, batch->n % 2);
+    ASSERT(!sync_applied(s->sync, batch->cursor.revision, batch->cursor.digest, &refusal,
+                         batch->n % 2));
 }
 
 static void on_reconnect(void *ctx, uint32_t after_ms, const char *reason)

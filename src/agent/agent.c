@@ -8,7 +8,11 @@
 
 #include <signal.h>
 
-enum { FLUSH_MS = 10000, TOKEN_FILE_MAX = 1000 };
+enum {
+    FLUSH_MS = 10000,
+    TOKEN_FILE_MAX = 1000,
+    AGAIN_MS = 1000, /* after there was no memory */
+};
 
 /* ---- what the core asks for ---- */
 
@@ -40,6 +44,20 @@ static void op_moved(void *ctx, const struct sync_cursor *cursor)
         timer_start(&a->flush, &a->loop, FLUSH_MS, 0);
 }
 
+/* Compares all that is served with all that was received. Until it is done nothing is told of what is served. */
+static void rescan(struct agent *a)
+{
+    bool was_owed = a->must_rescan;
+
+    a->must_rescan = ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision) != 0;
+    if (a->must_rescan) {
+        LOG(ERROR, "out_of_memory", LOG_C("while", "comparing"));
+        timer_start(&a->again, &a->loop, AGAIN_MS, 0);
+    } else if (was_owed) {
+        apply_kick(a->apply);
+    }
+}
+
 static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     struct agent *a = ctx;
@@ -48,7 +66,9 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
         LOG_U64("changes", batch->n), LOG_U64("items", batch->cursor.count));
     for (size_t i = 0; i < batch->n; i++)
         if (ledger_note(&a->ledger, &batch->changes[i], batch->cursor.revision))
-            loop_defer(&a->loop, &a->rescan);
+            a->must_rescan = true;
+    if (a->must_rescan)
+        rescan(a);
     apply_kick(a->apply);
 }
 
@@ -61,18 +81,6 @@ static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
 }
 
 static const struct sync_ops ops = {op_send, op_store, op_moved, op_apply, op_reconnect};
-
-static void run_rescan(struct defer *d, void *ctx)
-{
-    struct agent *a = ctx;
-
-    (void)d;
-    if (ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision))
-        timer_start(&a->verify, &a->loop, 1000,
-                    a->config.verify_interval / NSEC_PER_MS); /* tries again */
-    else
-        apply_kick(a->apply);
-}
 
 /* ---- what is served ---- */
 
@@ -136,11 +144,10 @@ static int open_prober(struct agent *a, struct err *err)
     return prober_open(&opts, &a->prober, err);
 }
 
-/* Tells what is served, and why it is not what was received. */
-static void tell_applied(void *ctx, uint64_t revision)
+/* What is refused, as a list. NULL: there is no memory. */
+static struct sync_refusal *list_refusals(const struct agent *a, size_t *ret_n)
 {
-    struct agent *a = ctx;
-    struct sync_refusal *list = NEW_ARRAY(struct sync_refusal, a->ledger.pending.n);
+    struct sync_refusal *list = NEW_ARRAY(struct sync_refusal, MAX(a->ledger.pending.n, (size_t)1));
     struct map_slot *slot;
     size_t at = 0, n = 0;
 
@@ -150,10 +157,34 @@ static void tell_applied(void *ctx, uint64_t revision)
         if (p->is_refused)
             fill_refusal(a, p, &list[n++]);
     }
-    sync_applied(a->sync, revision, a->ledger.digest, list, n);
-    a->knows_nothing = false;
+    *ret_n = n;
+    return list;
+}
+
+/*
+ * Tells what is served, and why it is not what was received. Without memory it is told later: an empty list of refusals
+ * would say that all is served.
+ */
+static void tell_applied(void *ctx, uint64_t revision)
+{
+    struct agent *a = ctx;
+    struct sync_refusal *list = NULL;
+    size_t n = 0;
+    int r = a->must_rescan ? ERR_NOMEM : 0;
+
+    if (!r)
+        list = list_refusals(a, &n);
+    if (!r)
+        r = list ? sync_applied(a->sync, revision, a->ledger.digest, list, n) : ERR_NOMEM;
     (void)mem_free(list);
-    judge_served(a, revision);
+    a->knows_nothing = false;
+    a->must_tell = r != 0;
+    if (!r) {
+        judge_served(a, revision);
+        return;
+    }
+    a->untold = revision;
+    timer_start(&a->again, &a->loop, AGAIN_MS, 0);
 }
 
 /* ---- timers ---- */
@@ -168,8 +199,19 @@ static void on_verify(struct timer *t, void *ctx)
         a->n_drifted++;
         LOG(ERROR, "drift", LOG_C("action", "the server is asked to mend it"));
     }
-    if (ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision))
-        LOG(ERROR, "out_of_memory", LOG_C("while", "comparing"));
+    rescan(a);
+}
+
+/* There was no memory. A job that is under way tells by itself, and newer things. */
+static void on_again(struct timer *t, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)t;
+    if (a->must_rescan)
+        rescan(a);
+    else if (a->must_tell && !apply_is_busy(a->apply))
+        tell_applied(a, a->untold);
 }
 
 static void on_retry(struct timer *t, void *ctx)
@@ -443,7 +485,7 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     a->verify = (struct timer){.fn = on_verify, .ctx = a};
     a->retry = (struct timer){.fn = on_retry, .ctx = a};
     a->flush = (struct timer){.fn = on_flush, .ctx = a};
-    a->rescan = (struct defer){.fn = run_rescan, .ctx = a};
+    a->again = (struct timer){.fn = on_again, .ctx = a};
     (void)snprintf(a->link_story, sizeof(a->link_story), "connecting");
     (void)signal(SIGPIPE, SIG_IGN);
     r = loop_open(&a->loop, err);
@@ -513,7 +555,7 @@ void agent_close(struct agent *a)
     timer_stop(&a->verify);
     timer_stop(&a->retry);
     timer_stop(&a->flush);
-    defer_cancel(&a->rescan);
+    timer_stop(&a->again);
     close_net(a);
     while (a->apply &&
            apply_is_busy(

@@ -30,8 +30,7 @@ struct agent {
     struct sha256 admin_token;
     Trimtab__V1__Instance *instance;
     Trimtab__V1__Scope **scopes;
-    struct timer verify, retry, flush;
-    struct defer rescan;
+    struct timer verify, retry, flush, again;
     struct signal_watch on_term, on_int, on_hup;
     char token[1024];
     char link_story[ERR_TEXT_MAX];                 /* why it is down */
@@ -41,6 +40,9 @@ struct agent {
     uint64_t served_revision; /* what the judges were told of last */
     struct digest served;
     bool has_served;
+    bool must_rescan; /* for want of memory it is not known what is pending */
+    bool must_tell;   /* likewise it was not told what is served, */
+    uint64_t untold;  /* since this revision */
 };
 
 must_use int agent_open(struct agent *a, const struct config *config, struct err *err);

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <signal.h>
 
-enum { MESSAGE_MAX = CHILD_OUTPUT_MAX + 256 };
+enum {
+    MESSAGE_MAX = CHILD_OUTPUT_MAX + 256,
+    AGAIN_MS = 1000, /* after there was no memory to begin */
+};
 
 enum apply_state {
     APPLY_IDLE,
@@ -47,6 +50,7 @@ struct apply {
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct defer kick;
+    struct timer again; /* after there was no memory to begin */
 };
 
 static void try_next(struct apply *a);
@@ -521,23 +525,39 @@ static void retry_neighbours(struct apply *a, struct str scope)
     }
 }
 
-static void finish_job(struct apply *a)
+/* What was accepted is served. False: the ledger has no memory for it, and would tell what is not so. */
+static bool serve_accepted(struct apply *a)
 {
+    bool is_noted = true;
+
     for (size_t g = 0; g < a->n_groups; g++) {
         struct group *group = &a->groups.at[g];
 
-        for (size_t m = 0; group->verdict == GROUP_ACCEPTED && m < group->n; m++)
-            if (ledger_serve(a->opts.ledger, group->members[m].key, group->members[m].want))
-                LOG(ERROR, "out_of_memory", LOG_STR("file", key_path(group->members[m].key)));
+        for (size_t m = 0; group->verdict == GROUP_ACCEPTED && m < group->n; m++) {
+            if (!ledger_serve(a->opts.ledger, group->members[m].key, group->members[m].want))
+                continue;
+            LOG(ERROR, "out_of_memory", LOG_STR("file", key_path(group->members[m].key)));
+            is_noted = false;
+        }
     }
+    return is_noted;
+}
+
+static void finish_job(struct apply *a)
+{
+    bool is_noted = serve_accepted(a);
+
     note_result(a);
     for (size_t i = 0; a->plans && i < n_sinks(a); i++)
         if (a->plans[i].is_switched) {
             count_files(a, &a->plans[i]);
             retry_neighbours(a, a->plans[i].config->scope);
         }
-    a->opts.applied(a->opts.ctx, a->revision);
-    a->must_tell = false;
+    a->must_tell = !is_noted;
+    if (is_noted)
+        a->opts.applied(a->opts.ctx, a->revision);
+    else
+        a->must_verify = true; /* the next job finds it in place, and notes it */
 }
 
 /* ---- work on files ---- */
@@ -1019,21 +1039,33 @@ static bool make_room(struct apply *a)
     return true;
 }
 
+/* Nothing is told meanwhile: what was received has not been tried. */
+static void begin_later(struct apply *a)
+{
+    LOG(ERROR, "out_of_memory", LOG_C("while", "beginning to apply"));
+    timer_start(&a->again, a->opts.loop, AGAIN_MS, 0);
+}
+
 static void begin_job(struct apply *a)
 {
     if (a->state != APPLY_IDLE || a->is_stopping)
         return;
     if (ledger_groups(a->opts.ledger, &a->groups)) {
-        LOG(ERROR, "out_of_memory", LOG_C("while", "grouping"));
-        return; /* the next kick tries again */
+        begin_later(a);
+        return;
     }
     a->n_groups = pick_groups(&a->groups);
     a->revision = sync_status(a->opts.ledger->sync).cursor.revision;
-    if ((a->n_groups == 0 && !a->must_verify) || !make_room(a)) {
+    if (a->n_groups == 0 && !a->must_verify) {
         groups_deinit(&a->groups);
-        a->n_groups = 0;
         if (a->must_tell)
             finish_job(a);
+        return;
+    }
+    if (!make_room(a)) {
+        groups_deinit(&a->groups);
+        a->n_groups = 0;
+        begin_later(a);
         return;
     }
     a->is_verifying = a->must_verify;
@@ -1048,6 +1080,12 @@ static void begin_job(struct apply *a)
 static void run_kick(struct defer *d, void *ctx)
 {
     (void)d;
+    begin_job(ctx);
+}
+
+static void on_again(struct timer *t, void *ctx)
+{
+    (void)t;
     begin_job(ctx);
 }
 
@@ -1095,6 +1133,7 @@ int apply_new(const struct apply_opts *opts, const struct copy_content *content,
         return ERR_NOMEM;
     a->opts = *opts;
     a->kick = (struct defer){.fn = run_kick, .ctx = a};
+    a->again = (struct timer){.fn = on_again, .ctx = a};
     a->sinks = NEW_ARRAY(struct sink_state, n_sinks(a));
     for (size_t i = 0; a->sinks && i < n_sinks(a); i++)
         a->sinks[i].config = &opts->config->files.at[i];
@@ -1119,6 +1158,7 @@ struct apply *apply_free(struct apply *a)
     if (!a)
         return NULL;
     defer_cancel(&a->kick);
+    timer_stop(&a->again);
     drop_plans(a);
     groups_deinit(&a->groups);
     for (size_t i = 0; i < n_sinks(a); i++) {

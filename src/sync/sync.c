@@ -18,9 +18,9 @@ struct sync {
     nsec_t heard, silence_max;
     uint64_t serving_revision;
     struct digest serving;
-    bool has_serving, serves_copy;
+    bool serves_copy, refuses; /* the second: the report names refusals */
     unsigned n_rejected; /* since the last batch that was stored */
-    struct shared *report; /* the last acknowledgement "applied", packed, when it refused something */
+    struct shared *report; /* the last acknowledgement "applied", packed; NULL: nothing is said of what is served */
     struct health *health; /* as said last; NULL: nobody judges */
 };
 
@@ -145,7 +145,7 @@ void sync_link_up(struct sync *s, nsec_t now)
     serving.revision = s->serving_revision;
     serving.digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
     serving.source = s->serves_copy ? copy : server;
-    if (s->has_serving)
+    if (s->report)
         hello.serving = &serving;
     frame.hello = &hello;
     send(s, &frame);
@@ -451,10 +451,11 @@ static void send_health(struct sync *s)
     send(s, &frame);
 }
 
-/* Revisions of another store say nothing here. */
+/* Revisions of another store say nothing here, and what was served of it proves nothing. */
 static void forget_revisions(struct sync *s)
 {
     s->status.cursor.revision = 0;
+    s->report = shared_unref(s->report);
     if (s->health)
         s->health->revision = 0;
 }
@@ -475,7 +476,7 @@ static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct er
     s->status.head = w->head;
     s->silence_max = SILENT_BOOKMARKS * NSEC_PER_MS * MAX(w->bookmark_ms, 1000u);
     s->status.phase = SYNC_SYNCING;
-    if (s->report) {
+    if (s->report && s->refuses) { /* else the hello has said it all */
         Trimtab__V1__Ack *ack = trimtab__v1__ack__unpack(&proto_allocator, s->report->len,
                                                          (const uint8_t *)s->report->data);
 
@@ -569,34 +570,50 @@ static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimt
     m->serving_version = r->serving->number;
 }
 
-void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
-                  const struct sync_refusal *refused, size_t n)
+/* The list of refusals as messages; NULL without memory. */
+static Trimtab__V1__Refusal **refusal_messages(struct arena *a, const struct sync_refusal *refused,
+                                               size_t n)
+{
+    Trimtab__V1__Refusal *messages = ARENA_ARRAY(a, Trimtab__V1__Refusal, n);
+    Trimtab__V1__Refusal **list = ARENA_ARRAY(a, Trimtab__V1__Refusal *, n);
+
+    for (size_t i = 0; !arena_failed(a) && i < n; i++) {
+        refusal_message(a, &refused[i], &messages[i]);
+        list[i] = &messages[i];
+    }
+    return arena_failed(a) ? NULL : list;
+}
+
+int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
+                 const struct sync_refusal *refused, size_t n)
 {
     owned(arena) struct arena a = ARENA_NULL;
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
-    Trimtab__V1__Refusal *messages = ARENA_ARRAY(&a, Trimtab__V1__Refusal, n);
     unsigned char received_digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
 
-    s->serving = serving;
-    s->serving_revision = revision;
-    s->has_serving = true;
-    ack.refused = ARENA_ARRAY(&a, Trimtab__V1__Refusal *, n);
-    for (size_t i = 0; !arena_failed(&a) && i < n; i++) {
-        refusal_message(&a, &refused[i], &messages[i]);
-        ack.refused[ack.n_refused++] = &messages[i];
-    }
+    s->report = shared_unref(s->report);
+    if (revision > s->status.cursor.revision)
+        return 0;
     digest_put(s->status.cursor.digest, received_digest);
     digest_put(serving, serving_digest);
     ack.stage = TRIMTAB__V1__STAGE__APPLIED;
     ack.revision = revision;
     ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, received_digest};
     ack.serving_digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
+    ack.refused = refusal_messages(&a, refused, n);
+    ack.n_refused = n;
+    if (ack.refused)
+        s->report = proto_pack(&ack.base, 0);
+    if (!s->report)
+        return ERR_NOMEM;
+    s->serving = serving;
+    s->serving_revision = revision;
+    s->refuses = n > 0;
     frame.ack = &ack;
-    (void)shared_unref(s->report);
-    s->report = n ? proto_pack(&ack.base, 0) : NULL;
     if (is_welcome(s))
         send(s, &frame);
+    return 0;
 }
 
 /* ---- how it is ---- */

@@ -7,7 +7,8 @@
  *   (S2) What is stored replaces what was received in one step (ops.store); "stored" is said only after that.
  *   (S3) The cursor moves with a stored batch or with a bookmark that proves the same digest, never otherwise.
  *   (S4) A digest that is not the server's is answered with the inventory, so it is mended, not hidden.
- *   (S5) Revisions never go down within one store id (I1): a batch or bookmark behind the cursor is rejected.
+ *   (S5) Revisions never go down within one store id (I1): changes or a bookmark behind the cursor are rejected. Only a
+ *        server that begins anew with everything (FULL) is believed, for then its log is another one.
  *   (S6) Batches that are rejected one after the other make the link wait, longer and longer: the server offers again
  *        at once, and neither side is served by a race.
  *
@@ -118,9 +119,14 @@ struct sync_refusal {
 
 /*
  * What is served now: the result of applying the batch of this revision. refused is everything that differs from what
- * was received. Also called at the start, for what was served from the local copy (revision of the cursor).
+ * was received. Also called at the start, for what was served from the local copy (revision of the cursor). Said now if
+ * it can be, and after each welcome of the same store from now on.
+ *
+ * ERR_NOMEM: nothing was said, and until this is called again and succeeds nothing is, of older things neither: what
+ * cannot be said whole is not said (I12). A revision that the store does not have yet, because the link has come to
+ * another store meanwhile, is passed over: the batch that store sends is applied and said in its turn.
  */
-void sync_applied(struct sync *s, uint64_t revision, struct digest serving,
+must_use int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
                   const struct sync_refusal *refused, size_t n);
 
 /* Whether what is served is well, as something that judges it found. */

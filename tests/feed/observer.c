@@ -163,7 +163,7 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     struct observer *o = ctx;
 
-    sync_applied(o->sync, batch->cursor.revision, batch->cursor.digest, NULL, 0);
+    ASSERT(!sync_applied(o->sync, batch->cursor.revision, batch->cursor.digest, NULL, 0));
 }
 
 static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)

@@ -630,7 +630,8 @@ static void say_applied(struct client *c)
                                                  .code = p->code,
                                                  .message = STR("simulated")};
     }
-    sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n);
+    if (sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n))
+        violate(c->sim, "client %d cannot say what it serves", c->index);
 }
 
 /* Applies: everything but what it refuses and what belongs to that, which stays at what was served before. */

@@ -51,7 +51,7 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     struct world *w = ctx;
 
-    sync_applied(w->sync, batch->cursor.revision, batch->cursor.digest, NULL, 0);
+    CHECK_I64(sync_applied(w->sync, batch->cursor.revision, batch->cursor.digest, NULL, 0), 0);
 }
 
 static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
