@@ -38,7 +38,7 @@ static void decode_record(struct str bytes)
 {
     struct record record;
     struct err err = ERR_NULL;
-    int r = record_decode(bytes, 7, &record, &err);
+    int r = record_decode((struct record_parts){.envelope = bytes}, 7, &record, &err);
 
     if (r) {
         ASSERT((r == ERR_CORRUPT || r == ERR_UNSUPPORTED) && err.code == r);

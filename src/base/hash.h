@@ -18,6 +18,12 @@ struct sha256 sha256_of_parts(const struct str *parts, size_t n);
 struct sha256 sha256_of(struct str bytes);
 bool sha256_eq(const struct sha256 *a, const struct sha256 *b);
 
+/* Bytes and their SHA-256, computed once and carried along. Whoever hands this over answers for the hash. */
+struct hashed {
+    struct sha256 hash;
+    struct str bytes;
+};
+
 /* Lower-case hexadecimal, closed by a NUL; out has 2 * len + 1 bytes. */
 void hex_encode(const void *bytes, size_t len, char *out);
 /* Exactly 2 * len digits of either case; false otherwise. */

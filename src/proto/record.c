@@ -7,9 +7,33 @@
 
 /* ---- writing ---- */
 
-static bool change_to_record(const struct change *c, const struct change_plan *p,
-                             Trimtab__V1__RecordChange *out, struct arena *a)
+/* What a record is made in. */
+struct encoding {
+    const struct commit *c;
+    const struct change_plan *plans;
+    struct version *const *versions; /* NULL: contents are hashed here */
+    struct arena arena;
+    struct hashed *contents;
+    size_t n_contents;
+};
+
+static void put_content(struct encoding *e, const struct change *c, const struct version *v,
+                        Trimtab__V1__RecordChange *out)
 {
+    struct hashed *content = &e->contents[e->n_contents++];
+
+    *content = (struct hashed){v ? v->content_hash : sha256_of(c->content), c->content};
+    out->size = c->content.len;
+    out->blob = proto_bytes(str_of(content->hash.bytes, SHA256_BYTES));
+}
+
+static bool change_to_record(struct encoding *e, size_t i, const struct version *v,
+                             Trimtab__V1__RecordChange *out)
+{
+    const struct change *c = &e->c->changes[i];
+    const struct change_plan *p = &e->plans[i];
+    struct arena *a = &e->arena;
+
     trimtab__v1__record_change__init(out);
     out->id = arena_c(a, c->id);
     out->version = p->number;
@@ -20,24 +44,26 @@ static bool change_to_record(const struct change *c, const struct change_plan *p
         out->content_type = arena_c(a, p->content_type);
         out->metadata = meta_to_proto(&p->meta, META_ALL, a);
         out->references = references_to_proto(p->references, &out->n_references, a);
-        out->size = c->content.len;
-        out->content = proto_bytes(c->content);
+        put_content(e, c, v, out);
     }
     return !arena_failed(a);
 }
 
-static bool changes_to_record(const struct commit *c, const struct change_plan *plans,
-                              Trimtab__V1__Record *record, struct arena *a)
+static bool changes_to_record(struct encoding *e, Trimtab__V1__Record *record)
 {
-    Trimtab__V1__RecordChange *changes = ARENA_ARRAY(a, Trimtab__V1__RecordChange, c->n);
+    const struct commit *c = e->c;
+    Trimtab__V1__RecordChange *changes =
+        ARENA_ARRAY(&e->arena, Trimtab__V1__RecordChange, c->n);
 
-    record->changes = ARENA_ARRAY(a, Trimtab__V1__RecordChange *, c->n);
-    if (arena_failed(a))
+    record->changes = ARENA_ARRAY(&e->arena, Trimtab__V1__RecordChange *, c->n);
+    if (arena_failed(&e->arena))
         return false;
     for (size_t i = 0; i < c->n; i++) {
-        if (plans[i].action == CHANGE_UNCHANGED)
+        const struct version *v = e->versions ? e->versions[record->n_changes] : NULL;
+
+        if (e->plans[i].action == CHANGE_UNCHANGED)
             continue;
-        if (!change_to_record(&c->changes[i], &plans[i], &changes[i], a))
+        if (!change_to_record(e, i, v, &changes[i]))
             return false;
         record->changes[record->n_changes++] = &changes[i];
     }
@@ -55,34 +81,105 @@ static bool moves_to_record(const struct commit *c, Trimtab__V1__Record *record,
     return !arena_failed(a);
 }
 
-struct shared *record_encode(const struct commit *c, const struct change_plan *plans)
+static struct shared *make_envelope(struct encoding *e)
 {
-    owned(arena) struct arena a = ARENA_NULL;
+    const struct commit *c = e->c;
+    struct arena *a = &e->arena;
     Trimtab__V1__Record record = TRIMTAB__V1__RECORD__INIT;
 
-    if (!changes_to_record(c, plans, &record, &a) || !moves_to_record(c, &record, &a))
+    if (!changes_to_record(e, &record) || !moves_to_record(c, &record, a))
         return NULL;
     record.semantics = STATE_SEMANTICS;
-    record.author = arena_c(&a, c->author);
+    record.author = arena_c(a, c->author);
     record.time_ms = c->time_ms;
-    record.message = arena_c(&a, c->message);
-    record.origin = arena_c(&a, c->origin);
-    record.action = arena_c(&a, c->action);
-    record.request_id = arena_c(&a, c->request_id);
-    record.override = arena_c(&a, c->override);
-    return arena_failed(&a) ? NULL : proto_pack(&record.base, 0);
+    record.message = arena_c(a, c->message);
+    record.origin = arena_c(a, c->origin);
+    record.action = arena_c(a, c->action);
+    record.request_id = arena_c(a, c->request_id);
+    record.override = arena_c(a, c->override);
+    return arena_failed(a) ? NULL : proto_pack(&record.base, 0);
+}
+
+int record_encode(const struct commit *c, const struct change_plan *plans,
+                  struct version *const *versions, struct record_encoded *ret)
+{
+    struct encoding e = {.c = c, .plans = plans, .versions = versions, .arena = ARENA_NULL};
+
+    e.contents = NEW_ARRAY(struct hashed, MAX(c->n, (size_t)1));
+    ret->envelope = e.contents ? make_envelope(&e) : NULL;
+    ret->contents = e.contents;
+    ret->n_contents = e.n_contents;
+    arena_deinit(&e.arena);
+    if (ret->envelope)
+        return 0;
+    record_encoded_deinit(ret);
+    return ERR_NOMEM;
+}
+
+void record_encoded_deinit(struct record_encoded *e)
+{
+    (void)shared_unref(e->envelope);
+    (void)mem_free(e->contents);
+    *e = (struct record_encoded){.envelope = NULL};
 }
 
 /* ---- reading ---- */
 
-Trimtab__V1__Record *record_unpack(struct str bytes, struct err *err)
+static int fill_content(Trimtab__V1__RecordChange *c, const struct hashed *content,
+                        struct err *err)
 {
-    Trimtab__V1__Record *record =
-        trimtab__v1__record__unpack(&proto_allocator, bytes.len, (const uint8_t *)bytes.data);
+    bool is_purged = !content->bytes.data && c->size > 0;
 
-    if (!record)
-        (void)err_set(err, ERR_CORRUPT, "a log record cannot be read");
+    if (!str_eq(proto_str(c->blob), str_of(content->hash.bytes, SHA256_BYTES)) ||
+        c->content.len || (!is_purged && content->bytes.len != c->size))
+        return err_set(err, ERR_CORRUPT, "a content in the log is not that of its record");
+    if (content->bytes.len == 0)
+        return 0;
+    c->content.data = (uint8_t *)mem_dup(content->bytes.data, content->bytes.len);
+    if (!c->content.data)
+        return ERR_NOMEM;
+    c->content.len = content->bytes.len;
+    return 0;
+}
+
+static int fill_contents(Trimtab__V1__Record *record, struct record_parts parts,
+                         struct err *err)
+{
+    size_t at = 0;
+    int r = 0;
+
+    for (size_t i = 0; !r && i < record->n_changes; i++) {
+        if (record->changes[i]->blob.len == 0)
+            continue;
+        r = at < parts.n_contents
+                ? fill_content(record->changes[i], &parts.contents[at++], err)
+                : err_set(err, ERR_CORRUPT, "a content of a log record is missing");
+    }
+    if (!r && at < parts.n_contents)
+        r = err_set(err, ERR_CORRUPT, "a log record has a content of no change");
+    return r;
+}
+
+Trimtab__V1__Record *record_unpack(struct record_parts parts, int *ret_code, struct err *err)
+{
+    Trimtab__V1__Record *record = trimtab__v1__record__unpack(
+        &proto_allocator, parts.envelope.len, (const uint8_t *)parts.envelope.data);
+
+    *ret_code = record ? fill_contents(record, parts, err)
+                       : err_set(err, ERR_CORRUPT, "a log record cannot be read");
+    if (record && *ret_code) {
+        trimtab__v1__record__free_unpacked(record, &proto_allocator);
+        record = NULL;
+    }
     return record;
+}
+
+static const struct sha256 *hash_of(const Trimtab__V1__RecordChange *c, struct sha256 *hash)
+{
+    if (c->blob.len != SHA256_BYTES)
+        return NULL;
+    memcpy(hash->bytes, c->blob.data, SHA256_BYTES);
+    return hash;
 }
 
 struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t revision,
@@ -92,6 +189,7 @@ struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t
     owned(arena) struct arena a = ARENA_NULL;
     struct meta meta = meta_from_proto(c->metadata, &a);
     struct references *refs;
+    struct sha256 hash;
     struct name name;
 
     if (references_from_proto(c->references, c->n_references, &a, &refs, NULL) ||
@@ -106,6 +204,7 @@ struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t
         .meta = &meta,
         .references = refs,
         .content = proto_str(c->content),
+        .content_hash = hash_of(c, &hash),
         .deleted = c->deleted,
         .number = c->version,
         .revision = revision,
@@ -125,6 +224,8 @@ int version_read(const Trimtab__V1__RecordChange *c, uint64_t revision, int64_t 
     for (size_t i = 0; i < c->n_references; i++)
         if (i >= REFERENCES_MAX || name_parse(str_c(c->references[i]), &name, NULL))
             return err_set(err, ERR_CORRUPT, "a change has a reference that is none");
+    if (c->blob.len && c->content.len != c->size)
+        return err_set(err, ERR_CORRUPT, "the content of a version in use was purged");
     *ret = version_from_record(c, revision, time_ms);
     return *ret ? 0 : ERR_NOMEM;
 }
@@ -184,14 +285,15 @@ void record_deinit(struct record *r)
     *r = RECORD_NULL;
 }
 
-int record_decode(struct str bytes, uint64_t revision, struct record *ret, struct err *err)
+int record_decode(struct record_parts parts, uint64_t revision, struct record *ret,
+                  struct err *err)
 {
     int r;
 
     *ret = RECORD_NULL;
-    ret->message = record_unpack(bytes, err);
+    ret->message = record_unpack(parts, &r, err);
     if (!ret->message)
-        return ERR_CORRUPT;
+        return r;
     if (ret->message->semantics > STATE_SEMANTICS)
         r = err_set(err, ERR_UNSUPPORTED,
                     "the log was written by a newer version of Trimtab (semantics %u)",

@@ -10,10 +10,34 @@
 #include <trimtab/v1/record.pb-c.h>
 
 /*
- * The record of a commit whose plans are those of commit_check: changes that change nothing are left out.
- * NULL without memory.
+ * A record as the log keeps it: the envelope, which names each content by hash and length, and the contents beside it.
+ * In records of old the contents are inside the envelope.
  */
-must_use struct shared *record_encode(const struct commit *c, const struct change_plan *plans);
+struct record_parts {
+    struct str envelope;
+    const struct hashed *contents; /* of a purged one the bytes are STR_NULL */
+    size_t n_contents;
+};
+
+/* A record to be appended. The bytes of its contents are those of the commit. */
+struct record_encoded {
+    struct shared *envelope; /* NULL: nothing */
+    struct hashed *contents;
+    size_t n_contents;
+};
+
+/*
+ * The record of a commit whose plans are those of commit_check: changes that change nothing are left out. versions, if
+ * given, are those that the other changes made, in order, and spare the hashing of their contents. ERR_NOMEM.
+ */
+must_use int record_encode(const struct commit *c, const struct change_plan *plans,
+                           struct version *const *versions, struct record_encoded *ret);
+void record_encoded_deinit(struct record_encoded *e);
+
+static inline struct record_parts record_encoded_parts(const struct record_encoded *e)
+{
+    return (struct record_parts){shared_str(e->envelope), e->contents, e->n_contents};
+}
 
 /* A record that was read. Texts of the moves lie in the message, arrays on the arena. */
 struct record {
@@ -24,12 +48,17 @@ struct record {
 #define RECORD_NULL ((struct record){.message = NULL})
 
 /* ERR_CORRUPT when it is none, ERR_UNSUPPORTED for newer semantics, ERR_NOMEM; then there is nothing to release. */
-must_use int record_decode(struct str bytes, uint64_t revision, struct record *ret,
+must_use int record_decode(struct record_parts parts, uint64_t revision, struct record *ret,
                            struct err *err);
 void record_deinit(struct record *r);
 
-/* The record as it lies in the log; freed by trimtab__v1__record__free_unpacked(r, &proto_allocator). */
-must_use Trimtab__V1__Record *record_unpack(struct str bytes, struct err *err);
+/*
+ * The record as a message, with the contents in their changes; freed by
+ * trimtab__v1__record__free_unpacked(r, &proto_allocator). A purged content is empty, with its size and hash.
+ * NULL: ERR_CORRUPT or ERR_NOMEM in *ret_code.
+ */
+must_use Trimtab__V1__Record *record_unpack(struct record_parts parts, int *ret_code,
+                                            struct err *err);
 
 /* A version of a record's change. NULL without memory, or for an id that is none. */
 must_use struct version *version_from_record(const Trimtab__V1__RecordChange *c,

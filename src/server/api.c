@@ -142,9 +142,10 @@ struct kept_record {
 static int unpack_entry(void *ctx, const struct store_entry *entry)
 {
     Trimtab__V1__Record **record = ctx;
+    int r;
 
-    *record = record_unpack(entry->bytes, NULL);
-    return *record ? 0 : ERR_CORRUPT;
+    *record = record_unpack(log_parts(entry), &r, NULL);
+    return r;
 }
 
 static int read_record(struct api_call *call, struct store *store, uint64_t revision,

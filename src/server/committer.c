@@ -7,7 +7,6 @@
 #include "base/vec.h"
 #include "model/graph.h"
 #include "model/moves.h"
-#include "proto/record.h"
 
 #include <pthread.h>
 
@@ -140,7 +139,7 @@ static int fold_record(struct committer *c, const struct store_entry *entry)
 {
     struct record record;
     struct err err = ERR_NULL;
-    int r = record_decode(entry->bytes, entry->revision, &record, &err);
+    int r = record_decode(log_parts(entry), entry->revision, &record, &err);
 
     if (!r) {
         r = fold_outcome(c, &record.outcome, entry->revision, &err);
@@ -159,7 +158,7 @@ static int on_record(void *ctx, const struct store_entry *entry)
 
     c->records_since_snapshot++;
     if (!c->group || entry->revision <= c->group_base || at >= c->n_group ||
-        !str_eq(entry->bytes, shared_str(c->group[at]->record)))
+        !str_eq(entry->bytes, shared_str(c->group[at]->record.envelope)))
         return fold_record(c, entry);
     (void)state_unref(c->state);
     c->state = state_ref(c->group[at]->after);
@@ -208,7 +207,7 @@ static void job_reset(struct commit_job *job)
         (void)version_unref(job->versions[i]);
     job->versions = mem_free(job->versions);
     job->n_versions = 0;
-    job->record = shared_unref(job->record);
+    record_encoded_deinit(&job->record);
     job->after = state_unref(job->after);
     job->state = state_unref(job->state);
     job->plans = mem_free(job->plans);
@@ -263,9 +262,8 @@ static int prepare(struct commit_job *job, struct state *state, uint64_t revisio
     r = prepare_after(job, state, revision);
     if (r || job->is_dry_run)
         return r ? r : JOB_DONE;
-    job->record = record_encode(&job->commit, job->plans);
     job->revision = revision;
-    return job->record ? 0 : ERR_NOMEM;
+    return record_encode(&job->commit, job->plans, job->versions, &job->record);
 }
 
 static void finish_on_loop(struct post *post, void *ctx)
@@ -299,6 +297,15 @@ struct group {
     struct store_record records[GROUP_RECORDS_MAX];
     size_t n;
 };
+
+static size_t record_bytes(const struct store_record *record)
+{
+    size_t bytes = record->bytes.len;
+
+    for (size_t i = 0; i < record->n_contents; i++)
+        bytes += record->contents[i].bytes.len;
+    return bytes;
+}
 
 /* A request id is appended once; the second job waits for the group that has the first. */
 static bool has_request(const struct group *g, struct str request)
@@ -358,9 +365,11 @@ static struct commit_job *gather(struct committer *c, struct commit_job *list, s
             continue;
         }
         state = job->after;
-        bytes += job->record->len;
         g->records[g->n] = (struct store_record){.request = job->commit.request_id,
-                                                 .bytes = shared_str(job->record)};
+                                                 .bytes = shared_str(job->record.envelope),
+                                                 .contents = job->record.contents,
+                                                 .n_contents = job->record.n_contents};
+        bytes += record_bytes(&g->records[g->n]);
         g->jobs[g->n++] = job;
     }
     *later_end = list;

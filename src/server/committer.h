@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "model/commit.h"
 #include "net/loop.h"
+#include "proto/record.h"
 #include "store/store.h"
 
 struct committer;
@@ -65,7 +66,7 @@ struct commit_job {
 
     struct post post; /* the committer's */
     struct commit_job *next;
-    struct shared *record;
+    struct record_encoded record;
     struct version **versions;
     size_t n_versions;
     struct state *after;
@@ -84,6 +85,12 @@ struct read_job {
 };
 
 void committer_read(struct committer *c, struct read_job *job);
+
+/* The record that an entry of the log holds. */
+static inline struct record_parts log_parts(const struct store_entry *entry)
+{
+    return (struct record_parts){entry->bytes, entry->contents, entry->n_contents};
+}
 
 /* For metrics; any thread. */
 struct committer_stats {

@@ -19,6 +19,13 @@ must_use int observe_all(struct store *s, struct err *err);
 must_use int chain_at(struct store *s, uint64_t revision, struct sha256 *ret_chain,
                       struct err *err);
 
+/*
+ * Gives fn the rows of a range, each verified first (R3); fn may be NULL. The range is cut to what is in the log.
+ * STORE_COMPACTED; ERR_CORRUPT names the record.
+ */
+must_use int read_verified(struct store *s, enum store_rows rows, const uint64_t range[2],
+                           store_entry_fn *fn, void *ctx, struct err *err);
+
 /* Verifies the chain of the records from..head; the record before from must be there or be the base. */
 must_use int verify_from(struct store *s, uint64_t from, struct err *err);
 

@@ -29,6 +29,9 @@ struct store {
     struct store_head head; /* observed up to here */
     struct requests requests;
     VEC(struct sha256) chains; /* of the append that is running */
+    VEC(struct str) packed;    /* likewise: the contents of each record as engines keep them */
+    char *packing;             /* their bytes */
+    VEC(struct hashed) parsed; /* contents of the record that is being given */
 
     struct link watches;           /* struct store_watch */
     struct link ephemeral_watches; /* struct store_ephemeral_watch */
@@ -43,6 +46,7 @@ struct store {
 struct store_batch {
     const struct store_record *records;
     const struct sha256 *chains; /* one per record */
+    const struct str *packed;    /* likewise: what is to be given back as store_entry.packed */
     size_t n;
     struct store_head before; /* the head that it needs */
 };
@@ -83,6 +87,7 @@ struct store_engine {
     /* D1 D2 O2 B3: 0, STORE_CONFLICT, STORE_BLOB_GONE with *ret_at, or negative as store_append. */
     int (*append)(struct store *s, const struct store_batch *batch, size_t *ret_at,
                   struct err *err);
+    /* Rows as they are, unverified; of entry.contents nothing is filled in. */
     int (*read)(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err);
 
@@ -127,7 +132,7 @@ struct store_engine {
     /* Waits as store_poll says, tells ephemeral changes of others; store.c then observes. */
     int (*poll)(struct store *s, int timeout_ms, struct err *err);
 
-    int (*check)(struct store *s, struct err *err); /* own structure, kept records, blobs */
+    int (*check)(struct store *s, struct err *err); /* own structure, blobs, items */
     int (*backup)(struct store *s, const char *path, struct err *err);
 };
 
@@ -136,13 +141,8 @@ extern const struct store_engine store_sqlite_engine;
 
 /* ---- shared by engines ---- */
 
-/* The chain hash of a record (I2). */
-struct sha256 store_chain_next(const struct sha256 *previous, uint64_t revision,
-                               struct str bytes);
-
-/* 0, or ERR_CORRUPT when entry does not follow previous. */
-must_use int store_chain_check(const struct sha256 *previous, const struct store_entry *entry,
-                               struct err *err);
+/* The chain hash of a row (I2). */
+struct sha256 store_chain_next(const struct sha256 *previous, const struct store_entry *entry);
 
 /* 0, or ERR_CORRUPT when bytes are not those of the blob. */
 must_use int store_blob_check(const struct sha256 *hash, struct str bytes, struct err *err);

@@ -15,7 +15,7 @@
 struct mem_row {
     uint64_t revision;
     struct sha256 previous, chain;
-    struct shared *request, *bytes;
+    struct shared *request, *bytes, *packed;
 };
 
 struct mem_rows {

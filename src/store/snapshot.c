@@ -17,7 +17,8 @@ struct store_snapshot {
 
 static struct sha256 hash_begin(uint64_t revision, const struct sha256 *chain)
 {
-    return store_chain_next(chain, revision, STR("snapshot"));
+    return store_chain_next(
+        chain, &(struct store_entry){.revision = revision, .bytes = STR("snapshot")});
 }
 
 static struct sha256 hash_next(const struct sha256 *hash, struct str chunk)

@@ -62,30 +62,22 @@ static int sqlite_identity(struct store *s, struct store_identity *ret_identity,
     const struct db *db = s->impl;
 
     (void)err; /* it is known */
-    *ret_identity = db->identity;
+    *ret_identity = db->meta.identity;
     return 0;
-}
-
-static int update_identity(struct db *db, const struct store_identity *identity,
-                           struct err *err)
-{
-    owned(query) struct query q = query_begin(db, DB_SET_IDENTITY);
-
-    query_str(&q, str_of(identity->id.bytes, STORE_ID_BYTES));
-    query_u64(&q, identity->semantics);
-    return query_run(&q, err);
 }
 
 static int sqlite_set_identity(struct store *s, const struct store_identity *identity,
                                struct err *err)
 {
     struct db *db = s->impl;
+    struct db_meta meta = db->meta;
     int r = db_begin(db, err);
 
+    meta.identity = *identity;
     if (!r)
-        r = db_end(db, update_identity(db, identity, err), err);
+        r = db_end(db, db_save_meta(db, &meta, err), err);
     if (!r)
-        db->identity = *identity;
+        db->meta = meta;
     return r;
 }
 
@@ -128,8 +120,8 @@ static int sqlite_check(struct store *s, struct err *err)
     int r = check_structure(db, err);
 
     if (!r)
-        r = sqlite_check_kept(db, err);
-    return r ? r : sqlite_check_blobs(db, err);
+        r = sqlite_check_blobs(db, err);
+    return r ? r : sqlite_check_items(db, err);
 }
 
 static int copy_to(struct db *db, sqlite3 *copy, struct err *err)

@@ -19,7 +19,7 @@
 
 enum {
     APPLICATION_ID = 0x5472696d, /* "Trim" */
-    SCHEMA_VERSION = 1,
+    SCHEMA_VERSION = 2,
     LOCK_WAIT_MS = 250, /* for a person's look into the file, not for another server */
 };
 
@@ -31,48 +31,63 @@ static const char schema[] =
     " base_revision INTEGER NOT NULL," /* the record before the floor */
     " base_chain BLOB NOT NULL,"
     " blob_epoch INTEGER NOT NULL,"
-    " settles INTEGER NOT NULL);" /* changed to overwrite a failed commit */
-    /* bytes come last: reading the other columns of a large record does not touch its overflow pages */
+    " settles INTEGER NOT NULL," /* changed to overwrite a failed commit */
+    " key BLOB,"
+    " sum BLOB);" /* over all but settles */
+    /* Large columns come last: reading the others does not touch their overflow pages. contents: see contents.h; NULL
+       in a record of the first format. */
     "CREATE TABLE log("
     " revision INTEGER PRIMARY KEY, chain BLOB NOT NULL, request BLOB NOT NULL,"
-    " bytes BLOB NOT NULL);"
+    " bytes BLOB NOT NULL, contents BLOB);"
     "CREATE TABLE kept("
     " revision INTEGER PRIMARY KEY, previous BLOB NOT NULL, chain BLOB NOT NULL,"
-    " request BLOB NOT NULL, bytes BLOB NOT NULL);"
+    " request BLOB NOT NULL, bytes BLOB NOT NULL, contents BLOB);"
     "CREATE TABLE snapshot("
     " id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, bytes INTEGER NOT NULL,"
     " chain BLOB NOT NULL, hash BLOB NOT NULL);"
     "CREATE TABLE chunk(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);" /* snapshot << 20 | number */
     "CREATE TABLE blob("
     " hash BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, bytes BLOB NOT NULL);"
-    "CREATE TABLE lease(id INTEGER PRIMARY KEY AUTOINCREMENT, ttl INTEGER NOT NULL);"
+    /* inverse: -1 - ttl, so that a bit that turned shows */
+    "CREATE TABLE lease("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, ttl INTEGER NOT NULL, inverse INTEGER);"
     "CREATE TABLE ephemeral("
-    " key BLOB PRIMARY KEY NOT NULL, lease INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    " key BLOB PRIMARY KEY NOT NULL, lease INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB);"
     "CREATE INDEX ephemeral_lease ON ephemeral(lease);"
     "PRAGMA application_id = 1416784237;"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
+
+/* What version 2 has and version 1 had not. Rows stay as they are: the columns that they lack read as NULL. */
+static const char upgrade_from_1[] = "ALTER TABLE meta ADD COLUMN key BLOB;"
+                                     "ALTER TABLE meta ADD COLUMN sum BLOB;"
+                                     "ALTER TABLE log ADD COLUMN contents BLOB;"
+                                     "ALTER TABLE kept ADD COLUMN contents BLOB;"
+                                     "ALTER TABLE lease ADD COLUMN inverse INTEGER;"
+                                     "UPDATE lease SET inverse = -1 - ttl;"
+                                     "ALTER TABLE ephemeral ADD COLUMN sum BLOB;"
+                                     "PRAGMA user_version = 2;";
 
 static const char *const texts[] = {
     [DB_BEGIN] = "BEGIN IMMEDIATE",
     [DB_COMMIT] = "COMMIT",
     [DB_ROLLBACK] = "ROLLBACK",
     [DB_SETTLE] = "UPDATE meta SET settles = settles + 1",
-    [DB_META] = "SELECT id, semantics, base_revision, base_chain, blob_epoch FROM meta",
-    [DB_SET_IDENTITY] = "UPDATE meta SET id = ?1, semantics = ?2",
+    [DB_META] = "SELECT id, semantics, base_revision, base_chain, blob_epoch, key, sum FROM meta",
+    [DB_SET_META] = "UPDATE meta SET id = ?1, semantics = ?2, base_revision = ?3, base_chain = ?4,"
+                    " blob_epoch = ?5, key = ?6, sum = ?7",
     [DB_LOG_LAST] = "SELECT revision, chain FROM log ORDER BY revision DESC LIMIT 1",
     [DB_LOG_INSERT] =
-        "INSERT INTO log(revision, chain, request, bytes) VALUES (?1, ?2, ?3, ?4)",
-    [DB_LOG_READ] = "SELECT revision, chain, request, bytes FROM log"
+        "INSERT INTO log(revision, chain, request, bytes, contents) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [DB_LOG_READ] = "SELECT revision, chain, request, bytes, contents FROM log"
                     " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
     [DB_LOG_REQUESTS] = "SELECT revision, chain, request FROM log"
                         " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
     [DB_LOG_DELETE] = "DELETE FROM log WHERE revision < ?1",
-    [DB_SET_BASE] = "UPDATE meta SET base_revision = ?1, base_chain = ?2",
-    [DB_KEPT_MOVE] = "INSERT INTO kept SELECT revision, ?2, chain, request, bytes FROM log"
-                     " WHERE revision = ?1",
-    [DB_KEPT_READ] = "SELECT revision, chain, request, bytes FROM kept"
+    [DB_KEPT_MOVE] =
+        "INSERT INTO kept SELECT revision, ?2, chain, request, bytes, contents FROM log"
+        " WHERE revision = ?1",
+    [DB_KEPT_READ] = "SELECT revision, chain, request, bytes, contents, previous FROM kept"
                      " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
-    [DB_KEPT_CHECK] = "SELECT revision, chain, request, bytes, previous FROM kept",
     [DB_KEPT_DELETE] = "DELETE FROM kept WHERE revision = ?1",
     [DB_SNAPSHOT_LAST] = "SELECT max(coalesce((SELECT max(id) FROM snapshot), 0),"
                          " coalesce((SELECT max(id) FROM chunk), 0) >> 20)",
@@ -94,18 +109,18 @@ static const char *const texts[] = {
     [DB_BLOB_HAS] = "SELECT 1 FROM blob WHERE hash = ?1",
     [DB_BLOB_EACH] = "SELECT hash, epoch FROM blob",
     [DB_BLOB_DELETE] = "DELETE FROM blob WHERE hash = ?1",
-    [DB_SET_BLOB_EPOCH] = "UPDATE meta SET blob_epoch = ?1",
-    [DB_LEASE_INSERT] = "INSERT INTO lease(ttl) VALUES (?1)",
-    [DB_LEASE_EACH] = "SELECT id, ttl FROM lease ORDER BY id",
+    [DB_LEASE_INSERT] = "INSERT INTO lease(ttl, inverse) VALUES (?1, -1 - ?1)",
+    [DB_LEASE_EACH] = "SELECT id, ttl, inverse FROM lease ORDER BY id",
     [DB_LEASE_DELETE] = "DELETE FROM lease WHERE id = ?1",
-    [DB_EPHEMERAL_PUT] = "INSERT INTO ephemeral(key, lease, bytes) VALUES (?1, ?2, ?3)"
+    [DB_EPHEMERAL_PUT] = "INSERT INTO ephemeral(key, lease, bytes, sum) VALUES (?1, ?2, ?3, ?4)"
                          " ON CONFLICT(key) DO UPDATE SET lease = excluded.lease,"
-                         " bytes = excluded.bytes",
+                         " bytes = excluded.bytes, sum = excluded.sum",
     [DB_EPHEMERAL_DELETE] = "DELETE FROM ephemeral WHERE key = ?1",
     [DB_EPHEMERAL_LIST] =
-        "SELECT key, lease, bytes FROM ephemeral WHERE key >= ?1 ORDER BY key",
+        "SELECT key, lease, bytes, sum FROM ephemeral WHERE key >= ?1 ORDER BY key",
     [DB_EPHEMERAL_OF_LEASE] = "SELECT key FROM ephemeral WHERE lease = ?1 ORDER BY key",
     [DB_EPHEMERAL_END] = "DELETE FROM ephemeral WHERE lease = ?1",
+    [DB_EPHEMERAL_ORPHANS] = "SELECT key FROM ephemeral WHERE lease NOT IN (SELECT id FROM lease)",
     [DB_INTEGRITY] = "PRAGMA integrity_check(8)",
 };
 
@@ -236,6 +251,57 @@ int row_hash(const struct query *q, int column, struct sha256 *ret_hash, struct 
         return err_set(err, ERR_CORRUPT, "%s: a hash has %zu bytes", q->db->path, bytes.len);
     memcpy(ret_hash->bytes, bytes.data, SHA256_BYTES);
     return 0;
+}
+
+/* ---- sums ---- */
+
+struct sha256 db_sum(const struct str *parts, size_t n)
+{
+    enum { PARTS_MAX = 6 };
+    struct str all[2 * PARTS_MAX];
+    uint64_t lengths[PARTS_MAX];
+
+    ASSERT(n <= PARTS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        lengths[i] = __builtin_bswap64(parts[i].len);
+        all[2 * i] = str_of(&lengths[i], sizeof(lengths[i]));
+        all[2 * i + 1] = parts[i];
+    }
+    return sha256_of_parts(all, 2 * n);
+}
+
+bool row_sum_is(const struct query *q, int column, const struct sha256 *sum)
+{
+    return sqlite3_column_type(q->statement, column) == SQLITE_NULL ||
+           str_eq(row_str(q, column), str_of(sum->bytes, DB_SUM_BYTES));
+}
+
+static struct sha256 sum_of_meta(const struct db_meta *meta)
+{
+    const uint64_t numbers[] = {__builtin_bswap64(meta->identity.semantics),
+                                __builtin_bswap64(meta->base.revision),
+                                __builtin_bswap64(meta->blob_epoch)};
+    const struct str parts[] = {str_of(meta->identity.id.bytes, STORE_ID_BYTES),
+                                str_of(meta->identity.key, STORE_KEY_BYTES),
+                                str_of(meta->base.chain.bytes, SHA256_BYTES),
+                                str_of(numbers, sizeof(numbers))};
+
+    return db_sum(parts, ARRAY_LEN(parts));
+}
+
+int db_save_meta(struct db *db, const struct db_meta *meta, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_SET_META);
+    struct sha256 sum = sum_of_meta(meta);
+
+    query_str(&q, str_of(meta->identity.id.bytes, STORE_ID_BYTES));
+    query_u64(&q, meta->identity.semantics);
+    query_u64(&q, meta->base.revision);
+    query_hash(&q, &meta->base.chain);
+    query_u64(&q, meta->blob_epoch);
+    query_str(&q, str_of(meta->identity.key, STORE_KEY_BYTES));
+    query_str(&q, str_of(sum.bytes, DB_SUM_BYTES));
+    return query_run(&q, err);
 }
 
 /* ---- transactions ---- */
@@ -409,34 +475,44 @@ static int set_up(struct db *db, struct err *err)
     return 0;
 }
 
+static int make_key(struct db_meta *meta, struct err *err)
+{
+    int r = random_bytes(meta->identity.key, STORE_KEY_BYTES);
+
+    return r ? err_set(err, r, "the system has no random bytes") : 0;
+}
+
 static int make_schema(struct db *db, const struct store_opts *opts, struct err *err)
 {
-    static const struct sha256 no_chain = {{0}};
-    struct store_id id;
-    sqlite3_stmt *statement = NULL;
-    int code, r = random_bytes(id.bytes, sizeof(id.bytes));
+    struct db_meta meta = {.identity.semantics = opts->semantics, .blob_epoch = 1};
+    int r = random_bytes(meta.identity.id.bytes, STORE_ID_BYTES);
 
     if (r)
         return err_set(err, r, "the system has no random bytes");
-    r = execute(db, schema, err);
-    if (r)
-        return r;
-    code =
-        sqlite3_prepare_v2(db->connection, "INSERT INTO meta VALUES (1, ?1, ?2, 0, ?3, 1, 0)",
-                           -1, &statement, NULL);
-    if (!code) {
-        (void)sqlite3_bind_blob(statement, 1, id.bytes, sizeof(id.bytes), SQLITE_STATIC);
-        (void)sqlite3_bind_int64(statement, 2, opts->semantics);
-        (void)sqlite3_bind_blob(statement, 3, no_chain.bytes, SHA256_BYTES, SQLITE_STATIC);
-        code = sqlite3_step(
-            statement); /* a bind that failed leaves NULL, which the table refuses */
-    }
-    (void)sqlite3_finalize(statement); /* repeats the failure of the step */
-    return code == SQLITE_DONE ? 0 : db_error(db, code, err);
+    r = make_key(&meta, err);
+    if (!r)
+        r = execute(db, schema, err);
+    if (!r)
+        r = execute(db, "INSERT INTO meta VALUES (1, '', 0, 0, '', 0, 0, NULL, NULL)", err);
+    return r ? r : db_save_meta(db, &meta, err);
 }
 
-/* Whether the file is ours and of a version we know; *ret_empty when it has nothing in it yet. */
-static int check_schema(struct db *db, bool *ret_empty, struct err *err)
+static int not_ours(struct db *db, int64_t version, struct err *err)
+{
+    int r;
+
+    if (version < 1)
+        return err_set(err, ERR_CORRUPT, "%s has schema version %" PRId64 ", which never was",
+                       db->path, version);
+    r = err_set(err, ERR_UNSUPPORTED,
+                "%s has schema version %" PRId64 ", this program knows up to %d", db->path,
+                version, SCHEMA_VERSION);
+    err_hint(err, "run the newer version of the program, or restore an older backup");
+    return r;
+}
+
+/* Whether the file is ours and of a version we know; *ret_version 0: it has nothing in it yet. */
+static int check_schema(struct db *db, int64_t *ret_version, struct err *err)
 {
     int64_t application = 0, version = 0, tables = 0;
     int r = number(db, "PRAGMA application_id", &application, err);
@@ -447,38 +523,57 @@ static int check_schema(struct db *db, bool *ret_empty, struct err *err)
         r = number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (r)
         return r;
-    *ret_empty = tables == 0 && version == 0;
-    if (*ret_empty)
+    *ret_version = version;
+    if (tables == 0 && version == 0)
         return 0;
     if (application != APPLICATION_ID)
         return err_set(err, ERR_INVALID, "%s is an SQLite database, but not a store", db->path);
-    if (version > SCHEMA_VERSION) {
-        r = err_set(err, ERR_UNSUPPORTED,
-                    "%s has schema version %" PRId64 ", this program knows up to %d", db->path,
-                    version, SCHEMA_VERSION);
-        err_hint(err, "run the newer version of the program, or restore an older backup");
-    }
-    return r;
+    return version < 1 || version > SCHEMA_VERSION ? not_ours(db, version, err) : 0;
 }
 
-static int load_meta(struct db *db, struct err *err)
+/* What the database says of itself; a store that is being upgraded has no key and no sum yet. */
+static int load_meta(struct db *db, bool is_upgrade, struct err *err)
 {
     owned(query) struct query q = query_begin(db, DB_META);
+    struct db_meta *m = &db->meta;
     int r = query_step(&q, err);
-    struct str id;
+    struct str id, key;
+    struct sha256 sum;
 
     if (r < 0)
         return r;
     if (r != QUERY_ROW)
         return err_set(err, ERR_CORRUPT, "%s has lost what it says of itself", db->path);
     id = row_str(&q, 0);
+    key = row_str(&q, 5);
     if (id.len != STORE_ID_BYTES || !id.data)
         return err_set(err, ERR_CORRUPT, "%s: the id has %zu bytes", db->path, id.len);
-    memcpy(db->identity.id.bytes, id.data, STORE_ID_BYTES);
-    db->identity.semantics = (uint32_t)row_u64(&q, 1);
-    db->base.revision = row_u64(&q, 2);
-    db->blob_epoch = row_u64(&q, 4);
-    return row_hash(&q, 3, &db->base.chain, err);
+    memcpy(m->identity.id.bytes, id.data, STORE_ID_BYTES);
+    m->identity.semantics = (uint32_t)row_u64(&q, 1);
+    m->base.revision = row_u64(&q, 2);
+    m->blob_epoch = row_u64(&q, 4);
+    r = row_hash(&q, 3, &m->base.chain, err);
+    if (r || is_upgrade)
+        return r;
+    if (key.len == STORE_KEY_BYTES)
+        memcpy(m->identity.key, key.data, STORE_KEY_BYTES);
+    sum = sum_of_meta(m);
+    if (key.len != STORE_KEY_BYTES ||
+        !str_eq(row_str(&q, 6), str_of(sum.bytes, DB_SUM_BYTES)))
+        return err_set(err, ERR_CORRUPT, "%s: what it says of itself is damaged", db->path);
+    return 0;
+}
+
+/* One transaction: a power cut leaves version 1 or version 2. */
+static int upgrade(struct db *db, struct err *err)
+{
+    int r = execute(db, upgrade_from_1, err);
+
+    if (!r)
+        r = load_meta(db, true, err);
+    if (!r)
+        r = make_key(&db->meta, err);
+    return r ? r : db_save_meta(db, &db->meta, err);
 }
 
 static int load_head(struct db *db, struct err *err)
@@ -489,7 +584,7 @@ static int load_head(struct db *db, struct err *err)
 
     if (r < 0)
         return r;
-    db->head = db->base;
+    db->head = db->meta.base;
     if (r == QUERY_ROW) {
         db->head.revision = row_u64(&last, 0);
         r = row_hash(&last, 1, &db->head.chain, err);
@@ -506,20 +601,20 @@ static int load_head(struct db *db, struct err *err)
 
 int db_open(struct db *db, const struct store_opts *opts, struct err *err)
 {
-    bool empty = false;
+    int64_t version = 0;
     int r = connect_file(db, opts, err);
 
     if (!r)
         r = set_up(db, err);
     if (!r)
-        r = check_schema(db, &empty, err);
-    if (!r && empty) {
+        r = check_schema(db, &version, err);
+    if (!r && version < SCHEMA_VERSION) {
         r = db_begin(db, err);
         if (!r)
-            r = db_end(db, make_schema(db, opts, err), err);
+            r = db_end(db, version ? upgrade(db, err) : make_schema(db, opts, err), err);
     }
     if (!r)
-        r = load_meta(db, err);
+        r = load_meta(db, false, err);
     return r ? r : load_head(db, err);
 }
 

@@ -15,16 +15,14 @@ enum db_sql {
     DB_ROLLBACK,
     DB_SETTLE,
     DB_META,
-    DB_SET_IDENTITY,
+    DB_SET_META,
     DB_LOG_LAST,
     DB_LOG_INSERT,
     DB_LOG_READ,
     DB_LOG_REQUESTS,
     DB_LOG_DELETE,
-    DB_SET_BASE,
     DB_KEPT_MOVE,
     DB_KEPT_READ,
-    DB_KEPT_CHECK,
     DB_KEPT_DELETE,
     DB_SNAPSHOT_LAST,
     DB_SNAPSHOT_INSERT,
@@ -38,7 +36,6 @@ enum db_sql {
     DB_BLOB_HAS,
     DB_BLOB_EACH,
     DB_BLOB_DELETE,
-    DB_SET_BLOB_EPOCH,
     DB_LEASE_INSERT,
     DB_LEASE_EACH,
     DB_LEASE_DELETE,
@@ -47,6 +44,7 @@ enum db_sql {
     DB_EPHEMERAL_LIST,
     DB_EPHEMERAL_OF_LEASE,
     DB_EPHEMERAL_END,
+    DB_EPHEMERAL_ORPHANS,
     DB_INTEGRITY,
     DB_SQL_COUNT,
 };
@@ -64,9 +62,12 @@ struct db {
     char *path;
     const char *vfs; /* NULL: the default one */
 
-    struct store_identity identity;
-    struct store_head head, base;
-    uint64_t blob_epoch;
+    struct db_meta {
+        struct store_identity identity;
+        struct store_head base;
+        uint64_t blob_epoch;
+    } meta;
+    struct store_head head;
     VEC(struct db_lease) leases;
 
     int last_failure; /* SQLite's code of the story that was told last */
@@ -106,6 +107,17 @@ uint64_t row_u64(const struct query *q, int column);
 struct str row_str(const struct query *q, int column);
 must_use int row_hash(const struct query *q, int column, struct sha256 *ret_hash,
                       struct err *err);
+
+/*
+ * SHA-256 over parts, each with its length in front; the sums that rows carry of themselves are its first bytes.
+ * A row that was written before there were sums has none, which is right, too.
+ */
+enum { DB_SUM_BYTES = 8 };
+struct sha256 db_sum(const struct str *parts, size_t n);
+must_use bool row_sum_is(const struct query *q, int column, const struct sha256 *sum);
+
+/* Replaces what the database says of itself, inside a transaction; db->meta is the caller's to change. */
+must_use int db_save_meta(struct db *db, const struct db_meta *meta, struct err *err);
 
 /* A query without rows, from its parameters to its end. */
 must_use int query_run(struct query *q, struct err *err);
@@ -155,7 +167,6 @@ int sqlite_compact(struct store *s, const struct store_compact *op, uint64_t lim
                    struct err *err);
 int sqlite_forget(struct store *s, const uint64_t *revisions, size_t n, struct err *err);
 must_use int sqlite_sweep_chunks(struct db *db, struct err *err);
-must_use int sqlite_check_kept(struct db *db, struct err *err);
 
 /* sqlite_items.c */
 must_use int sqlite_load_leases(struct db *db, struct err *err);
@@ -168,6 +179,7 @@ int sqlite_blob_epoch(struct store *s, uint64_t *ret_epoch, struct err *err);
 int sqlite_blob_collect(struct store *s, const struct store_collect *op, uint64_t *ret_removed,
                         struct err *err);
 must_use int sqlite_check_blobs(struct db *db, struct err *err);
+must_use int sqlite_check_items(struct db *db, struct err *err);
 int sqlite_lease_grant(struct store *s, nsec_t ttl, uint64_t *ret_lease, struct err *err);
 int sqlite_lease_keep(struct store *s, uint64_t lease, struct err *err);
 int sqlite_lease_revoke(struct store *s, uint64_t lease, struct err *err);

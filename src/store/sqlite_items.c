@@ -18,7 +18,7 @@ static int upsert_blob(struct db *db, const struct sha256 *hash, struct str byte
     owned(query) struct query q = query_begin(db, DB_BLOB_PUT);
 
     query_hash(&q, hash);
-    query_u64(&q, db->blob_epoch);
+    query_u64(&q, db->meta.blob_epoch);
     query_str(&q, bytes);
     return query_run(&q, err);
 }
@@ -70,7 +70,7 @@ int sqlite_blob_epoch(struct store *s, uint64_t *ret_epoch, struct err *err)
     const struct db *db = s->impl;
 
     (void)err; /* it is known */
-    *ret_epoch = db->blob_epoch;
+    *ret_epoch = db->meta.blob_epoch;
     return 0;
 }
 
@@ -96,14 +96,12 @@ static int find_unwanted(struct db *db, const struct store_collect *op, struct h
     return r;
 }
 
-static int delete_unwanted(struct db *db, const struct hashes *unwanted, struct err *err)
+static int delete_unwanted(struct db *db, const struct hashes *unwanted,
+                           const struct db_meta *meta, struct err *err)
 {
-    owned(query) struct query set = query_begin(db, DB_SET_BLOB_EPOCH);
     owned(query) struct query q = query_begin(db, DB_BLOB_DELETE);
-    int r;
+    int r = db_save_meta(db, meta, err);
 
-    query_u64(&set, db->blob_epoch + 1);
-    r = query_run(&set, err);
     for (size_t i = 0; !r && i < unwanted->of.n; i++) {
         query_again(&q);
         query_hash(&q, &unwanted->of.at[i]);
@@ -117,14 +115,16 @@ int sqlite_blob_collect(struct store *s, const struct store_collect *op, uint64_
 {
     struct db *db = s->impl;
     struct hashes unwanted = {0};
+    struct db_meta meta = db->meta;
     int r = find_unwanted(db, op, &unwanted, err);
 
+    meta.blob_epoch++;
     if (!r)
         r = db_begin(db, err);
     if (!r)
-        r = db_end(db, delete_unwanted(db, &unwanted, err), err);
+        r = db_end(db, delete_unwanted(db, &unwanted, &meta, err), err);
     if (!r) {
-        db->blob_epoch++;
+        db->meta = meta;
         *ret_removed = unwanted.of.n;
     }
     VEC_DEINIT(&unwanted.of);
@@ -163,6 +163,12 @@ static nsec_t end_of(const struct db *db, nsec_t ttl)
     return db->s->now > UINT64_MAX - ttl ? UINT64_MAX : db->s->now + ttl;
 }
 
+static bool lease_is_damaged(const struct query *q)
+{
+    return row_u64(q, 2) != UINT64_MAX - row_u64(q, 1) || row_u64(q, 1) > INT64_MAX;
+}
+
+/* A damaged one ends at the first tick, and its items with it. */
 int sqlite_load_leases(struct db *db, struct err *err)
 {
     owned(query) struct query q = query_begin(db, DB_LEASE_EACH);
@@ -171,7 +177,8 @@ int sqlite_load_leases(struct db *db, struct err *err)
     while ((r = query_step(&q, err)) == QUERY_ROW) {
         struct db_lease lease = {.id = row_u64(&q, 0), .ttl = row_u64(&q, 1)};
 
-        lease.ends = end_of(db, lease.ttl);
+        lease.ends = lease_is_damaged(&q) ? 0 : end_of(db, lease.ttl);
+        db->s->stats.damaged_items += lease_is_damaged(&q);
         if (!VEC_PUSH(&db->leases, lease))
             return err_set(err, ERR_NOMEM, "out of memory while reading leases");
     }
@@ -334,6 +341,24 @@ int sqlite_end_leases(struct db *db, nsec_t *ret_next, struct err *err)
     return 0;
 }
 
+static struct sha256 item_sum(struct str key, uint64_t lease, struct str bytes)
+{
+    const struct str parts[] = {key, bytes, str_of(&lease, sizeof(lease))};
+
+    return db_sum(parts, ARRAY_LEN(parts));
+}
+
+/* The row of DB_EPHEMERAL_LIST. False: it is damaged. */
+static bool row_item(const struct query *q, struct store_ephemeral *item)
+{
+    struct sha256 sum;
+
+    *item = (struct store_ephemeral){
+        .key = row_str(q, 0), .lease = row_u64(q, 1), .bytes = row_str(q, 2)};
+    sum = item_sum(item->key, item->lease, item->bytes);
+    return row_sum_is(q, 3, &sum);
+}
+
 static int upsert_items(struct db *db, uint64_t lease, const struct store_ephemeral *items,
                         size_t n, struct err *err)
 {
@@ -341,10 +366,13 @@ static int upsert_items(struct db *db, uint64_t lease, const struct store_epheme
     int r = 0;
 
     for (size_t i = 0; !r && i < n; i++) {
+        struct sha256 sum = item_sum(items[i].key, lease, items[i].bytes);
+
         query_again(&q);
         query_str(&q, items[i].key);
         query_u64(&q, lease);
         query_str(&q, items[i].bytes);
+        query_str(&q, str_of(sum.bytes, DB_SUM_BYTES));
         r = query_run(&q, err);
     }
     return r;
@@ -410,9 +438,12 @@ int sqlite_ephemeral_list(struct store *s, struct str prefix, store_ephemeral_fn
 
     query_str(&q, prefix);
     while ((r = query_step(&q, err)) == QUERY_ROW) {
-        struct store_ephemeral item = {
-            .key = row_str(&q, 0), .lease = row_u64(&q, 1), .bytes = row_str(&q, 2)};
+        struct store_ephemeral item;
 
+        if (!row_item(&q, &item)) {
+            s->stats.damaged_items++;
+            continue;
+        }
         if (!str_starts(item.key, prefix))
             return 0;
         r = fn(ctx, &item);
@@ -420,4 +451,39 @@ int sqlite_ephemeral_list(struct store *s, struct str prefix, store_ephemeral_fn
             return r;
     }
     return r;
+}
+
+static int damaged_item(struct str key, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT, "the ephemeral item \"%.*s\" is damaged", STR_ARG(key));
+}
+
+static int check_leases(struct db *db, struct err *err)
+{
+    owned(query) struct query leases = query_begin(db, DB_LEASE_EACH);
+    owned(query) struct query orphans = query_begin(db, DB_EPHEMERAL_ORPHANS);
+    int r;
+
+    while ((r = query_step(&leases, err)) == QUERY_ROW)
+        if (lease_is_damaged(&leases))
+            return err_set(err, ERR_CORRUPT, "the lease %" PRIu64 " is damaged",
+                           row_u64(&leases, 0));
+    if (!r)
+        r = query_step(&orphans, err);
+    return r == QUERY_ROW ? damaged_item(row_str(&orphans, 0), err) : r;
+}
+
+int sqlite_check_items(struct db *db, struct err *err)
+{
+    owned(query) struct query q = query_begin(db, DB_EPHEMERAL_LIST);
+    int r;
+
+    query_str(&q, STR(""));
+    while ((r = query_step(&q, err)) == QUERY_ROW) {
+        struct store_ephemeral item;
+
+        if (!row_item(&q, &item))
+            return damaged_item(item.key, err);
+    }
+    return r ? r : check_leases(db, err);
 }

@@ -29,14 +29,14 @@ int sqlite_base(struct store *s, struct store_head *ret_base, struct err *err)
     const struct db *db = s->impl;
 
     (void)err; /* it is known */
-    *ret_base = db->base;
+    *ret_base = db->meta.base;
     return 0;
 }
 
 /* B3. Where the epoch is the current one, nothing was removed since the caller saw the blobs. */
 static int check_blobs(struct db *db, const struct store_record *record, struct err *err)
 {
-    if (record->n_blobs == 0 || record->blob_epoch == db->blob_epoch)
+    if (record->n_blobs == 0 || record->blob_epoch == db->meta.blob_epoch)
         return 0;
     for (size_t i = 0; i < record->n_blobs; i++) {
         bool has = false;
@@ -53,9 +53,9 @@ static int check_blobs(struct db *db, const struct store_record *record, struct 
 static int check_batch(struct db *db, const struct store_batch *batch, size_t *ret_at,
                        struct err *err)
 {
-    if (db->identity.semantics > db->s->semantics)
+    if (db->meta.identity.semantics > db->s->semantics)
         return err_set(err, ERR_UNSUPPORTED, "the log has gone on to semantics version %u",
-                       db->identity.semantics);
+                       db->meta.identity.semantics);
     if (db->head.revision != batch->before.revision ||
         !sha256_eq(&db->head.chain, &batch->before.chain))
         return STORE_CONFLICT;
@@ -82,6 +82,7 @@ static int insert_rows(struct db *db, const struct store_batch *batch, struct er
         query_hash(&q, &batch->chains[i]);
         query_str(&q, batch->records[i].request);
         query_str(&q, batch->records[i].bytes);
+        query_str(&q, batch->packed[i]);
         r = query_run(&q, err);
         if (r)
             return r;
@@ -118,10 +119,17 @@ static int read_rows(struct db *db, enum db_sql sql, const uint64_t range[2],
     query_u64(&q, MIN(range[1], (uint64_t)INT64_MAX));
     while ((r = query_step(&q, err)) == QUERY_ROW) {
         struct store_entry entry = {.revision = row_u64(&q, 0), .request = row_str(&q, 2)};
+        struct sha256 previous;
 
-        if (sql != DB_LOG_REQUESTS)
+        if (sql != DB_LOG_REQUESTS) {
             entry.bytes = row_str(&q, 3);
+            entry.packed = row_str(&q, 4);
+        }
         r = row_hash(&q, 1, &entry.chain, err);
+        if (!r && sql == DB_KEPT_READ) {
+            r = row_hash(&q, 5, &previous, err);
+            entry.previous = &previous;
+        }
         if (r)
             return r;
         r = fn(ctx, &entry);
@@ -143,7 +151,7 @@ int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
         r = read_rows(db, DB_KEPT_READ, range, fn, ctx, err);
         return r ? r : read_rows(db, DB_LOG_READ, range, fn, ctx, err);
     }
-    if (range[0] <= db->base.revision)
+    if (range[0] <= db->meta.base.revision)
         return STORE_COMPACTED;
     return read_rows(db, rows == STORE_ROWS_LOG ? DB_LOG_READ : DB_LOG_REQUESTS, range, fn, ctx,
                      err);
@@ -338,37 +346,32 @@ static int move_below(struct db *db, const struct store_compact *op, uint64_t li
     return r;
 }
 
-static int delete_below(struct db *db, uint64_t limit, const struct store_head *base,
+static int delete_below(struct db *db, uint64_t limit, const struct db_meta *meta,
                         struct err *err)
 {
     owned(query) struct query delete = query_begin(db, DB_LOG_DELETE);
-    owned(query) struct query set = query_begin(db, DB_SET_BASE);
     int r;
 
     query_u64(&delete, limit);
     r = query_run(&delete, err);
-    if (r)
-        return r;
-    query_u64(&set, base->revision);
-    query_hash(&set, &base->chain);
-    return query_run(&set, err);
+    return r ? r : db_save_meta(db, meta, err);
 }
 
 int sqlite_compact(struct store *s, const struct store_compact *op, uint64_t limit,
                    struct err *err)
 {
     struct db *db = s->impl;
-    struct store_head base = db->base;
+    struct db_meta meta = db->meta;
     int r = db_begin(db, err);
 
     if (r)
         return r;
-    r = move_below(db, op, limit, &base, err);
+    r = move_below(db, op, limit, &meta.base, err);
     if (!r)
-        r = delete_below(db, limit, &base, err);
+        r = delete_below(db, limit, &meta, err);
     r = db_end(db, r, err);
     if (!r)
-        db->base = base;
+        db->meta = meta;
     return r;
 }
 
@@ -391,24 +394,4 @@ int sqlite_forget(struct store *s, const uint64_t *revisions, size_t n, struct e
     int r = db_begin(db, err);
 
     return r ? r : db_end(db, delete_kept(db, revisions, n, err), err);
-}
-
-int sqlite_check_kept(struct db *db, struct err *err)
-{
-    owned(query) struct query q = query_begin(db, DB_KEPT_CHECK);
-    int r;
-
-    while ((r = query_step(&q, err)) == QUERY_ROW) {
-        struct store_entry entry = {.revision = row_u64(&q, 0), .bytes = row_str(&q, 3)};
-        struct sha256 previous;
-
-        r = row_hash(&q, 1, &entry.chain, err);
-        if (!r)
-            r = row_hash(&q, 4, &previous, err);
-        if (!r)
-            r = store_chain_check(&previous, &entry, err);
-        if (r)
-            return r;
-    }
-    return r;
 }

@@ -5,6 +5,7 @@
 #include "store/store.h"
 
 #include "base/alloc.h"
+#include "store/contents.h"
 #include "store/core.h"
 
 #include <errno.h>
@@ -18,45 +19,103 @@ static const struct store_engine *const engines[] = {&store_mem_engine, &store_s
 
 /* ---- the chain ---- */
 
-struct sha256 store_chain_next(const struct sha256 *previous, uint64_t revision,
-                               struct str bytes)
+static char *put_u64(char *at, uint64_t value)
 {
-    uint64_t big_endian = __builtin_bswap64(revision);
-    const struct str parts[] = {str_of(previous->bytes, SHA256_BYTES),
-                                str_of(&big_endian, sizeof(big_endian)), bytes};
+    uint64_t big_endian = __builtin_bswap64(value);
 
+    memcpy(at, &big_endian, sizeof(big_endian));
+    return at + sizeof(big_endian);
+}
+
+struct sha256 store_chain_next(const struct sha256 *previous, const struct store_entry *entry)
+{
+    char numbers[3 * sizeof(uint64_t)], *at = put_u64(numbers, entry->revision);
+    struct str parts[5] = {str_of(previous->bytes, SHA256_BYTES)};
+
+    if (!entry->packed.data) {
+        parts[1] = str_of(numbers, (size_t)(at - numbers));
+        parts[2] = entry->bytes;
+        return sha256_of_parts(parts, 3);
+    }
+    at = put_u64(at, entry->request.len);
+    at = put_u64(at, entry->bytes.len);
+    parts[1] = str_of(numbers, (size_t)(at - numbers));
+    parts[2] = entry->request;
+    parts[3] = entry->bytes;
+    parts[4] = contents_list(entry->packed);
     return sha256_of_parts(parts, ARRAY_LEN(parts));
 }
 
-int store_chain_check(const struct sha256 *previous, const struct store_entry *entry,
-                      struct err *err)
-{
-    struct sha256 chain = store_chain_next(previous, entry->revision, entry->bytes);
+/* ---- verifying ---- */
 
-    if (sha256_eq(&chain, &entry->chain))
-        return 0;
-    return err_set(err, ERR_CORRUPT, "record %" PRIu64 " is not what was appended",
-                   entry->revision);
+/* Fills in the contents of a row; ERR_CORRUPT when one is not what its hash says. */
+static int parse_contents(struct store *s, struct store_entry *entry, size_t n, struct err *err)
+{
+    s->parsed.n = 0;
+    while (s->parsed.cap < n) {
+        s->parsed.n = s->parsed.cap;
+        if (!VEC_ROOM(&s->parsed))
+            return err_set(err, ERR_NOMEM, "out of memory while reading the log");
+    }
+    s->parsed.n = n;
+    contents_unpack(entry->packed, s->parsed.at);
+    for (size_t i = 0; i < n; i++) {
+        const struct hashed *content = &s->parsed.at[i];
+        struct sha256 found = sha256_of(content->bytes);
+
+        if (content->bytes.data && !sha256_eq(&found, &content->hash))
+            return err_set(err, ERR_CORRUPT,
+                           "content %zu of record %" PRIu64 " is not what was appended", i + 1,
+                           entry->revision);
+    }
+    entry->contents = s->parsed.at;
+    entry->n_contents = n;
+    return 0;
+}
+
+/* R3 for one row; *entry gets its contents. */
+static int check_row(struct store *s, const struct sha256 *previous, struct store_entry *entry,
+                     struct err *err)
+{
+    struct sha256 chain;
+    size_t n = 0;
+
+    if (entry->packed.data && !contents_count(entry->packed, &n))
+        return err_set(err, ERR_CORRUPT, "record %" PRIu64 " is damaged: its contents",
+                       entry->revision);
+    chain = store_chain_next(previous, entry);
+    if (!sha256_eq(&chain, &entry->chain))
+        return err_set(err, ERR_CORRUPT, "record %" PRIu64 " is not what was appended",
+                       entry->revision);
+    return n ? parse_contents(s, entry, n, err) : 0;
 }
 
 struct verification {
+    struct store *s;
     struct store_head at; /* verified up to here */
+    store_entry_fn *fn;   /* NULL: nobody is given anything */
+    void *ctx;
     struct err *err;
 };
 
-static int verify_entry(void *ctx, const struct store_entry *entry)
+static int verify_entry(void *ctx, const struct store_entry *row)
 {
     struct verification *v = ctx;
+    struct store_entry entry = *row;
     int r;
 
-    if (entry->revision != v->at.revision + 1)
-        return err_set(v->err, ERR_CORRUPT, "record %" PRIu64 " is missing",
-                       v->at.revision + 1);
-    r = store_chain_check(&v->at.chain, entry, v->err);
+    if (row->previous) { /* a kept record, with holes before it */
+        r = check_row(v->s, row->previous, &entry, v->err);
+    } else {
+        if (entry.revision != v->at.revision + 1)
+            return err_set(v->err, ERR_CORRUPT, "record %" PRIu64 " is missing",
+                           v->at.revision + 1);
+        r = check_row(v->s, &v->at.chain, &entry, v->err);
+        v->at = (struct store_head){.revision = entry.revision, .chain = entry.chain};
+    }
     if (r)
         return r;
-    v->at = (struct store_head){.revision = entry->revision, .chain = entry->chain};
-    return 0;
+    return v->fn ? v->fn(v->ctx, &entry) : 0;
 }
 
 static int take_chain(void *ctx, const struct store_entry *entry)
@@ -87,21 +146,44 @@ int chain_at(struct store *s, uint64_t revision, struct sha256 *ret_chain, struc
                            take_chain, ret_chain, err);
 }
 
+/* The end of the log was reached: it is where the head is. */
+static int check_end(const struct verification *v, uint64_t to)
+{
+    const struct store_head *head = &v->s->head;
+
+    if (v->at.revision < to)
+        return err_set(v->err, ERR_CORRUPT, "record %" PRIu64 " is missing",
+                       v->at.revision + 1);
+    if (v->at.revision == head->revision && !sha256_eq(&v->at.chain, &head->chain))
+        return err_set(v->err, ERR_CORRUPT, "the log was forked before record %" PRIu64,
+                       head->revision);
+    return 0;
+}
+
+int read_verified(struct store *s, enum store_rows rows, const uint64_t range[2],
+                  store_entry_fn *fn, void *ctx, struct err *err)
+{
+    const uint64_t cut[2] = {MAX(range[0], (uint64_t)1), MIN(range[1], s->head.revision)};
+    struct verification v = {.s = s, .fn = fn, .ctx = ctx, .err = err};
+    int r = s->engine->base(s, &v.at, err);
+
+    if (r || cut[0] > cut[1])
+        return r;
+    if (rows == STORE_ROWS_LOG && cut[0] <= v.at.revision)
+        return STORE_COMPACTED;
+    if (cut[0] > v.at.revision + 1) {
+        r = chain_at(s, cut[0] - 1, &v.at.chain, err);
+        v.at.revision = cut[0] - 1;
+    }
+    if (!r)
+        r = s->engine->read(s, rows, cut, verify_entry, &v, err);
+    return r ? r : check_end(&v, cut[1]);
+}
+
 int verify_from(struct store *s, uint64_t from, struct err *err)
 {
-    struct verification v = {.at.revision = from - 1, .err = err};
-    int r = chain_at(s, from - 1, &v.at.chain, err);
-
-    if (r)
-        return r;
-    r = s->engine->read(s, STORE_ROWS_LOG, (const uint64_t[]){from, s->head.revision},
-                        verify_entry, &v, err);
-    if (r)
-        return r;
-    if (v.at.revision != s->head.revision || !sha256_eq(&v.at.chain, &s->head.chain))
-        return err_set(err, ERR_CORRUPT, "the log ends at %" PRIu64 " instead of %" PRIu64,
-                       v.at.revision, s->head.revision);
-    return 0;
+    return read_verified(s, STORE_ROWS_LOG, (const uint64_t[]){from, s->head.revision}, NULL,
+                         NULL, err);
 }
 
 /* ---- observing ---- */
@@ -117,26 +199,27 @@ static void forget_old_requests(struct store *s)
         requests_drop_below(&s->requests, s->head.revision - s->retain + 1);
 }
 
-static int observe(void *ctx, const struct store_entry *entry)
+static int observe(void *ctx, const struct store_entry *row)
 {
     struct observation *o = ctx;
     struct store *s = o->s;
+    struct store_entry entry = *row;
     int r;
 
-    if (entry->revision != s->head.revision + 1)
+    if (entry.revision != s->head.revision + 1)
         return err_set(o->err, ERR_CORRUPT, "record %" PRIu64 " is missing",
                        s->head.revision + 1);
-    r = store_chain_check(&s->head.chain, entry, o->err);
+    r = check_row(s, &s->head.chain, &entry, o->err);
     if (r)
         return r;
-    if (!requests_find(&s->requests, entry->request)) {
-        r = requests_add(&s->requests, entry->request, entry->revision);
+    if (!requests_find(&s->requests, entry.request)) {
+        r = requests_add(&s->requests, entry.request, entry.revision);
         if (r)
             return err_set(o->err, r, "out of memory while reading the log");
     }
-    s->head = (struct store_head){.revision = entry->revision, .chain = entry->chain};
+    s->head = (struct store_head){.revision = entry.revision, .chain = entry.chain};
     forget_old_requests(s);
-    watches_give(s, entry);
+    watches_give(s, &entry);
     return 0;
 }
 
@@ -268,6 +351,8 @@ static void release(struct store *s)
 {
     requests_deinit(&s->requests);
     VEC_DEINIT(&s->chains);
+    VEC_DEINIT(&s->packed);
+    VEC_DEINIT(&s->parsed);
     if (s->wake_fd >= 0)
         (void)close(s->wake_fd); /* nothing is written there */
     (void)mem_free(s);
@@ -379,13 +464,25 @@ int store_semantics_raise(struct store *s, uint32_t semantics, struct err *err)
 
 /* ---- appending ---- */
 
+static size_t record_bytes(const struct store_record *record)
+{
+    size_t bytes = record->bytes.len;
+
+    for (size_t i = 0; i < record->n_contents; i++)
+        bytes = size_add(bytes, record->contents[i].bytes.len);
+    return bytes;
+}
+
 static int check_record(const struct store_record *record, size_t at, struct err *err)
 {
     if (record->bytes.len == 0)
         return err_set(err, ERR_INVALID, "record %zu of the append is empty", at);
-    if (record->bytes.len > STORE_RECORD_MAX)
+    if (record->n_contents > STORE_RECORD_CONTENTS_MAX)
+        return err_set(err, ERR_INVALID, "record %zu of the append has more than %d contents",
+                       at, STORE_RECORD_CONTENTS_MAX);
+    if (record_bytes(record) > STORE_RECORD_MAX)
         return err_set(err, ERR_INVALID, "record %zu of the append has %zu bytes, over %d", at,
-                       record->bytes.len, STORE_RECORD_MAX);
+                       record_bytes(record), STORE_RECORD_MAX);
     if (record->request.len > STORE_REQUEST_MAX)
         return err_set(err, ERR_INVALID, "the request id of record %zu is longer than %d bytes",
                        at, STORE_REQUEST_MAX);
@@ -407,7 +504,7 @@ static int check_append(const struct store_append *op, struct err *err)
 
         if (r)
             return r;
-        bytes += op->records[i].bytes.len; /* 4096 * 72 MiB cannot wrap */
+        bytes += record_bytes(&op->records[i]); /* 4096 * 72 MiB cannot wrap */
     }
     if (bytes > STORE_APPEND_BYTES_MAX)
         return err_set(err, ERR_INVALID, "the records of an append have %zu bytes, over %d",
@@ -431,37 +528,69 @@ static int find_repeated(const struct store *s, const struct store_append *op,
     return 0;
 }
 
+/* The contents of each record as rows keep them, in one piece of memory. */
+static int pack(struct store *s, const struct store_append *op)
+{
+    size_t size = 0;
+    char *at;
+
+    s->packed.n = 0;
+    for (size_t i = 0; i < op->n; i++)
+        size += contents_size(op->records[i].contents, op->records[i].n_contents);
+    at = s->packing = mem_alloc(size);
+    for (size_t i = 0; at && i < op->n; i++) {
+        const struct store_record *record = &op->records[i];
+        size_t len = contents_size(record->contents, record->n_contents);
+
+        contents_pack(record->contents, record->n_contents, at);
+        if (!VEC_PUSH(&s->packed, str_of(at, len)))
+            return ERR_NOMEM;
+        at += len;
+    }
+    return at ? 0 : ERR_NOMEM;
+}
+
+static struct store_entry entry_of(const struct store *s, const struct store_record *record,
+                                   size_t i)
+{
+    return (struct store_entry){.revision = s->head.revision + 1 + i,
+                                .request = record->request,
+                                .bytes = record->bytes,
+                                .contents = record->contents,
+                                .n_contents = record->n_contents,
+                                .packed = s->packed.at[i]};
+}
+
 /* Makes the chains and enters the request ids, so that nothing can fail once the records are durable. */
 static int prepare(struct store *s, const struct store_append *op, struct err *err)
 {
     struct sha256 chain = s->head.chain;
+    int r = pack(s, op);
 
     s->chains.n = 0;
-    for (size_t i = 0; i < op->n; i++) {
+    for (size_t i = 0; !r && i < op->n; i++) {
         const struct store_record *record = &op->records[i];
-        uint64_t revision = s->head.revision + 1 + i;
-        int r;
+        struct store_entry entry = entry_of(s, record, i);
 
         if (requests_find(&s->requests, record->request))
             return err_set(err, ERR_INVALID,
                            "record %zu of the append repeats a request id of it", i);
-        r = requests_add(&s->requests, record->request, revision);
-        chain = store_chain_next(&chain, revision, record->bytes);
-        if (r || !VEC_PUSH(&s->chains, chain))
-            return err_set(err, ERR_NOMEM, "out of memory while preparing an append");
+        r = requests_add(&s->requests, record->request, entry.revision);
+        chain = store_chain_next(&chain, &entry);
+        if (!r && !VEC_PUSH(&s->chains, chain))
+            r = ERR_NOMEM;
     }
-    return 0;
+    return r ? err_set(err, ERR_NOMEM, "out of memory while preparing an append") : 0;
 }
 
 /* The records are durable: everybody may know (W2). */
 static void publish(struct store *s, const struct store_append *op)
 {
     for (size_t i = 0; i < op->n; i++) {
-        struct store_entry entry = {.revision = s->head.revision + 1,
-                                    .chain = s->chains.at[i],
-                                    .request = op->records[i].request,
-                                    .bytes = op->records[i].bytes};
+        struct store_entry entry = entry_of(s, &op->records[i], 0);
 
+        entry.packed = s->packed.at[i];
+        entry.chain = s->chains.at[i];
         s->head = (struct store_head){.revision = entry.revision, .chain = entry.chain};
         watches_give(s, &entry);
     }
@@ -494,12 +623,14 @@ static int append_at_head(struct store *s, const struct store_append *op,
     r = prepare(s, op, err);
     if (!r) {
         batch.chains = s->chains.at;
+        batch.packed = s->packed.at;
         r = s->engine->append(s, &batch, &result->at, err);
     }
     if (r)
         requests_drop_above(&s->requests, s->head.revision);
     else
         publish(s, op);
+    s->packing = mem_free(s->packing); /* may be large, and is not needed between appends */
     return r == STORE_CONFLICT ? answer_conflict(s, op, result, err) : r;
 }
 
@@ -520,7 +651,7 @@ static void count_append(struct store *s, const struct store_append *op, int r, 
     stats->appends++;
     stats->records += op->n;
     for (size_t i = 0; i < op->n; i++)
-        stats->bytes += op->records[i].bytes.len;
+        stats->bytes += record_bytes(&op->records[i]);
     stats->append_last = duration;
     stats->append_max = MAX(stats->append_max, duration);
 }
@@ -572,24 +703,16 @@ int store_catch_up(struct store *s, struct err *err)
     return observe_all(s, err);
 }
 
-static int read_rows(struct store *s, enum store_rows rows, const uint64_t range[2],
-                     store_entry_fn *fn, void *ctx, struct err *err)
-{
-    const uint64_t cut[2] = {MAX(range[0], (uint64_t)1), MIN(range[1], s->head.revision)};
-
-    return s->engine->read(s, rows, cut, fn, ctx, err);
-}
-
 int store_read(struct store *s, uint64_t from, uint64_t to, store_entry_fn *fn, void *ctx,
                struct err *err)
 {
-    return read_rows(s, STORE_ROWS_LOG, (const uint64_t[]){from, to}, fn, ctx, err);
+    return read_verified(s, STORE_ROWS_LOG, (const uint64_t[]){from, to}, fn, ctx, err);
 }
 
 int store_read_kept(struct store *s, uint64_t from, uint64_t to, store_entry_fn *fn, void *ctx,
                     struct err *err)
 {
-    return read_rows(s, STORE_ROWS_ALL, (const uint64_t[]){from, to}, fn, ctx, err);
+    return read_verified(s, STORE_ROWS_ALL, (const uint64_t[]){from, to}, fn, ctx, err);
 }
 
 int store_floor(struct store *s, uint64_t *ret_floor, struct err *err)
@@ -615,15 +738,11 @@ struct store_stats store_stats(const struct store *s)
 
 int store_verify(struct store *s, struct err *err)
 {
-    struct store_head base;
     int r = observe_all(s, err);
 
-    if (r)
-        return r;
-    r = s->engine->base(s, &base, err);
-    if (r)
-        return r;
-    return verify_from(s, base.revision + 1, err);
+    return r ? r
+             : read_verified(s, STORE_ROWS_ALL, (const uint64_t[]){1, s->head.revision}, NULL,
+                             NULL, err);
 }
 
 int store_check(struct store *s, struct err *err)

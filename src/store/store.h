@@ -2,8 +2,8 @@
  * The store: a log of records, and the few other things that must outlive a server.
  *
  * The state of the whole system is a fold over this log, so the log is what must never lie. The store knows
- * nothing of resources: a record is opaque bytes, an ephemeral item is a key and bytes, a blob is bytes under
- * their hash. Engines: "mem:" (the definition, for tests and simulation), "sqlite:/path". Whatever engine it
+ * nothing of resources: a record is an opaque envelope and the contents that belong to it, an ephemeral item is
+ * a key and bytes, a blob is bytes under their hash. Engines: "mem:" (the definition, for tests and simulation), "sqlite:/path". Whatever engine it
  * is, the clauses below hold; tests/store/contract.c runs over every engine and cites them.
  *
  *        floor                           head
@@ -14,8 +14,13 @@
  *
  * Identity
  *   (I1) A store has an id of 16 random bytes, made with it; store_identity_renew gives a restored copy a new one.
- *   (I2) The chain hash of revision r is SHA-256(chain of r-1, r as 8 bytes big-endian, bytes of r); the chain
- *        of revision 0 is 32 zero bytes. A log that was rolled back, forked or altered shows: ERR_CORRUPT.
+ *   (I2) A record is an envelope and its contents; the chain runs over the envelope, which names each content by
+ *        hash and length, so that a content can be purged and the chain still holds. The chain of revision r is
+ *        SHA-256(chain of r-1, r, length of the request id, length of the envelope, request id, envelope, number
+ *        of contents, then hash and length of each), numbers as 8 bytes and the number of contents as 4, big-endian;
+ *        the chain of revision 0 is 32 zero bytes. Records that were written before contents lay beside the
+ *        envelope have the chain SHA-256(chain of r-1, r, bytes). A log that was rolled back, forked or altered
+ *        shows: ERR_CORRUPT.
  *   (I3) The log carries the semantics version of its records. A program that knows only older ones cannot
  *        open it, and can no longer append once another program has raised it: ERR_UNSUPPORTED.
  * Order
@@ -35,6 +40,9 @@
  * Reading
  *   (R1) store_read gives every record of the range in order, exactly as appended, or STORE_COMPACTED.
  *   (R2) store_read_kept gives what compaction left, in order, with holes.
+ *   (R3) Whatever gives a record has verified it first: its place, its chain from the record before, and every
+ *        content by its hash. What does not pass is never given: ERR_CORRUPT, and the story names the revision.
+ *        A content that was purged is given as its hash, without bytes.
  * Watching
  *   (W1) A watch is given every record from its start exactly once and in order: first the old ones, then
  *        each new one, whoever appended it.
@@ -64,6 +72,8 @@
  *   (L2) Ephemeral items survive a restart. A monotonic clock does not, so on opening every lease starts
  *        its full time again: that can only delay an end, and a late end is safe where an early one
  *        (two holders) is not. Keeping a lease alive therefore writes nothing.
+ *        A lease or an item that is damaged in the file counts as ended (store_stats.damaged_items); it is no
+ *        reason to keep a server from starting.
  *   (L3) An ephemeral watch is first given the items that are there, then every change in order per key;
  *        changes of one key that are already superseded may be left out.
  * Threads
@@ -89,12 +99,14 @@ struct store_disk; /* store/mem.h */
 
 enum {
     STORE_ID_BYTES = 16,
+    STORE_KEY_BYTES = 32,
     STORE_REQUEST_MAX = 64, /* bytes of a request id */
     STORE_RECORD_MAX =
-        72 * 1024 * 1024, /* bytes of a record: a commit of 64 MiB and its envelope */
+        72 * 1024 * 1024, /* bytes of a record with its contents: 64 MiB and the envelope */
     STORE_APPEND_RECORDS_MAX = 4096,           /* records of one append */
     STORE_APPEND_BYTES_MAX = 72 * 1024 * 1024, /* bytes of all records of one append */
     STORE_RECORD_BLOBS_MAX = 10000,            /* blobs that one record names */
+    STORE_RECORD_CONTENTS_MAX = 10000,         /* contents of one record */
     STORE_BLOB_MAX = 64 * 1024 * 1024,
     STORE_CHUNK_MAX = 1024 * 1024, /* bytes of one piece of a snapshot */
     STORE_EPHEMERAL_KEY_MAX = 512,
@@ -119,6 +131,9 @@ struct store_id {
 struct store_identity {
     struct store_id id;
     uint32_t semantics; /* highest semantics version in the log */
+    /* A secret made with the store, for what its server has to recognise later as its own word. It goes along
+       into copies and survives store_identity_renew. */
+    unsigned char key[STORE_KEY_BYTES];
 };
 
 struct store_head {
@@ -171,7 +186,9 @@ must_use int store_semantics_raise(struct store *s, uint32_t semantics, struct e
 /* A record to be appended. Everything is borrowed for the call. */
 struct store_record {
     struct str request; /* empty: never looked for */
-    struct str bytes;   /* at least one */
+    struct str bytes;   /* the envelope: at least one */
+    const struct hashed *contents;
+    size_t n_contents;
     const struct sha256 *blobs;
     size_t n_blobs;
     uint64_t blob_epoch; /* B3; of no meaning without blobs */
@@ -226,7 +243,13 @@ struct store_entry {
     uint64_t revision;
     struct sha256 chain;
     struct str request;
-    struct str bytes;
+    struct str bytes; /* the envelope */
+    const struct hashed *contents; /* of a purged one the bytes are STR_NULL */
+    size_t n_contents;
+    /* for engines: the contents as they lie there, without data in a record of the first format; and the chain
+       of the record before where a row carries it */
+    struct str packed;
+    const struct sha256 *previous;
 };
 
 /* 0 to go on; anything else ends the reading and is its result. */
@@ -406,6 +429,7 @@ struct store_stats {
     uint64_t checkpoints;
     nsec_t append_last, append_max; /* duration of a successful append */
     uint64_t watches, ephemeral_watches, requests_known;
+    uint64_t damaged_items; /* leases and ephemeral items that were damaged in the file and are taken to have ended */
 };
 
 struct store_stats store_stats(const struct store *s);

@@ -81,8 +81,8 @@ int store_watch_open(struct store *s, uint64_t from, const struct store_watcher 
     w->watcher = *watcher;
     w->next = MAX(from, (uint64_t)1);
     if (w->next <= s->head.revision)
-        r = s->engine->read(s, STORE_ROWS_LOG, (const uint64_t[]){w->next, s->head.revision},
-                            give_old, w, err);
+        r = read_verified(s, STORE_ROWS_LOG, (const uint64_t[]){w->next, s->head.revision},
+                          give_old, w, err);
     if (r) {
         (void)mem_free(w);
         return r;

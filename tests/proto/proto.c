@@ -278,8 +278,9 @@ TEST("base64 comes back, and only what RFC 4648 writes is read")
 enum { CHANGES = 3 };
 
 /* A record of three changes, the second of which changes nothing. */
-static struct shared *make_record(void)
+static struct record_encoded make_record(void)
 {
+    struct record_encoded made = {.envelope = NULL};
     struct pair label = {STR("env"), STR("prod")};
     struct str ref = STR("a/item/ref");
     struct meta meta = {.labels = &label,
@@ -305,12 +306,13 @@ static struct shared *make_record(void)
                        .request_id = STR("r1"),
                        .time_ms = 12345};
 
-    return record_encode(&c, plans);
+    return record_encode(&c, plans, NULL, &made) ? (struct record_encoded){.envelope = NULL} : made;
 }
 
 /* A start with targets of every sort. */
-static struct shared *make_start(void)
+static struct record_encoded make_start(void)
 {
+    struct record_encoded made = {.envelope = NULL};
     struct str ids[] = {STR("b"), STR("a")}, fingerprints[] = {STR("[x]*")},
                hosts[] = {STR("web-*")}, networks[] = {STR("10.0.0.0/8"), STR("fd00::1")};
     struct target targets[] = {{.ids = ids,
@@ -350,20 +352,26 @@ static struct shared *make_start(void)
                        .author = STR("me"),
                        .time_ms = 12345};
 
-    return record_encode(&c, plans);
+    return record_encode(&c, plans, NULL, &made) ? (struct record_encoded){.envelope = NULL} : made;
 }
 
 TEST("a record gives the versions that its commit made")
 {
-    owned(shared_unref) struct shared *bytes = make_record();
+    struct record_encoded made = make_record();
     struct record record;
 
-    REQUIRE(bytes && record_decode(shared_str(bytes), 9, &record, NULL) == 0);
+    REQUIRE(made.envelope &&
+            record_decode(record_encoded_parts(&made), 9, &record, NULL) == 0);
+    CHECK_U64(made.n_contents, 1);
+    CHECK(!memmem(made.envelope->data, made.envelope->len, "1\0002", 3)); /* it lies beside it */
     if (CHECK_U64(record.outcome.n_versions, 2)) {
         struct version **v = record.outcome.versions;
 
         CHECK_STR(v[0]->key, STR("a\0item\0x"));
+        struct sha256 hash = sha256_of(STR("1\0002"));
+
         CHECK_STR(v[0]->content, STR("1\0002"));
+        CHECK(sha256_eq(&v[0]->content_hash, &hash));
         CHECK_STR(v[0]->content_type, STR("text/plain"));
         CHECK(v[0]->number == 7 && v[0]->revision == 9 && v[0]->time_ms == 12345);
         CHECK(v[0]->meta && v[0]->meta->n_labels == 1 && v[0]->meta->n_depends_on == 1);
@@ -371,17 +379,89 @@ TEST("a record gives the versions that its commit made")
     }
     CHECK_U64(record.outcome.n_moves, 0);
     record_deinit(&record);
+    record_encoded_deinit(&made);
 }
 
-static void alter(struct shared *bytes)
+TEST("a record whose contents are not those that it names is refused")
 {
+    struct record_encoded made = make_record();
+    struct hashed others[2];
+    struct record_parts parts;
+    struct record record;
+
+    REQUIRE(made.n_contents == 1);
+    parts = record_encoded_parts(&made);
+    others[0] = others[1] = made.contents[0];
+    parts.contents = others;
+    parts.n_contents = 2;
+    CHECK_I64(record_decode(parts, 9, &record, NULL), ERR_CORRUPT);
+    parts.n_contents = 0;
+    CHECK_I64(record_decode(parts, 9, &record, NULL), ERR_CORRUPT);
+    parts.n_contents = 1;
+    others[0].hash.bytes[3] ^= 1;
+    CHECK_I64(record_decode(parts, 9, &record, NULL), ERR_CORRUPT);
+    others[0] = made.contents[0];
+    others[0].bytes.len--;
+    CHECK_I64(record_decode(parts, 9, &record, NULL), ERR_CORRUPT);
+    others[0].bytes = STR_NULL;
+    CHECK_I64(record_decode(parts, 9, &record, NULL), ERR_CORRUPT);
+    record_encoded_deinit(&made);
+}
+
+TEST("a purged content leaves its size and hash in the record, and history can show that it was")
+{
+    struct record_encoded made = make_record();
+    Trimtab__V1__Record *record;
+    int r = 0;
+
+    REQUIRE(made.n_contents == 1);
+    made.contents[0].bytes = STR_NULL;
+    record = record_unpack(record_encoded_parts(&made), &r, NULL);
+    if (CHECK(record && record->n_changes == 2)) {
+        CHECK_U64(record->changes[0]->size, 3);
+        CHECK_U64(record->changes[0]->blob.len, SHA256_BYTES);
+        CHECK_U64(record->changes[0]->content.len, 0);
+    }
+    if (record)
+        trimtab__v1__record__free_unpacked(record, &proto_allocator);
+    record_encoded_deinit(&made);
+}
+
+/* Before contents lay beside records they were inside; such records are read for ever. */
+TEST("a record with its contents inside is read as it was written")
+{
+    struct record_encoded made = make_record();
+    owned(shared_unref) struct shared *old = NULL;
+    struct record record;
+    Trimtab__V1__Record *m;
+    int r = 0;
+
+    REQUIRE(made.envelope != NULL);
+    m = record_unpack(record_encoded_parts(&made), &r, NULL);
+    record_encoded_deinit(&made);
+    REQUIRE(m != NULL);
+    (void)mem_free(m->changes[0]->blob.data);
+    m->changes[0]->blob = (ProtobufCBinaryData){0, NULL};
+    old = proto_pack(&m->base, 0);
+    trimtab__v1__record__free_unpacked(m, &proto_allocator);
+    REQUIRE(old && record_decode((struct record_parts){.envelope = shared_str(old)}, 9, &record,
+                                 NULL) == 0);
+    CHECK_STR(record.outcome.versions[0]->content, STR("1\0002"));
+    record_deinit(&record);
+}
+
+static void alter(struct record_encoded *made)
+{
+    struct record_parts parts = record_encoded_parts(made), other = parts;
+    struct shared *bytes = made->envelope;
     struct record record;
 
     for (size_t cut = 1; cut < bytes->len; cut++) {
         char *copy =
             mem_dup(bytes->data, cut); /* of its own, so that reading behind it is seen */
 
-        if (record_decode(str_of(copy, cut), 9, &record, NULL) == 0)
+        other.envelope = str_of(copy, cut);
+        if (record_decode(other, 9, &record, NULL) == 0)
             record_deinit(
                 &record); /* whole fields were cut off: the log's own checks see that */
         (void)mem_free(copy);
@@ -389,7 +469,7 @@ static void alter(struct shared *bytes)
     for (size_t at = 0; at < bytes->len; at++)
         for (int bit = 0; bit < 8; bit++) {
             bytes->data[at] = (char)(bytes->data[at] ^ (1 << bit));
-            if (record_decode(shared_str(bytes), 9, &record, NULL) == 0)
+            if (record_decode(parts, 9, &record, NULL) == 0)
                 record_deinit(&record);
             bytes->data[at] = (char)(bytes->data[at] ^ (1 << bit));
         }
@@ -397,45 +477,48 @@ static void alter(struct shared *bytes)
 
 TEST("a record cut or altered at any byte is refused or read, never worse")
 {
-    owned(shared_unref) struct shared *plain = make_record(), *start = make_start();
+    struct record_encoded plain = make_record(), start = make_start();
 
-    REQUIRE(plain && start);
-    alter(plain);
-    alter(start);
+    REQUIRE(plain.envelope && start.envelope);
+    alter(&plain);
+    alter(&start);
+    record_encoded_deinit(&plain);
+    record_encoded_deinit(&start);
 }
 
 TEST("a record that is read without memory leaves nothing behind")
 {
-    owned(shared_unref) struct shared *bytes = make_start();
+    struct record_encoded made = make_start();
     int r = ERR_NOMEM;
 
-    REQUIRE(bytes != NULL);
+    REQUIRE(made.envelope != NULL);
     ALLOC_SWEEP (at) {
         struct record record;
 
-        r = record_decode(shared_str(bytes), 9, &record, NULL);
+        r = record_decode(record_encoded_parts(&made), 9, &record, NULL);
         if (!r)
             record_deinit(&record);
     }
     CHECK_I64(r, 0);
     ALLOC_SWEEP (at) {
-        struct shared *again = make_start();
+        struct record_encoded again = make_start();
 
-        r = again ? 0 : ERR_NOMEM;
-        (void)shared_unref(again);
+        r = again.envelope ? 0 : ERR_NOMEM;
+        record_encoded_deinit(&again);
     }
     CHECK_I64(r, 0);
+    record_encoded_deinit(&made);
 }
 
 /* A state in which the record of a start, and what else is given, was folded. */
-static struct state *folded(struct shared *start, struct rollout_move *then)
+static struct state *folded(const struct record_encoded *start, struct rollout_move *then)
 {
     struct state *s = state_new(), *next;
     struct record record;
     struct rollout *r;
     struct effect e;
 
-    if (!CHECK_I64(record_decode(shared_str(start), 9, &record, NULL), 0))
+    if (!CHECK_I64(record_decode(record_encoded_parts(start), 9, &record, NULL), 0))
         return s;
     CHECK_I64(outcome_effect(s, &record.outcome, &r, &e, NULL), 0);
     CHECK_I64(state_apply_more(&s, &e, 9), 0);
@@ -494,11 +577,12 @@ static struct state *through_snapshot(const struct state *s)
 TEST("a rollout comes back from its record and from a snapshot, with its targets, steps and "
      "candidates")
 {
-    owned(shared_unref) struct shared *start = make_start();
-    owned(state_unref) struct state *s = folded(start, NULL), *back = through_snapshot(s);
+    struct record_encoded start = make_start();
+    owned(state_unref) struct state *s = folded(&start, NULL), *back = through_snapshot(s);
     const struct rollout *r = state_rollout(s, 9);
     struct version *v;
 
+    record_encoded_deinit(&start);
     REQUIRE(r != NULL);
     CHECK_STR(r->name, STR("new"));
     CHECK_STR(r->reason, STR("to see"));
@@ -513,15 +597,16 @@ TEST("a rollout comes back from its record and from a snapshot, with its targets
 
 TEST("an ended rollout comes back too, and so do the numbers that it took")
 {
-    owned(shared_unref) struct shared *start = make_start();
+    struct record_encoded start = make_start();
     struct rollout_move back_move = {.kind = MOVE_ROLL_BACK,
                                      .id = 9,
                                      .expected = 1,
                                      .author = STR("you"),
                                      .reason = STR("bad"),
                                      .revision = 10};
-    owned(state_unref) struct state *s = folded(start, &back_move), *back = through_snapshot(s);
+    owned(state_unref) struct state *s = folded(&start, &back_move), *back = through_snapshot(s);
 
+    record_encoded_deinit(&start);
     check_same_rollout(state_rollout(s, 9), state_rollout(back, 9));
     CHECK(state_carrier(back, STR("a\0item\0x"), NULL) == NULL);
     CHECK_U64(state_number(back, STR("a\0item\0x")), 7);

@@ -723,10 +723,16 @@ static void note_change(struct sim *s, const Trimtab__V1__RecordChange *c, uint6
     t->carried[t->n_carried++].content = content;
 }
 
+static struct record_parts parts_of(const struct store_entry *entry)
+{
+    return (struct record_parts){entry->bytes, entry->contents, entry->n_contents};
+}
+
 /* What the log says, to the oracle. */
 static void note_record(struct sim *s, const struct store_entry *entry)
 {
-    Trimtab__V1__Record *record = record_unpack(entry->bytes, NULL);
+    int r;
+    Trimtab__V1__Record *record = record_unpack(parts_of(entry), &r, NULL);
 
     if (entry->revision <= s->oracle.head) { /* read again after a crash */
         trimtab__v1__record__free_unpacked(record, &proto_allocator);
@@ -804,7 +810,7 @@ static int on_record(void *ctx, const struct store_entry *entry)
     struct record record;
 
     note_record(s, entry);
-    if (record_decode(entry->bytes, entry->revision, &record, NULL))
+    if (record_decode(parts_of(entry), entry->revision, &record, NULL))
         return ERR_CORRUPT;
     if (outcome_effect(s->state, &record.outcome, rollouts, &effect, NULL)) {
         record_deinit(&record);
@@ -931,7 +937,7 @@ static size_t random_changes(struct sim *s, struct drawing *d)
 /* Whether every reference resolves afterwards, as a server asks before it appends. */
 static bool keeps_whole(struct sim *s, struct commit *commit, const struct change_plan *plans)
 {
-    owned(shared_unref) struct shared *bytes = record_encode(commit, plans);
+    struct record_encoded encoded;
     struct rollout *rollouts[1] = {NULL};
     uint64_t revision = s->state->revision + 1;
     struct state *after = NULL;
@@ -941,8 +947,13 @@ static bool keeps_whole(struct sim *s, struct commit *commit, const struct chang
 
     if (s->defect == DEFECT_UNCHECKED_GRAPH)
         return true;
-    if (record_decode(shared_str(bytes), revision, &record, NULL))
+    if (record_encode(commit, plans, NULL, &encoded))
         return false;
+    if (record_decode(record_encoded_parts(&encoded), revision, &record, NULL)) {
+        record_encoded_deinit(&encoded);
+        return false;
+    }
+    record_encoded_deinit(&encoded);
     whole = !outcome_effect(s->state, &record.outcome, rollouts, &effect, NULL);
     if (whole) {
         after = state_apply(s->state, &effect, revision);
@@ -956,12 +967,21 @@ static bool keeps_whole(struct sim *s, struct commit *commit, const struct chang
 
 static void append(struct sim *s, struct commit *commit, const struct change_plan *plans)
 {
-    owned(shared_unref) struct shared *record = record_encode(commit, plans);
-    struct store_record r = {.request = commit->request_id, .bytes = shared_str(record)};
+    struct record_encoded record;
+    struct store_record r;
     struct store_append op = {&r, 1, s->state->revision};
     struct store_appended done;
     uint64_t revision = 0;
-    int rc = store_append(s->store, &op, &done, NULL);
+    int rc = record_encode(commit, plans, NULL, &record);
+
+    if (rc)
+        return;
+    r = (struct store_record){.request = commit->request_id,
+                              .bytes = shared_str(record.envelope),
+                              .contents = record.contents,
+                              .n_contents = record.n_contents};
+    rc = store_append(s->store, &op, &done, NULL);
+    record_encoded_deinit(&record);
 
     s->result.commits++;
     if (rc == 0) {

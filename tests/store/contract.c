@@ -6,6 +6,7 @@
 #include "tap.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/vec.h"
 
 #include <pthread.h>
@@ -91,6 +92,13 @@ static struct store_record record_of(const char *request, const char *bytes)
     return (struct store_record){.request = str_c(request), .bytes = str_c(bytes)};
 }
 
+static bool keep_all(void *ctx, uint64_t revision)
+{
+    (void)ctx;
+    (void)revision;
+    return true;
+}
+
 static int append_one(struct fixture *f, const struct store_record *record, uint64_t expected,
                       struct store_appended *ret_appended)
 {
@@ -125,22 +133,137 @@ CONTRACT("I1: a store keeps its id, and gets a new one when told")
     CHECK_U64(renewed.semantics, 3);
 }
 
-CONTRACT(
-    "I2: the chain of a revision is the hash of the chain before, the revision and the bytes")
+/* What I2 says, once more and by hand, over up to two contents. */
+static struct sha256 chain_by_hand(const struct store_record *r, uint64_t revision,
+                                   const struct sha256 *previous)
 {
-    static const unsigned char one[8] = {0, 0, 0, 0, 0, 0, 0, 1};
-    static const unsigned char zeros[32];
-    const struct str parts[] = {str_of(zeros, 32), str_of(one, 8), STR("hello")};
-    struct sha256 want = sha256_of_parts(parts, 3);
-    struct store_record record = record_of("", "hello");
-    struct store_appended done;
+    struct buf text = BUF_NULL(1000);
+    struct sha256 chain;
+    uint64_t numbers[3] = {__builtin_bswap64(revision), __builtin_bswap64(r->request.len),
+                           __builtin_bswap64(r->bytes.len)};
 
-    CHECK(memcmp(store_head(f->s).chain.bytes, zeros, 32) == 0);
+    buf_put(&text, previous->bytes, SHA256_BYTES);
+    buf_put(&text, numbers, sizeof(numbers));
+    buf_put_str(&text, r->request);
+    buf_put_str(&text, r->bytes);
+    buf_put(&text, (const char[]){0, 0, 0, (char)r->n_contents}, 4);
+    for (size_t i = 0; i < r->n_contents; i++) {
+        buf_put(&text, r->contents[i].hash.bytes, SHA256_BYTES);
+        buf_put(&text, (const char[]){0, 0, 0, 0, 0, 0, 0, (char)r->contents[i].bytes.len}, 8);
+    }
+    chain = sha256_of(buf_str(&text));
+    buf_deinit(&text);
+    return chain;
+}
+
+static struct hashed hashed_c(const char *text)
+{
+    return (struct hashed){sha256_of(str_c(text)), str_c(text)};
+}
+
+CONTRACT("I2: the chain runs over request id and envelope, and over hash and length of each content")
+{
+    const struct hashed contents[] = {hashed_c("first"), hashed_c("")};
+    struct store_record record = record_of("r1", "hello");
+    static const struct sha256 zeros;
+    struct store_appended done;
+    struct sha256 want;
+
+    CHECK(memcmp(store_head(f->s).chain.bytes, zeros.bytes, SHA256_BYTES) == 0);
     REQUIRE(append_one(f, &record, 0, &done) == 0);
+    want = chain_by_hand(&record, 1, &zeros);
+    CHECK(sha256_eq(&done.head.chain, &want));
+    record = record_of("", "second");
+    record.contents = contents;
+    record.n_contents = 2;
+    REQUIRE(append_one(f, &record, 1, &done) == 0);
+    want = chain_by_hand(&record, 2, &want);
     CHECK(sha256_eq(&done.head.chain, &want));
     REQUIRE(fixture_reopen(f));
-    CHECK_U64(store_head(f->s).revision, 1);
-    CHECK(memcmp(store_head(f->s).chain.bytes, want.bytes, 32) == 0);
+    CHECK_U64(store_head(f->s).revision, 2);
+    CHECK(memcmp(store_head(f->s).chain.bytes, want.bytes, SHA256_BYTES) == 0);
+}
+
+struct contents_seen {
+    const struct hashed *want;
+    size_t n, calls;
+    bool wrong;
+};
+
+static int compare_contents(void *ctx, const struct store_entry *entry)
+{
+    struct contents_seen *seen = ctx;
+
+    seen->calls++;
+    if (entry->n_contents != seen->n)
+        seen->wrong = true;
+    for (size_t i = 0; i < entry->n_contents && !seen->wrong; i++)
+        seen->wrong = !sha256_eq(&entry->contents[i].hash, &seen->want[i].hash) ||
+                      !str_eq(entry->contents[i].bytes, seen->want[i].bytes);
+    return 0;
+}
+
+CONTRACT("D2 R3: contents come back with their record, on a watch, from a read, kept and after a restart")
+{
+    const struct hashed contents[] = {hashed_c("one"), hashed_c(""), hashed_c("three")};
+    struct contents_seen seen = {.want = contents, .n = 3};
+    struct store_watcher watcher = {.record = compare_contents, .ctx = &seen};
+    struct store_record record = record_of("", "envelope");
+    struct store_watch *w = NULL;
+    struct store_appended done;
+    uint64_t floor = 0;
+
+    f->opts.retain = 1;
+    REQUIRE(fixture_reopen(f));
+    REQUIRE(store_watch_open(f->s, 1, &watcher, &w, &f->err) == 0);
+    record.contents = contents;
+    record.n_contents = 3;
+    REQUIRE(append_one(f, &record, 0, &done) == 0);
+    w = store_watch_close(w);
+    REQUIRE(fixture_reopen(f));
+    CHECK_I64(store_read(f->s, 1, 1, compare_contents, &seen, &f->err), 0);
+    CHECK(seen.calls == 2 && !seen.wrong);
+    REQUIRE(kit_append(f->s, 3, &f->err) == 0 && kit_snapshot(f->s, 3, 10, &f->err) == 0);
+    CHECK_I64(store_compact(f->s, &(struct store_compact){.below = 3, .keep = keep_all}, &floor,
+                            &f->err),
+              0);
+    CHECK_U64(floor, 3);
+    CHECK_I64(store_read_kept(f->s, 1, 1, compare_contents, &seen, &f->err), 0);
+    CHECK(seen.calls == 3 && !seen.wrong);
+    CHECK_I64(store_check(f->s, &f->err), 0);
+}
+
+CONTRACT("limits: contents count into the size of a record, and their number has a ceiling")
+{
+    owned(mem) char *large = mem_zalloc((size_t)STORE_RECORD_MAX);
+    struct hashed content = {.bytes = str_of(large, (size_t)STORE_RECORD_MAX)};
+    struct store_record record = record_of("", "x");
+    struct store_appended done;
+
+    REQUIRE(large);
+    content.hash = sha256_of(content.bytes);
+    record.contents = &content;
+    record.n_contents = 1;
+    CHECK_I64(append_one(f, &record, 0, &done), ERR_INVALID);
+    content.bytes.len--;
+    content.hash = sha256_of(content.bytes);
+    CHECK_I64(append_one(f, &record, 0, &done), 0);
+    record.n_contents = STORE_RECORD_CONTENTS_MAX + 1;
+    CHECK_I64(append_one(f, &record, 1, &done), ERR_INVALID);
+    CHECK_I64(store_verify(f->s, &f->err), 0);
+}
+
+CONTRACT("I1: the key is made with the store, and stays when it gets a new id")
+{
+    struct store_identity made, renewed;
+    static const unsigned char zeros[STORE_KEY_BYTES];
+
+    REQUIRE(store_identity(f->s, &made, &f->err) == 0);
+    CHECK(memcmp(made.key, zeros, sizeof(zeros)) != 0);
+    CHECK_I64(store_identity_renew(f->s, &f->err), 0);
+    REQUIRE(fixture_reopen(f));
+    REQUIRE(store_identity(f->s, &renewed, &f->err) == 0);
+    CHECK(memcmp(made.key, renewed.key, sizeof(made.key)) == 0);
 }
 
 CONTRACT("I3: a log of newer semantics is not opened")

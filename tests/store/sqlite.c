@@ -103,13 +103,27 @@ TEST(
     CHECK(strstr(err.text, "/no/such/folder/s.db") != NULL);
 }
 
-TEST("I2: a record that was altered in the file is noticed")
+/* Appends a record with one content. */
+static int append_content(struct store *s, const char *envelope, const char *text)
+{
+    struct hashed content = {sha256_of(str_c(text)), str_c(text)};
+    struct store_record record = {
+        .bytes = str_c(envelope), .contents = &content, .n_contents = 1};
+    struct store_append op = {
+        .records = &record, .n = 1, .expected_head = store_head(s).revision};
+    struct store_appended done;
+
+    return store_append(s, &op, &done, NULL);
+}
+
+TEST("I2 R3: a record that was altered in the file is noticed, named, and never given")
 {
     owned(store_drop) struct store *s = NULL;
+    owned(mem) struct gather *g = NEW(struct gather);
     struct err err = ERR_NULL;
     char url[300];
 
-    REQUIRE(open_at(url_of("s.db", url), &s, NULL) == 0);
+    REQUIRE(g && open_at(url_of("s.db", url), &s, NULL) == 0);
     for (int i = 0; i < 20; i++)
         REQUIRE(kit_append(s, 10, NULL) == 0);
     s = store_drop(s);
@@ -117,9 +131,243 @@ TEST("I2: a record that was altered in the file is noticed")
     REQUIRE(open_at(url, &s, &err) == 0); /* the newest are whole */
     CHECK_I64(store_verify(s, &err), ERR_CORRUPT);
     CHECK(strstr(err.text, "100") != NULL);
+    CHECK_I64(store_read(s, 99, 99, gather_record, g, NULL), 0);
+    CHECK_I64(store_read(s, 100, 100, gather_record, g, &err), ERR_CORRUPT);
+    CHECK(strstr(err.text, "100") != NULL);
+    CHECK_I64(store_read(s, 102, 102, gather_record, g, NULL), 0);
+    CHECK(g->n == 2 && !g->altered);
     s = store_drop(s);
     REQUIRE(execute(url, "DELETE FROM log WHERE revision = 190") == 0);
     CHECK_I64(open_at(url, &s, &err), ERR_CORRUPT);
+}
+
+TEST("I2 R3: request ids, contents and their lists are covered; each damage names its record")
+{
+    static const char *const damages[] = {
+        "UPDATE log SET request = CAST('other' AS BLOB) WHERE revision = 2",
+        "UPDATE log SET contents = substr(contents, 1, length(contents) - 1) || x'00' WHERE "
+        "revision = 2",
+        "UPDATE log SET contents = substr(contents, 1, length(contents) - 1) WHERE revision = 2",
+        "UPDATE log SET contents = x'00000000' WHERE revision = 2",
+        "UPDATE log SET contents = x'00' WHERE revision = 2",
+        "UPDATE log SET contents = NULL WHERE revision = 2",
+        "UPDATE log SET contents = x'01' || substr(contents, 2) WHERE revision = 2",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(damages); i++) {
+        owned(store_drop) struct store *s = NULL;
+        owned(mem) struct gather *g = NEW(struct gather);
+        struct err err = ERR_NULL;
+        char url[300], name[32];
+
+        (void)snprintf(name, sizeof(name), "damage-%zu.db", i);
+        REQUIRE(g && open_at(url_of(name, url), &s, NULL) == 0);
+        for (int j = 0; j < 3; j++)
+            REQUIRE(append_content(s, "envelope", "a content") == 0);
+        for (int j = 0; j < 64; j++)
+            REQUIRE(kit_append(s, 1, NULL) == 0);
+        s = store_drop(s);
+        REQUIRE(execute(url, damages[i]) == SQLITE_OK);
+        REQUIRE(open_at(url, &s, NULL) == 0);
+        if (!CHECK_I64(store_read(s, 2, 2, gather_record, g, &err), ERR_CORRUPT) ||
+            !CHECK(strstr(err.text, "record 2") != NULL))
+            tap_note("%s: %s", damages[i], err.text);
+        CHECK_U64(g->n, 0);
+        CHECK_I64(store_check(s, NULL), ERR_CORRUPT);
+    }
+}
+
+struct purged {
+    bool is_purged, is_other_there;
+};
+
+static int look_for_purged(void *ctx, const struct store_entry *entry)
+{
+    struct purged *p = ctx;
+
+    p->is_purged = entry->n_contents == 2 && !entry->contents[0].bytes.data;
+    p->is_other_there =
+        entry->n_contents == 2 && str_eq(entry->contents[1].bytes, STR("stays"));
+    return 0;
+}
+
+TEST("I2: a content that is purged from its row breaks no chain, and reads as its hash")
+{
+    owned(store_drop) struct store *s = NULL;
+    struct hashed contents[] = {{sha256_of(STR("secret")), STR("secret")},
+                                {sha256_of(STR("stays")), STR("stays")}};
+    struct store_record record = {
+        .bytes = STR("envelope"), .contents = contents, .n_contents = 2};
+    struct store_append op = {.records = &record, .n = 1};
+    struct store_appended done;
+    struct purged seen = {false};
+    char url[300];
+
+    REQUIRE(open_at(url_of("s.db", url), &s, NULL) == 0);
+    REQUIRE(store_append(s, &op, &done, NULL) == 0 && kit_append(s, 3, NULL) == 0);
+    s = store_drop(s);
+    /* 4 bytes and two of 40, then the bits, then the bytes of both */
+    REQUIRE(execute(url, "UPDATE log SET contents = substr(contents, 1, 84) || x'01' ||"
+                         " CAST('stays' AS BLOB) WHERE revision = 1") == SQLITE_OK);
+    REQUIRE(open_at(url, &s, NULL) == 0);
+    CHECK_I64(store_check(s, NULL), 0);
+    CHECK_I64(store_read(s, 1, 1, look_for_purged, &seen, NULL), 0);
+    CHECK(seen.is_purged && seen.is_other_there);
+}
+
+/* ---- the format before ---- */
+
+/* What version 1 made: contents inside records, no sums, no key. Its chain is SHA-256(previous, revision, bytes). */
+static const char version_1[] =
+    "CREATE TABLE meta("
+    " one INTEGER PRIMARY KEY CHECK (one = 1), id BLOB NOT NULL, semantics INTEGER NOT NULL,"
+    " base_revision INTEGER NOT NULL, base_chain BLOB NOT NULL, blob_epoch INTEGER NOT NULL,"
+    " settles INTEGER NOT NULL);"
+    "CREATE TABLE log("
+    " revision INTEGER PRIMARY KEY, chain BLOB NOT NULL, request BLOB NOT NULL,"
+    " bytes BLOB NOT NULL);"
+    "CREATE TABLE kept("
+    " revision INTEGER PRIMARY KEY, previous BLOB NOT NULL, chain BLOB NOT NULL,"
+    " request BLOB NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE TABLE snapshot("
+    " id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " chain BLOB NOT NULL, hash BLOB NOT NULL);"
+    "CREATE TABLE chunk(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
+    "CREATE TABLE blob("
+    " hash BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE TABLE lease(id INTEGER PRIMARY KEY AUTOINCREMENT, ttl INTEGER NOT NULL);"
+    "CREATE TABLE ephemeral("
+    " key BLOB PRIMARY KEY NOT NULL, lease INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "CREATE INDEX ephemeral_lease ON ephemeral(lease);"
+    "INSERT INTO meta VALUES (1, CAST('0123456789abcdef' AS BLOB), 1, 0, zeroblob(32), 1, 0);"
+    "INSERT INTO lease(ttl) VALUES (1000000000000);"
+    "INSERT INTO ephemeral VALUES (CAST('k' AS BLOB), 1, CAST('v' AS BLOB));"
+    "PRAGMA application_id = 1416784237;"
+    "PRAGMA user_version = 1;";
+
+enum { OLD_RECORDS = 100 };
+
+/* Writes the records of the kit as version 1 did. */
+static bool make_version_1(const char *url)
+{
+    sqlite3 *connection = NULL;
+    sqlite3_stmt *insert = NULL;
+    struct sha256 chain = {{0}};
+    bool ok = sqlite3_open(path_of(url), &connection) == SQLITE_OK &&
+              sqlite3_exec(connection, version_1, NULL, NULL, NULL) == SQLITE_OK &&
+              sqlite3_prepare_v2(connection, "INSERT INTO log VALUES (?1, ?2, ?3, ?4)", -1,
+                                 &insert, NULL) == SQLITE_OK;
+
+    for (uint64_t r = 1; ok && r <= OLD_RECORDS; r++) {
+        char text[256], id[32];
+        struct str bytes = kit_bytes(r, text), request = kit_request(r, id);
+        uint64_t number = __builtin_bswap64(r);
+        const struct str parts[] = {
+            str_of(chain.bytes, SHA256_BYTES), str_of(&number, sizeof(number)), bytes};
+
+        chain = sha256_of_parts(parts, ARRAY_LEN(parts));
+        ok = sqlite3_bind_int64(insert, 1, (sqlite3_int64)r) == SQLITE_OK &&
+             sqlite3_bind_blob(insert, 2, chain.bytes, SHA256_BYTES, SQLITE_STATIC) ==
+                 SQLITE_OK &&
+             sqlite3_bind_blob(insert, 3, request.data, (int)request.len, SQLITE_STATIC) ==
+                 SQLITE_OK &&
+             sqlite3_bind_blob(insert, 4, bytes.data, (int)bytes.len, SQLITE_STATIC) ==
+                 SQLITE_OK &&
+             sqlite3_step(insert) == SQLITE_DONE && sqlite3_reset(insert) == SQLITE_OK;
+    }
+    (void)sqlite3_finalize(insert);
+    return sqlite3_close(connection) == SQLITE_OK && ok;
+}
+
+static int note_value(void *ctx, const struct store_ephemeral *item)
+{
+    *(bool *)ctx = str_eq(item->bytes, STR("v"));
+    return 0;
+}
+
+TEST("I2: a store of version 1 is upgraded: old records verify as they are, new ones follow them")
+{
+    owned(store_drop) struct store *s = NULL;
+    owned(mem) struct gather *g = NEW(struct gather);
+    struct store_identity identity, again;
+    static const unsigned char no_key[STORE_KEY_BYTES];
+    struct err err = ERR_NULL;
+    bool has_value = false;
+    char url[300];
+
+    REQUIRE(g && make_version_1(url_of("s.db", url)));
+    REQUIRE(open_at(url, &s, &err) == 0);
+    REQUIRE(store_identity(s, &identity, NULL) == 0);
+    CHECK(memcmp(identity.id.bytes, "0123456789abcdef", STORE_ID_BYTES) == 0);
+    CHECK(memcmp(identity.key, no_key, sizeof(no_key)) != 0);
+    CHECK_U64(store_head(s).revision, OLD_RECORDS);
+    CHECK_I64(kit_append(s, 5, NULL), 0);
+    CHECK_I64(store_ephemeral_list(s, STR("k"), note_value, &has_value, NULL), 0);
+    CHECK(has_value);
+    s = store_drop(s);
+    REQUIRE(open_at(url, &s, &err) == 0);
+    CHECK_I64(store_check(s, &err), 0);
+    CHECK_I64(store_read(s, 1, UINT64_MAX, gather_record, g, &err), 0);
+    CHECK(gather_is(g, 1, OLD_RECORDS + 5));
+    REQUIRE(store_identity(s, &again, NULL) == 0);
+    CHECK(memcmp(&identity, &again, sizeof(again)) == 0);
+    s = store_drop(s);
+    REQUIRE(execute(url, "UPDATE log SET bytes = CAST('x' AS BLOB) WHERE revision = 7") == 0);
+    REQUIRE(open_at(url, &s, &err) == 0);
+    CHECK_I64(store_check(s, &err), ERR_CORRUPT);
+    CHECK(strstr(err.text, "record 7") != NULL);
+    /* the way back: a program that knows version 1 reads the number that it refuses */
+    s = store_drop(s);
+    CHECK_I64(execute(url, "CREATE TEMP TABLE one(x CHECK (x = 2));"
+                           "INSERT INTO one SELECT user_version FROM pragma_user_version"),
+              SQLITE_OK);
+}
+
+TEST("what the database says of itself, its leases and its items are covered, too")
+{
+    static const struct {
+        const char *sql;
+        int opens;
+    } damages[] = {
+        {"UPDATE meta SET id = CAST('0123456789abcdeg' AS BLOB)", ERR_CORRUPT},
+        {"UPDATE meta SET semantics = 0", ERR_CORRUPT},
+        {"UPDATE meta SET key = zeroblob(32)", ERR_CORRUPT},
+        {"UPDATE meta SET sum = NULL", ERR_CORRUPT},
+        {"UPDATE meta SET blob_epoch = 7", ERR_CORRUPT},
+        {"PRAGMA user_version = 3", ERR_UNSUPPORTED},
+        {"PRAGMA user_version = 0", ERR_CORRUPT},
+        {"PRAGMA application_id = 5", ERR_INVALID},
+        {"UPDATE lease SET ttl = ttl + 4", 0},
+        {"UPDATE ephemeral SET bytes = CAST('w' AS BLOB)", 0},
+        {"UPDATE ephemeral SET lease = 2", 0},
+        {"UPDATE lease SET id = 2", 0},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(damages); i++) {
+        const struct store_ephemeral item = {.key = STR("k"), .bytes = STR("v")};
+        owned(store_drop) struct store *s = NULL;
+        uint64_t lease = 0;
+        char url[300], name[32];
+        int r;
+
+        (void)snprintf(name, sizeof(name), "damage-%zu.db", i);
+        REQUIRE(open_at(url_of(name, url), &s, NULL) == 0 && kit_append(s, 3, NULL) == 0);
+        REQUIRE(store_lease_grant(s, NSEC_PER_S, 0, &lease, NULL) == 0 &&
+                store_ephemeral_put(s, lease, &item, 1, NULL) == 0);
+        s = store_drop(s);
+        REQUIRE(execute(url, damages[i].sql) == SQLITE_OK);
+        r = open_at(url, &s, NULL);
+        if (!CHECK_I64(r, damages[i].opens))
+            tap_note("%s", damages[i].sql);
+        if (r == 0) {
+            bool has_value = false;
+
+            CHECK_I64(store_check(s, NULL), ERR_CORRUPT);
+            CHECK_I64(store_tick(s, 1, NULL, NULL), 0);
+            CHECK_I64(store_ephemeral_list(s, STR("k"), note_value, &has_value, NULL), 0);
+            CHECK(store_stats(s).damaged_items > 0 || has_value);
+        }
+    }
 }
 
 TEST("S1 C1 B1: altered snapshots, kept records and blobs in the file are noticed")
