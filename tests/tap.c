@@ -8,12 +8,11 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-enum { DEFAULT_TIMEOUT_S = 60 };
-
 static struct tap_case *cases, **cases_end = &cases;
 
 static struct {
     const char *name;
+    unsigned number;
     bool failed;
     const char *skip;
     char tmpdir[64];
@@ -82,23 +81,26 @@ static int remove_entry(const char *path, const struct stat *st, int flag, struc
     return 0;
 }
 
-static void on_alarm(int signal_number)
+/* tests/watch gave up waiting for the running case, or somebody else did. */
+static void on_end(int signal_number)
 {
-    static const char text[] = "Bail out! a test case ran out of time\n";
-    ssize_t n = write(STDOUT_FILENO, text, sizeof(text) - 1);
+    char text[512];
+    int len = snprintf(text, sizeof(text), "not ok %u - %.300s\n# it was ended by signal %d\n",
+                       now.number, now.name ? now.name : "(no case)", signal_number);
+    ssize_t n = write(STDOUT_FILENO, text, (size_t)len);
 
-    (void)signal_number;
     (void)n;
-    _exit(99);
+    _exit(128 + signal_number);
 }
 
 static bool run_case(struct tap_case *c, unsigned number)
 {
     memset(&now, 0, sizeof(now));
     now.name = c->name;
-    alarm(c->timeout_s ? c->timeout_s : DEFAULT_TIMEOUT_S);
+    now.number = number;
+    if (c->within_s)
+        tap_note("within %u s", c->within_s);
     c->run();
-    alarm(0);
     (void)mem_fail_after(UINT64_MAX);
     if (now.tmpdir[0])
         (void)nftw(now.tmpdir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
@@ -114,7 +116,8 @@ int main(int argc, char **argv)
     unsigned number = 0, failed = 0;
 
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
-    (void)signal(SIGALRM, on_alarm);
+    (void)signal(SIGTERM, on_end);
+    (void)signal(SIGINT, on_end);
     (void)signal(SIGPIPE, SIG_IGN);
     if (strcmp(pattern, "-l") == 0) {
         for (struct tap_case *c = cases; c; c = c->next)

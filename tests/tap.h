@@ -1,7 +1,8 @@
 /*
  * Tests that speak TAP (Test Anything Protocol 13): each TEST is one case, a failed CHECK is told with file,
- * line and both values and the case goes on. A hung case is ended by an alarm; "prog PATTERN" runs the cases
- * whose name contains PATTERN; "prog -l" lists them.
+ * line and both values and the case goes on. No case is limited by the clock: tests/watch ends what makes no
+ * progress, and the case that ran then is named. "prog PATTERN" runs the cases whose name contains PATTERN;
+ * "prog -l" lists them.
  *
  *   TEST("a growing percentage never drops a member") { CHECK_U64(count(), 3); }
  */
@@ -18,7 +19,7 @@
 struct tap_case {
     const char *name;
     void (*run)(void);
-    unsigned timeout_s; /* 0: the default of 60 s */
+    unsigned within_s; /* own time (tests/watch) that it may take; 0: the usual limit */
     struct tap_case *next;
 };
 

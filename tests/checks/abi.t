@@ -1,5 +1,6 @@
 #!/bin/sh
 # The public header compiles alone as C11 and C++17 with all warnings, and the library exports what it declares, only.
+# Build: release/trimtab_shared
 cd "$(dirname "$0")/../.." || exit 1
 LIB="${TRIMTAB_BUILD:-build/release}/lib/libtrimtab.so"
 n=0; bad=0

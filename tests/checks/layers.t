@@ -2,6 +2,7 @@
 # Holds the layers: a folder includes only what its line in src/CMakeLists.txt says it uses, that is only folders above
 # it, no two include each other, and the pure ones call nothing that reads the world.
 # Needs the build folder of the dev profile as BUILD (default build/dev) for the symbols.
+# Build: dev/trimtab_model dev/trimtab_feed dev/trimtab_sync
 use strict;
 use warnings;
 use FindBin;

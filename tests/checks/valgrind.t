@@ -1,5 +1,7 @@
 #!/bin/sh
 # The pure cores under valgrind: no invalid read or write, no use of what was never written, no leak.
+# Build: release/unit_base release/unit_model release/unit_tree release/unit_rollout release/unit_references release/unit_gray
+# Build: release/unit_closure release/sim release/feed release/feed_gray release/feed_references
 cd "$(dirname "$0")/../.." || exit 1
 BIN="${TRIMTAB_BUILD:-build/release}/tests"
 if [ -n "${TRIMTAB_QUICK:-}" ]; then

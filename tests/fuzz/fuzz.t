@@ -4,6 +4,7 @@
 #   TRIMTAB_FUZZ_BUILD     build folder of the fuzz preset, build/fuzz
 #   TRIMTAB_FUZZ_SECONDS   of each target, 15; 0 with TRIMTAB_QUICK: the corpus only
 #   TRIMTAB_FUZZ_JOBS      targets at the same time, 2
+# Build: fuzz/all
 use strict;
 use warnings;
 use File::Basename qw(basename dirname);

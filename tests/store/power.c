@@ -242,35 +242,34 @@ static void sweep(enum power_event event, uint64_t times, enum power_keep keep)
     CHECK(plan.at > 100);
 }
 
-TEST_WITHIN(120, "D1 D2 S1: power cut at every write and sync, nothing unsynced lasts")
+TEST("D1 D2 S1: power cut at every write and sync, nothing unsynced lasts")
 {
     sweep(POWER_CUT, 1, POWER_KEEP_NONE);
 }
 
-TEST_WITHIN(120, "D1 D2 S1: power cut at every write and sync, a random part lasts")
+TEST("D1 D2 S1: power cut at every write and sync, a random part lasts")
 {
     sweep(POWER_CUT, 1, POWER_KEEP_SOME);
 }
 
-TEST_WITHIN(120, "D1 D2 S1: power cut at every write and sync, everything lasts")
+TEST("D1 D2 S1: power cut at every write and sync, everything lasts")
 {
     sweep(POWER_CUT, 1, POWER_KEEP_ALL);
 }
 
-TEST_WITHIN(120, "D3: what one failed operation refused does not come back after a power cut")
+TEST("D3: what one failed operation refused does not come back after a power cut")
 {
     sweep(POWER_FAIL_IO, 1, POWER_KEEP_ALL);
     sweep(POWER_FAIL_IO, 1, POWER_KEEP_SOME);
 }
 
-TEST_WITHIN(120,
-            "D3: when the disk goes on failing the answer is unknown, or the refusal is final")
+TEST("D3: when the disk goes on failing the answer is unknown, or the refusal is final")
 {
     sweep(POWER_FAIL_IO, 1000000, POWER_KEEP_ALL);
     sweep(POWER_FAIL_IO, 3, POWER_KEEP_ALL);
 }
 
-TEST_WITHIN(120, "D3: what a full disk refused does not come back after a power cut")
+TEST("D3: what a full disk refused does not come back after a power cut")
 {
     sweep(POWER_FAIL_FULL, 1000000, POWER_KEEP_ALL);
     sweep(POWER_FAIL_FULL, 1, POWER_KEEP_SOME);
@@ -334,13 +333,13 @@ static void sweep_on(enum power_event event, uint64_t times)
     CHECK(plan.at > 100);
 }
 
-TEST_WITHIN(120, "D4: after a failed write or sync the store goes on")
+TEST("D4: after a failed write or sync the store goes on")
 {
     sweep_on(POWER_FAIL_IO, 1);
     sweep_on(POWER_FAIL_IO, 5);
 }
 
-TEST_WITHIN(120, "D4: when a full disk has room again the store goes on")
+TEST("D4: when a full disk has room again the store goes on")
 {
     sweep_on(POWER_FAIL_FULL, 1);
     sweep_on(POWER_FAIL_FULL, 20);
@@ -372,7 +371,7 @@ static void run_long(uint64_t seed)
     power_reset();
 }
 
-TEST_WITHIN(120, "D1 D2 S1 C1: power cuts in long random scripts, by seed")
+TEST("D1 D2 S1 C1: power cuts in long random scripts, by seed")
 {
     power_register();
     for (uint64_t seed = 1; seed <= 300 && !tap_failed(); seed++)

@@ -495,7 +495,7 @@ TEST_WITHIN(900, "with any byte flipped, a copy is refused or exactly right")
     CHECK(n_refused > rounds / 4);
 }
 
-TEST_WITHIN(300, "pages of an older copy mixed into a newer one are refused or exactly right")
+TEST("pages of an older copy mixed into a newer one are refused or exactly right")
 {
     owned(buf) struct buf older = BUF_NULL(64 * MIB), newer = BUF_NULL(64 * MIB);
     struct copy_content content;
@@ -569,8 +569,7 @@ static void write_until_killed(const char *path, int out)
     }
 }
 
-TEST_WITHIN(
-    300, "killed at any moment, a copy has all that was called durable, and whole batches only")
+TEST("killed at any moment, a copy has all that was called durable, and whole batches only")
 {
     struct rng rng = {7};
     char path[4096];
@@ -611,8 +610,7 @@ TEST_WITHIN(
     }
 }
 
-TEST_WITHIN(
-    300, "without memory at any point, storing leaves the copy as it was, and loading says so")
+TEST("without memory at any point, storing leaves the copy as it was, and loading says so")
 {
     struct copy_content content;
     struct world w = {.n = 0};
