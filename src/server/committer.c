@@ -410,6 +410,7 @@ static void settle_unknown(struct committer *c, struct commit_job *job)
                 ? store_find_request(c->store, job->commit.request_id, &revision, NULL)
                 : ERR_TIMEOUT;
 
+    publish(c); /* looking for it may have met it */
     if (r == 0) {
         job->revision = revision;
         finish(c, job, 0);
@@ -644,8 +645,10 @@ static int load(struct committer *c, struct err *err)
 
 static int open_store(struct committer *c, struct err *err)
 {
-    struct store_opts opts = {
-        .create = STORE_CREATE, .semantics = STATE_SEMANTICS, .now = clock_now()};
+    struct store_opts opts = {.create = STORE_CREATE,
+                              .semantics = STATE_SEMANTICS,
+                              .now = clock_now(),
+                              .disk = c->opts.disk};
     int r = store_open(c->opts.store_url, &opts, &c->store, err);
 
     if (!r)

@@ -27,6 +27,8 @@ typedef void committer_publish_fn(void *ctx, struct state *state,
 
 struct committer_opts {
     const char *store_url;
+    struct store_disk
+        *disk; /* of the store mem: when it is to outlive the committer; else NULL */
     struct loop *loop;
     committer_publish_fn *on_publish;
     void *ctx;
