@@ -100,6 +100,12 @@ void say(const struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms,
                           struct err *err);
 
+/*
+ * Asks on the terminal, and returns whether just this word was typed; false without asking when there is no terminal.
+ * For what cannot be taken back: the name of what it is about is harder to type by habit than a yes.
+ */
+must_use bool ask_word(const char *question, const char *word);
+
 /* How a command commits. */
 struct committing {
     const char *message, *override; /* NULL: nothing is overridden */

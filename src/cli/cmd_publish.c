@@ -96,10 +96,12 @@ int changes_of_paths(struct cli *cli, const char *space, char *const *paths, siz
 static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct committing how = {.message = "", .timeout_s = 60};
-    bool prune = false;
+    bool prune = false, yes = false;
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &prune,
+         NULL, NULL},
+        {"--yes", 0, "prune all that is there, or most of it, without a question", NULL, &yes,
          NULL, NULL},
         {"--override", 0, "reason to publish what is protected, or carried by a rollout",
          &how.override, NULL, NULL, NULL},
@@ -125,12 +127,13 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     if (prune) {
         q.prune = &words.at[0];
         q.n_prune = 1;
+        q.prune_confirmed = yes;
     }
     return commit(cli, &q, &how, err);
 }
 
 const struct command cmd_publish = {"publish",
-                                    "publish NAMESPACE PATH... [-m WHY] [--prune] [--override "
+                                    "publish NAMESPACE PATH... [-m WHY] [--prune [--yes]] [--override "
                                     "REASON] [--dry-run] [--wait [--timeout S]]",
                                     "commits files or folders as one commit", run_publish};
 

@@ -4,8 +4,9 @@
 #include "cli/cmd.h"
 
 #include <inttypes.h>
+#include <unistd.h>
 
-enum { COMMIT_TIMEOUT_MS = 120000 };
+enum { COMMIT_TIMEOUT_MS = 120000, ANSWER_MAX = 1024 };
 
 /* The annotation trimtab/canary made a move of it. */
 static void show_canary(const Trimtab__V1__CommitResponse *c)
@@ -45,6 +46,33 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
     return 0;
 }
 
+static int send_commit(struct cli *cli, Trimtab__V1__CommitRequest *q,
+                       Trimtab__V1__CommitResponse **ret, struct err *err)
+{
+    return call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor,
+                (ProtobufCMessage **)ret, COMMIT_TIMEOUT_MS, err);
+}
+
+bool ask_word(const char *question, const char *word)
+{
+    char line[ANSWER_MAX];
+
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+        return false;
+    (void)fprintf(stderr, "%s\nType %s to go on: ", question, word);
+    if (!fgets(line, sizeof(line), stdin))
+        return false;
+    return str_eq(str_trim(str_c(line)), str_c(word));
+}
+
+/* A refusal to prune that much without a question: asks it, where somebody can answer. */
+static bool confirm_prune(const Trimtab__V1__CommitRequest *q, int result,
+                          const struct err *err)
+{
+    return result == ERR_REFUSED && q->n_prune && !q->prune_confirmed &&
+           strcmp(err->place, "prune") == 0 && ask_word(err->text, q->prune[0]);
+}
+
 int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committing *how,
            struct err *err)
 {
@@ -58,8 +86,12 @@ int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committi
     q->dry_run = how->dry_run;
     if (how->override)
         q->override = (char *)(uintptr_t)how->override;
-    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor,
-             (ProtobufCMessage **)&answer, COMMIT_TIMEOUT_MS, err);
+    r = send_commit(cli, q, &answer, err);
+    if (confirm_prune(q, r, err)) {
+        *err = ERR_NULL;
+        q->prune_confirmed = true;
+        r = send_commit(cli, q, &answer, err);
+    }
     if (!r)
         r = show_changes(cli, answer, err);
     if (!r && how->wait && !how->dry_run)

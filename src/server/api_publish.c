@@ -7,7 +7,7 @@
 #include "proto/record.h"
 #include "server/canary.h"
 
-enum { PRUNE_MAX = 100, AGAIN_MAX = 8 };
+enum { PRUNE_MAX = 100, AGAIN_MAX = 8, PRUNE_FEW = 10 };
 
 /* ---- from the request ---- */
 
@@ -29,35 +29,67 @@ static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, str
     return arena_failed(a) ? ERR_NOMEM : 0;
 }
 
+/* A pruned namespace: how much it holds, and how much of that goes. */
+struct pruning {
+    size_t held, deleted;
+};
+
+/*
+ * An empty folder, the wrong one or a checkout that failed looks like a wish to delete everything. Whoever prunes that
+ * much says that it is meant.
+ */
+static int check_pruning(struct api_call *call, const char *ns, const struct pruning *p)
+{
+    const Trimtab__V1__CommitRequest *q = (const Trimtab__V1__CommitRequest *)call->request;
+    bool is_all = p->deleted && p->deleted == p->held;
+    bool is_most = p->held > PRUNE_FEW && p->deleted > p->held / 2;
+
+    if (q->prune_confirmed || q->dry_run || (!is_all && !is_most))
+        return 0;
+    (void)err_set(&call->err, ERR_REFUSED, "prune would delete %zu of %zu resources of %s",
+                  p->deleted, p->held, ns);
+    err_place(&call->err, "prune");
+    err_hint(&call->err, "look at it with a dry run; if it is meant, confirm it: publish --yes, "
+                         "or prune_confirmed");
+    return ERR_REFUSED;
+}
+
+static bool is_named(const struct change *changes, size_t n, struct str id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(changes[i].id, id))
+            return true;
+    return false;
+}
+
 /* Deletes what lies in a namespace that is to be pruned and is not named by any change. */
 static int prune(struct api_call *call, const char *ns, struct change *changes, size_t *n,
                  size_t room)
 {
-    struct state *state = call->state;
     struct tree_walk walk;
     struct version *v;
     struct str space = str_c(ns);
+    struct pruning p = {0, 0};
     size_t given =
         *n; /* what a former prune added counts: a namespace named twice is pruned once */
 
-    tree_walk_from(&walk, state->versions, space, 0);
+    tree_walk_from(&walk, call->state->versions, space, 0);
     while ((v = version_of(tree_walk_next(&walk))) && str_starts(v->key, space)) {
         owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
-        bool named = false;
 
         if (v->deleted || !str_eq(key_name(v->key).space, space))
             continue;
+        p.held++;
         key_put_id(v->key, &id);
-        for (size_t i = 0; i < given && !named; i++)
-            named = str_eq(changes[i].id, buf_str(&id));
-        if (named)
+        if (is_named(changes, given, buf_str(&id)))
             continue;
         if (*n >= room)
             return err_set(&call->err, ERR_LIMIT, "more than %d changes", COMMIT_CHANGES_MAX);
         changes[(*n)++] =
             (struct change){.id = arena_str(&call->arena, buf_str(&id)), .delete = true};
+        p.deleted++;
     }
-    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
+    return arena_failed(&call->arena) ? ERR_NOMEM : check_pruning(call, ns, &p);
 }
 
 void api_describe(struct api_call *call, const char *message, const char *request_id,

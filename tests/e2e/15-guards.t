@@ -56,7 +56,11 @@ test('a commit with more changes than fit and something to prune is refused', as
 });
 
 test('pruning one namespace twice is pruning it once', async () => {
-  const r = await server.json('POST', '/v1/commits', { changes: [{ id: 'p/item/new', text: '1' }], prune: ['p', 'p'] });
+  const body = { changes: [{ id: 'p/item/new', text: '1' }], prune: ['p', 'p'] };
+  const refused = await server.request('POST', '/v1/commits', JSON.stringify(body));
+  assert.strictEqual(refused.status, 422, String(refused.body));
+  assert.match(String(refused.body), /prune_confirmed/);
+  const r = await server.json('POST', '/v1/commits', { ...body, prune_confirmed: true });
   assert.strictEqual(r.changes.length, 2, JSON.stringify(r));
   await publishWorks();
 });

@@ -41,6 +41,46 @@ test('a folder is one commit; unchanged files make no version; --prune deletes t
   assert(!good('ls', 'web/edge').out.includes('x.conf'));
 });
 
+test('--prune that deletes everything, or most of many, must be confirmed', () => {
+  const empty = path.join(dir, 'no-files'), wrong = path.join(dir, 'wrong'), many = path.join(dir, 'many');
+  const names = space => cli('ls', space, '-o', 'name').out.split('\n').filter(l => l).length;
+  for (const d of [empty, wrong, many]) fs.mkdirSync(d);
+  fs.writeFileSync(path.join(wrong, 'other.conf'), '1\n');
+  for (const tree of [empty, wrong]) {
+    const r = cli('publish', 'web/edge', tree, '--prune', '-m', 'ci');
+    assert.strictEqual(r.status, 7, r.err);
+    assert.match(r.err, /would delete 1 of 1 resources of web\/edge.*--yes/);
+  }
+  assert.strictEqual(names('web/edge'), 1, 'nothing was committed');
+  assert.match(good('publish', 'web/edge', empty, '--prune', '--dry-run').out, /deleted +web\/edge\/file\/main.conf/);
+  for (let i = 0; i < 12; i++) fs.writeFileSync(path.join(many, `f${i}`), '1\n');
+  good('publish', 'many', many);
+  for (let i = 0; i < 6; i++) fs.rmSync(path.join(many, `f${i}`));
+  good('publish', 'many', many, '--prune');
+  assert.strictEqual(names('many'), 6, 'half of them needs no question');
+  for (let i = 0; i < 6; i++) fs.writeFileSync(path.join(many, `f${i}`), '1\n');
+  good('publish', 'many', many);
+  for (let i = 0; i < 7; i++) fs.rmSync(path.join(many, `f${i}`));
+  assert.strictEqual(cli('publish', 'many', many, '--prune').status, 7);
+  assert.strictEqual(names('many'), 12);
+  good('publish', 'many', many, '--prune', '--yes');
+  assert.strictEqual(names('many'), 5);
+  for (let i = 7; i < 11; i++) fs.rmSync(path.join(many, `f${i}`));
+  good('publish', 'many', many, '--prune');
+  assert.strictEqual(names('many'), 1, 'of ten or fewer most may go');
+});
+
+test('--prune asks for the name of the namespace on a terminal', () => {
+  const empty = path.join(dir, 'no-files');
+  const ask = word => spawnSync('script', ['-qec', `${path.join(bin, 'trimtab')} publish many ${empty} --prune`, '/dev/null'], { env: env(), input: `${word}\n` });
+  assert.strictEqual(ask('yes').status, 7);
+  assert(good('ls', 'many').out.includes('f11'));
+  const r = ask('many');
+  assert.strictEqual(r.status, 0, r.stdout.toString());
+  assert.match(r.stdout.toString(), /would delete 1 of 1 resources of many\s+Type many to go on/);
+  assert(!good('ls', 'many').out.includes('f11'));
+});
+
 test('export and import give everything back: bytes, types, metadata', () => {
   good('put', 'shop/prod/item/max', '--value', '{"n": 1}', '-l', 'tier=core', '--annotation', 'note=x', '--description', 'a limit', '--owner', 'me');
   const first = path.join(dir, 'first'), second = path.join(dir, 'second');
