@@ -150,6 +150,7 @@ static int export_one(struct exporting *e, Trimtab__V1__Resource *r, struct err 
 {
     struct str content = r->content.len ? proto_str(r->content) : str_c(r->text);
     Trimtab__V1__Resource entry = TRIMTAB__V1__RESOURCE__INIT;
+    Trimtab__V1__Metadata none = TRIMTAB__V1__METADATA__INIT;
     json_t *row;
     int rc = tree_write(e->root, r->id, content, err);
 
@@ -157,7 +158,8 @@ static int export_one(struct exporting *e, Trimtab__V1__Resource *r, struct err 
         return rc;
     entry.id = r->id;
     entry.content_type = r->content_type;
-    entry.metadata = r->metadata;
+    /* written even when there is none: an import takes away what has come since */
+    entry.metadata = r->metadata ? r->metadata : &none;
     row = proto_to_json(&entry.base, PROTO_JSON_SPARSE);
     if (!row || json_array_append_new(e->entries, row))
         return err_set(err, ERR_NOMEM, "out of memory");

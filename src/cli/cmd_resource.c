@@ -96,14 +96,71 @@ static int take_annotations(struct cli *cli, const struct texts *list,
     return 0;
 }
 
+/* What put says of the metadata. */
+struct meta_words {
+    struct texts labels, annotations, depends_on, clear;
+    const char *description, *owner; /* NULL: not said; "": none */
+    bool is_protected;
+};
+
+/* "" for a text takes it away. */
+static void take_text(struct cli *cli, const char *text, const char *field, char **set,
+                      Trimtab__V1__MetadataPatch *p)
+{
+    if (text && *text)
+        *set = arena_c(&cli->arena, str_c(text));
+    else if (text)
+        p->clear[p->n_clear++] = arena_c(&cli->arena, str_c(field));
+}
+
+static char **take_texts(struct cli *cli, const struct texts *list, size_t more)
+{
+    char **texts = ARENA_ARRAY(&cli->arena, char *, list->n + more);
+
+    for (size_t i = 0; texts && i < list->n; i++)
+        texts[i] = arena_c(&cli->arena, str_c(list->at[i]));
+    return texts;
+}
+
+/* A patch, so that what was not named stays; NULL when nothing was. */
+static int patch_of(struct cli *cli, const struct meta_words *w,
+                    Trimtab__V1__MetadataPatch **ret, struct err *err)
+{
+    Trimtab__V1__MetadataPatch *p = ARENA_NEW(&cli->arena, Trimtab__V1__MetadataPatch);
+    Trimtab__V1__Metadata *set = ARENA_NEW(&cli->arena, Trimtab__V1__Metadata);
+    int r;
+
+    if (!w->labels.n && !w->annotations.n && !w->depends_on.n && !w->clear.n &&
+        !w->description && !w->owner && !w->is_protected)
+        return 0;
+    if (!p || !set)
+        return ERR_NOMEM;
+    trimtab__v1__metadata_patch__init(p);
+    trimtab__v1__metadata__init(set);
+    p->set = set;
+    p->clear = take_texts(cli, &w->clear, 2);
+    set->depends_on = take_texts(cli, &w->depends_on, 0);
+    if (!p->clear || !set->depends_on)
+        return ERR_NOMEM;
+    p->n_clear = w->clear.n;
+    set->n_depends_on = w->depends_on.n;
+    set->protected_ = w->is_protected;
+    take_text(cli, w->description, "description", &set->description, p);
+    take_text(cli, w->owner, "owner", &set->owner, p);
+    r = take_labels(cli, &w->labels, set, err);
+    if (!r)
+        r = take_annotations(cli, &w->annotations, set, err);
+    *ret = p;
+    return r ? r : arena_failed(&cli->arena) ? ERR_NOMEM : 0;
+}
+
 static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct committing how = {.message = "", .timeout_s = 60};
     Trimtab__V1__Change c = TRIMTAB__V1__CHANGE__INIT, *list[] = {&c};
     Trimtab__V1__CommitRequest q = TRIMTAB__V1__COMMIT_REQUEST__INIT;
-    Trimtab__V1__Metadata meta = TRIMTAB__V1__METADATA__INIT;
-    struct texts labels = {.n = 0}, annotations = {.n = 0};
-    const char *file = NULL, *value = NULL, *type = "", *description = NULL, *owner = NULL;
+    struct meta_words meta = {.is_protected = false};
+    const char *file = NULL, *value = NULL, *type = "";
     bool create = false;
     const struct flag flags[] = {
         {"--file", 'f', "file with the content; - for standard input", &file, NULL, NULL, NULL},
@@ -118,10 +175,19 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
          &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the difference, store nothing", NULL, &how.dry_run,
          NULL, NULL},
-        {"--label", 'l', "key=value; replaces all metadata", NULL, NULL, NULL, &labels},
-        {"--annotation", 0, "key=value; replaces all metadata", NULL, NULL, NULL, &annotations},
-        {"--description", 0, "for people", &description, NULL, NULL, NULL},
-        {"--owner", 0, "for people", &owner, NULL, NULL, NULL},
+        {"--label", 'l', "key=value: sets this label; others stay", NULL, NULL, NULL,
+         &meta.labels},
+        {"--annotation", 0, "key=value: sets this annotation; others stay", NULL, NULL, NULL,
+         &meta.annotations},
+        {"--depends-on", 0, "id of what it needs, added to the others", NULL, NULL, NULL,
+         &meta.depends_on},
+        {"--description", 0, "for people; \"\" takes it away", &meta.description, NULL, NULL,
+         NULL},
+        {"--owner", 0, "for people; \"\" takes it away", &meta.owner, NULL, NULL, NULL},
+        {"--protected", 0, "it changes by a rollout only", NULL, &meta.is_protected, NULL,
+         NULL},
+        {"--clear", 0, "takes metadata away: labels, labels/KEY, protected, ...", NULL, NULL,
+         NULL, &meta.clear},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
          NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
@@ -136,21 +202,13 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_put, err, "put takes one id, and either --file or --value");
     r = file ? read_input(file, &content, err) : 0;
     if (!r)
-        r = take_labels(cli, &labels, &meta, err);
-    if (!r)
-        r = take_annotations(cli, &annotations, &meta, err);
+        r = patch_of(cli, &meta, &c.patch, err);
     if (r)
         return r;
     c.id = words.at[0];
     c.create_only = create;
     c.content_type = (char *)(uintptr_t)type;
     c.content = proto_bytes(file ? buf_str(&content) : str_c(value));
-    if (description)
-        meta.description = (char *)(uintptr_t)description;
-    if (owner)
-        meta.owner = (char *)(uintptr_t)owner;
-    if (labels.n || annotations.n || description || owner)
-        c.metadata = &meta;
     q.changes = list;
     q.n_changes = 1;
     return commit(cli, &q, &how, err);
@@ -159,8 +217,8 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
 const struct command cmd_put = {
     "put",
     "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--based-on N] "
-    "[--override REASON] [--dry-run] [--wait]",
-    "commits one resource", run_put};
+    "[--label K=V] [--clear WHAT] [--override REASON] [--dry-run] [--wait]",
+    "commits one resource; metadata that is not named stays as it is", run_put};
 
 static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
 {

@@ -16,6 +16,16 @@ static char *unconst(const char *text)
 
 /* ---- answers ---- */
 
+/* What was done, or would be, and to how many. */
+static void show_reach(const Trimtab__V1__RolloutResponse *m)
+{
+    (void)printf(m->dry_run ? "dry run: nothing was stored; this would reach " : "reaches ");
+    (void)printf("%" PRIu64 " instance%s", m->reaches, m->reaches == 1 ? "" : "s");
+    if (m->reaches_offline)
+        (void)printf(" (%" PRIu64 " offline)", m->reaches_offline);
+    (void)printf("\n");
+}
+
 static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct err *err)
 {
     if (cli->output == OUTPUT_JSON)
@@ -30,6 +40,8 @@ static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct e
                      m->changes[i]->id, m->changes[i]->version, m->changes[i]->diff);
     if (m->rollout)
         (void)printf("%s\n", rollout_line(cli, m->rollout));
+    if (m->dry_run || m->reaches)
+        show_reach(m);
     if (!m->dry_run)
         (void)printf("revision %" PRIu64 "\n", m->revision);
     return 0;

@@ -41,7 +41,9 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
         show_canary(c);
     else if (cli->output == OUTPUT_TABLE && c->rollout)
         (void)printf("rollout %" PRIu64 " carries just this already\n", c->rollout);
-    if (cli->output == OUTPUT_TABLE && !c->dry_run)
+    if (cli->output == OUTPUT_TABLE && c->dry_run)
+        (void)printf("dry run: nothing was stored\n");
+    else if (cli->output == OUTPUT_TABLE)
         (void)printf("revision %" PRIu64 "\n", c->revision);
     return 0;
 }

@@ -92,13 +92,13 @@ static int check_content_type(struct str type, struct err *err)
 }
 
 /* References are full ids. The story names the reference, so that the place can be the resource that has it. */
-static int check_references(const struct change *c, struct err *err)
+static int check_references(const struct meta *meta, struct err *err)
 {
     struct name ignored;
 
-    for (size_t i = 0; i < c->meta.n_depends_on; i++) {
+    for (size_t i = 0; i < meta->n_depends_on; i++) {
         struct err why = ERR_NULL;
-        int r = name_parse(c->meta.depends_on[i], &ignored, &why);
+        int r = name_parse(meta->depends_on[i], &ignored, &why);
 
         if (r) {
             (void)err_set(err, r, "reference \"%s\": %s", why.place, why.text);
@@ -135,34 +135,59 @@ static struct str settle_type(const struct change *c, struct name name,
     return content_type_guess(name.kind, name.name, c->content);
 }
 
-static bool changes_nothing(const struct change *c, const struct change_plan *p)
+/* Metadata that a change comes to on top of old. */
+static int settle_meta(const struct change *c, const struct version *old, struct arena *a,
+                       struct meta *ret)
 {
-    return version_is_live(p->old) && !c->delete &&str_eq(c->content, p->old->content) &&
-           str_eq(p->content_type, p->old->content_type) && meta_eq(&p->meta, p->old->meta);
+    const struct meta *before = version_is_live(old) ? old->meta : NULL;
+
+    if (c->patch)
+        return meta_patched(before, c->patch, a, ret);
+    *ret = !c->keep_meta ? c->meta : before ? *before : meta_none;
+    return 0;
 }
 
-static void plan_change(const struct check *q, const struct change *c, struct version *old,
-                        struct change_plan *plan)
+bool change_gives(const struct change *c, const struct version *v)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct meta meta;
+
+    if (!version_is_live(v) || c->delete)
+        return c->delete &&!version_is_live(v);
+    return str_eq(c->content, v->content) &&
+           (!c->content_type.len || str_eq(c->content_type, v->content_type)) &&
+           settle_meta(c, v, &a, &meta) == 0 && meta_eq(&meta, v->meta);
+}
+
+/* A change that leaves what there is, of which only the number is told. */
+static void plan_nothing(struct change_plan *plan, uint64_t number)
+{
+    plan->action = CHANGE_UNCHANGED;
+    plan->number = number;
+}
+
+static int plan_change(const struct check *q, const struct change *c, struct version *old,
+                       struct change_plan *plan, struct err *err)
 {
     struct name name = key_name(c->key);
+    int r;
 
     *plan = (struct change_plan){
         .old = old, .number = state_number(q->state, c->key) + 1, .is_candidate = q->starts};
     if (q->confirms) /* it took its number at the start */
         plan->number--;
-    if (c->delete) {
-        plan->action = CHANGE_DELETED;
-        return;
-    }
+    plan->action = c->delete              ? CHANGE_DELETED
+                   : version_is_live(old) ? CHANGE_UPDATED
+                                          : CHANGE_CREATED;
+    if (c->delete)
+        return 0;
     plan->content_type = settle_type(c, name, old);
-    plan->meta = !c->keep_meta                       ? c->meta
-                 : version_is_live(old) && old->meta ? *old->meta
-                                                     : meta_none;
-    plan->action = version_is_live(old) ? CHANGE_UPDATED : CHANGE_CREATED;
-    if (changes_nothing(c, plan)) {
-        plan->action = CHANGE_UNCHANGED;
-        plan->number = old->number;
-    }
+    r = settle_meta(c, old, q->arena, &plan->meta);
+    if (!r)
+        r = meta_check(&plan->meta, err);
+    if (!r && version_is_live(old) && change_gives(c, old))
+        plan_nothing(plan, old->number);
+    return r;
 }
 
 /* By the definition of its kind; what Trimtab itself is told has none. */
@@ -183,26 +208,53 @@ static int collect_references(struct check *q, const struct change *c, struct na
         &plan->references, err);
 }
 
-static int check_change(struct check *q, struct change *c, struct change_plan *plan,
-                        struct err *err)
+/* That a rollout carries just this was found out earlier, on a state that may be overtaken. */
+static int check_carried(const struct check *q, const struct change *c,
+                         struct change_plan *plan, struct err *err)
+{
+    struct version *candidate = NULL;
+    const struct rollout *r = state_carrier(q->state, c->key, &candidate);
+
+    *plan = (struct change_plan){.old = state_newest(q->state, c->key)};
+    if (!r || !change_gives(c, candidate)) {
+        (void)err_set(err, ERR_CONFLICT, "the rollout that carried this has moved");
+        err_hint(err, "publish again");
+        return ERR_CONFLICT;
+    }
+    plan_nothing(plan, candidate->number);
+    return 0;
+}
+
+static int check_new(struct check *q, struct change *c, struct change_plan *plan,
+                     struct err *err)
 {
     struct name name = key_name(c->key);
-    struct version *old = state_newest(q->state, c->key);
     int r = moves_check_change(q->state, q->commit, c, err);
 
     if (!r)
-        r = check_based_on(c, old, err);
+        r = check_based_on(c, plan->old, err);
     if (!r && !c->delete) {
-        r = check_content_type(settle_type(c, name, old), err);
+        r = check_content_type(plan->content_type, err);
         if (!r)
-            r = meta_check(&c->meta, err);
+            r = check_references(&plan->meta, err);
         if (!r)
-            r = check_references(c, err);
-        if (!r)
-            r = check_content(c, name, settle_type(c, name, old), err);
+            r = check_content(c, name, plan->content_type, err);
     }
-    plan_change(q, c, old, plan);
     return r ? r : collect_references(q, c, name, plan, err);
+}
+
+static int check_change(struct check *q, struct change *c, struct change_plan *plan,
+                        struct err *err)
+{
+    int r;
+
+    if (c->is_carried)
+        return check_carried(q, c, plan, err);
+    r = plan_change(q, c, state_newest(q->state, c->key), plan, err);
+    if (r)
+        return r;
+    return plan->action == CHANGE_UNCHANGED ? check_based_on(c, plan->old, err)
+                                            : check_new(q, c, plan, err);
 }
 
 /* ---- the commit ---- */

@@ -7,6 +7,7 @@
 #ifndef TRIMTAB_MODEL_COMMIT_H
 #define TRIMTAB_MODEL_COMMIT_H
 
+#include "model/patch.h"
 #include "model/state.h"
 
 enum {
@@ -23,12 +24,20 @@ struct change {
     struct str key; /* filled by commit_check */
     bool delete;
     bool create_only;        /* refuse when the resource exists */
-    bool keep_meta;          /* no metadata was given: the old one stays */
+    bool keep_meta;          /* no metadata was given: the old one stays, but for the patch */
+    bool is_carried; /* nothing of it is committed: a rollout carries just this already */
     uint64_t based_on;       /* 0: not stated; else the version that must be the newest */
     struct str content_type; /* empty: the old one stays, or it is guessed from the name */
     struct str content;
     struct meta meta;
+    struct meta_patch *patch; /* of the old metadata, with keep_meta; NULL: none */
 };
+
+/*
+ * Whether a change gives what v is, as far as it says: metadata and a content type that it does not name are those of
+ * v. v NULL or deleted: whether it deletes. Without memory it does not.
+ */
+bool change_gives(const struct change *c, const struct version *v);
 
 /*
  * A commit changes resources, moves rollouts, or both:
@@ -58,7 +67,8 @@ struct change_plan {
     uint64_t number; /* of the version that it gives; for unchanged, of the one that stays */
     bool is_candidate;
     struct str content_type;       /* settled */
-    struct meta meta;              /* settled; borrows from the change or from old */
+    struct meta
+        meta; /* settled; borrows from the change or from old, lists perhaps on the arena */
     struct references *references; /* on the arena; NULL: none */
 };
 
@@ -66,6 +76,8 @@ struct change_plan {
  * Checks a commit against s and says what it comes to: plans has room for c->n. The arena holds the keys and the
  * references afterwards, and must live as long as changes and plans. Whether references resolve is for graph_check,
  * which needs the state that the commit gives.
+ * A change that changes nothing is no change: no rollout locks it, no protection refuses it, and its content is not
+ * checked anew. Only what it says of the version it was based on must hold.
  * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there, no such rollout), ERR_EXISTS, ERR_CONFLICT,
  * ERR_LOCKED (carried by a rollout, or protected), with the story; ERR_NOMEM.
  */

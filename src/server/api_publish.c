@@ -11,11 +11,27 @@ enum { PRUNE_MAX = 100, AGAIN_MAX = 8, PRUNE_FEW = 10 };
 
 /* ---- from the request ---- */
 
+static int patch_from_proto(const Trimtab__V1__MetadataPatch *p, struct meta_patch **ret,
+                            struct arena *a, struct err *err)
+{
+    struct meta_patch *patch = ARENA_NEW(a, struct meta_patch);
+
+    if (!patch)
+        return ERR_NOMEM;
+    *patch = (struct meta_patch){.set = meta_from_proto(p->set, a),
+                                 .clear = texts_from_proto(p->clear, p->n_clear, a),
+                                 .n_clear = p->n_clear};
+    *ret = patch;
+    return arena_failed(a) ? ERR_NOMEM : meta_patch_check(patch, err);
+}
+
 static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, struct arena *a,
                              struct err *err)
 {
     if (*p->text && p->content.len)
         return err_set(err, ERR_INVALID, "give either text or content, not both");
+    if (p->metadata && p->patch)
+        return err_set(err, ERR_INVALID, "give either metadata or a patch of it, not both");
     *c = (struct change){
         .id = str_c(p->id),
         .delete = p->delete_,
@@ -26,7 +42,9 @@ static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, str
         .content = p->content.len ? proto_str(p->content) : str_c(p->text),
         .meta = meta_from_proto(p->metadata, a),
     };
-    return arena_failed(a) ? ERR_NOMEM : 0;
+    if (arena_failed(a))
+        return ERR_NOMEM;
+    return p->patch ? patch_from_proto(p->patch, &c->patch, a, err) : 0;
 }
 
 /* A pruned namespace: how much it holds, and how much of that goes. */
@@ -246,24 +264,38 @@ static void end_rollout(struct commit *commit, const struct rollout *r)
         .kind = MOVE_OVERRIDE, .id = r->id, .expected = r->n_moves, .reason = commit->override};
 }
 
-/* Ids that are none are left to the check of the commit. */
+/* Whether a change is another than what is stable, and which rollout carries its resource (NULL: none). */
+static bool differs(const struct state *s, const struct change *c,
+                    const struct rollout **ret_carrier)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct name name;
+
+    *ret_carrier = NULL;
+    if (name_parse(c->id, &name, NULL) == 0)
+        name_put_key(name, &key);
+    if (!key.len || buf_status(&key))
+        return true; /* an id that is none is left to the check of the commit */
+    *ret_carrier = state_carrier(s, buf_str(&key), NULL);
+    return !change_gives(c, state_find(s, buf_str(&key)));
+}
+
+/*
+ * Ends the rollouts that carry what is changed. When nothing is, the override is about the rollouts themselves: everybody
+ * is to have what is stable.
+ */
 static void end_carriers(struct api_call *call)
 {
     struct commit *commit = &call->commit.commit;
+    const struct rollout *r;
+    bool any = false;
 
     commit->n_moves = 0;
-    for (size_t i = 0; i < commit->n; i++) {
-        owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
-        struct rollout *r = NULL;
-        struct name name;
-
-        if (name_parse(commit->changes[i].id, &name, NULL) == 0)
-            name_put_key(name, &key);
-        if (key.len && !buf_status(&key))
-            r = state_carrier(call->app->state, buf_str(&key), NULL);
-        if (r)
+    for (size_t i = 0; i < commit->n && !any; i++)
+        any = differs(call->app->state, &commit->changes[i], &r);
+    for (size_t i = 0; i < commit->n; i++)
+        if ((differs(call->app->state, &commit->changes[i], &r) || !any) && r)
             end_rollout(commit, r);
-    }
 }
 
 static uint64_t moves_seen(const struct commit *c)
@@ -312,9 +344,12 @@ int api_changes(struct api_call *call, Trimtab__V1__Change *const *list, size_t 
     commit->changes = ARENA_ARRAY(&call->arena, struct change, n + more);
     if (!commit->changes)
         return ERR_NOMEM;
-    for (; !r && commit->n < n; commit->n++)
+    for (; !r && commit->n < n; commit->n++) {
         r = change_from_proto(list[commit->n], &commit->changes[commit->n], &call->arena,
                               &call->err);
+        if (r && call->err.code)
+            err_place(&call->err, "%.*s", ID_BYTES_MAX, list[commit->n]->id);
+    }
     return r;
 }
 
@@ -341,7 +376,8 @@ static void answer_same(struct api_call *call, const struct rollout *r)
 
     if (m) {
         trimtab__v1__commit_response__init(m);
-        m->revision = call->app->state->revision;
+        m->dry_run = ((const Trimtab__V1__CommitRequest *)call->request)->dry_run;
+        m->revision = m->dry_run ? 0 : call->app->state->revision;
         m->rollout = r->id;
     }
     api_answer(call, (ProtobufCMessage *)m);

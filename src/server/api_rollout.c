@@ -91,6 +91,25 @@ static int make_plan(struct api_call *call, const Trimtab__V1__RolloutPlan *p,
 
 /* ---- answers ---- */
 
+/* Of a repeated request nothing is told: what it reached was told then. */
+static int put_reach(const struct api_call *call, uint64_t id, Trimtab__V1__RolloutResponse *m)
+{
+    const struct commit_job *job = &call->commit;
+    const struct rollout *after =
+        job->after && !job->repeated ? state_rollout(job->after, id) : NULL;
+    struct reach reach;
+    int r;
+
+    if (!after)
+        return 0;
+    r = rollout_reach(&call->app->registry, state_rollout(job->state, id), after, &reach);
+    if (r)
+        return r;
+    m->reaches = reach.instances;
+    m->reaches_offline = reach.offline;
+    return 0;
+}
+
 static void answer(struct api_call *call, uint64_t id, bool hides_id)
 {
     struct commit_job *job = &call->commit;
@@ -110,7 +129,7 @@ static void answer(struct api_call *call, uint64_t id, bool hides_id)
     if (r)
         m->rollout = rollout_message(state, r, false, &call->arena);
     if ((r && (!m->rollout || rollout_look(&call->app->registry, r, counts, NULL))) ||
-        api_results(call, &m->changes, &m->n_changes)) {
+        api_results(call, &m->changes, &m->n_changes) || put_reach(call, id, m)) {
         api_fail_code(call, ERR_NOMEM);
         return;
     }

@@ -22,21 +22,22 @@ struct sight {
 struct sights {
     struct sight *at;
     size_t n;
-    const struct rollout *rollout; /* the one that carries some of them; NULL: none */
+    const struct rollout
+        *rollout; /* the one that carries some of them, and is to move; NULL: none */
+    const struct rollout *carried; /* one that carries some of them as before; NULL: none */
 };
 
 /* ---- looking ---- */
 
-/* The only annotation of its metadata: then nothing else was said of that, and the old one stays. */
-static bool is_bare(const struct meta *m)
+static bool is_empty(const struct meta_patch *p)
 {
-    return m->n_annotations == 0 && m->n_labels == 0 && m->n_depends_on == 0 &&
-           m->description.len == 0 && m->owner.len == 0 && !m->is_protected && !m->is_exclusive;
+    return p->n_clear == 0 && meta_eq(&p->set, NULL);
 }
 
+/* From the metadata that a change gives, or from its patch; a patch of nothing else is none. */
 static struct str take_annotation(struct change *c)
 {
-    struct meta *m = &c->meta;
+    struct meta *m = c->patch ? &c->patch->set : &c->meta;
 
     for (size_t i = 0; i < m->n_annotations; i++) {
         struct str value = m->annotations[i].value;
@@ -44,7 +45,8 @@ static struct str take_annotation(struct change *c)
         if (!str_eq(m->annotations[i].key, ANNOTATION))
             continue;
         m->annotations[i] = m->annotations[--m->n_annotations];
-        c->keep_meta = is_bare(m);
+        if (c->patch && is_empty(c->patch))
+            c->patch = NULL;
         return value.data ? value : STR("");
     }
     return STR_NULL;
@@ -90,25 +92,107 @@ static int look(struct api_call *call, struct sights *all)
 
         if (r)
             return r;
-        if (all->at[all->n].carrier)
-            all->rollout = all->at[all->n].carrier;
     }
     return 0;
 }
 
-/* Whether a change gives what v is; v NULL or deleted: that it is gone. */
-static bool gives(const struct change *c, const struct version *v)
-{
-    if (!version_is_live(v) || c->delete)
-        return c->delete &&!version_is_live(v);
-    return str_eq(c->content, v->content) &&
-           (!c->content_type.len || str_eq(c->content_type, v->content_type)) &&
-           (c->keep_meta || meta_eq(&c->meta, v->meta));
-}
-
 static bool changes_something(const struct sight *s)
 {
-    return s->candidate || !gives(s->change, s->stable);
+    return !s->change->is_carried && (s->candidate || !change_gives(s->change, s->stable));
+}
+
+/* ---- what is carried already ---- */
+
+static int step_of(struct api_call *call, struct str text, Trimtab__V1__Step **ret)
+{
+    int r = step_from_text(text, &call->arena, ret, &call->err);
+
+    if (r == ERR_INVALID && !*call->err.place)
+        err_place(&call->err, "annotation trimtab/canary");
+    if (!r && step_counts(*ret))
+        return err_set(&call->err, ERR_INVALID,
+                       "a declared canary cannot have a count: whom it takes must be the same "
+                       "each time");
+    return r;
+}
+
+/* Whether a step is for the same as the newest one. */
+static bool is_same_step(struct api_call *call, const struct rollout *r,
+                         const struct step *step)
+{
+    struct step a = r->steps[r->n_begun - 1], b = *step;
+    Trimtab__V1__Step *pa, *pb;
+    owned(shared_unref) struct shared *ta = NULL, *tb = NULL;
+
+    a.revision = b.revision = 0;
+    a.began_ms = b.began_ms = 0;
+    a.is_satisfied = b.is_satisfied = false;
+    pa = step_to_proto(&a, &call->arena);
+    pb = step_to_proto(&b, &call->arena);
+    ta = pa ? proto_pack(&pa->base, 0) : NULL;
+    tb = pb ? proto_pack(&pb->base, 0) : NULL;
+    return ta && tb && str_eq(shared_str(ta), shared_str(tb));
+}
+
+/* Whether all that is said of a rollout is what it carries, for those whom its newest step is for. */
+static int is_as_before(struct api_call *call, const struct sights *all,
+                        const struct rollout *r, bool *ret)
+{
+    struct str known = STR_NULL; /* an annotation that names the newest step */
+
+    *ret = false;
+    for (size_t i = 0; i < all->n; i++) {
+        const struct sight *s = &all->at[i];
+        Trimtab__V1__Step *asked;
+        struct step step;
+        int rc;
+
+        if (s->carrier != r)
+            continue;
+        if (!s->canary.data || !change_gives(s->change, s->candidate))
+            return 0;
+        if (known.data && str_eq(known, s->canary))
+            continue;
+        rc = step_of(call, s->canary, &asked);
+        if (rc)
+            return rc;
+        step = step_from_proto(asked, &call->arena);
+        if (!is_same_step(call, r, &step))
+            return 0;
+        known = s->canary;
+    }
+    *ret = true;
+    return 0;
+}
+
+static void set_carried(struct sights *all, const struct rollout *r)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (all->at[i].carrier == r)
+            all->at[i].change->is_carried = true;
+}
+
+/* Takes out what rollouts carry as before: what else changes in the same commit is no part of them. */
+static int find_carried(struct api_call *call, struct sights *all)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        const struct rollout *r = all->at[i].carrier;
+        bool as_before;
+        int rc;
+
+        if (!r || r == all->rollout || all->at[i].change->is_carried)
+            continue;
+        rc = is_as_before(call, all, r, &as_before);
+        if (rc)
+            return rc;
+        if (as_before) {
+            all->carried = r;
+            set_carried(all, r);
+        } else {
+            all->rollout = r;
+        }
+    }
+    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
 }
 
 /* ---- what they ask for together ---- */
@@ -138,19 +222,6 @@ static int common_canary(const struct sights *all, struct str *ret, struct err *
     }
     *ret = first ? first->canary : STR_NULL;
     return 0;
-}
-
-static int step_of(struct api_call *call, struct str text, Trimtab__V1__Step **ret)
-{
-    int r = step_from_text(text, &call->arena, ret, &call->err);
-
-    if (r == ERR_INVALID && !*call->err.place)
-        err_place(&call->err, "annotation trimtab/canary");
-    if (!r && step_counts(*ret))
-        return err_set(&call->err, ERR_INVALID,
-                       "a declared canary cannot have a count: whom it takes must be the same "
-                       "each time");
-    return r;
 }
 
 /* The commit is this move from now on. NULL without memory. */
@@ -192,24 +263,6 @@ static int start(struct api_call *call, struct str canary)
     return CANARY_MOVES;
 }
 
-/* Whether a step is for the same as the newest one. */
-static bool is_same_step(struct api_call *call, const struct rollout *r,
-                         const struct step *step)
-{
-    struct step a = r->steps[r->n_begun - 1], b = *step;
-    Trimtab__V1__Step *pa, *pb;
-    owned(shared_unref) struct shared *ta = NULL, *tb = NULL;
-
-    a.revision = b.revision = 0;
-    a.began_ms = b.began_ms = 0;
-    a.is_satisfied = b.is_satisfied = false;
-    pa = step_to_proto(&a, &call->arena);
-    pb = step_to_proto(&b, &call->arena);
-    ta = pa ? proto_pack(&pa->base, 0) : NULL;
-    tb = pb ? proto_pack(&pb->base, 0) : NULL;
-    return ta && tb && str_eq(shared_str(ta), shared_str(tb));
-}
-
 static int extend(struct api_call *call, const struct rollout *r, struct str canary)
 {
     struct step *step = ARENA_NEW(&call->arena, struct step);
@@ -220,8 +273,6 @@ static int extend(struct api_call *call, const struct rollout *r, struct str can
     if (rc)
         return rc;
     *step = step_from_proto(asked, &call->arena);
-    if (is_same_step(call, r, step))
-        return CANARY_SAME;
     m = make_move(call, MOVE_EXTEND, r);
     if (!m)
         return ERR_NOMEM;
@@ -230,18 +281,23 @@ static int extend(struct api_call *call, const struct rollout *r, struct str can
     return CANARY_MOVES;
 }
 
-/* All that the rollout carries is named, and nothing else changes. */
+/* All that the rollout carries is named. */
 static bool is_whole(const struct sights *all, const struct rollout *r)
 {
     size_t carried = 0;
 
-    for (size_t i = 0; i < all->n; i++) {
-        if (all->at[i].carrier == r)
-            carried++;
-        else if (changes_something(&all->at[i]))
-            return false;
-    }
+    for (size_t i = 0; i < all->n; i++)
+        carried += all->at[i].carrier == r;
     return carried == r->n_candidates;
+}
+
+/* The first that changes something and is no part of the rollout; NULL: nothing else changes. */
+static const struct sight *other_change(const struct sights *all, const struct rollout *r)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (all->at[i].carrier != r && changes_something(&all->at[i]))
+            return &all->at[i];
+    return NULL;
 }
 
 static bool all_give(const struct sights *all, bool candidates)
@@ -249,46 +305,72 @@ static bool all_give(const struct sights *all, bool candidates)
     for (size_t i = 0; i < all->n; i++) {
         const struct sight *s = &all->at[i];
 
-        if (s->carrier && !gives(s->change, candidates ? s->candidate : s->stable))
+        if (s->carrier == all->rollout &&
+            !change_gives(s->change, candidates ? s->candidate : s->stable))
             return false;
     }
     return true;
+}
+
+/*
+ * What is stable, without the annotation, takes the rollout back. A commit does not do that beside something else, and
+ * silence would leave the rollout running against what the tree says.
+ */
+static int refuse_return(struct api_call *call, const struct rollout *r,
+                         const struct sight *other)
+{
+    (void)err_set(&call->err, ERR_LOCKED,
+                  "rollout %llu is to be taken back, as its resources are given as they are "
+                  "stable, and %.*s changes in the same commit",
+                  (unsigned long long)r->id, STR_ARG(other->change->id));
+    err_hint(&call->err, "roll it back first: trimtab rollout abort %llu",
+             (unsigned long long)r->id);
+    return ERR_LOCKED;
 }
 
 /* The changes are those of a declared rollout; else they are refused as those of any other are. */
 static int move(struct api_call *call, const struct sights *all, struct str canary)
 {
     const struct rollout *r = all->rollout;
+    const struct sight *other = other_change(all, r);
     struct commit *c = &call->commit.commit;
+    bool goes_back = is_whole(all, r) && all_give(all, false) && !canary.data;
 
-    if (!is_whole(all, r))
+    if (goes_back && other)
+        return refuse_return(call, r, other);
+    if (!is_whole(all, r) || other)
         return CANARY_NONE;
     if (all_give(all, true) && canary.data)
         return extend(call, r, canary);
-    if (all_give(all, true)) {
-        c->n = 0;
-        if (rollout_changes(r, &call->arena, c))
-            return ERR_NOMEM;
-        return make_move(call, MOVE_CONFIRM, r) ? CANARY_MOVES : ERR_NOMEM;
-    }
-    if (!all_give(all, false) || canary.data)
+    if (!all_give(all, true) && !goes_back)
         return CANARY_NONE;
     c->n = 0;
-    return make_move(call, MOVE_ROLL_BACK, r) ? CANARY_MOVES : ERR_NOMEM;
+    if (goes_back)
+        return make_move(call, MOVE_ROLL_BACK, r) ? CANARY_MOVES : ERR_NOMEM;
+    if (rollout_changes(r, &call->arena, c))
+        return ERR_NOMEM;
+    return make_move(call, MOVE_CONFIRM, r) ? CANARY_MOVES : ERR_NOMEM;
 }
 
 int canary_apply(struct api_call *call, const struct rollout **ret)
 {
     struct sights all = {.n = 0};
     struct str canary = STR_NULL;
+    bool any = false;
     int r = look(call, &all);
 
-    *ret = all.rollout;
+    if (!r)
+        r = find_carried(call, &all);
+    *ret = all.carried;
     if (!r)
         r = common_canary(&all, &canary, &call->err);
     if (r)
         return r;
     if (all.rollout)
         return move(call, &all, canary);
+    for (size_t i = 0; i < all.n && !any; i++)
+        any = changes_something(&all.at[i]);
+    if (all.carried && !any)
+        return CANARY_SAME;
     return canary.data ? start(call, canary) : CANARY_NONE;
 }

@@ -55,6 +55,14 @@ void picks_sort(struct picks *p); /* by step, then by id */
 must_use int rollout_look(const struct registry *registry, const struct rollout *r,
                           Trimtab__V1__RolloutCounts *counts, struct picks *picks);
 
+/* Instances whose configuration a move changes. */
+struct reach {
+    uint64_t instances, offline; /* offline: of them */
+};
+/* before NULL: a start. after: what the move makes of it. ERR_NOMEM. */
+must_use int rollout_reach(const struct registry *registry, const struct rollout *before,
+                           const struct rollout *after, struct reach *ret);
+
 /* ---- messages, on the arena; NULL when it failed ---- */
 
 /* summary: as in lists. */

@@ -97,6 +97,33 @@ test('export and import give everything back: bytes, types, metadata', () => {
   assert.match(good('import', first).out, /^unchanged +shop/);
 });
 
+test('put changes the metadata that it names and leaves the rest', () => {
+  const meta = () => JSON.parse(good('get', 'shop/prod/item/kept', '-o', 'json').out).metadata;
+  good('put', 'shop/prod/item/kept', '--value', '1', '-l', 'tier=core', '--owner', 'ann', '--description', 'a limit');
+  good('put', 'shop/prod/item/kept', '--value', '2', '-l', 'zone=a', '--annotation', 'note=x', '--depends-on', 'shop/prod/item/max');
+  let m = meta();
+  assert.deepStrictEqual([m.labels, m.annotations, m.owner, m.description, m.depends_on],
+    [{ tier: 'core', zone: 'a' }, { note: 'x' }, 'ann', 'a limit', ['shop/prod/item/max']]);
+  good('put', 'shop/prod/item/kept', '--value', '2', '--clear', 'labels/tier', '--owner', '', '--clear', 'depends_on', '--protected');
+  m = meta();
+  assert.deepStrictEqual([m.labels, m.owner || '', m.description, m.depends_on || [], m.protected], [{ zone: 'a' }, '', 'a limit', [], true]);
+  good('put', 'shop/prod/item/kept', '--value', '2', '--clear', 'protected', '--override', 'test');
+  assert(!meta().protected);
+  const bad = cli('put', 'shop/prod/item/kept', '--value', '2', '--clear', 'colour');
+  assert.strictEqual(bad.status, 6);
+  assert.match(bad.err, /has no "colour".*labels/);
+});
+
+test('an import takes away the metadata that has come since the export', () => {
+  const to = path.join(dir, 'bare');
+  good('put', 'bare/item/x', '--value', '1');
+  good('export', 'bare', to);
+  good('put', 'bare/item/x', '--value', '1', '-l', 'new=1');
+  assert.match(good('import', to).out, /^updated +bare\/item\/x/);
+  assert.deepStrictEqual((JSON.parse(good('get', 'bare/item/x', '-o', 'json').out).metadata || {}).labels || {}, {});
+  good('rm', 'bare/item/x');
+});
+
 test('differences: between versions, of a commit, against a file, with an exit status', () => {
   good('put', 'shop/prod/item/max', '--value', '2');
   assert.match(good('diff', 'shop/prod/item/max').out, /^-\{"n": 1\}$[^]*^\+2$/m);

@@ -126,6 +126,7 @@ test('the same request twice is one move', async () => {
 
 test('confirmed, its candidates are stable, under the numbers that they had', async () => {
   const dry = await move(first, 'confirm', { dry_run: true });
+  assert.deepStrictEqual([dry.dry_run, dry.reaches > 0], [true, true]);
   assert.match(dry.changes[0].diff, /^\+2$/m);
   const r = await move(first, 'confirm');
   assert.strictEqual(r.rollout.phase, 'confirmed');
@@ -182,6 +183,16 @@ test('an override publishes over a rollout and ends it, in one commit', async ()
   assert.deepStrictEqual([(await stable(A)).text, (await stable(B)).text], ['8', '8']);
   const [c] = (await server.json('GET', `/v1/commits/${revision}`)).commits;
   assert.deepStrictEqual(c.moves, [{ rollout: one.id, move: 'override', reason: 'fire' }, { rollout: two.id, move: 'override', reason: 'fire' }]);
+});
+
+test('an override ends the rollouts of what it changes only; one that changes nothing ends those of all that it names', async () => {
+  const one = (await start([{ id: A, text: '70' }], plan({ ids: ['web-1'] }))).rollout;
+  const tree = (b) => [{ id: A, text: '8' }, { id: B, text: b }];
+  await server.json('POST', '/v1/commits', { changes: tree('81'), override: 'fire' });
+  assert.deepStrictEqual([(await rollout(one.id)).rollout.phase, (await stable(B)).text], ['running', '81']);
+  await server.json('POST', '/v1/commits', { changes: tree('81'), override: 'everybody as before' });
+  assert.strictEqual((await rollout(one.id)).rollout.phase, 'overridden');
+  await server.json('POST', '/v1/commits', { changes: [{ id: B, text: '8' }] });
 });
 
 test('a wait ends when the rollout moves, and not before', async () => {
@@ -308,6 +319,9 @@ test('CLI: preview, start, status, extend, list and confirm, watched to the end'
   assert.match(status, /^3 +planned +\d+ s +label=zone in \(a,b\) & percent=30$/m);
   assert.match(status, /^\+20$/m);
   assert.match(good('rollout', 'list'), new RegExp(`^${id} +running +2 of 3 +${A} .* twenty$`, 'm'));
+  for (const [move, reached] of [['pause', 0], ['abort', 4], ['confirm', '\\d+']])
+    assert.match(good('rollout', move, id, '--dry-run'), new RegExp(`^dry run: nothing was stored; this would reach ${reached} instances`, 'm'));
+  assert.strictEqual(JSON.parse(good('rollout', 'abort', id, '--dry-run', '-o', 'json')).reaches, 4);
   good('rollout', 'pause', id);
   good('rollout', 'resume', id);
   const late = cli('rollout', 'pause', id, '--expected', '1');

@@ -92,15 +92,44 @@ test('a refusal takes it back without anybody', async () => {
   web[3].refuses = null;
 });
 
-test('other metadata stays, and is not touched by the annotation', async () => {
+const patched = (id, text, canary) => ({ id, text, patch: { set: { annotations: { 'trimtab/canary': canary } } } });
+test('a patch of the annotation leaves other metadata as it is; metadata that is given replaces it, also when it is empty', async () => {
   await publish([{ id: B, text: '1', metadata: { labels: { tier: 'core' }, description: 'bees' } }]);
-  const r = await publish([change(B, '2', 'ids=web-1')]);
+  let r = await publish([patched(B, '2', 'ids=web-1')]);
   await have([web[1]], B, '2');
-  assert.deepStrictEqual([...web[1].held.values()].find((i) => i.id === B).metadata.labels, { tier: 'core' });
+  const held = () => [...web[1].held.values()].find((i) => i.id === B);
+  assert.deepStrictEqual(held().metadata.labels, { tier: 'core' });
   await publish([change(B, '2')]);
-  const b = await resource(B);
+  let b = await resource(B);
   assert.deepStrictEqual([b.metadata.description, b.metadata.labels, b.metadata.annotations || {}], ['bees', { tier: 'core' }, {}]);
   assert.strictEqual((await get(r.rollout)).phase, 'confirmed');
+  r = await publish([{ id: B, text: '2', metadata: { labels: {}, annotations: { 'trimtab/canary': 'ids=web-1' } } }]);
+  assert.strictEqual(r.move, 'start', 'the metadata alone is a change');
+  await until('the label is gone', () => !Object.keys((held().metadata || {}).labels || {}).length);
+  r = await publish([{ id: B, text: '2', metadata: { labels: {} } }]);
+  assert.strictEqual(r.move, 'confirm');
+  b = await resource(B);
+  assert.deepStrictEqual([((b.metadata || {}).labels) || {}, (b.metadata || {}).description || ''], [{}, '']);
+});
+
+test('of a whole tree only what differs counts: what a rollout carries as before stands beside another change', async () => {
+  const start = await publish([change(A, '20', 'ids=web-0'), change(B, '2')]);
+  assert.strictEqual(start.move, 'start');
+  let r = await publish([change(A, '20', 'ids=web-0'), change(B, '3')]);
+  assert.deepStrictEqual([r.rollout, r.changes.map((c) => c.action)], [0, ['unchanged', 'updated']]);
+  await have(web, B, '3');
+  assert.strictEqual(web[0].text(A), '20');
+  r = await publish([change(A, '20', 'ids=web-0'), change(B, '4', 'ids=web-1')]);
+  assert.strictEqual(r.move, 'start', 'a rollout of its own, of what is not carried yet');
+  assert.deepStrictEqual((await get(r.rollout)).candidates.map((c) => c.id), [B]);
+  const dry = await publish([change(A, '20', 'ids=web-0'), change(B, '4', 'ids=web-1')], { dry_run: true });
+  assert.deepStrictEqual([dry.dry_run, dry.revision], [true, 0]);
+  await server.json('POST', `/v1/rollouts/${r.rollout}`, { move: 'roll_back', reason: 'seen' });
+  await server.json('POST', `/v1/rollouts/${start.rollout}`, { move: 'roll_back', reason: 'seen' });
+  const stable = (await resource(A)).text;
+  const again = await publish([change(A, '21', 'ids=web-0')]);
+  await fails('is to be taken back', [change(A, stable), change(B, '5')]);
+  await server.json('POST', `/v1/rollouts/${again.rollout}`, { move: 'roll_back', reason: 'seen' });
 });
 
 test('an annotation that makes no sense, and several that differ, are told', async () => {
@@ -151,7 +180,7 @@ test('the command line: a put, and a file tree as export wrote it', async () => 
   r = await cli('import', tree, '-m', 'from git');
   assert.match(r.out, /^start rollout \d+/m, r.out);
   await have(web.slice(2), B, '77');
-  assert.strictEqual(web[0].text(B), '2');
+  assert.strictEqual(web[0].text(B), '3');
   assert.match((await cli('import', tree, '-m', 'from git')).out, /carries just this already/);
   write('77', null);
   r = await cli('import', tree, '-m', 'from git');

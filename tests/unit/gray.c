@@ -199,6 +199,38 @@ TEST("what a rollout carries is locked, and the story names the rollout and what
     (void)state_unref(s);
 }
 
+TEST("what changes nothing is no change: neither locked, nor protected, nor checked anew")
+{
+    struct change protects = {
+        .id = STR("a/item/p"), .content = STR("1"), .meta = {.is_protected = true}};
+    struct change both[2] = {{.id = STR("a/item/x"), .content = STR("1"), .keep_meta = true},
+                             {.id = STR("a/item/y"), .content = STR("2"), .keep_meta = true}};
+    struct change carried = {.id = STR("a/item/x"), .content = STR("2"), .is_carried = true};
+    struct state *s = state_new();
+    struct err err;
+    uint64_t before;
+
+    CHECK_I64(put(&s, "a/item/x", "1", &err), 0);
+    CHECK_I64(put(&s, "a/item/y", "1", &err), 0);
+    CHECK_I64(commit_changes(&s, &protects, 1, &err), 0);
+    CHECK_I64(start(&s, "a/item/x", "2", &err), 0);
+    before = s->revision;
+    CHECK_I64(put(&s, "a/item/x", "1", &err), 0);
+    CHECK_I64(commit_changes(&s, &protects, 1, &err), 0);
+    protects.meta.is_protected = false;
+    CHECK_I64(commit_changes(&s, &protects, 1, &err), ERR_LOCKED);
+    CHECK_I64(commit_changes(&s, both, 2, &err), 0);
+    CHECK_STR(state_newest(s, STR("a\0item\0y"))->content, STR("2"));
+    CHECK_STR(state_newest(s, STR("a\0item\0x"))->content, STR("1"));
+    CHECK(rollout_is_live(state_rollout(s, before)));
+    both[0].based_on = 7;
+    CHECK_I64(commit_changes(&s, both, 2, &err), ERR_CONFLICT);
+    CHECK_I64(commit_changes(&s, &carried, 1, &err), 0);
+    carried.content = STR("3");
+    CHECK_I64(commit_changes(&s, &carried, 1, &err), ERR_CONFLICT);
+    (void)state_unref(s);
+}
+
 TEST("an override publishes at once, ends the rollout in the same commit, and needs a reason")
 {
     struct state *s = state_new();

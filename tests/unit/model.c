@@ -586,6 +586,78 @@ TEST("a commit as a whole is refused for its size, its texts and a resource chan
     (void)state_unref(s);
 }
 
+/* One patch of what x has: label a=1, owner "ann", a description, protected, and a reference. */
+static void check_meta_patch(struct meta_patch *p, const struct meta *want, int line)
+{
+    struct pair labels[1] = {{STR("a"), STR("1")}};
+    struct str needs[1] = {STR("a/item/dep")};
+    struct meta old = {.labels = labels,
+                       .n_labels = 1,
+                       .depends_on = needs,
+                       .n_depends_on = 1,
+                       .owner = STR("ann"),
+                       .description = STR("d"),
+                       .is_protected = true};
+    owned(arena) struct arena a = ARENA_NULL;
+    struct meta got;
+    int r = meta_patch_check(p, NULL);
+
+    if (!r)
+        r = meta_patched(&old, p, &a, &got);
+    tap_check(r == 0 && meta_eq(&got, want), __FILE__, line, "a patch: %d", r);
+}
+
+TEST("a patch of metadata changes what it names and leaves the rest")
+{
+    struct pair a1[1] = {{STR("a"), STR("1")}}, b2[1] = {{STR("b"), STR("2")}},
+                both[2] = {{STR("b"), STR("2")}, {STR("a"), STR("1")}};
+    struct str dep[2] = {STR("a/item/dep"), STR("a/item/more")}, more[1] = {STR("a/item/more")};
+    struct str clear_a[1] = {STR("labels/a")},
+               clear_all[3] = {STR("labels"), STR("owner"), STR("protected")},
+               clear_dep[1] = {STR("depends_on/a/item/dep")}, wrong[1] = {STR("labels/")},
+               unknown[1] = {STR("colour")};
+    struct meta want = {.labels = both,
+                        .n_labels = 2,
+                        .depends_on = dep,
+                        .n_depends_on = 1,
+                        .owner = STR("ann"),
+                        .description = STR("d"),
+                        .is_protected = true};
+    struct err err = ERR_NULL;
+
+    check_meta_patch(&(struct meta_patch){.set = {.labels = b2, .n_labels = 1}}, &want,
+                     __LINE__);
+    want.labels = a1;
+    want.n_labels = 1;
+    check_meta_patch(&(struct meta_patch){.n_clear = 0}, &want, __LINE__);
+    want.n_depends_on = 2;
+    check_meta_patch(&(struct meta_patch){.set = {.depends_on = more, .n_depends_on = 1}},
+                     &want, __LINE__);
+    want.n_depends_on = 1;
+    want.n_labels = 0;
+    check_meta_patch(&(struct meta_patch){.clear = clear_a, .n_clear = 1}, &want, __LINE__);
+    want.labels = b2;
+    want.n_labels = 1;
+    want.owner = STR_NULL;
+    want.is_protected = false;
+    check_meta_patch(&(struct meta_patch){.set = {.labels = b2, .n_labels = 1},
+                                          .clear = clear_all,
+                                          .n_clear = 3},
+                     &want, __LINE__);
+    want.labels = a1;
+    want.owner = STR("bob");
+    want.is_protected = true;
+    want.n_depends_on = 0;
+    check_meta_patch(
+        &(struct meta_patch){.set = {.owner = STR("bob")}, .clear = clear_dep, .n_clear = 1},
+        &want, __LINE__);
+    CHECK_I64(meta_patch_check(&(struct meta_patch){.clear = wrong, .n_clear = 1}, &err),
+              ERR_INVALID);
+    CHECK_I64(meta_patch_check(&(struct meta_patch){.clear = unknown, .n_clear = 1}, &err),
+              ERR_INVALID);
+    CHECK_STR(str_c(err.text), STR("metadata has no \"colour\" that could be cleared"));
+}
+
 TEST("a plan says what each change comes to, and equal metadata in another order is no change")
 {
     struct pair sorted[2] = {{STR("a"), STR("1")}, {STR("b"), STR("2")}};
