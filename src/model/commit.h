@@ -51,6 +51,7 @@ struct commit {
     size_t n;
     struct rollout_move *moves; /* author, time and revision are filled in from the commit */
     size_t n_moves;
+    const struct restored *restored; /* that this commit notes, or releases; NULL: none */
     struct str
         override; /* the reason for which protection does not hold this time; empty: it holds */
     struct str author, message, origin, action, request_id;
@@ -90,6 +91,7 @@ struct outcome {
     size_t n_versions;
     struct rollout_move *moves;
     size_t n_moves;
+    const struct restored *restored;
 };
 
 /*

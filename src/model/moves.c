@@ -209,7 +209,8 @@ int outcome_effect(const struct state *s, const struct outcome *o, struct rollou
 
     *ret = (struct effect){.versions = o->versions,
                            .n_versions = starts ? 0 : o->n_versions,
-                           .rollouts = rollouts};
+                           .rollouts = rollouts,
+                           .restored = o->restored};
     for (size_t i = 0; i < o->n_moves; i++) {
         int r = make_rollout(s, o, &o->moves[i], &rollouts[i], err);
 

@@ -311,6 +311,12 @@ static bool apply(struct state *s, const struct effect *e)
     return true;
 }
 
+bool state_deletes_newer(const struct state *s, struct str store_id)
+{
+    return s->restored.revision && s->restored.deletes_newer &&
+           str_eq(store_id, str_of(s->restored.from, STATE_STORE_ID_BYTES));
+}
+
 int state_load(struct state **s, const struct effect *e, uint64_t revision)
 {
     if (!apply(*s, e)) {
@@ -318,6 +324,11 @@ int state_load(struct state **s, const struct effect *e, uint64_t revision)
         return ERR_NOMEM;
     }
     (*s)->revision = revision;
+    if (e->restored) {
+        (*s)->restored = *e->restored;
+        if (!e->restored->revision)
+            (*s)->restored.revision = revision;
+    }
     (*s)->referring = revision; /* a snapshot does not tell what was before it */
     return 0;
 }
@@ -355,6 +366,7 @@ struct state *state_apply(const struct state *s, const struct effect *e, uint64_
     next->n_live = s->n_live;
     next->n_ended = s->n_ended;
     next->referring = s->referring;
+    next->restored = s->restored;
     next->versions = tree_ref(s->versions);
     next->rollouts = tree_ref(s->rollouts);
     next->candidates = tree_ref(s->candidates);

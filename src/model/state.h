@@ -13,6 +13,19 @@
 /* The rules by which state is computed from the log. A server that meets a higher number refuses to serve. */
 enum { STATE_SEMANTICS = 1, ROLLOUTS_ENDED_MAX = 1000 };
 
+/*
+ * The newest restore of the log from a copy: what subscribers of the store before may have from later than the copy. It
+ * explains older contents; that what was published since is gone it explains only when the operator said so.
+ */
+enum { STATE_STORE_ID_BYTES = 16 };
+struct restored {
+    uint64_t revision; /* of the commit that notes it; 0: the log was never restored */
+    unsigned char from[STATE_STORE_ID_BYTES]; /* id of the store before */
+    uint64_t from_revision;                   /* where the copy ended */
+    uint64_t acknowledged; /* how far the log before is known to have come; 0: not known */
+    bool deletes_newer;
+};
+
 struct state {
     _Atomic uint32_t refs;
     uint64_t revision;     /* 0: nothing was ever committed */
@@ -24,6 +37,7 @@ struct state {
     uint64_t n_resources;     /* not deleted */
     uint64_t content_bytes;   /* of those */
     uint64_t n_live, n_ended; /* rollouts */
+    struct restored restored;
     uint64_t referring;       /* newest revision at which anything may have referred to anything */
 };
 
@@ -56,6 +70,9 @@ static inline struct use *use_of(struct tree_item *item)
 {
     return item ? CONTAINER_OF(item, struct use, node) : NULL;
 }
+
+/* Whether the log says that what a subscriber has from this store beyond it is to go (I13). */
+bool state_deletes_newer(const struct state *s, struct str store_id);
 
 must_use struct state *state_new(void); /* empty, revision 0; NULL without memory */
 struct state *state_ref(struct state *s);
@@ -92,6 +109,7 @@ struct effect {
     size_t n_versions;
     struct rollout *const *rollouts; /* started, or moved */
     size_t n_rollouts;
+    const struct restored *restored; /* NULL: none; its revision 0: this commit's */
 };
 
 /*

@@ -81,6 +81,33 @@ static bool moves_to_record(const struct commit *c, Trimtab__V1__Record *record,
     return !arena_failed(a);
 }
 
+Trimtab__V1__Restore *restored_to_proto(const struct restored *r, struct arena *a)
+{
+    Trimtab__V1__Restore *p = r ? ARENA_NEW(a, Trimtab__V1__Restore) : NULL;
+
+    if (!p)
+        return NULL;
+    trimtab__v1__restore__init(p);
+    p->from_store = proto_bytes(str_of(r->from, STATE_STORE_ID_BYTES));
+    p->from_revision = r->from_revision;
+    p->acknowledged = r->acknowledged;
+    p->deletes_newer = r->deletes_newer;
+    p->revision = r->revision;
+    return p;
+}
+
+int restored_from_proto(const Trimtab__V1__Restore *p, struct restored *ret, struct err *err)
+{
+    if (p->from_store.len != STATE_STORE_ID_BYTES)
+        return err_set(err, ERR_CORRUPT, "a restore in the log cannot be read");
+    *ret = (struct restored){.revision = p->revision,
+                             .from_revision = p->from_revision,
+                             .acknowledged = p->acknowledged,
+                             .deletes_newer = p->deletes_newer};
+    memcpy(ret->from, p->from_store.data, STATE_STORE_ID_BYTES);
+    return 0;
+}
+
 static struct shared *make_envelope(struct encoding *e)
 {
     const struct commit *c = e->c;
@@ -97,6 +124,7 @@ static struct shared *make_envelope(struct encoding *e)
     record.action = arena_c(a, c->action);
     record.request_id = arena_c(a, c->request_id);
     record.override = arena_c(a, c->override);
+    record.restore = restored_to_proto(c->restored, a);
     return arena_failed(a) ? NULL : proto_pack(&record.base, 0);
 }
 
@@ -302,6 +330,10 @@ int record_decode(struct record_parts parts, uint64_t revision, struct record *r
         r = read_changes(ret, revision, err);
     if (!r)
         r = read_moves(ret, revision, err);
+    if (!r && ret->message->restore) {
+        r = restored_from_proto(ret->message->restore, &ret->restored, err);
+        ret->outcome.restored = &ret->restored;
+    }
     if (r)
         record_deinit(ret);
     return r;

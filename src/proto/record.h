@@ -44,6 +44,7 @@ struct record {
     Trimtab__V1__Record *message;
     struct arena arena;
     struct outcome outcome; /* versions with wire forms */
+    struct restored restored; /* when the outcome has one */
 };
 #define RECORD_NULL ((struct record){.message = NULL})
 
@@ -68,11 +69,17 @@ must_use struct version *version_from_record(const Trimtab__V1__RecordChange *c,
 must_use int version_read(const Trimtab__V1__RecordChange *c, uint64_t revision,
                           int64_t time_ms, struct version **ret, struct err *err);
 
+/* NULL for NULL, and without memory, which the arena remembers. */
+Trimtab__V1__Restore *restored_to_proto(const struct restored *r, struct arena *a);
+must_use int restored_from_proto(const Trimtab__V1__Restore *p, struct restored *ret,
+                                 struct err *err); /* ERR_CORRUPT */
+
 /* ---- snapshots ---- */
 
 /* A walk over a state that becomes the parts of a snapshot. Borrows the state. */
 struct snapshot_walk {
     const struct state *state;
+    bool is_begun;
     struct tree_walk versions, rollouts, candidates;
 };
 void snapshot_walk_init(struct snapshot_walk *w, const struct state *s);

@@ -114,6 +114,7 @@ static bool add_spent(struct filling *f, const struct candidate *c)
 void snapshot_walk_init(struct snapshot_walk *w, const struct state *s)
 {
     w->state = s;
+    w->is_begun = false;
     tree_walk_from(&w->versions, s->versions, STR(""), 0);
     tree_walk_from(&w->rollouts, s->rollouts, STR(""), 0);
     tree_walk_from(&w->candidates, s->candidates, STR(""), 0);
@@ -138,18 +139,24 @@ struct shared *snapshot_part(struct snapshot_walk *w, size_t bytes, bool *ret_fa
     struct filling f = {.size = 0};
     Trimtab__V1__SnapshotPart part = TRIMTAB__V1__SNAPSHOT_PART__INIT;
     struct shared *packed = NULL;
+    bool is_first = !w->is_begun;
 
     *ret_failed = !fill(w, bytes, &f);
-    if (!*ret_failed && f.entries.n + f.rollouts.n + f.spent.n) {
+    if (!*ret_failed &&
+        (f.entries.n + f.rollouts.n + f.spent.n || (is_first && w->state->restored.revision))) {
+        w->is_begun = true;
         part.revision = w->state->revision;
         part.semantics = STATE_SEMANTICS;
         part.entries = f.entries.at;
         part.n_entries = f.entries.n;
         part.rollouts = f.rollouts.at;
         part.n_rollouts = f.rollouts.n;
+        part.restored = w->state->restored.revision
+                            ? restored_to_proto(&w->state->restored, &f.arena)
+                            : NULL;
         part.spent = f.spent.at;
         part.n_spent = f.spent.n;
-        packed = proto_pack(&part.base, 0);
+        packed = arena_failed(&f.arena) ? NULL : proto_pack(&part.base, 0);
         *ret_failed = !packed;
     }
     VEC_DEINIT(&f.entries);
@@ -254,9 +261,21 @@ static int load_spent(const Trimtab__V1__SpentNumber *p, struct state **s, struc
                             : state_load_number(s, buf_str(&key), p->rollout, p->number);
 }
 
+static int load_restored(const Trimtab__V1__SnapshotPart *part, struct state **s,
+                         struct err *err)
+{
+    struct restored restored;
+    int r = restored_from_proto(part->restored, &restored, err);
+
+    return r ? r : state_load(s, &(struct effect){.restored = &restored}, part->revision);
+}
+
 static int load_part(const Trimtab__V1__SnapshotPart *part, struct state **s, struct err *err)
 {
-    int r = load_entries(part, s, err);
+    int r = part->restored ? load_restored(part, s, err) : 0;
+
+    if (!r)
+        r = load_entries(part, s, err);
 
     for (size_t i = 0; i < part->n_rollouts && !r; i++)
         r = load_rollout(part->rollouts[i], s, part->revision, err);

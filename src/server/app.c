@@ -8,6 +8,7 @@
 #include "server/rest.h"
 #include "server/rpc.h"
 #include "server/subscribe.h"
+#include "server/upkeep.h"
 
 enum { TICK_MS = 100 };
 
@@ -151,16 +152,20 @@ static int open_tls(struct app *app, struct err *err)
 
 static int open_state(struct app *app, struct err *err)
 {
+    char highwater[4096];
     struct committer_opts opts = {.store_url = app->config.store,
                                   .loop = &app->loop,
                                   .on_publish = on_publish,
                                   .ctx = app,
-                                  .snapshot_records = app->config.snapshot_records};
+                                  .snapshot_records = app->config.snapshot_records,
+                                  .highwater = upkeep_highwater(&app->config, highwater)};
     struct feed_opts feed = {.bookmark_every = app->config.bookmark_interval,
                              .ready = subscribe_ready};
     struct store_identity identity;
-    int r = committer_open(&opts, &app->committer, &app->state, err);
+    int r = upkeep_may_open(&app->config, err);
 
+    if (!r)
+        r = committer_open(&opts, &app->committer, &app->state, err);
     if (r)
         return r;
     identity = committer_identity(app->committer);

@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "model/graph.h"
 #include "model/moves.h"
+#include "store/highwater.h"
 
 #include <pthread.h>
 
@@ -51,6 +52,8 @@ struct committer {
     struct snapshot_walk *snapshot_walk;
     struct state *snapshot_state;
     uint64_t records_since_snapshot;
+    struct highwater *highwater; /* NULL: none is kept */
+    nsec_t highwater_due;        /* when it is synced next */
 };
 
 /* ---- folding what the watch gives ---- */
@@ -226,7 +229,7 @@ static int prepare_after(struct commit_job *job, const struct state *state, uint
 {
     struct commit *c = &job->commit;
     struct rollout **rollouts = ARENA_ARRAY(&job->arena, struct rollout *, c->n_moves);
-    struct outcome outcome = {job->versions, job->n_versions, c->moves, c->n_moves};
+    struct outcome outcome = {job->versions, job->n_versions, c->moves, c->n_moves, c->restored};
     struct effect effect = {.n_rollouts = 0};
     int r;
 
@@ -257,7 +260,7 @@ static int prepare(struct commit_job *job, struct state *state, uint64_t revisio
     if (!r)
         r = make_versions(job, revision);
     job->revision = state->revision;
-    if (r || job->n_versions + job->commit.n_moves == 0)
+    if (r || (job->n_versions + job->commit.n_moves == 0 && !job->commit.restored))
         return r ? r : JOB_DONE;
     r = prepare_after(job, state, revision);
     if (r || job->is_dry_run)
@@ -387,6 +390,60 @@ static struct commit_job *put_back(struct group *g, struct commit_job *list, siz
     return list;
 }
 
+/* ---- the high-water mark ---- */
+
+static int note_highwater(struct committer *c, struct err *err)
+{
+    struct highwater_mark mark = {.store = c->identity.id, .head = store_head(c->store)};
+
+    return highwater_note(c->highwater, &mark, err);
+}
+
+/* Before anybody is told of what was appended. Without it the commits are as durable, so it is a warning only. */
+static void raise_highwater(struct committer *c)
+{
+    struct err err = ERR_NULL;
+
+    if (c->highwater && note_highwater(c, &err))
+        LOG(WARN, "high_water_failed", LOG_C("error", err.text));
+}
+
+static void sync_highwater(struct committer *c)
+{
+    struct err err = ERR_NULL;
+    nsec_t now = clock_now();
+
+    if (!c->highwater || now < c->highwater_due)
+        return;
+    c->highwater_due = now + NSEC_PER_S;
+    if (highwater_sync(c->highwater, &err))
+        LOG(WARN, "high_water_failed", LOG_C("error", err.text));
+}
+
+/* The log must reach what the mark says; then the mark follows it. */
+static int open_highwater(struct committer *c, struct err *err)
+{
+    struct highwater_mark mark;
+    int r;
+
+    if (!c->opts.highwater)
+        return 0;
+    r = highwater_read(c->opts.highwater, &mark, NULL);
+    if (r == ERR_CORRUPT)
+        LOG(WARN, "high_water_unreadable", LOG_C("file", c->opts.highwater));
+    if (r == 0) {
+        r = highwater_check(c->store, &mark, err);
+        if (r) {
+            err_place(err, "%s", c->opts.store_url);
+            err_hint(err, "put the right database back, or restore a backup; --accept_loss=REASON"
+                          " goes on with this one, as another store (docs/operations.md)");
+            return r;
+        }
+    }
+    r = highwater_open(c->opts.highwater, &c->highwater, err);
+    return r ? r : note_highwater(c, err);
+}
+
 static int append(struct committer *c, struct group *g, struct store_appended *appended,
                   struct err *err)
 {
@@ -399,6 +456,8 @@ static int append(struct committer *c, struct group *g, struct store_appended *a
     c->group_base = c->state->revision;
     r = store_append(c->store, &op, appended, err);
     c->group = NULL;
+    if (!r)
+        raise_highwater(c);
     return r;
 }
 
@@ -594,6 +653,7 @@ static void *run(void *arg)
             snapshot_begin(c);
         else if (!t.must_stop)
             run_tick(c);
+        sync_highwater(c);
         note_stats(c);
     }
 }
@@ -675,6 +735,7 @@ static struct committer *committer_free(struct committer *c)
     if (c->publishing)
         publication_free(c->publishing);
     (void)store_watch_close(c->watch);
+    (void)highwater_close(c->highwater);
     (void)store_drop(c->store);
     (void)state_unref(c->state);
     (void)pthread_cond_destroy(&c->wake);
@@ -696,6 +757,8 @@ int committer_open(const struct committer_opts *opts, struct committer **ret_com
     r = c->state ? open_store(c, err) : ERR_NOMEM;
     if (!r)
         r = load(c, err);
+    if (!r)
+        r = open_highwater(c, err);
     if (!r) {
         note_stats(c);
         *ret_state = state_ref(c->state);

@@ -33,11 +33,13 @@ struct committer_opts {
     committer_publish_fn *on_publish;
     void *ctx;
     uint64_t snapshot_records; /* a snapshot after that many records, 0: the default */
+    const char *highwater;     /* file of the high-water mark; NULL: none */
 };
 
 /*
- * Opens the store, loads its state and starts the thread. Everything that store_open may answer. *ret_state is the
- * loaded state, the caller's reference.
+ * Opens the store, loads its state and starts the thread. Everything that store_open may answer; ERR_CORRUPT, too,
+ * when the log ends before what the high-water mark says, or is another one. *ret_state is the loaded state, the
+ * caller's reference.
  */
 must_use int committer_open(const struct committer_opts *opts, struct committer **ret_committer,
                             struct state **ret_state, struct err *err);

@@ -23,6 +23,10 @@ struct config {
     uint32_t max_connections;
     uint32_t snapshot_records;
     bool show_version, show_help, check_config;
+    bool check;                  /* prove the data folder, and leave */
+    const char *restore;         /* a backup to make the database of; empty: none */
+    bool delete_newer;           /* with restore and accept_loss: what subscribers have from later goes */
+    const char *accept_loss;     /* the reason to go on with a log that lost records; empty: no */
     const char *config_file;
 };
 

@@ -3,6 +3,7 @@
  */
 #include "base/log.h"
 #include "server/app.h"
+#include "server/upkeep.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -58,6 +59,19 @@ static int serve(const struct config *config)
     return status;
 }
 
+typedef int upkeep_fn(const struct config *config, struct buf *out, struct err *err);
+
+static int keep_up(upkeep_fn *fn, const struct config *config)
+{
+    owned(buf) struct buf text = BUF_NULL(65536);
+    struct err err = ERR_NULL;
+
+    if (fn(config, &text, &err))
+        return tell(&err);
+    (void)fwrite(text.data, 1, text.len, stdout);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     owned(arena) struct arena arena = ARENA_NULL;
@@ -83,6 +97,12 @@ int main(int argc, char **argv)
     log_setup(STDERR_FILENO, level, strcmp(config.log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
     if (random_bytes(&seed, sizeof(seed)) == 0)
         hash_seed(seed);
+    if (config.check)
+        return keep_up(upkeep_check, &config);
+    if (*config.restore)
+        return keep_up(upkeep_restore, &config);
+    if (*config.accept_loss)
+        return keep_up(upkeep_accept_loss, &config);
     raise_file_limit();
     return serve(&config);
 }

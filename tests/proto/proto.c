@@ -574,6 +574,51 @@ static struct state *through_snapshot(const struct state *s)
     return back;
 }
 
+/* The state after a commit that notes a restore. */
+static struct state *restored_from(const struct restored *restored, struct state *before,
+                                   uint64_t revision)
+{
+    struct commit c = {.restored = restored};
+    struct record_encoded made;
+    struct record record;
+    struct effect effect;
+    struct state *after = NULL;
+
+    if (!CHECK_I64(record_encode(&c, NULL, NULL, &made), 0))
+        return NULL;
+    if (CHECK_I64(record_decode(record_encoded_parts(&made), revision, &record, NULL), 0)) {
+        CHECK_I64(outcome_effect(before, &record.outcome, NULL, &effect, NULL), 0);
+        after = state_apply(before, &effect, revision);
+        record_deinit(&record);
+    }
+    record_encoded_deinit(&made);
+    return after;
+}
+
+TEST("a restore comes back from its record and from a snapshot, and only its release lets deletions go")
+{
+    struct restored restored = {.from_revision = 5, .acknowledged = 9};
+    struct str from = str_of(restored.from, STATE_STORE_ID_BYTES);
+    owned(state_unref) struct state *empty = state_new(), *s = NULL, *later = NULL,
+                                    *back = NULL;
+
+    memset(restored.from, 3, sizeof(restored.from));
+    s = restored_from(&restored, empty, 6);
+    REQUIRE(s != NULL);
+    CHECK(s->restored.revision == 6 && s->restored.from_revision == 5 &&
+          s->restored.acknowledged == 9);
+    CHECK(!state_deletes_newer(s, from) && !state_deletes_newer(empty, from));
+    restored = s->restored;
+    restored.deletes_newer = true;
+    later = restored_from(&restored, s, 8);
+    REQUIRE(later != NULL);
+    CHECK(later->restored.revision == 6 && later->revision == 8);
+    CHECK(state_deletes_newer(later, from));
+    CHECK(!state_deletes_newer(later, STR("another store id")));
+    back = through_snapshot(later);
+    CHECK(back->revision == 8 && memcmp(&back->restored, &later->restored, sizeof(back->restored)) == 0);
+}
+
 TEST("a rollout comes back from its record and from a snapshot, with its targets, steps and "
      "candidates")
 {
