@@ -15,6 +15,7 @@ enum { COMMAND_MAX = 65536, AFTER_END_MS = 200, ENVIRONMENT_MAX = 4096 };
 
 struct child {
     struct child_opts opts;
+    struct loop_guest guest; /* until the memory goes */
     uv_process_t process;
     uv_pipe_t pipe;
     struct timer limit;
@@ -31,6 +32,7 @@ static void unref(struct child *c)
 {
     if (c->has_process || c->has_pipe)
         return;
+    loop_leave(&c->guest);
     buf_deinit(&c->output);
     (void)mem_free(c);
 }
@@ -89,6 +91,16 @@ static void kill_group(struct child *c)
 {
     if (!c->has_ended)
         (void)kill(-c->process.pid, SIGKILL); /* it leads a group of its own */
+}
+
+/* The loop ends: nobody would see the end of the process, so it is not waited for. */
+static void on_loop_close(struct loop_guest *guest)
+{
+    struct child *c = CONTAINER_OF(guest, struct child, guest);
+
+    c->is_forgotten = true;
+    kill_group(c);
+    close_all(c);
 }
 
 static void on_limit(struct timer *t, void *ctx)
@@ -223,6 +235,8 @@ int child_start(const struct child_opts *opts, struct child **ret_child, struct 
     c->process.data = c;
     c->pipe.data = c;
     c->limit = (struct timer){.fn = on_limit, .ctx = c};
+    c->guest.on_close = on_loop_close;
+    loop_join(opts->loop, &c->guest);
     (void)uv_pipe_init(loop_uv(opts->loop), &c->pipe, 0); /* always 0 */
     c->has_pipe = true;
     r = spawn(c, text, err);

@@ -36,7 +36,10 @@ struct child_opts {
 must_use int child_start(const struct child_opts *opts, struct child **ret_child,
                          struct err *err);
 
-/* Kills it; done is not called any more. Its memory goes when the loop has seen it end. */
+/*
+ * Kills it; done is not called any more. Its memory goes when the loop has seen it end, or closes: that ends a child
+ * that nobody has forgotten in the same way.
+ */
 void child_forget(struct child *c);
 
 /* The command with {stage} filled in, quoted for the shell. Failure is remembered by the buffer. */

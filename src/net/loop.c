@@ -277,6 +277,7 @@ int loop_open(struct loop *loop, struct err *err)
 
     memset(loop, 0, sizeof(*loop));
     link_init(&loop->deferred);
+    link_init(&loop->guests);
     loop->read_buf = mem_alloc(LOOP_READ_BYTES);
     loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
     if (!loop->read_buf || !loop->scratch) {
@@ -303,6 +304,18 @@ fail_memory:
     return r;
 }
 
+void loop_join(struct loop *loop, struct loop_guest *guest)
+{
+    link_init(&guest->link);
+    link_before(&loop->guests, &guest->link);
+}
+
+void loop_leave(struct loop_guest *guest)
+{
+    if (guest->link.next)
+        link_remove(&guest->link);
+}
+
 static void close_handle(uv_handle_t *handle, void *ctx)
 {
     (void)ctx;
@@ -316,6 +329,10 @@ void loop_close(struct loop *loop)
         return;
     run_posts(loop);
     run_deferred(loop);
+    LIST_EACH (&loop->guests, l) {
+        link_remove(l);
+        LINK_OF(l, struct loop_guest, link)->on_close(LINK_OF(l, struct loop_guest, link));
+    }
     uv_walk(&loop->uv, close_handle, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT))
         ;

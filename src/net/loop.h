@@ -68,6 +68,16 @@ struct work {
     uv_work_t request;
 };
 
+/*
+ * Memory that holds handles of libuv's own on the loop, and may go only when these are closed. Caller's memory, from
+ * loop_join to loop_leave. A loop that closes while it is joined calls on_close once: it closes its handles with
+ * callbacks of its own, which run before loop_close returns.
+ */
+struct loop_guest {
+    void (*on_close)(struct loop_guest *guest);
+    struct link link;
+};
+
 /* ---- signals ---- */
 
 /* Memory is the caller's and must stay until loop_close has returned. */
@@ -97,6 +107,7 @@ struct loop {
     nsec_t alarm_due;     /* what alarm is set to; 0 when it is not */
     struct timer *timers; /* root of the heap: the next one due */
     struct link deferred;
+    struct link guests;
     _Atomic(struct post *) posted; /* newest first */
     _Atomic bool must_stop;
     bool is_single, has_run; /* inside loop_turn; whether it has called anybody */
@@ -115,6 +126,9 @@ must_use int loop_open(struct loop *loop, struct err *err);
  * post any more. Work on the pool is waited for.
  */
 void loop_close(struct loop *loop);
+
+void loop_join(struct loop *loop, struct loop_guest *guest);
+void loop_leave(struct loop_guest *guest); /* one that has left, or was never joined, may */
 
 /* Runs until loop_stop. A loop that has nothing to wait for waits. */
 void loop_run(struct loop *loop);
