@@ -277,18 +277,21 @@ static void finish_on_loop(struct post *post, void *ctx)
     job->done(job);
 }
 
+static void count(struct committer *c, uint64_t *stat, size_t n)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    *stat += n;
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
 static void finish(struct committer *c, struct commit_job *job, int result)
 {
     job->result = result;
     if (result && !job->err.code)
         (void)err_set(&job->err, result, "%s",
                       result == ERR_NOMEM ? "out of memory" : "the commit failed");
-    (void)pthread_mutex_lock(&c->mutex);
     if (result)
-        c->stats.refused++;
-    else
-        c->stats.commits++;
-    (void)pthread_mutex_unlock(&c->mutex);
+        count(c, &c->stats.refused, 1);
     job->post = (struct post){.fn = finish_on_loop, .ctx = job};
     loop_post(c->opts.loop, &job->post);
 }
@@ -472,6 +475,7 @@ static void settle_unknown(struct committer *c, struct commit_job *job)
     publish(c); /* looking for it may have met it */
     if (r == 0) {
         job->revision = revision;
+        count(c, &c->stats.commits, 1);
         finish(c, job, 0);
     } else {
         (void)err_set(&job->err, ERR_TIMEOUT, "the store did not answer in time");
@@ -501,6 +505,10 @@ static struct commit_job *run_group(struct committer *c, struct commit_job *list
     }
     if (r == STORE_CONFLICT) /* others wrote: the watch has folded it, all is checked again */
         return put_back(&g, list, SIZE_MAX);
+    if (r == 0) { /* before anybody is answered, who may look */
+        count(c, &c->stats.commits, g.n);
+        count(c, &c->stats.groups, 1);
+    }
     for (size_t i = 0; i < g.n; i++) {
         if (r == ERR_TIMEOUT) {
             settle_unknown(c, g.jobs[i]);
@@ -509,9 +517,6 @@ static struct commit_job *run_group(struct committer *c, struct commit_job *list
         g.jobs[i]->err = err;
         finish(c, g.jobs[i], r > 0 ? ERR_BUG : r);
     }
-    (void)pthread_mutex_lock(&c->mutex);
-    c->stats.groups++;
-    (void)pthread_mutex_unlock(&c->mutex);
     return list;
 }
 

@@ -99,7 +99,8 @@ static inline struct record_parts log_parts(const struct store_entry *entry)
 /* For metrics; any thread. */
 struct committer_stats {
     struct store_stats store;
-    uint64_t commits, refused, groups, snapshots;
+    uint64_t commits; /* put into the log by this server: no dry runs, no repeated requests */
+    uint64_t refused, groups, snapshots;
 };
 struct committer_stats committer_stats(struct committer *c);
 

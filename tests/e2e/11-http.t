@@ -122,6 +122,20 @@ test('metrics count, health and readiness answer without a token', async () => {
   for (const path of ['/healthz', '/readyz']) assert.strictEqual(spawnSync('curl', ['-s', '-o', '/dev/null', '-w', '%{http_code}', url(path)]).stdout.toString(), '200');
 });
 
+test('commits_total counts what came into the log: no dry run, no repeated request, nothing that was refused', async () => {
+  const counted = async () => Number(/^trimtab_commits_total (\d+)$/m.exec((await server.request('GET', '/metrics')).body.toString())[1]);
+  const before = await counted();
+  await Promise.all(Array.from({ length: 20 }, (_, i) => server.commit([put(600 + i, 'together')])));
+  assert.strictEqual(await counted() - before, 20, 'many at once are as many as they are');
+  const body = { changes: [put(630, 'once')], request_id: 'the-same-twice' };
+  await server.json('POST', '/v1/commits', body);
+  await server.json('POST', '/v1/commits', body);
+  assert.strictEqual(await counted() - before, 21);
+  await server.json('POST', '/v1/commits', { changes: [put(631, 'tried')], dry_run: true });
+  await assert.rejects(server.commit([{ ...put(630, 'refused'), expected_version: 77 }]));
+  assert.strictEqual(await counted() - before, 21);
+});
+
 test('the server drains: it ends by itself, and what was acknowledged is there again', async () => {
   const { revision } = await server.commit([put(400, 'last')]);
   await server.stop();
