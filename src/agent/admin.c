@@ -53,6 +53,30 @@ static json_t *refusals(const struct agent *a)
     return list;
 }
 
+static int add_held(void *list, const struct sync_held *h)
+{
+    json_t *j = json_object();
+
+    (void)json_object_set_new(j, "scope", text(h->scope));
+    (void)json_object_set_new(j, "kind", text(key_name(h->item->key).kind));
+    (void)json_object_set_new(j, "name", text(key_name(h->item->key).name));
+    (void)json_object_set_new(j, "namespace", text(key_name(h->item->key).space));
+    (void)json_object_set_new(j, "version", json_integer((json_int_t)h->item->number));
+    (void)json_object_set_new(j, "since", json_integer((json_int_t)h->since));
+    (void)json_object_set_new(j, "needed", json_boolean(h->is_needed));
+    (void)json_array_append_new(list, j); /* what does not fit into memory is left out */
+    return 0;
+}
+
+/* What is served though it is received no more. */
+static json_t *held(const struct agent *a)
+{
+    json_t *list = json_array();
+
+    (void)sync_each_held(a->sync, add_held, list); /* never fails */
+    return list;
+}
+
 static const char *phase_name(enum sync_phase p)
 {
     static const char *const names[] = {"offline", "hello", "syncing", "live"};
@@ -81,6 +105,7 @@ static json_t *status(const struct agent *a)
     (void)json_object_set_new(j, "rejected_because", json_string(s.rejected_because));
     (void)json_object_set_new(j, "busy", json_boolean(apply_is_busy(a->apply)));
     (void)json_object_set_new(j, "refusals", refusals(a));
+    (void)json_object_set_new(j, "held", held(a));
     (void)json_object_set_new(j, "health", admin_health_json(a));
     return j;
 }
@@ -133,6 +158,8 @@ static void answer_metrics(struct agent *a, struct exchange *x)
         {"serving_items", "gauge", "Items served.", a->ledger.serving.n},
         {"not_served", "gauge", "Names whose served item is not the received one.",
          a->ledger.pending.n},
+        {"held", "gauge", "Items served on because nothing explains that they went.",
+         sync_n_held(a->sync)},
         {"batches_total", "counter", "Batches stored.", s.batches},
         {"batches_rejected_total", "counter", "Batches rejected.", s.rejected},
         {"items_received_total", "counter", "Items in them.", s.items},

@@ -58,12 +58,23 @@ static void rescan(struct agent *a)
     }
 }
 
+/* The name of kind NUL name. */
+static struct str key_last(struct str tail)
+{
+    return str_from(tail, str_index(tail, '\0') + 1);
+}
+
 static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     struct agent *a = ctx;
 
     LOG(INFO, "received", LOG_U64("revision", batch->cursor.revision),
         LOG_U64("changes", batch->n), LOG_U64("items", batch->cursor.count));
+    if (batch->n_held)
+        LOG(WARN, "held", LOG_U64("items", batch->n_held),
+            LOG_STR("first", key_last(batch->held[0].key)),
+            LOG_C("reason", "they were dropped, and no recorded change deletes them"),
+            LOG_C("action", "they are served on until they come back or are released"));
     for (size_t i = 0; i < batch->n; i++)
         if (ledger_note(&a->ledger, &batch->changes[i], batch->cursor.revision))
             a->must_rescan = true;
@@ -380,8 +391,7 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
                              .scopes = a->scopes,
                              .n_scopes = a->config.scopes.n,
                              .ops = &ops,
-                             .ctx = a,
-                             .mass_drop_min = a->config.mass_drop_min};
+                             .ctx = a};
     struct apply_opts apply = {.loop = &a->loop,
                                .config = &a->config,
                                .ledger = &a->ledger,
@@ -394,6 +404,8 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
     r = a->sync ? 0 : ERR_NOMEM;
     if (!r && *content->instance)
         r = sync_load(a->sync, content->items, content->n_items, &content->cursor);
+    if (!r)
+        r = sync_load_held(a->sync, content->held, content->n_held);
     if (r)
         return err_set(err, r, "the local copy cannot be taken over");
     ledger_init(&a->ledger, a->sync);
@@ -411,7 +423,7 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
         tell_applied(a, content->applied);
     LOG(INFO, "copy_loaded", LOG_U64("items", content->n_items),
         LOG_U64("revision", content->cursor.revision), LOG_U64("not_served", content->n_served),
-        LOG_C("instance", a->instance->id));
+        LOG_U64("held", content->n_held), LOG_C("instance", a->instance->id));
     return 0;
 }
 
@@ -487,6 +499,9 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     a->flush = (struct timer){.fn = on_flush, .ctx = a};
     a->again = (struct timer){.fn = on_again, .ctx = a};
     (void)snprintf(a->link_story, sizeof(a->link_story), "connecting");
+    if (*config->mass_drop_min)
+        LOG(WARN, "setting_without_effect", LOG_C("setting", "mass_drop_min"),
+            LOG_C("instead", "nothing is deleted without a cause, however little"));
     (void)signal(SIGPIPE, SIG_IGN);
     r = loop_open(&a->loop, err);
     if (r)

@@ -63,7 +63,7 @@ struct config {
         *admin_token_file;
     const char *log_level, *log_format;
     uint64_t check_timeout, reload_timeout, verify_interval, retry_interval; /* ns */
-    uint32_t mass_drop_min;
+    const char *mass_drop_min; /* taken and not used */
     bool tls;
     bool show_version, show_help, check_config;
     const char *config_file;

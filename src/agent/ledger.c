@@ -259,6 +259,13 @@ int ledger_load(struct ledger *l, const struct copy_content *content)
         if (!r)
             r = set_serving(l, buf_str(&key), content->items[i].item);
     }
+    for (size_t i = 0; i < content->n_held && content->applied && !r; i++) {
+        owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
+
+        r = key_of(content->held[i].scope, content->held[i].key, &key);
+        if (!r)
+            r = set_serving(l, buf_str(&key), content->held[i].item);
+    }
     for (size_t i = 0; i < content->n_served && !r; i++) {
         owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
 

@@ -1,6 +1,6 @@
 /*
  * The ledger: what is served, and what was received but is not served yet, with the reason. Bookkeeping only, without
- * I/O; the sets that it compares are the core's (received) and its own (serving).
+ * I/O; the sets that it compares are the core's (received and held, called received here) and its own (serving).
  *
  *   (L1) pending holds exactly the names whose served item is not the received one.
  *   (L2) digest is that of the serving set, always.

@@ -4,7 +4,8 @@
  *
  *   FULL       every item; what the subscriber has besides is gone at the end of the batch
  *   RESUME     what was touched since a revision (since 0: nothing existed, so everything)
- *   INVENTORY  every item whose hash is not the subscriber's, and a drop for every name that has no item
+ *   INVENTORY  every item whose hash is not the subscriber's, and a drop for every name that has no item; those that no
+ *              recorded change explains are named (cause.c). Drops of a RESUME are made from recorded changes.
  *
  * Of what is referred to nobody keeps who had it when. A resume puts what may be news (closure_news, or what the class
  * has followed since), and, when anything may have left, names all that stays: the subscriber unbinds the rest.
@@ -193,7 +194,7 @@ static bool is_held(struct feed_session *s, const struct scope_step *step)
     if (!e)
         return false;
     e->seen = true;
-    return sha256_eq(&e->hash, &step->item->item_hash);
+    return !e->is_held && sha256_eq(&e->hash, &step->item->item_hash);
 }
 
 struct filling {
@@ -255,26 +256,10 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
     }
 }
 
-/* A name without any trace in the state cannot have been deleted by a commit, or by the end of a rollout. */
-static bool is_uncaused(const struct cut *c, const struct scope *scope, struct str tail)
-{
-    size_t nul = str_index(tail, '\0');
-
-    if (!scope) /* what is referred to: the whole key */
-        return !state_number(c->state, tail);
-    for (size_t i = 0; i < scope->n_layers; i++) {
-        owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
-
-        name_put_key(
-            (struct name){scope->layers[i], str_part(tail, 0, nul), str_from(tail, nul + 1)},
-            &key);
-        if (state_number(c->state, buf_str(&key))) /* a candidate that was taken back, too */
-            return false;
-    }
-    return true;
-}
-
-/* Drops of what the subscriber has and no item is left for, of the current scope. */
+/*
+ * Drops of what the subscriber has and no item is left for, of the current scope. Of what it holds already only those
+ * that have a cause by now.
+ */
 static void fill_inventory_drops(struct feed_session *s, struct filling *f)
 {
     struct cut *c = s->cut;
@@ -282,14 +267,20 @@ static void fill_inventory_drops(struct feed_session *s, struct filling *f)
 
     while (!is_full(f, NULL) && (slot = map_each(&s->inventory->entries, &c->drops_at))) {
         struct inventory_entry *e = slot->value;
-        struct str tail = str_of(e->key + e->scope_len + 1, e->len - e->scope_len - 1);
+        bool is_caused;
 
-        if (e->seen || !str_eq(str_of(e->key, e->scope_len), scope_name(s, c->scope)))
+        if (e->seen || !str_eq(entry_scope(e), scope_name(s, c->scope)))
             continue;
         e->seen = true;
-        encode_drop(&f->drops, tail);
+        is_caused = entry_is_caused(s, c->state, scope_at(s, c->scope), e);
+        if (e->is_held && !is_caused)
+            continue;
+        encode_drop(&f->drops, entry_tail(e));
         s->status.drops_sent++;
-        c->uncaused += is_uncaused(c, scope_at(s, c->scope), tail);
+        if (is_caused)
+            continue;
+        encode_uncaused(&f->drops, entry_tail(e));
+        c->uncaused++;
     }
 }
 
@@ -427,7 +418,7 @@ static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_sco
 
 int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
 {
-    struct filling f = {.drops = BUF_NULL(DROPS_BYTES_MAX + 2 * ID_BYTES_MAX)};
+    struct filling f = {.drops = BUF_NULL(DROPS_BYTES_MAX + 4 * ID_BYTES_MAX)};
     unsigned char digest[DIGEST_BYTES];
     Trimtab__V1__End end;
     size_t scope = 0;

@@ -19,6 +19,7 @@ enum {
     FIELD_CHANGES_DROP = 3,
     FIELD_CHANGES_COMPLETE = 4,
     FIELD_CHANGES_KEEP = 5,
+    FIELD_CHANGES_UNCAUSED = 6,
     FIELD_PART_DATA = 15,
 };
 
@@ -39,6 +40,11 @@ static void put_name(struct buf *out, unsigned field, struct str name)
 void encode_drop(struct buf *out, struct str tail)
 {
     put_name(out, FIELD_CHANGES_DROP, tail);
+}
+
+void encode_uncaused(struct buf *out, struct str tail)
+{
+    put_name(out, FIELD_CHANGES_UNCAUSED, tail);
 }
 
 void encode_keep(struct buf *out, struct str key)

@@ -76,11 +76,25 @@ struct inventory {
 
 struct inventory_entry {
     struct sha256 hash;
+    uint64_t revision; /* of the item; 0: the subscriber does not say */
     bool seen;
-    size_t scope_len;
-    size_t len;
-    char key[];
+    bool is_held; /* it does not receive it any more */
+    size_t scope_len, len, space_len;
+    char key[]; /* scope NUL kind NUL name, then the namespace */
 };
+
+static inline struct str entry_scope(const struct inventory_entry *e)
+{
+    return str_of(e->key, e->scope_len);
+}
+static inline struct str entry_tail(const struct inventory_entry *e)
+{
+    return str_of(e->key + e->scope_len + 1, e->len - e->scope_len - 1);
+}
+static inline struct str entry_space(const struct inventory_entry *e)
+{
+    return str_of(e->key + e->len, e->space_len);
+}
 
 /* A batch that is being cut. */
 struct cut {
@@ -141,6 +155,9 @@ struct feed_session {
     struct digest flight_digest;           /* of the batch in flight or pending */
     const char *ask_reason;                /* AskInventory is to be sent; static text */
     bool wants_welcome, wants_bookmark, wants_repair;
+    uint64_t proved; /* revision of this store whose view it proved to have; 0: none */
+    bool
+        is_foreign; /* what it has is of another store, until it has stored a batch of this one */
     const char *welcome_reason;
     struct link due_link;
     struct link cutting_link;
@@ -194,6 +211,14 @@ must_use int inventory_add(struct feed_session *s, const Trimtab__V1__Inventory 
 struct inventory_entry *inventory_find(const struct inventory *inv, struct str scope,
                                        struct str tail);
 struct inventory *inventory_free(struct inventory *inv);
+
+/* cause.c */
+/*
+ * Whether a recorded change explains that what the subscriber names is in its view no more, in this state. scope NULL:
+ * it is what others refer to.
+ */
+bool entry_is_caused(const struct feed_session *s, const struct state *state,
+                     const struct scope *scope, const struct inventory_entry *e);
 
 /* session.c */
 const struct closure *session_closure(const struct feed_session *s);

@@ -50,18 +50,24 @@ static struct inventory_entry *entry_new(const Trimtab__V1__Inventory__Entry *e,
                                          struct str tail)
 {
     size_t scope_len = strlen(e->scope);
+    struct str space = str_c(e->namespace_);
     struct inventory_entry *entry =
-        mem_alloc(size_add(sizeof(*entry), size_add(scope_len, tail.len) + 1));
+        mem_alloc(size_add(sizeof(*entry), size_add(scope_len, tail.len) + 1 + space.len));
 
     if (!entry)
         return NULL;
     memcpy(entry->hash.bytes, e->hash.data, SHA256_BYTES);
+    entry->revision = e->revision;
     entry->seen = false;
+    entry->is_held = e->held;
     entry->scope_len = scope_len;
+    entry->space_len = space.len;
     entry->len = scope_len + 1 + tail.len;
     memcpy(entry->key, e->scope, scope_len);
     entry->key[scope_len] = '\0';
     memcpy(entry->key + scope_len + 1, tail.data, tail.len);
+    if (space.len)
+        memcpy(entry->key + entry->len, space.data, space.len);
     return entry;
 }
 
@@ -73,7 +79,8 @@ static int add_entry(struct inventory *inv, const Trimtab__V1__Inventory__Entry 
     void *old = NULL;
     int r;
 
-    if (strlen(e->scope) > SEGMENT_BYTES_MAX || strlen(e->key) > ID_BYTES_MAX)
+    if (strlen(e->scope) > SEGMENT_BYTES_MAX || strlen(e->key) > ID_BYTES_MAX ||
+        strlen(e->namespace_) > NAMESPACE_BYTES_MAX)
         return err_set(err, ERR_INVALID,
                        "an inventory entry names what no resource can be called");
     if (e->hash.len != SHA256_BYTES)

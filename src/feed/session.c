@@ -126,6 +126,11 @@ static int take_subject(struct feed_session *s, const Trimtab__V1__Hello *hello)
     return 0;
 }
 
+static bool is_of_this_store(const struct feed_session *s, const Trimtab__V1__Cursor *c)
+{
+    return str_eq(proto_str(c->store_id), str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES));
+}
+
 /* How to bring the subscriber up to date, and why so. */
 static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab__V1__Cursor *c,
                                      const char **ret_reason)
@@ -134,7 +139,7 @@ static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab
         *ret_reason = "first start";
         return TRIMTAB__V1__MODE__FULL;
     }
-    if (!str_eq(proto_str(c->store_id), str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES))) {
+    if (!is_of_this_store(s, c)) {
         *ret_reason = "another store";
         return TRIMTAB__V1__MODE__INVENTORY;
     }
@@ -163,6 +168,8 @@ static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
     Trimtab__V1__Mode mode = choose_mode(s, hello->cursor, &reason);
 
     s->status.mode = mode;
+    s->is_foreign = hello->cursor && !is_of_this_store(s, hello->cursor);
+    s->proved = hello->cursor && !s->is_foreign ? hello->cursor->revision : 0;
     s->wants_welcome = true;
     s->welcome_reason = reason;
     if (mode == TRIMTAB__V1__MODE__INVENTORY) {
@@ -232,11 +239,14 @@ static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack)
     if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
         return 0; /* of a batch that is no longer awaited */
     s->status.stored = ack->revision;
+    s->is_foreign = false;
     if (digest_get(proto_str(ack->received_digest), &received)) {
         s->status.received = received;
         if (!digest_eq(received, s->flight_digest)) {
             s->status.repairs++;
             s->wants_repair = true;
+        } else {
+            s->proved = ack->revision;
         }
     }
     return go_on(s);
@@ -372,6 +382,7 @@ static int pull_ask(struct feed_session *s, struct feed_frame *ret_frame)
     int r;
 
     question.reason = arena_c(&a, str_c(s->ask_reason));
+    question.held = true;
     frame.ask_inventory = &question;
     r = encode_frame(&frame, ret_frame);
     if (r)

@@ -333,9 +333,11 @@ int state_load(struct state **s, const struct effect *e, uint64_t revision)
     return 0;
 }
 
-int state_load_number(struct state **s, struct str key, uint64_t rollout, uint64_t number)
+int state_load_number(struct state **s, struct str key, const struct spent *spent)
 {
-    if (put_candidate(*s, key, rollout, number, NULL, (*s)->revision))
+    uint64_t revision = spent->revision ? spent->revision : (*s)->revision;
+
+    if (put_candidate(*s, key, spent->rollout, spent->number, NULL, revision))
         return 0;
     *s = state_unref(*s);
     return ERR_NOMEM;

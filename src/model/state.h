@@ -3,7 +3,9 @@
  * structure between revisions: whoever reads pins what it reads (state_ref), on any thread.
  *
  * State is a fold: state_apply(state, effect of a commit) is the only way to a new one. Deletions stay in it as
- * deleted versions, so that numbering goes on when a resource comes back.
+ * deleted versions, with number and revision and without content, so that numbering goes on when a resource comes back,
+ * and so that whoever still has the resource can be told why it goes (feed/cause.c). That is about 250 bytes for each id
+ * that was ever used, in memory and in snapshots; they are never forgotten.
  */
 #ifndef TRIMTAB_MODEL_STATE_H
 #define TRIMTAB_MODEL_STATE_H
@@ -127,7 +129,10 @@ must_use int state_apply_more(struct state **s, const struct effect *e, uint64_t
  * also names the numbers that ended candidates took.
  */
 must_use int state_load(struct state **s, const struct effect *e, uint64_t revision);
-must_use int state_load_number(struct state **s, struct str key, uint64_t rollout,
-                               uint64_t number);
+struct spent {
+    uint64_t rollout, number;
+    uint64_t revision; /* at which the rollout ended; 0: it is not known */
+};
+must_use int state_load_number(struct state **s, struct str key, const struct spent *spent);
 
 #endif

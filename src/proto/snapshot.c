@@ -107,6 +107,7 @@ static bool add_spent(struct filling *f, const struct candidate *c)
     p->id = arena_c(&f->arena, buf_str(&id));
     p->rollout = c->rollout;
     p->number = c->number;
+    p->revision = c->node.revision;
     f->size += c->node.key.len + 32;
     return !arena_failed(&f->arena) && !buf_status(&id) && VEC_PUSH(&f->spent, p);
 }
@@ -252,13 +253,13 @@ static int load_rollout(const Trimtab__V1__SnapshotRollout *p, struct state **s,
 static int load_spent(const Trimtab__V1__SpentNumber *p, struct state **s, struct err *err)
 {
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct spent spent = {p->rollout, p->number, p->revision};
     struct name name;
 
     if (name_parse(str_c(p->id), &name, NULL))
         return err_set(err, ERR_CORRUPT, "a snapshot has an id that is none");
     name_put_key(name, &key);
-    return buf_status(&key) ? buf_status(&key)
-                            : state_load_number(s, buf_str(&key), p->rollout, p->number);
+    return buf_status(&key) ? buf_status(&key) : state_load_number(s, buf_str(&key), &spent);
 }
 
 static int load_restored(const Trimtab__V1__SnapshotPart *part, struct state **s,

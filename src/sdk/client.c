@@ -232,7 +232,7 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
     t->revision = batch->cursor.revision;
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->mutex);
-    if (sync_applied(t->sync, batch->cursor.revision, batch->cursor.digest, NULL, 0))
+    if (sync_applied(t->sync, batch->cursor.revision, sync_wanted(t->sync), NULL, 0))
         sync_link_reconnect(t->link, 1000, "out of memory"); /* as above */
 }
 

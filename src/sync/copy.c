@@ -449,7 +449,10 @@ void copy_content_deinit(struct copy_content *content)
         (void)version_unref(content->items[i].item);
     for (size_t i = 0; i < content->n_served; i++)
         (void)version_unref(content->served[i].served);
+    for (size_t i = 0; i < content->n_held; i++)
+        (void)version_unref(content->held[i].item);
     (void)mem_free(content->items);
+    (void)mem_free(content->held);
     (void)mem_free(content->served);
     (void)mem_free(content->files);
     arena_deinit(&content->arena);
@@ -460,7 +463,7 @@ void copy_content_deinit(struct copy_content *content)
 struct loading {
     struct copy *copy;
     struct copy_content *content;
-    size_t cap_items, cap_served, cap_files;
+    size_t cap_items, cap_held, cap_served, cap_files;
     uint64_t n_rows;
     struct digest rows, digest;
 };
@@ -483,6 +486,24 @@ static int take_item(struct loading *l, struct str scope, struct str tail, struc
     if (!str_eq(tail, str_from(v->key, str_eq(scope, SCOPE_REFERRED) ? 0 : name.space.len + 1)))
         return corrupt(l->copy, "an item under another's name", err);
     l->digest = digest_add(l->digest, binding_digest(scope, &v->item_hash));
+    return 0;
+}
+
+static int take_held(struct loading *l, struct str scope, struct str tail, struct str body,
+                     struct err *err)
+{
+    struct copy_content *c = l->content;
+    struct sync_held h;
+    int r;
+
+    if (!vec_grow((void **)&c->held, c->n_held, &l->cap_held, sizeof(*c->held)))
+        return ERR_NOMEM;
+    r = copy_held_decode(body, &h, err);
+    if (r)
+        return r;
+    h.scope = scope;
+    h.key = tail;
+    c->held[c->n_held++] = h;
     return 0;
 }
 
@@ -545,6 +566,7 @@ static int take_row(struct loading *l, int what, struct str key, struct str body
         return corrupt(l->copy, "a row without a name", err);
     switch (what) {
     case COPY_ITEM: return take_item(l, scope, tail, body, err);
+    case COPY_HELD: return take_held(l, scope, tail, body, err);
     case COPY_SERVED: return take_served(l, scope, tail, body, err);
     case COPY_FILE: return take_file(l, scope, tail, body, err);
     default: return corrupt(l->copy, "a row of an unknown sort", err);
@@ -734,6 +756,9 @@ static int drop_unwanted(struct copy *c, const struct copy_subscription *s,
         c->head.cursor.digest = digest_sub(c->head.cursor.digest,
                                            binding_digest(item->scope, &item->item->item_hash));
     }
+    for (size_t i = 0; i < content->n_held && !r; i++)
+        if (!is_wanted(s, content->held[i].scope))
+            r = delete_named(c, COPY_HELD, content->held[i].scope, content->held[i].key, err);
     for (size_t i = 0; i < content->n_served && !r; i++)
         if (!is_wanted(s, content->served[i].scope))
             r = delete_named(c, COPY_SERVED, content->served[i].scope, content->served[i].key,
@@ -754,6 +779,14 @@ static void content_drop_unwanted(const struct copy_subscription *s,
             (void)version_unref(content->items[i].item);
     }
     content->n_items = kept;
+    kept = 0;
+    for (size_t i = 0; i < content->n_held; i++) {
+        if (is_wanted(s, content->held[i].scope))
+            content->held[kept++] = content->held[i];
+        else
+            (void)version_unref(content->held[i].item);
+    }
+    content->n_held = kept;
     kept = 0;
     for (size_t i = 0; i < content->n_served; i++) {
         if (is_wanted(s, content->served[i].scope))
@@ -792,6 +825,25 @@ int copy_subscribe(struct copy *c, const struct copy_subscription *s,
 
 /* ---- storing ---- */
 
+/* The body of the item that is held under a name; nothing when none is. */
+static int held_item(struct copy *c, struct str key, struct buf *out, struct err *err)
+{
+    owned(buf) struct buf body = BUF_NULL(BODY_BYTES_MAX);
+    struct sync_held held;
+    struct digest proof;
+    bool found;
+    int r = row_get(c, COPY_HELD, key, &proof, &body, &found, err);
+
+    if (r || !found)
+        return r;
+    r = copy_held_decode(buf_str(&body), &held, err);
+    if (r)
+        return r;
+    copy_item_encode(held.item, out);
+    (void)version_unref(held.item);
+    return buf_status(out);
+}
+
 /* (C4) Notes what was served before, unless an earlier batch that was not applied either has done so. */
 static int keep_served(struct copy *c, struct str key, uint64_t batch, struct err *err)
 {
@@ -804,6 +856,8 @@ static int keep_served(struct copy *c, struct str key, uint64_t batch, struct er
     if (r || found)
         return r;
     r = row_get(c, COPY_ITEM, key, &proof, &old, &found, err);
+    if (!r && !found)
+        r = held_item(c, key, &old, err);
     if (r)
         return r;
     copy_served_encode(&served, buf_str(&old), &body);
@@ -811,14 +865,29 @@ static int keep_served(struct copy *c, struct str key, uint64_t batch, struct er
                              : row_put(c, COPY_SERVED, key, buf_str(&body), err);
 }
 
-static int store_change(struct copy *c, const struct sync_change *change, uint64_t batch,
-                        struct err *err)
+/* (C5) What is served under the name stays what it is: there is nothing to note of it. */
+static int store_held(struct copy *c, const struct sync_held *h, struct err *err)
 {
     owned(buf) struct buf key = BUF_NULL(KEY_BYTES_MAX), body = BUF_NULL(BODY_BYTES_MAX);
     int r;
 
+    copy_key_put(h->scope, h->key, &key);
+    copy_held_encode(h, &body);
+    r = buf_status(&key) ? buf_status(&key) : buf_status(&body);
+    if (!r)
+        r = row_delete(c, COPY_ITEM, buf_str(&key), err);
+    return r ? r : row_put(c, COPY_HELD, buf_str(&key), buf_str(&body), err);
+}
+
+static int store_change(struct copy *c, const struct sync_change *change, uint64_t batch,
+                        struct err *err)
+{
+    owned(buf) struct buf key = BUF_NULL(KEY_BYTES_MAX), body = BUF_NULL(BODY_BYTES_MAX);
+    bool is_put = change->item && !change->is_held;
+    int r;
+
     copy_key_put(change->scope, change->key, &key);
-    if (change->item)
+    if (is_put)
         copy_item_encode(change->item, &body);
     r = buf_status(&key) ? buf_status(&key) : buf_status(&body);
     if (!r &&
@@ -826,8 +895,14 @@ static int store_change(struct copy *c, const struct sync_change *change, uint64
         r = keep_served(c, buf_str(&key), batch, err);
     if (r)
         return r;
-    return change->item ? row_put(c, COPY_ITEM, buf_str(&key), buf_str(&body), err)
-                        : row_delete(c, COPY_ITEM, buf_str(&key), err);
+    r = is_put ? row_put(c, COPY_ITEM, buf_str(&key), buf_str(&body), err)
+               : row_delete(c, COPY_ITEM, buf_str(&key), err);
+    if (r)
+        return r;
+    if (change->is_held)
+        return store_held(
+            c, &(struct sync_held){change->scope, change->key, change->item, batch, true}, err);
+    return row_delete(c, COPY_HELD, buf_str(&key), err);
 }
 
 int copy_store(struct copy *c, const struct sync_batch *batch, struct err *err)
@@ -839,6 +914,8 @@ int copy_store(struct copy *c, const struct sync_batch *batch, struct err *err)
         return r;
     for (size_t i = 0; i < batch->n && !r; i++)
         r = store_change(c, &batch->changes[i], batch->cursor.revision, err);
+    for (size_t i = 0; i < batch->n_held && !r; i++)
+        r = store_held(c, &batch->held[i], err);
     c->head.cursor = batch->cursor;
     return end(c, r, &before, err);
 }

@@ -8,6 +8,8 @@
  *   (C3) When copy_store has returned, the main file alone holds the batch: the write-ahead log is copied back at once,
  *        because a log that lost its tail looks like an older copy that is sound.
  *   (C4) A stored batch that was not applied keeps, in the same transaction, what was served before it.
+ *   (C5) What is held (sync/hold.h) leaves the items and becomes a row of its own in the transaction of its batch. The
+ *        digest of the cursor is that of the items alone.
  *
  * Blocking; all calls from one thread.
  */
@@ -58,6 +60,8 @@ struct copy_content {
     uint64_t applied;
     struct sync_change *items;
     size_t n_items;
+    struct sync_held *held;
+    size_t n_held;
     struct copy_served *served;
     size_t n_served;
     struct copy_file *files;
@@ -80,7 +84,8 @@ must_use int copy_set_aside(struct copy *c, char *ret_path, struct err *err);
 struct copy_subscription {
     const char *instance;
     struct sha256 hash;       /* of everything that the view depends on */
-    const struct str *scopes; /* names: rows of others are dropped, except SCOPE_REFERRED */
+    const struct str
+        *scopes; /* names: rows of others, held or not, are dropped, except SCOPE_REFERRED */
     size_t n_scopes;
 };
 

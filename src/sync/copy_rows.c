@@ -232,6 +232,33 @@ int copy_item_decode(struct str body, struct version **ret, struct err *err)
     return r == ERR_INVALID || r == ERR_LIMIT ? ERR_CORRUPT : r;
 }
 
+void copy_held_encode(const struct sync_held *h, struct buf *out)
+{
+    owned(buf) struct buf item = BUF_NULL(out->ceiling);
+
+    copy_item_encode(h->item, &item);
+    if (buf_status(&item)) {
+        out->status = out->status ? out->status : buf_status(&item);
+        return;
+    }
+    put_u64(out, h->since);
+    put_u64(out, h->is_needed);
+    put_text(out, buf_str(&item));
+}
+
+int copy_held_decode(struct str body, struct sync_held *ret_held, struct err *err)
+{
+    struct reader r = {.rest = body};
+    struct str item;
+
+    *ret_held = (struct sync_held){.since = get_u64(&r)};
+    ret_held->is_needed = get_u64(&r) != 0;
+    item = get_text(&r);
+    if (r.failed || r.rest.len)
+        return err_set(err, ERR_CORRUPT, "what is held by the local copy cannot be read");
+    return copy_item_decode(item, &ret_held->item, err);
+}
+
 void copy_served_encode(const struct copy_served *s, struct str item, struct buf *out)
 {
     put_u64(out, s->batch);

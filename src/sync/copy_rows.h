@@ -8,7 +8,7 @@
 
 #include "sync/copy.h"
 
-enum copy_what { COPY_ITEM = 1, COPY_SERVED = 2, COPY_FILE = 3 };
+enum copy_what { COPY_ITEM = 1, COPY_SERVED = 2, COPY_FILE = 3, COPY_HELD = 4 };
 
 /* The one row that speaks of all others. */
 struct copy_head {
@@ -33,6 +33,11 @@ must_use bool copy_key_split(struct str key, struct str *ret_scope, struct str *
 void copy_item_encode(const struct version *v, struct buf *out);
 /* ERR_CORRUPT, ERR_NOMEM. *ret is a new reference. */
 must_use int copy_item_decode(struct str body, struct version **ret, struct err *err);
+
+/* What is held: the body of its item, since which batch, and whether only for what refers to it. */
+void copy_held_encode(const struct sync_held *h, struct buf *out);
+/* Fills all but scope and key; item is a new reference. */
+must_use int copy_held_decode(struct str body, struct sync_held *ret_held, struct err *err);
 
 /* What is served for a name: item is the body of an item, empty when nothing is. */
 void copy_served_encode(const struct copy_served *s, struct str item, struct buf *out);

@@ -21,6 +21,7 @@ struct binding *binding_new(struct str scope, struct str tail, struct version *i
     if (!b)
         return NULL;
     b->item = version_ref(item);
+    b->is_uncaused = false;
     b->scope_len = scope.len;
     b->len = scope.len + 1 + tail.len;
     if (scope.len)
@@ -60,6 +61,7 @@ void stage_clear(struct stage *s)
     map_deinit(&s->keep);
     map_deinit(&s->parts);
     s->is_complete = false;
+    s->n_uncaused = 0;
     s->bytes = 0;
 }
 
@@ -222,6 +224,27 @@ static int stage_name(struct map *words, struct str scope, const char *text, str
     return r ? r : put(words, binding_new(scope, buf_str(&tail), NULL));
 }
 
+/* A drop that was staged just before has no cause. */
+static int stage_uncaused(struct stage *s, struct str scope, const char *text, struct err *err)
+{
+    owned(buf) struct buf key = BUF_NULL((size_t)2 * ID_BYTES_MAX);
+    struct binding *drop;
+    int r;
+
+    buf_put_str(&key, scope);
+    buf_put_byte(&key, '\0');
+    r = put_tail(scope, str_c(text), &key, err);
+    drop = r ? NULL : map_get(&s->changes, buf_str(&key));
+    if (r)
+        return r;
+    if (!drop || drop->item)
+        return err_set(err, ERR_INVALID, "what is named as without a cause is not dropped: %s",
+                       text);
+    drop->is_uncaused = true;
+    s->n_uncaused++;
+    return 0;
+}
+
 int stage_changes(struct stage *s, const Trimtab__V1__Changes *changes, struct err *err)
 {
     struct str scope = str_c(changes->scope);
@@ -239,5 +262,7 @@ int stage_changes(struct stage *s, const Trimtab__V1__Changes *changes, struct e
         r = stage_name(&s->changes, scope, changes->drop[i], err);
     for (size_t i = 0; i < changes->n_keep && !r; i++)
         r = stage_name(&s->keep, scope, changes->keep[i], err);
+    for (size_t i = 0; i < changes->n_uncaused && !r; i++)
+        r = stage_uncaused(s, scope, changes->uncaused[i], err);
     return r;
 }

@@ -15,6 +15,7 @@ enum { STAGE_BYTES_MAX = 1 << 30, STAGE_CHANGES_MAX = 2000000 };
 /* A name and what it comes to. The key in tables is scope NUL kind NUL name; in SCOPE_REFERRED, scope NUL the item's key. */
 struct binding {
     struct version *item; /* NULL: unbound by the batch */
+    bool is_uncaused;     /* staged drops: no recorded change explains it */
     size_t scope_len;
     size_t len;
     char key[];
@@ -41,6 +42,7 @@ struct stage {
     struct map changes; /* key -> struct binding: the last word on each name */
     struct map keep;    /* key -> struct binding without an item: what stays when the batch is_complete */
     bool is_complete;   /* in the scope SCOPE_REFERRED, what the batch does not name is to be unbound */
+    size_t n_uncaused;  /* names of drops without a cause, as they were counted by the server */
     struct map parts;   /* content hash -> struct stage_content: put together from parts */
     size_t bytes;
 };

@@ -1,34 +1,18 @@
 /*
  * The subscriber's core. See sync.h.
  */
-#include "sync/sync.h"
+#include "sync/internal.h"
 
 #include "proto/convert.h"
 #include "proto/subject.h"
-#include "sync/stage.h"
 
-enum { HELLO_TIMEOUT_S = 15, SILENT_BOOKMARKS = 3, INVENTORY_ENTRIES = 4000, MASS_DROP_MIN = 100,
-       REJECTED_MAX = 3, REJECTED_WAIT_MS = 1000, REJECTED_WAIT_DOUBLINGS = 6 };
-
-struct sync {
-    struct sync_opts opts;
-    struct sync_status status;
-    struct map bindings; /* struct binding: what is received */
-    struct stage stage;
-    nsec_t heard, silence_max;
-    uint64_t serving_revision;
-    struct digest serving;
-    bool serves_copy, refuses; /* the second: the report names refusals */
-    unsigned n_rejected; /* since the last batch that was stored */
-    struct shared *report; /* the last acknowledgement "applied", packed; NULL: nothing is said of what is served */
-    struct health *health; /* as said last; NULL: nobody judges */
-};
-
-/* What sync_health was told; the texts stand behind it. */
-struct health {
-    bool failing;
-    uint64_t revision;
-    char *reason, *source;
+enum {
+    HELLO_TIMEOUT_S = 15,
+    SILENT_BOOKMARKS = 3,
+    INVENTORY_ENTRIES = 4000,
+    REJECTED_MAX = 3,
+    REJECTED_WAIT_MS = 1000,
+    REJECTED_WAIT_DOUBLINGS = 6
 };
 
 struct sync *sync_new(const struct sync_opts *opts)
@@ -38,8 +22,11 @@ struct sync *sync_new(const struct sync_opts *opts)
     if (!s)
         return NULL;
     s->opts = *opts;
-    if (!s->opts.mass_drop_min)
-        s->opts.mass_drop_min = MASS_DROP_MIN;
+    s->scope_names = NEW_ARRAY(struct str, MAX(opts->n_scopes, (size_t)1));
+    if (!s->scope_names)
+        return mem_free(s);
+    for (size_t i = 0; i < opts->n_scopes; i++)
+        s->scope_names[i] = str_c(opts->scopes[i]->name);
     s->silence_max = HELLO_TIMEOUT_S * NSEC_PER_S;
     return s;
 }
@@ -60,6 +47,8 @@ struct sync *sync_free(struct sync *s)
         return NULL;
     stage_clear(&s->stage);
     bindings_free(&s->bindings);
+    holds_deinit(&s->holds);
+    (void)mem_free(s->scope_names);
     (void)shared_unref(s->report);
     (void)mem_free(s->health);
     return mem_free(s);
@@ -203,6 +192,7 @@ static char *key_text(struct arena *a, struct str key)
 static void inventory_entry(struct arena *a, const struct binding *b, Trimtab__V1__Inventory__Entry *e)
 {
     struct sha256 *hash = ARENA_NEW(a, struct sha256);
+    bool is_referred = str_eq(binding_scope(b), SCOPE_REFERRED);
 
     trimtab__v1__inventory__entry__init(e);
     e->scope = arena_c(a, binding_scope(b));
@@ -211,13 +201,34 @@ static void inventory_entry(struct arena *a, const struct binding *b, Trimtab__V
         *hash = b->item->item_hash;
         e->hash = proto_bytes(str_of(hash->bytes, SHA256_BYTES));
     }
+    if (!is_referred)
+        e->namespace_ = arena_c(a, key_name(b->item->key).space);
+    e->revision = b->item->revision;
+}
+
+/* Walks over what is received, then over what is held. */
+struct inventory_walk {
+    const struct sync *sync;
+    size_t at, held_at;
+    bool with_held;
+};
+
+static const struct binding *inventory_next(struct inventory_walk *w, bool *ret_held)
+{
+    struct map_slot *slot = map_each(&w->sync->bindings, &w->at);
+
+    *ret_held = !slot;
+    if (slot)
+        return slot->value;
+    slot = w->with_held ? map_each(&w->sync->holds.by_name, &w->held_at) : NULL;
+    return slot ? ((const struct hold *)slot->value)->binding : NULL;
 }
 
 /* In as many frames as it needs; the last one says so. False without memory. */
-static bool send_inventory(struct sync *s)
+static bool send_inventory(struct sync *s, bool with_held)
 {
-    struct map_slot *slot;
-    size_t at = 0, left = s->bindings.n;
+    struct inventory_walk walk = {.sync = s, .with_held = with_held};
+    size_t left = s->bindings.n + (with_held ? s->holds.by_name.n : 0);
 
     do {
         owned(arena) struct arena a = ARENA_NULL;
@@ -225,12 +236,15 @@ static bool send_inventory(struct sync *s)
         Trimtab__V1__Inventory inventory = TRIMTAB__V1__INVENTORY__INIT;
         size_t n = MIN(left, (size_t)INVENTORY_ENTRIES);
         Trimtab__V1__Inventory__Entry *entries = ARENA_ARRAY(&a, Trimtab__V1__Inventory__Entry, n);
+        const struct binding *b;
+        bool is_held;
 
         inventory.entries = ARENA_ARRAY(&a, Trimtab__V1__Inventory__Entry *, n);
         if (arena_failed(&a))
             return false;
-        while (inventory.n_entries < n && (slot = map_each(&s->bindings, &at))) {
-            inventory_entry(&a, slot->value, &entries[inventory.n_entries]);
+        while (inventory.n_entries < n && (b = inventory_next(&walk, &is_held))) {
+            inventory_entry(&a, b, &entries[inventory.n_entries]);
+            entries[inventory.n_entries].held = is_held;
             inventory.entries[inventory.n_entries] = &entries[inventory.n_entries];
             inventory.n_entries++;
         }
@@ -299,44 +313,6 @@ static int stage_absent(struct sync *s, bool is_full)
     return 0;
 }
 
-/* The staged changes as a list. */
-static struct sync_change *list_changes(struct sync *s, size_t *ret_n)
-{
-    struct sync_change *list = NEW_ARRAY(struct sync_change, s->stage.changes.n);
-    struct map_slot *slot;
-    size_t at = 0, n = 0;
-
-    while (list && (slot = map_each(&s->stage.changes, &at))) {
-        const struct binding *b = slot->value;
-
-        list[n++] = (struct sync_change){binding_scope(b), binding_tail(b), b->item};
-    }
-    *ret_n = n;
-    return list;
-}
-
-/* Moves the staged bindings into the set; room was made. Drops stay staged: their names are still to be told. */
-static void take_over(struct sync *s)
-{
-    struct map_slot *slot;
-    size_t at = 0;
-
-    while ((slot = map_each(&s->stage.changes, &at))) {
-        struct binding *b = slot->value;
-        void *old = NULL;
-        bool put;
-
-        if (!b->item) {
-            (void)binding_free(map_remove(&s->bindings, binding_key(b)));
-            continue;
-        }
-        put = map_put(&s->bindings, binding_key(b), b, &old);
-        ASSERT(put);
-        (void)binding_free(old);
-        slot->value = NULL; /* the stage owns it no more */
-    }
-}
-
 static const char *prove(const struct sync *s, const Trimtab__V1__End *end, struct sync_cursor *cursor)
 {
     struct digest announced;
@@ -348,41 +324,48 @@ static const char *prove(const struct sync *s, const Trimtab__V1__End *end, stru
         return "the digest is not the one that was announced";
     if (end->count != cursor->count)
         return "the count is not the one that was announced";
-    if (end->uncaused_drops > s->opts.mass_drop_min && end->uncaused_drops > s->bindings.n / 5)
-        return "a mass deletion without a cause; raise mass_drop_min to approve it";
     return NULL;
 }
 
-static int store_and_apply(struct sync *s, const Trimtab__V1__End *end, struct sync_cursor *cursor,
-                           struct err *err)
+/*
+ * Marks the drops of which nobody says what caused them: of a full batch, which names none, and of one of a server that
+ * counts such drops and does not name them.
+ */
+static void mark_uncaused(struct sync *s, const Trimtab__V1__End *end)
 {
-    struct sync_batch batch = {.cursor = *cursor, .mode = end->mode, .uncaused_drops = end->uncaused_drops};
-    struct sync_change *list;
+    struct map_slot *slot;
+    size_t at = 0;
+
+    if (end->mode != TRIMTAB__V1__MODE__FULL && end->uncaused_drops <= s->stage.n_uncaused)
+        return;
+    while ((slot = map_each(&s->stage.changes, &at)))
+        ((struct binding *)slot->value)->is_uncaused = true; /* of puts it means nothing */
+    s->stage.n_uncaused = MAX(s->stage.n_uncaused, (size_t)1);
+}
+
+static int store_and_apply(struct sync *s, const Trimtab__V1__End *end,
+                           const struct sync_cursor *cursor, struct err *err)
+{
+    struct changing c = {.sync = s, .staged = &s->stage.changes};
     int r = end->mode == TRIMTAB__V1__MODE__FULL ? stage_absent(s, true) : 0;
 
-    if (r || !map_reserve(&s->bindings, s->stage.changes.n))
-        return ERR_NOMEM;
-    list = list_changes(s, &batch.n);
-    if (!list)
-        return ERR_NOMEM;
-    batch.changes = list;
-    r = s->opts.ops->store(s->opts.ctx, &batch, err);
+    if (r)
+        return r;
+    mark_uncaused(s, end);
+    c.n_uncaused = s->stage.n_uncaused;
+    r = changing_store(&c, cursor, end->mode, err);
     if (!r) {
-        for (size_t i = 0; i < batch.n; i++) {
-            s->status.items += list[i].item != NULL;
-            s->status.drops += list[i].item == NULL;
-        }
-        take_over(s);
-        s->status.cursor = *cursor;
         s->status.batches++;
         s->status.rejected_because[0] = '\0';
         s->n_rejected = 0;
         s->serves_copy = false;
         send_stored(s);
-        s->opts.ops->apply(s->opts.ctx, &batch);
+        s->opts.ops->apply(s->opts.ctx, &c.batch);
+        changing_deinit(&c);
         stage_clear(&s->stage);
+        return 0;
     }
-    (void)mem_free(list);
+    changing_deinit(&c);
     return r;
 }
 
@@ -411,6 +394,7 @@ static int take_end(struct sync *s, const Trimtab__V1__End *end)
     }
     fault = prove(s, end, &cursor);
     cursor.revision = end->revision;
+    memcpy(cursor.store_id, s->store_id, SYNC_STORE_ID_BYTES);
     if (fault) {
         s->status.repairs++;
         reject(s, end->revision, fault);
@@ -451,7 +435,10 @@ static void send_health(struct sync *s)
     send(s, &frame);
 }
 
-/* Revisions of another store say nothing here, and what was served of it proves nothing. */
+/*
+ * Revisions of another store say nothing here, and what was served of it proves nothing. Until a batch of this store is
+ * stored the cursor goes on naming the store that what is held came from: else a new link would take it for this one's.
+ */
 static void forget_revisions(struct sync *s)
 {
     s->status.cursor.revision = 0;
@@ -468,10 +455,9 @@ static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct er
         return err_set(err, ERR_INVALID, "a second welcome");
     if (w->store_id.len != SYNC_STORE_ID_BYTES)
         return err_set(err, ERR_INVALID, "a welcome without a store id");
-    if (memcmp(s->status.cursor.store_id, w->store_id.data, SYNC_STORE_ID_BYTES) != 0) {
-        memcpy(s->status.cursor.store_id, w->store_id.data, SYNC_STORE_ID_BYTES);
+    memcpy(s->store_id, w->store_id.data, SYNC_STORE_ID_BYTES);
+    if (memcmp(s->status.cursor.store_id, s->store_id, SYNC_STORE_ID_BYTES) != 0)
         forget_revisions(s);
-    }
     s->status.mode = w->mode;
     s->status.head = w->head;
     s->silence_max = SILENT_BOOKMARKS * NSEC_PER_MS * MAX(w->bookmark_ms, 1000u);
@@ -499,7 +485,7 @@ static int take_bookmark(struct sync *s, const Trimtab__V1__Bookmark *b, struct 
     if (!digest_get(proto_str(b->digest), &announced) || !digest_eq(announced, s->status.cursor.digest) ||
         b->count != s->bindings.n) {
         s->status.repairs++;
-        return send_inventory(s) ? 0 : ERR_NOMEM;
+        return send_inventory(s, false) ? 0 : ERR_NOMEM;
     }
     if (b->revision < s->status.cursor.revision)
         return err_set(err, ERR_INVALID, "a bookmark behind the cursor");
@@ -540,7 +526,7 @@ int sync_frame(struct sync *s, const Trimtab__V1__ServerFrame *frame, nsec_t now
         r = take_batch(s, frame, err);
     if (!r && frame->bookmark)
         r = take_bookmark(s, frame->bookmark, err);
-    if (!r && frame->ask_inventory && !send_inventory(s))
+    if (!r && frame->ask_inventory && !send_inventory(s, frame->ask_inventory->held))
         r = ERR_NOMEM;
     if (!r && frame->go_away)
         s->opts.ops->reconnect(s->opts.ctx, frame->go_away->reconnect_after_ms, frame->go_away->reason);
@@ -570,24 +556,84 @@ static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimt
     m->serving_version = r->serving->number;
 }
 
-/* The list of refusals as messages; NULL without memory. */
-static Trimtab__V1__Refusal **refusal_messages(struct arena *a, const struct sync_refusal *refused,
-                                               size_t n)
-{
-    Trimtab__V1__Refusal *messages = ARENA_ARRAY(a, Trimtab__V1__Refusal, n);
-    Trimtab__V1__Refusal **list = ARENA_ARRAY(a, Trimtab__V1__Refusal *, n);
+/* ---- what is held, in a report ---- */
 
-    for (size_t i = 0; !arena_failed(a) && i < n; i++) {
-        refusal_message(a, &refused[i], &messages[i]);
-        list[i] = &messages[i];
+/* A report on its way. */
+struct reporting {
+    struct arena arena;
+    Trimtab__V1__Refusal **list;
+    size_t n, n_held;
+    struct map said; /* names that are held and refused: named once */
+};
+
+static void report_one(struct reporting *p, const struct sync_refusal *r)
+{
+    Trimtab__V1__Refusal *m = ARENA_NEW(&p->arena, Trimtab__V1__Refusal);
+
+    if (!m)
+        return;
+    refusal_message(&p->arena, r, m);
+    p->list[p->n++] = m;
+}
+
+/* Wanted is nothing, and this is served all the same. */
+static void report_held(struct reporting *p, const struct hold *h,
+                        const struct version *serving)
+{
+    const struct sync_refusal r = {.scope = binding_scope(h->binding),
+                                   .key = binding_tail(h->binding),
+                                   .serving = serving,
+                                   .code = SYNC_HELD_DELETION,
+                                   .message = h->is_needed
+                                                  ? STR("something held refers to it")
+                                                  : STR("no recorded change deletes it")};
+
+    if (p->n_held++ < SYNC_HELD_REPORTED)
+        report_one(p, &r);
+}
+
+/* What is refused of a name that is held is not what was received of it. */
+static bool report_refused(struct reporting *p, const struct sync *s,
+                           const struct sync_refusal *r)
+{
+    owned(buf) struct buf key = BUF_NULL((size_t)2 * ID_BYTES_MAX);
+    const struct hold *h;
+
+    buf_put_str(&key, r->scope);
+    buf_put_byte(&key, '\0');
+    buf_put_str(&key, r->key);
+    h = s->holds.by_name.n ? holds_find(&s->holds, buf_str(&key)) : NULL;
+    if (buf_status(&key))
+        return false;
+    if (!h) {
+        report_one(p, r);
+        return true;
     }
-    return arena_failed(a) ? NULL : list;
+    report_held(p, h, r->serving);
+    return map_put(&p->said, binding_key(h->binding), h->binding, NULL);
+}
+
+/* Everything that is served otherwise than it was received. False without memory. */
+static bool report_exceptions(struct reporting *p, const struct sync *s,
+                              const struct sync_refusal *refused, size_t n)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    p->list = ARENA_ARRAY(&p->arena, Trimtab__V1__Refusal *, n + s->holds.by_name.n);
+    for (size_t i = 0; i < n; i++)
+        if (arena_failed(&p->arena) || !report_refused(p, s, &refused[i]))
+            return false;
+    while (p->list && (slot = map_each(&s->holds.by_name, &at)))
+        if (!map_get(&p->said, slot->key))
+            report_held(p, slot->value, ((const struct hold *)slot->value)->binding->item);
+    return !arena_failed(&p->arena);
 }
 
 int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
                  const struct sync_refusal *refused, size_t n)
 {
-    owned(arena) struct arena a = ARENA_NULL;
+    struct reporting p = {.n = 0};
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
     unsigned char received_digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
@@ -601,19 +647,22 @@ int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
     ack.revision = revision;
     ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, received_digest};
     ack.serving_digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
-    ack.refused = refusal_messages(&a, refused, n);
-    ack.n_refused = n;
-    if (ack.refused)
+    if (report_exceptions(&p, s, refused, n)) {
+        ack.refused = p.list;
+        ack.n_refused = p.n;
         s->report = proto_pack(&ack.base, 0);
-    if (!s->report)
-        return ERR_NOMEM;
-    s->serving = serving;
-    s->serving_revision = revision;
-    s->refuses = n > 0;
-    frame.ack = &ack;
-    if (is_welcome(s))
-        send(s, &frame);
-    return 0;
+    }
+    if (s->report) {
+        s->serving = serving;
+        s->serving_revision = revision;
+        s->refuses = p.n > 0;
+        frame.ack = &ack;
+        if (is_welcome(s))
+            send(s, &frame);
+    }
+    map_deinit(&p.said);
+    arena_deinit(&p.arena);
+    return s->report ? 0 : ERR_NOMEM;
 }
 
 /* ---- how it is ---- */
@@ -650,14 +699,18 @@ struct version *sync_find(const struct sync *s, struct str scope, struct str kin
 {
     owned(buf) struct buf key = BUF_NULL((size_t)2 * ID_BYTES_MAX);
     const struct binding *b;
+    const struct hold *h;
 
     buf_put_str(&key, scope);
     buf_put_byte(&key, '\0');
     buf_put_str(&key, kind);
     buf_put_byte(&key, '\0');
     buf_put_str(&key, name);
-    b = buf_status(&key) ? NULL : map_get(&s->bindings, buf_str(&key));
-    return b ? b->item : NULL;
+    if (buf_status(&key))
+        return NULL;
+    b = map_get(&s->bindings, buf_str(&key));
+    h = b ? NULL : holds_find(&s->holds, buf_str(&key));
+    return b ? b->item : h ? h->binding->item : NULL;
 }
 
 int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx)
@@ -668,7 +721,14 @@ int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx)
 
     while (!r && (slot = map_each(&s->bindings, &at))) {
         const struct binding *b = slot->value;
-        struct sync_change change = {binding_scope(b), binding_tail(b), b->item};
+        struct sync_change change = {binding_scope(b), binding_tail(b), b->item, false};
+
+        r = fn(ctx, &change);
+    }
+    at = 0;
+    while (!r && (slot = map_each(&s->holds.by_name, &at))) {
+        const struct binding *b = ((const struct hold *)slot->value)->binding;
+        struct sync_change change = {binding_scope(b), binding_tail(b), b->item, true};
 
         r = fn(ctx, &change);
     }
@@ -707,6 +767,6 @@ bool sync_verify(struct sync *s)
     s->status.cursor.digest = digest;
     s->status.repairs++;
     if (s->status.phase == SYNC_LIVE)
-        (void)send_inventory(s); /* without memory the next bookmark asks again */
+        (void)send_inventory(s, false); /* without memory the next bookmark asks again */
     return false;
 }

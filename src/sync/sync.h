@@ -11,6 +11,7 @@
  *        server that begins anew with everything (FULL) is believed, for then its log is another one.
  *   (S6) Batches that are rejected one after the other make the link wait, longer and longer: the server offers again
  *        at once, and neither side is served by a race.
+ *   (S7) A drop that no recorded change explains leaves what is received and stays in what is to be served (sync/hold.h).
  *
  *              link up        welcome          End proved and stored
  *   OFFLINE ----------> HELLO ---------> SYNCING ------------------> LIVE <---+ next batch, bookmark
@@ -38,11 +39,20 @@ struct sync_cursor {
     uint64_t count;
 };
 
-/* One change of a batch: what a name of a scope comes to. item NULL: it is unbound. Borrowed. */
+/* One change of a batch: what is to be served under a name of a scope. item NULL: nothing. Borrowed. */
 struct sync_change {
     struct str scope;
     struct str key; /* kind NUL name; in SCOPE_REFERRED the key of the item */
     struct version *item;
+    bool is_held; /* it is not received, but held */
+};
+
+/* What is served though it is not received any more, because nothing explains that it went. Borrowed. */
+struct sync_held {
+    struct str scope, key; /* as in changes */
+    struct version *item;
+    uint64_t since; /* revision of the batch that dropped it */
+    bool is_needed; /* only because something held refers to it */
 };
 
 /* A whole proved batch. */
@@ -52,7 +62,9 @@ struct sync_batch {
     struct sync_cursor cursor; /* after it */
     Trimtab__V1__Mode
         mode; /* FULL: names that no change binds are unbound, and listed as such in changes */
-    uint64_t uncaused_drops;
+    const struct sync_held
+        *held; /* names that are received no more, and served on as they are */
+    size_t n_held;
 };
 
 struct sync_ops {
@@ -80,8 +92,6 @@ struct sync_opts {
     size_t n_scopes;
     const struct sync_ops *ops;
     void *ctx;
-    /* Refuse a batch that drops more than this many items, and more than a fifth, without a cause; 0: 100. */
-    uint64_t mass_drop_min;
 };
 
 /* A subscriber that has nothing yet. NULL without memory. */
@@ -94,6 +104,9 @@ struct sync *sync_free(struct sync *s); /* always NULL; takes NULL */
  */
 must_use int sync_load(struct sync *s, const struct sync_change *changes, size_t n,
                        const struct sync_cursor *cursor);
+
+/* After it, what the copy held besides. ERR_CORRUPT: a name that is received, too. ERR_NOMEM. */
+must_use int sync_load_held(struct sync *s, const struct sync_held *held, size_t n);
 
 /* The link is up: says hello. */
 void sync_link_up(struct sync *s, nsec_t now);
@@ -119,13 +132,17 @@ struct sync_refusal {
 
 /*
  * What is served now: the result of applying the batch of this revision. refused is everything that differs from what
- * was received. Also called at the start, for what was served from the local copy (revision of the cursor). Said now if
+ * is to be served; what is held is named besides. Also called at the start, for what was served from the local copy (revision of the cursor). Said now if
  * it can be, and after each welcome of the same store from now on.
  *
  * ERR_NOMEM: nothing was said, and until this is called again and succeeds nothing is, of older things neither: what
  * cannot be said whole is not said (I12). A revision that the store does not have yet, because the link has come to
  * another store meanwhile, is passed over: the batch that store sends is applied and said in its turn.
  */
+#define SYNC_HELD_DELETION "HELD_DELETION"
+enum {
+    SYNC_HELD_REPORTED = 8000
+}; /* so many held names fit into one report; more cannot be proved */
 must_use int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
                   const struct sync_refusal *refused, size_t n);
 
@@ -158,13 +175,33 @@ struct sync_status {
 struct sync_status sync_status(const struct sync *s);
 
 /*
- * What is received: the version bound to a name, or NULL; and a walk over all. Borrowed. What is referred to is found in
- * SCOPE_REFERRED by its namespace as kind, and kind NUL name as name.
+ * What is to be served, received or held: the version of a name, or NULL; and a walk over all. Borrowed. What is referred
+ * to is found in SCOPE_REFERRED by its namespace as kind, and kind NUL name as name.
  */
 struct version *sync_find(const struct sync *s, struct str scope, struct str kind,
                           struct str name);
 typedef int sync_each_fn(void *ctx, const struct sync_change *binding); /* 0 to go on */
 int sync_each(const struct sync *s, sync_each_fn *fn, void *ctx);
+/* Of all that: what sync_applied is told when nothing is refused. */
+struct digest sync_wanted(const struct sync *s);
+
+/* A walk over what is held. */
+typedef int sync_each_held_fn(void *ctx, const struct sync_held *held); /* 0 to go on */
+int sync_each_held(const struct sync *s, sync_each_held_fn *fn, void *ctx);
+size_t sync_n_held(const struct sync *s);
+
+/* A hold as somebody saw it who lets it go. Borrowed. */
+struct sync_release {
+    struct str scope, key;
+    struct sha256 hash; /* of the item that is held */
+};
+/*
+ * Lets go of what is held under these names, with just these hashes; others are passed over: they have come back, or are
+ * not what was looked at. It is stored and applied like a batch, and *ret_n says how many went, those included that were
+ * only needed. Failures as those of ops.store, and ERR_NOMEM: all is as before.
+ */
+must_use int sync_release(struct sync *s, const struct sync_release *names, size_t n,
+                          size_t *ret_n, struct err *err);
 
 /*
  * Computes the digest of what is held anew, from the bytes; when it is not that of the cursor the server is asked to

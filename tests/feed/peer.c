@@ -81,10 +81,21 @@ struct digest peer_digest(const struct peer *p)
     struct digest sum = DIGEST_NULL;
 
     for (size_t i = 0; i < p->n_held; i++)
-        sum = digest_add(sum, binding_digest(str_part(str_c(p->held[i].key), 0,
-                                                      str_index(str_c(p->held[i].key), ' ')),
-                                             &p->held[i].hash));
+        if (!p->held[i].is_held)
+            sum =
+                digest_add(sum, binding_digest(str_part(str_c(p->held[i].key), 0,
+                                                        str_index(str_c(p->held[i].key), ' ')),
+                                               &p->held[i].hash));
     return sum;
+}
+
+static size_t n_received(const struct peer *p)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_held; i++)
+        n += !p->held[i].is_held;
+    return n;
 }
 
 size_t peer_find(const struct peer *p, const char *key)
@@ -115,6 +126,9 @@ static void peer_put(struct peer *p, const char *scope, const Trimtab__V1__Item 
     memcpy(p->held[at].key, key, sizeof(key));
     CHECK_I64(item_from_proto(item, str_of(big, item->size), &a, &o, NULL), 0);
     CHECK_I64(item_hash(&o, &content, &p->held[at].hash), 0);
+    (void)snprintf(p->held[at].space, sizeof(p->held[at].space), "%.*s", STR_ARG(name.space));
+    p->held[at].revision = item->revision;
+    p->held[at].is_held = false;
 }
 
 static void peer_drop(struct peer *p, const char *scope, const char *tail)
@@ -136,7 +150,7 @@ static void peer_end(struct peer *p, const Trimtab__V1__End *end)
     p->revision = end->revision;
     p->uncaused = end->uncaused_drops;
     CHECK(digest_get(proto_str(end->digest), &p->announced));
-    p->is_broken = !digest_eq(p->announced, peer_digest(p)) || end->count != p->n_held;
+    p->is_broken = !digest_eq(p->announced, peer_digest(p)) || end->count != n_received(p);
 }
 
 void peer_take(struct peer *p, struct feed_frame *frame)
@@ -163,6 +177,7 @@ void peer_take(struct peer *p, struct feed_frame *frame)
             peer_put(p, m->changes[c]->scope, m->changes[c]->put[i]);
         for (size_t i = 0; i < m->changes[c]->n_drop; i++)
             peer_drop(p, m->changes[c]->scope, m->changes[c]->drop[i]);
+        p->uncaused_names += (int)m->changes[c]->n_uncaused;
     }
     if (m->end)
         peer_end(p, m->end);
@@ -182,7 +197,8 @@ bool peer_pull(struct peer *p)
 
 void peer_forget(struct peer *p)
 {
-    p->puts = p->drops = p->parts = p->bookmarks = p->asks = p->ends = p->welcomes = 0;
+    p->puts = p->drops = p->uncaused_names = p->parts = p->bookmarks = p->asks = p->ends =
+        p->welcomes = 0;
     p->part_bytes = 0;
 }
 
@@ -252,7 +268,7 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
 
 bool peer_open(struct peer *p, struct world *w)
 {
-    *p = (struct peer){.w = w};
+    *p = (struct peer){.w = w, .tells = true};
     p->session = feed_session_new(w->feed, p);
     return p->session != NULL;
 }
@@ -275,6 +291,11 @@ int peer_inventory(struct peer *p)
         entries[i].scope = scopes[i];
         entries[i].key = p->held[i].key + 2;
         entries[i].hash = (ProtobufCBinaryData){SHA256_BYTES, p->held[i].hash.bytes};
+        if (p->tells) {
+            entries[i].namespace_ = p->held[i].space;
+            entries[i].revision = p->held[i].revision;
+            entries[i].held = p->held[i].is_held;
+        }
         list[i] = &entries[i];
     }
     inventory.entries = list;
@@ -309,5 +330,5 @@ bool peer_is_true(const struct peer *p)
 {
     struct feed_status s = feed_session_status(p->session);
 
-    return digest_eq(s.expected, peer_digest(p)) && s.expected_count == p->n_held;
+    return digest_eq(s.expected, peer_digest(p)) && s.expected_count == n_received(p);
 }

@@ -30,10 +30,14 @@ struct peer {
     struct {
         char key[64]; /* scope, blank, kind/name */
         struct sha256 hash;
+        char space[8];
+        uint64_t revision;
+        bool is_held; /* received no more: named when it is asked for */
     } held[HELD_MAX];
     size_t n_held;
+    bool tells; /* inventories name namespace and revision of each item */
     /* what came since peer_forget */
-    int puts, drops, parts, bookmarks, asks, ends, welcomes;
+    int puts, drops, uncaused_names, parts, bookmarks, asks, ends, welcomes;
     size_t part_bytes;
     struct shared *framed; /* the last shared frame, borrowed */
     Trimtab__V1__Mode mode;

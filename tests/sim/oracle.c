@@ -124,6 +124,12 @@ void oracle_made(struct oracle *o, uint64_t content, const struct origin *origin
     o->origins[content] = *origin;
 }
 
+void oracle_published(struct oracle *o, uint64_t content, uint64_t revision)
+{
+    if (!o->origins[content].revision)
+        o->origins[content].revision = revision;
+}
+
 const struct origin *oracle_origin(const struct oracle *o, uint64_t content)
 {
     return &o->origins[content];

@@ -53,6 +53,7 @@ struct trial {
 /* Whose content it is, and what it refers to. */
 struct origin {
     int node, links[LINKS_MAX], n_links;
+    uint64_t revision; /* at which it came into a log; 0: not yet */
 };
 
 struct oracle {
@@ -94,6 +95,7 @@ uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope
 
 /* A content is made, for this resource; it may never get into the log. */
 void oracle_made(struct oracle *o, uint64_t content, const struct origin *origin);
+void oracle_published(struct oracle *o, uint64_t content, uint64_t revision);
 const struct origin *oracle_origin(const struct oracle *o, uint64_t content);
 
 /*

@@ -407,7 +407,7 @@ static struct version *version_of_content(struct client *c, uint64_t content)
         .wire = bytes,
         .content = shared_str(bytes),
         .number = 1,
-        .revision = 1,
+        .revision = origin->revision,
     });
     (void)shared_unref(bytes);
     (void)mem_free(refs);
@@ -712,6 +712,8 @@ static void note_change(struct sim *s, const Trimtab__V1__RecordChange *c, uint6
     int space = c->id[0] - 'a', kind = kind_of(c->id[2]), name = c->id[8] - '0';
     struct trial *t;
 
+    if (content)
+        oracle_published(&s->oracle, content, revision);
     if (!is_candidate) {
         oracle_note(&s->oracle, space, kind, name, revision, content);
         return;
