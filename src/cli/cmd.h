@@ -136,7 +136,7 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
     cmd_running, cmd_events,
-    cmd_info, cmd_rollout, cmd_context, cmd_completion, cmd_complete;
+    cmd_info, cmd_admin, cmd_rollout, cmd_context, cmd_completion, cmd_complete;
 
 /* Prints the subcommands of rollout that begin so. */
 void rollout_complete(const char *begin);
@@ -162,6 +162,8 @@ struct stream_opts {
 
 /* Runs until the stream ends, which it never does well: the error says why. */
 must_use int stream_run(struct cli *cli, const struct stream_opts *stream, struct err *err);
+/* From on_message: nothing more is wanted, stream_run returns 0. */
+void stream_stop(struct cli_stream *s);
 /* From on_message. What cannot be sent ends the stream. */
 void stream_send(struct cli_stream *s, const ProtobufCMessage *message);
 

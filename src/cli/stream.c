@@ -9,6 +9,7 @@ struct cli_stream {
     struct loop loop;
     struct rpc *rpc;
     const struct stream_opts *opts;
+    bool is_stopped; /* what comes from then on is of no interest */
     struct err err;
 };
 
@@ -22,12 +23,19 @@ void stream_send(struct cli_stream *s, const ProtobufCMessage *message)
     (void)shared_unref(packed);
 }
 
+void stream_stop(struct cli_stream *s)
+{
+    s->is_stopped = true;
+    loop_stop(&s->loop);
+}
+
 static void on_message(struct rpc *rpc, void *ctx, struct str message)
 {
     struct cli_stream *s = ctx;
 
     (void)rpc;
-    s->opts->on_message(s, s->opts->ctx, message);
+    if (!s->is_stopped)
+        s->opts->on_message(s, s->opts->ctx, message);
 }
 
 static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *err)
@@ -36,6 +44,8 @@ static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *e
 
     (void)rpc;
     (void)status;
+    if (s->is_stopped)
+        return;
     if (err)
         s->err = *err;
     else

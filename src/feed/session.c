@@ -128,7 +128,8 @@ static int take_subject(struct feed_session *s, const Trimtab__V1__Hello *hello)
 
 static bool is_of_this_store(const struct feed_session *s, const Trimtab__V1__Cursor *c)
 {
-    return str_eq(proto_str(c->store_id), str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES));
+    return c && str_eq(proto_str(c->store_id),
+                       str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES));
 }
 
 /* How to bring the subscriber up to date, and why so. */
@@ -203,7 +204,10 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
         s->wants_welcome = false;
         return r;
     }
-    if (hello->serving && digest_get(proto_str(hello->serving->digest), &s->status.serving)) {
+    /* A revision of another store, or from beyond the log, is none of this history. */
+    if (hello->serving && is_of_this_store(s, hello->cursor) &&
+        hello->serving->revision <= s->feed->state->revision &&
+        digest_get(proto_str(hello->serving->digest), &s->status.serving)) {
         s->status.applied = hello->serving->revision;
         s->status.has_applied = true;
     }

@@ -27,6 +27,7 @@ struct app {
     struct registry registry;
     struct driver driver; /* of rollouts */
     struct events events; /* for who watches */
+    struct backup *backup; /* that is being made or sent; NULL: none */
     struct http_server *http;
     struct grpc_service service;
     struct timer tick;

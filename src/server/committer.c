@@ -10,6 +10,7 @@
 #include "store/highwater.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     GROUP_RECORDS_MAX = 256,
@@ -18,6 +19,7 @@ enum {
     SNAPSHOT_RECORDS_DEFAULT = 20000,
     RETRIES_MAX = 8,
     TICK_MS = 200,
+    BACKUP_STEP_BYTES = 1 << 20,
 };
 
 /* What was folded since the last publication. */
@@ -39,6 +41,7 @@ struct committer {
     pthread_cond_t wake;
     struct commit_job *commits, **commits_end;
     struct read_job *reads, **reads_end;
+    struct backup_job *backup_wanted; /* NULL: none waits */
     bool must_stop;
     struct committer_stats stats;
     struct store_head head;
@@ -52,6 +55,8 @@ struct committer {
     struct snapshot_walk *snapshot_walk;
     struct state *snapshot_state;
     uint64_t records_since_snapshot;
+    struct backup_job *backup_job; /* that is being made; NULL: none */
+    struct store_backup *backup;
     struct highwater *highwater; /* NULL: none is kept */
     nsec_t highwater_due;        /* when it is synced next */
 };
@@ -567,11 +572,56 @@ static void snapshot_step(struct committer *c)
     (void)shared_unref(part);
 }
 
+/* ---- copies, likewise ---- */
+
+static void backup_done_on_loop(struct post *post, void *ctx)
+{
+    struct backup_job *job = ctx;
+
+    (void)post;
+    job->done(job);
+}
+
+static void backup_finish(struct committer *c, int result)
+{
+    struct backup_job *job = take(c->backup_job);
+
+    c->backup = store_backup_free(c->backup);
+    job->result = result;
+    job->post = (struct post){.fn = backup_done_on_loop, .ctx = job};
+    loop_post(c->opts.loop, &job->post);
+}
+
+static void backup_begin(struct committer *c, struct backup_job *job)
+{
+    int r;
+
+    ASSERT(!c->backup_job);
+    c->backup_job = job;
+    r = store_backup_new(c->store, job->path, &c->backup, &job->err);
+    if (r)
+        backup_finish(c, r);
+}
+
+static void backup_step(struct committer *c, bool must_stop)
+{
+    struct backup_job *job = c->backup_job;
+    bool is_over = must_stop || atomic_load(&job->is_cancelled);
+    int r = is_over ? err_set(&job->err, ERR_CANCELLED, "the backup was given up")
+                    : store_backup_step(c->backup, BACKUP_STEP_BYTES, &job->err);
+
+    if (r == STORE_MORE)
+        return;
+    job->revision = store_head(c->store).revision;
+    backup_finish(c, r);
+}
+
 /* ---- the thread ---- */
 
 struct taken {
     struct commit_job *commits;
     struct read_job *reads;
+    struct backup_job *backup;
     bool must_stop;
 };
 
@@ -586,7 +636,7 @@ static void note_stats(struct committer *c)
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
-/* Waits for jobs, but not while a snapshot is being written, and for at most one tick. */
+/* Waits for jobs, but not while a snapshot or a copy is being written, and for at most one tick. */
 static struct taken take_jobs(struct committer *c)
 {
     struct taken t;
@@ -597,10 +647,11 @@ static struct taken take_jobs(struct committer *c)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     (void)pthread_mutex_lock(&c->mutex);
-    while (!c->commits && !c->reads && !c->must_stop && !c->snapshot)
+    while (!c->commits && !c->reads && !c->must_stop && !c->snapshot && !c->backup_wanted &&
+           !c->backup_job)
         if (pthread_cond_timedwait(&c->wake, &c->mutex, &until))
             break;
-    t = (struct taken){c->commits, c->reads, c->must_stop};
+    t = (struct taken){c->commits, c->reads, take(c->backup_wanted), c->must_stop};
     c->commits = NULL;
     c->commits_end = &c->commits;
     c->reads = NULL;
@@ -647,6 +698,10 @@ static void *run(void *arg)
     for (;;) {
         struct taken t = take_jobs(c);
 
+        if (t.backup)
+            backup_begin(c, t.backup);
+        if (c->backup_job)
+            backup_step(c, t.must_stop);
         if (t.must_stop && !t.commits && !t.reads)
             return NULL;
         while (t.commits)
@@ -817,6 +872,20 @@ void committer_read(struct committer *c, struct read_job *job)
     c->reads_end = &job->next;
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->mutex);
+}
+
+void committer_backup(struct committer *c, struct backup_job *job)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    ASSERT(!c->backup_wanted);
+    c->backup_wanted = job;
+    (void)pthread_cond_signal(&c->wake);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+void committer_backup_cancel(struct backup_job *job)
+{
+    atomic_store(&job->is_cancelled, true);
 }
 
 struct committer_stats committer_stats(struct committer *c)

@@ -90,6 +90,23 @@ struct read_job {
 
 void committer_read(struct committer *c, struct read_job *job);
 
+/*
+ * A copy of the store (store_backup_new), made on the committer's thread between groups. done comes on the loop with
+ * the result; the file is whole when that is 0 and not there otherwise. One at a time. Caller's memory until then. committer_backup_cancel makes it end soon, with ERR_CANCELLED.
+ */
+struct backup_job {
+    const char *path;
+    void (*done)(struct backup_job *job);
+    int result;
+    struct err err;
+    uint64_t revision; /* newest in the copy */
+    _Atomic bool is_cancelled;
+    struct post post;
+};
+
+void committer_backup(struct committer *c, struct backup_job *job);
+void committer_backup_cancel(struct backup_job *job);
+
 /* The record that an entry of the log holds. */
 static inline struct record_parts log_parts(const struct store_entry *entry)
 {

@@ -5,6 +5,7 @@
 
 #include "proto/convert.h"
 #include "server/api.h"
+#include "server/backup.h"
 #include "server/events_stream.h"
 #include "server/subscribe.h"
 
@@ -101,5 +102,7 @@ void rpc_init(struct app *app)
         .path = "/trimtab.v1.Sync/Subscribe", .kind = GRPC_STREAM, .on_call = subscribe_on_call};
     methods[n++] = (struct grpc_method){
         .path = "/trimtab.v1.Admin/Events", .kind = GRPC_STREAM, .on_call = events_on_call};
+    methods[n++] = (struct grpc_method){
+        .path = "/trimtab.v1.Admin/Backup", .kind = GRPC_STREAM, .on_call = backup_on_call};
     app->service = (struct grpc_service){.methods = methods, .n = n, .ctx = app};
 }

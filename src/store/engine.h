@@ -36,6 +36,7 @@ struct store {
     struct link watches;           /* struct store_watch */
     struct link ephemeral_watches; /* struct store_ephemeral_watch */
     struct store_snapshot *snapshot;
+    struct store_backup *backup;
     uint64_t verified[2]; /* ids of snapshots that were read back and are whole; 0: none */
 
     int wake_fd; /* an eventfd: readable once store_wake was called */
@@ -133,7 +134,10 @@ struct store_engine {
     int (*poll)(struct store *s, int timeout_ms, struct err *err);
 
     int (*check)(struct store *s, struct err *err); /* own structure, blobs, items */
-    int (*backup)(struct store *s, const char *path, struct err *err);
+    /* The file is there and empty. step: STORE_MORE, 0 or negative; end comes after any of them, once. */
+    int (*backup_begin)(struct store *s, const char *path, struct err *err);
+    int (*backup_step)(struct store *s, size_t bytes, struct err *err);
+    int (*backup_end)(struct store *s, struct err *err);
 };
 
 extern const struct store_engine store_mem_engine;

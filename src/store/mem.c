@@ -795,12 +795,6 @@ static int mem_check(struct store *s, struct err *err)
     return r;
 }
 
-static int mem_backup(struct store *s, const char *path, struct err *err)
-{
-    (void)s; /* there is nothing to copy from */
-    return err_set(err, ERR_UNSUPPORTED, "a store in memory cannot be written to %s", path);
-}
-
 const struct store_engine store_mem_engine = {
     .scheme = "mem",
     .open = mem_open,
@@ -833,5 +827,4 @@ const struct store_engine store_mem_engine = {
     .tick = mem_tick,
     .poll = mem_poll,
     .check = mem_check,
-    .backup = mem_backup,
 };

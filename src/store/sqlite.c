@@ -6,12 +6,7 @@
  *   sqlite_items.c   blobs, leases, ephemeral items
  */
 #include "base/alloc.h"
-#include "base/file.h"
 #include "store/sqlite_db.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 static void release(struct db *db)
 {
@@ -124,47 +119,52 @@ static int sqlite_check(struct store *s, struct err *err)
     return r ? r : sqlite_check_items(db, err);
 }
 
-static int copy_to(struct db *db, sqlite3 *copy, struct err *err)
-{
-    sqlite3_backup *backup = sqlite3_backup_init(copy, "main", db->connection, "main");
-    int code;
+/* ---- copies ---- */
 
-    if (!backup)
-        return db_error(db, sqlite3_errcode(copy), err);
-    (void)sqlite3_backup_step(backup, -1); /* its failure is that of finish */
-    code = sqlite3_backup_finish(backup);
+/*
+ * SQLite's own online backup over this connection: what is written while it runs goes into the copy too, so that it
+ * never begins anew, and is the state at its last step.
+ */
+static int sqlite_backup_begin(struct store *s, const char *path, struct err *err)
+{
+    struct db *db = s->impl;
+    int code = sqlite3_open_v2(path, &db->copy,
+                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                               NULL);
+    int r = code ? db_error(db, code, err) : 0;
+
+    if (!r) {
+        db->backup = sqlite3_backup_init(db->copy, "main", db->connection, "main");
+        if (!db->backup)
+            r = db_error(db, sqlite3_errcode(db->copy), err);
+    }
+    if (r) {
+        (void)sqlite3_close(db->copy); /* nothing was written */
+        db->copy = NULL;
+    }
+    return r;
+}
+
+static int sqlite_backup_step(struct store *s, size_t bytes, struct err *err)
+{
+    enum { PAGE_BYTES = 4096 };
+    struct db *db = s->impl;
+    int code = sqlite3_backup_step(db->backup, (int)MAX(bytes / PAGE_BYTES, (size_t)1));
+
+    if (code == SQLITE_DONE)
+        return 0;
+    return code == SQLITE_OK ? STORE_MORE : db_error(db, code, err);
+}
+
+static int sqlite_backup_end(struct store *s, struct err *err)
+{
+    struct db *db = s->impl;
+    int code = sqlite3_backup_finish(db->backup), closed = sqlite3_close(db->copy);
+
+    db->backup = NULL;
+    db->copy = NULL;
+    code = code ? code : closed;
     return code ? db_error(db, code, err) : 0;
-}
-
-static int make_copy(struct db *db, const char *path, struct err *err)
-{
-    sqlite3 *copy = NULL;
-    int code =
-        sqlite3_open_v2(path, &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL);
-    int r = code ? db_error(db, code, err) : copy_to(db, copy, err);
-
-    code = sqlite3_close(copy);
-    if (!r && code)
-        r = db_error(db, code, err);
-    return r;
-}
-
-static int sqlite_backup(struct store *s, const char *path, struct err *err)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int r;
-
-    if (fd < 0 && errno == EEXIST)
-        return err_set(err, ERR_EXISTS, "%s exists already", path);
-    if (fd < 0)
-        return err_set_errno(err, "cannot make %s", path);
-    (void)close(fd); /* it is empty */
-    r = make_copy(s->impl, path, err);
-    if (!r)
-        r = file_sync_parent(path, err);
-    if (r)
-        (void)unlink(path); /* best effort: the story is the first failure */
-    return r;
 }
 
 const struct store_engine store_sqlite_engine = {
@@ -199,5 +199,7 @@ const struct store_engine store_sqlite_engine = {
     .tick = sqlite_tick,
     .poll = sqlite_poll,
     .check = sqlite_check,
-    .backup = sqlite_backup,
+    .backup_begin = sqlite_backup_begin,
+    .backup_step = sqlite_backup_step,
+    .backup_end = sqlite_backup_end,
 };

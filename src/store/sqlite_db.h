@@ -74,6 +74,8 @@ struct db {
     bool doubt;       /* a commit failed, and what it wrote may come back after a crash (D3) */
     int wal_pages;    /* in the write-ahead log, of which some may be in the database already */
     bool wal_is_copied; /* all of them are */
+    sqlite3 *copy; /* that is being made; NULL: none */
+    sqlite3_backup *backup;
     uint64_t last_snapshot;
     uint64_t running_snapshot; /* 0: none */
     uint64_t running_chunks;

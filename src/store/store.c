@@ -415,7 +415,7 @@ int store_close(struct store *s, struct err *err)
         link_remove(s->watches.next); /* their memory is the watcher's until it closes them */
     while (!link_is_alone(&s->ephemeral_watches))
         link_remove(s->ephemeral_watches.next);
-    ASSERT(!s->snapshot);
+    ASSERT(!s->snapshot && !s->backup);
     if (s->impl)
         r = s->engine->close(s, err);
     release(s);
@@ -755,9 +755,4 @@ int store_check(struct store *s, struct err *err)
     if (r)
         return r;
     return snapshots_check(s, err);
-}
-
-int store_backup(struct store *s, const char *path, struct err *err)
-{
-    return s->engine->backup(s, path, err);
 }

@@ -441,10 +441,19 @@ must_use int store_verify(struct store *s, struct err *err);
 must_use int store_check(struct store *s, struct err *err);
 
 /*
- * Writes a copy of the store as it is now to a new file that can be opened by the same engine (ERR_EXISTS when
- * the file is there). A server that goes on with the copy calls store_identity_renew first. ERR_UNSUPPORTED:
- * the engine has no files.
+ * A copy of the store in a new file of mode 0600, which the same engine can open, made piece by piece while appends go
+ * on: it has everything that was appended before the last step. One at a time. A server that goes on with the copy calls
+ * store_identity_renew first.
+ *
+ * new: ERR_EXISTS (the file is there), ERR_LOCKED (another copy is being made), ERR_UNSUPPORTED (the engine has no
+ * files), ERR_IO, ERR_NOMEM. step copies about so many bytes: STORE_MORE, 0 when the copy is whole and durable, or a
+ * failure, after which only free is allowed. free removes a copy that is not whole.
  */
-must_use int store_backup(struct store *s, const char *path, struct err *err);
+struct store_backup;
+must_use int store_backup_new(struct store *s, const char *path, struct store_backup **ret_backup,
+                              struct err *err);
+must_use int store_backup_step(struct store_backup *backup, size_t bytes, struct err *err);
+struct store_backup *store_backup_free(struct store_backup *backup); /* always NULL; takes NULL */
+OWNED_BY(store_backup_free, struct store_backup *, store_backup_free);
 
 #endif

@@ -428,6 +428,17 @@ TEST("ticks sweep away the chunks of snapshots that went, and of those never com
               SQLITE_OK);
 }
 
+/* Makes a copy by steps of so many bytes; appends a record after each if wanted. */
+static int back_up(struct store *s, const char *path, size_t bytes, bool appends)
+{
+    owned(store_backup_free) struct store_backup *b = NULL;
+    int r = store_backup_new(s, path, &b, NULL);
+
+    while (!r && (r = store_backup_step(b, bytes, NULL)) == STORE_MORE)
+        r = appends ? kit_append(s, 1, NULL) : 0;
+    return r;
+}
+
 TEST("a backup of a store in use opens as a store with the same content, and takes a new id")
 {
     owned(store_drop) struct store *s = NULL;
@@ -439,9 +450,9 @@ TEST("a backup of a store in use opens as a store with the same content, and tak
 
     REQUIRE(open_at(url_of("s.db", url), &s, NULL) == 0 && kit_append(s, 50, NULL) == 0);
     REQUIRE(kit_snapshot(s, 10, 100000, NULL) == 0);
-    CHECK_I64(store_backup(s, path_of(url_of("copy.db", copy_url)), &err), 0);
-    CHECK_I64(store_backup(s, path_of(copy_url), &err), ERR_EXISTS);
-    CHECK_I64(store_backup(s, "/no/such/folder/copy.db", &err), ERR_IO);
+    CHECK_I64(back_up(s, path_of(url_of("copy.db", copy_url)), MIB, false), 0);
+    CHECK_I64(back_up(s, path_of(copy_url), MIB, false), ERR_EXISTS);
+    CHECK_I64(back_up(s, "/no/such/folder/copy.db", MIB, false), ERR_IO);
     CHECK_I64(kit_append(s, 1, NULL), 0);
     REQUIRE(stat(path_of(copy_url), &st) == 0);
     CHECK_U64(st.st_mode & 0777, 0600);
@@ -451,6 +462,49 @@ TEST("a backup of a store in use opens as a store with the same content, and tak
     CHECK_I64(store_identity_renew(copy, &err), 0);
     REQUIRE(store_identity(s, &a, NULL) == 0 && store_identity(copy, &b, NULL) == 0);
     CHECK(memcmp(&a.id, &b.id, sizeof(a.id)) != 0);
+    CHECK(memcmp(a.key, b.key, sizeof(a.key)) == 0);
+}
+
+TEST("a backup under load has all that was appended before its last step, and is whole")
+{
+    owned(store_drop) struct store *s = NULL;
+    owned(store_drop) struct store *copy = NULL;
+    owned(mem) struct gather *g = NEW(struct gather);
+    char url[300], copy_url[300];
+
+    REQUIRE(g && open_at(url_of("s.db", url), &s, NULL) == 0 && kit_append(s, 100, NULL) == 0);
+    REQUIRE(kit_snapshot(s, 50, 300000, NULL) == 0);
+    CHECK_I64(back_up(s, path_of(url_of("copy.db", copy_url)), 8192, true), 0);
+    CHECK(store_head(s).revision > 120);
+    REQUIRE(open_at(copy_url, &copy, NULL) == 0);
+    CHECK_U64(store_head(copy).revision, store_head(s).revision);
+    CHECK_I64(store_check(copy, NULL), 0);
+    CHECK_I64(store_read(copy, 1, UINT64_MAX, gather_record, g, NULL), 0);
+    CHECK(gather_is(g, 1, store_head(s).revision));
+}
+
+TEST("a backup that is given up, or that lacks memory, leaves no file, and the next one succeeds")
+{
+    owned(store_drop) struct store *s = NULL;
+    struct store_backup *b = NULL, *second = NULL;
+    char url[300], copy_url[300];
+
+    REQUIRE(open_at(url_of("s.db", url), &s, NULL) == 0 && kit_append(s, 50, NULL) == 0);
+    (void)url_of("copy.db", copy_url);
+    REQUIRE(store_backup_new(s, path_of(copy_url), &b, NULL) == 0);
+    CHECK_I64(store_backup_new(s, path_of(url), &second, NULL), ERR_LOCKED);
+    CHECK_I64(store_backup_step(b, 4096, NULL), STORE_MORE);
+    b = store_backup_free(b);
+    CHECK(access(path_of(copy_url), F_OK) != 0);
+    ALLOC_SWEEP (n) {
+        int r = back_up(s, path_of(copy_url), 8192, false);
+
+        CHECK(r == 0 || r == ERR_NOMEM);
+        CHECK((access(path_of(copy_url), F_OK) == 0) == (r == 0));
+        if (r == 0)
+            CHECK_I64(unlink(path_of(copy_url)), 0);
+    }
+    CHECK_I64(kit_append(s, 1, NULL), 0);
 }
 
 TEST("the write-ahead log is copied when idle and does not grow without bound")
