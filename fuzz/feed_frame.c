@@ -98,7 +98,7 @@ static void pull(struct world *w)
 
 static void begin_session(struct world *w)
 {
-    w->session = feed_session_new(w->feed, w);
+    w->session = feed_session_new(w->feed, FEED_CLIENT_ANSWERS, w);
     ASSERT(w->session);
 }
 

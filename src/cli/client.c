@@ -211,12 +211,14 @@ const char *request_id(struct cli *cli)
 
 /* ---- waiting ---- */
 
-static int ask_status(struct cli *cli, uint64_t revision, uint32_t wait_ms, uint64_t known,
-                      Trimtab__V1__StatusResponse **ret, struct err *err)
+static int ask_status(struct cli *cli, const struct awaited *what, uint32_t wait_ms,
+                      uint64_t known, Trimtab__V1__StatusResponse **ret, struct err *err)
 {
     Trimtab__V1__StatusRequest q = TRIMTAB__V1__STATUS_REQUEST__INIT;
 
-    q.revision = revision;
+    q.revision = what->revision;
+    q.resources = what->resources;
+    q.n_resources = what->n_resources;
     q.wait_ms = wait_ms;
     q.known = known;
     return call(cli, "Status", &q.base, &trimtab__v1__status_response__descriptor,
@@ -227,13 +229,17 @@ static void show_progress(const struct cli *cli, const Trimtab__V1__StatusRespon
                           bool is_last)
 {
     bool is_terminal = isatty(STDERR_FILENO);
+    char unproven[48] = "";
 
     if (!is_terminal && !is_last)
         return;
-    say(cli, "%srevision %llu: %llu of %llu applied, %llu refused, %llu pending%s",
+    if (s->unproven)
+        (void)snprintf(unproven, sizeof(unproven), ", %llu unproven",
+                       (unsigned long long)s->unproven);
+    say(cli, "%srevision %llu: %llu of %llu applied, %llu refused, %llu pending%s%s",
         is_terminal ? "\r" : "", (unsigned long long)s->revision,
         (unsigned long long)s->applied, (unsigned long long)s->concerned,
-        (unsigned long long)s->refused, (unsigned long long)s->pending,
+        (unsigned long long)s->refused, (unsigned long long)s->pending, unproven,
         is_terminal && !is_last ? "   " : "   \n");
 }
 
@@ -242,7 +248,8 @@ static void show_waiting(const struct cli *cli, const Trimtab__V1__StatusRespons
     for (size_t i = 0; i < s->n_waiting; i++) {
         const Trimtab__V1__InstanceInfo *w = s->waiting[i];
 
-        say(cli, "  %s: %s", w->instance->id, w->state);
+        say(cli, "  %s: %s%s%s", w->instance->id, w->state, *w->unproven ? ", it " : "",
+            w->unproven);
         for (size_t j = 0; j < w->n_refused; j++)
             say(cli, "\n    %s %s: %s%s%s", w->refused[j]->key, w->refused[j]->code,
                 w->refused[j]->message, *w->refused[j]->held_by ? " because of " : "",
@@ -251,9 +258,35 @@ static void show_waiting(const struct cli *cli, const Trimtab__V1__StatusRespons
     }
 }
 
-int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct err *err)
+/* What the last answer comes to. */
+static int judge_status(const struct awaited *what, const Trimtab__V1__StatusResponse *s,
+                        struct err *err)
 {
-    nsec_t end = clock_now() + timeout_ms * NSEC_PER_MS;
+    unsigned long long revision = s->revision, concerned = s->concerned;
+
+    if (s->refused)
+        (void)err_set(err, ERR_REFUSED,
+                      "revision %llu is stored, but %llu of %llu instances refused it", revision,
+                      (unsigned long long)s->refused, concerned);
+    else if (s->pending || s->unproven)
+        (void)err_set(err, ERR_TIMEOUT,
+                      "revision %llu is stored, but %llu of %llu instances have not %s", revision,
+                      (unsigned long long)(s->pending + s->unproven), concerned,
+                      s->pending ? "applied it yet" : "proved that they serve it");
+    else if (!concerned && !what->allow_none) {
+        (void)err_set(err, ERR_TIMEOUT,
+                      "revision %llu is stored, but it concerns no connected instance", revision);
+        err_hint(err, "is the namespace right? if nobody is to have it yet: --allow-none");
+        return ERR_TIMEOUT;
+    } else
+        return 0;
+    err_hint(err, "trimtab status %llu", revision);
+    return err->code;
+}
+
+int wait_applied(struct cli *cli, const struct awaited *what, struct err *err)
+{
+    nsec_t end = clock_now() + what->timeout_s * NSEC_PER_S;
     Trimtab__V1__StatusResponse *s = NULL;
     uint64_t known = 0;
     int r;
@@ -262,31 +295,17 @@ int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms, struct
         nsec_t now = clock_now();
         uint64_t left_ms = now < end ? (end - now) / NSEC_PER_MS : 0;
 
-        r = ask_status(cli, revision, (uint32_t)MIN(left_ms, 5000u), known, &s, err);
+        r = ask_status(cli, what, (uint32_t)MIN(left_ms, 5000u), known, &s, err);
         if (r)
             return r;
         known = s->stamp;
-        if (s->pending == 0 || left_ms == 0)
+        if (s->pending + s->unproven == 0 || left_ms == 0)
             break;
         show_progress(cli, s, false);
     }
     show_progress(cli, s, true);
-    if (s->pending || s->refused)
-        show_waiting(cli, s);
-    if (s->refused)
-        r = err_set(err, ERR_REFUSED,
-                    "revision %llu is stored, but %llu of %llu instances refused it",
-                    (unsigned long long)revision, (unsigned long long)s->refused,
-                    (unsigned long long)s->concerned);
-    else if (s->pending)
-        r = err_set(
-            err, ERR_TIMEOUT,
-            "revision %llu is stored, but %llu of %llu instances have not applied it yet",
-            (unsigned long long)revision, (unsigned long long)s->pending,
-            (unsigned long long)s->concerned);
-    if (r)
-        err_hint(err, "trimtab status %llu", (unsigned long long)revision);
-    return r;
+    show_waiting(cli, s);
+    return judge_status(what, s, err);
 }
 
 /* ---- input ---- */

@@ -96,9 +96,20 @@ size_t text_width(struct str s);
 /* Tells a person something on standard error, unless quiet. */
 void say(const struct cli *cli, const char *fmt, ...) printf_like(2, 3);
 
-/* Waits until everybody concerned has applied a revision, telling progress. ERR_TIMEOUT or ERR_REFUSED says who not. */
-must_use int wait_applied(struct cli *cli, uint64_t revision, uint64_t timeout_ms,
-                          struct err *err);
+/* What is waited for. */
+struct awaited {
+    uint64_t revision; /* 0: the head */
+    char **resources;  /* instead of what that commit changed */
+    size_t n_resources;
+    uint64_t timeout_s;
+    bool allow_none; /* nobody is concerned: that is well */
+};
+
+/*
+ * Waits until everybody concerned has applied it, telling progress. ERR_TIMEOUT or ERR_REFUSED says who not; ERR_TIMEOUT too
+ * when nobody is concerned.
+ */
+must_use int wait_applied(struct cli *cli, const struct awaited *what, struct err *err);
 
 /*
  * Asks on the terminal, and returns whether just this word was typed; false without asking when there is no terminal.
@@ -109,7 +120,7 @@ must_use bool ask_word(const char *question, const char *word);
 /* How a command commits. */
 struct committing {
     const char *message, *override; /* NULL: nothing is overridden */
-    bool dry_run, wait;
+    bool dry_run, wait, allow_none;
     uint64_t timeout_s; /* of the wait */
 };
 

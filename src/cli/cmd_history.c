@@ -234,7 +234,7 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__RollbackRequest q = TRIMTAB__V1__ROLLBACK_REQUEST__INIT;
     const char *message = "", *override = "";
     bool dry_run = false, wait = false;
-    uint64_t timeout_s = 60, revision;
+    struct awaited what = {.timeout_s = 60};
     const struct flag flags[] = {
         {"--to", 0, "version; the one before the newest", NULL, NULL, &q.to_version, NULL},
         {"--revision", 0, "undo this whole commit", NULL, NULL, &q.revision, NULL},
@@ -244,7 +244,9 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
         {"--dry-run", 0, "show what would change, store nothing", NULL, &dry_run, NULL, NULL},
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait,
          NULL, NULL},
-        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &timeout_s, NULL},
+        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &what.timeout_s, NULL},
+        {"--allow-none", 0, "with --wait: it is well when nobody is concerned", NULL,
+         &what.allow_none, NULL, NULL},
     };
     Trimtab__V1__CommitResponse *m;
     struct words words;
@@ -269,10 +271,10 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
         for (size_t i = 0; i < m->n_changes; i++)
             (void)printf("%-9s %s  version %" PRIu64 "\n%s", m->changes[i]->action,
                          m->changes[i]->id, m->changes[i]->version, m->changes[i]->diff);
-    revision = m->revision;
+    what.revision = m->revision;
     if (cli->output == OUTPUT_TABLE && !dry_run)
-        (void)printf("revision %" PRIu64 "\n", revision);
-    return r || !wait || dry_run ? r : wait_applied(cli, revision, timeout_s * 1000, err);
+        (void)printf("revision %" PRIu64 "\n", m->revision);
+    return r || !wait || dry_run ? r : wait_applied(cli, &what, err);
 }
 
 const struct command cmd_rollback = {

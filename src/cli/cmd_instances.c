@@ -17,13 +17,15 @@ static bool is_failing(const Trimtab__V1__InstanceInfo *i)
 
 static bool is_offline(const Trimtab__V1__InstanceInfo *i)
 {
-    return strcmp(i->state, "offline") == 0;
+    return strcmp(i->state, "offline") == 0 || strcmp(i->state, "lost") == 0;
 }
 
 static const char *refusal_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
 {
     char text[400];
 
+    if (!i->n_refused && *i->unproven)
+        return i->unproven;
     if (!i->n_refused)
         return strcmp(i->state, "pending") == 0 ? "has not acknowledged yet" : "";
     (void)snprintf(text, sizeof(text), "%s %s: %s%s", i->refused[0]->key, i->refused[0]->code,
@@ -120,11 +122,13 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__StatusRequest q = TRIMTAB__V1__STATUS_REQUEST__INIT;
     Trimtab__V1__StatusResponse *m;
     bool wait = false;
-    uint64_t timeout_s = 60;
+    struct awaited what = {.timeout_s = 60};
     const struct flag flags[] = {
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &wait,
          NULL, NULL},
-        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &timeout_s, NULL},
+        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &what.timeout_s, NULL},
+        {"--allow-none", 0, "with --wait: it is well when nobody is concerned", NULL,
+         &what.allow_none, NULL, NULL},
     };
     struct words words;
     int r = take_flags(&cmd_status, flags, ARRAY_LEN(flags), argc, argv, &words, err);
@@ -133,8 +137,9 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n > 1 || (words.n && !str_u64(str_c(words.at[0]), &q.revision)))
         return usage(&cmd_status, err, "status takes a revision");
+    what.revision = q.revision;
     if (wait)
-        return wait_applied(cli, q.revision, timeout_s * 1000, err);
+        return wait_applied(cli, &what, err);
     r = call(cli, "Status", &q.base, &trimtab__v1__status_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
     if (r)
@@ -142,8 +147,8 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     if (cli->output == OUTPUT_JSON)
         return print_json(&m->base, err);
     (void)printf("revision %" PRIu64 "\nconcerned %" PRIu64 "\napplied %" PRIu64
-                 "\nrefused %" PRIu64 "\npending %" PRIu64 "\n",
-                 m->revision, m->concerned, m->applied, m->refused, m->pending);
+                 "\nrefused %" PRIu64 "\npending %" PRIu64 "\nunproven %" PRIu64 "\n",
+                 m->revision, m->concerned, m->applied, m->refused, m->pending, m->unproven);
     for (size_t i = 0; i < m->n_waiting; i++)
         (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id,
                      state_of(&cli->arena, m->waiting[i]),

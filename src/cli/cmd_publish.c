@@ -110,6 +110,8 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
          NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
+        {"--allow-none", 0, "with --wait: it is well when nobody is concerned", NULL,
+         &how.allow_none, NULL, NULL},
     };
     Trimtab__V1__CommitRequest q;
     struct words words;
@@ -296,6 +298,8 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
          NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
+        {"--allow-none", 0, "with --wait: it is well when nobody is concerned", NULL,
+         &how.allow_none, NULL, NULL},
     };
     Trimtab__V1__CommitRequest q;
     struct words words;

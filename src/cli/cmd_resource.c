@@ -191,6 +191,8 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
          NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
+        {"--allow-none", 0, "with --wait: it is well when nobody is concerned", NULL,
+         &how.allow_none, NULL, NULL},
     };
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
     struct words words;
@@ -233,6 +235,8 @@ static int run_rm(struct cli *cli, int argc, char **argv, struct err *err)
         {"--wait", 'w', "return when every instance concerned has applied it", NULL, &how.wait,
          NULL, NULL},
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &how.timeout_s, NULL},
+        {"--allow-none", 0, "with --wait: it is well when nobody is concerned", NULL,
+         &how.allow_none, NULL, NULL},
     };
     struct words words;
     int r = take_flags(&cmd_rm, flags, ARRAY_LEN(flags), argc, argv, &words, err);

@@ -75,6 +75,25 @@ static bool confirm_prune(const Trimtab__V1__CommitRequest *q, int result,
            strcmp(err->place, "prune") == 0 && ask_word(err->text, q->prune[0]);
 }
 
+/* What changed nothing made no commit: then it is the resources themselves that instances are to have. */
+static int wait_for(struct cli *cli, const Trimtab__V1__CommitResponse *c,
+                    const struct committing *how, struct err *err)
+{
+    struct awaited what = {
+        .revision = c->revision, .timeout_s = how->timeout_s, .allow_none = how->allow_none};
+    char **ids = ARENA_ARRAY(&cli->arena, char *, c->n_changes);
+    size_t n = 0;
+
+    for (size_t i = 0; ids && i < c->n_changes; i++)
+        if (strcmp(c->changes[i]->action, "unchanged") == 0)
+            ids[n++] = c->changes[i]->id;
+    if (n == c->n_changes) {
+        what.resources = ids;
+        what.n_resources = n;
+    }
+    return ids ? wait_applied(cli, &what, err) : ERR_NOMEM;
+}
+
 int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committing *how,
            struct err *err)
 {
@@ -97,6 +116,6 @@ int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committi
     if (!r)
         r = show_changes(cli, answer, err);
     if (!r && how->wait && !how->dry_run)
-        r = wait_applied(cli, answer->revision, how->timeout_s * 1000, err);
+        r = wait_for(cli, answer, how, err);
     return r;
 }

@@ -47,6 +47,7 @@ char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
             buf_printf(&b, ": %" PRIu64 " target%s", c->targets, c->targets == 1 ? "" : "s");
             put_count(&b, c->ok, "ok");
             put_count(&b, c->pending, "pending");
+            put_count(&b, c->unproven, "unproven");
             put_count(&b, c->refused, "refused");
             put_count(&b, c->failing, "failing");
             put_count(&b, c->too_old, "too old");

@@ -121,8 +121,12 @@ static void scope_publish(struct feed *f, struct feed_scope *s, const struct sta
     s->changes = NEW(struct feed_delta);
     if (s->changes)
         delta_init(s->changes);
-    if (s->changes && delta_make(f, s, before, s->changes))
+    if (s->changes && delta_make(f, s, before, s->changes)) {
+        if (s->changes->is_changed)
+            s->newest = f->state->revision;
         return;
+    }
+    s->newest = f->state->revision;
     s->digest_is_stale = true;
     if (s->changes)
         delta_deinit(s->changes);
@@ -193,6 +197,8 @@ static void news_make(struct feed *f, struct feed_class *c, const struct feed_to
     n->is_changed = !n->is_known || n->referred.is_changed;
     n->n_puts = n->referred.puts.n;
     n->n_drops = n->referred.n_drops;
+    if (n->is_changed)
+        c->referred_newest = f->state->revision;
     news_of_scopes(c, n);
     if (!n->is_known && feed_class_refresh(f, c))
         n->is_changed = true; /* tried again when a batch is cut */
@@ -252,6 +258,7 @@ static void session_publish(struct feed *f, struct feed_session *s, const struct
         s->pending = shared_unref(s->pending); /* superseded before it was pulled */
     }
     s->status.changed = f->state->revision;
+    session_changed(s);
     f->opts.ready(s->ctx);
 }
 

@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "base/segment.h"
 #include "model/scope.h"
+#include "presence/presence.h"
 
 #include <trimtab/v1/sync.pb-c.h>
 
@@ -43,6 +44,11 @@ struct feed_opts {
     uint64_t pinned_max; /* bytes; 0: 16 MiB */
     /* A session may have something to send: pull soon, never inside this call. ctx is the session's. */
     void (*ready)(void *ctx);
+    /*
+     * Something of its standing is another than feed_session_standing gave last: take it soon, never inside this call. Said
+     * once until then. May be NULL.
+     */
+    void (*changed)(void *ctx);
 };
 
 /* A feed that serves the given state. NULL without memory. */
@@ -68,26 +74,27 @@ nsec_t feed_tick(struct feed *f, nsec_t now);
 
 enum feed_phase { FEED_NEW, FEED_ASKING, FEED_CUTTING, FEED_FLIGHT, FEED_STEADY };
 
-/* What is known of a session. Digests are the subscriber's words, expected ones are ours. */
+/* Where a session is, for who pumps it and for tests. What the instance proved is in its standing. */
 struct feed_status {
     enum feed_phase phase;
     Trimtab__V1__Mode mode;   /* how it began */
     uint64_t sent;            /* everything up to this revision was sent */
     uint64_t changed;         /* the newest revision that changed its view */
-    uint64_t stored, applied; /* acknowledged revisions */
+    uint64_t stored;          /* acknowledged revision */
     struct digest expected;   /* of its view now */
     uint64_t expected_count;
-    struct digest received; /* as acknowledged, stage stored */
-    struct digest serving;  /* as acknowledged, stage applied */
-    bool has_applied;
     uint64_t items_sent, drops_sent, frames_sent;
     uint64_t repairs;     /* inventories because of a wrong digest */
     uint64_t renewals;    /* batches that went on from a newer state */
     nsec_t waiting_since; /* when the batch in flight was complete; 0 when none is */
 };
 
+/* Whether a client can answer AskInventory. One that only listens gets everything anew where others are compared. */
+enum feed_client { FEED_CLIENT_ANSWERS, FEED_CLIENT_LISTENS };
+
 /* A subscriber without anything yet. ctx is handed to ready. NULL without memory. */
-must_use struct feed_session *feed_session_new(struct feed *f, void *ctx);
+must_use struct feed_session *feed_session_new(struct feed *f, enum feed_client client,
+                                               void *ctx);
 struct feed_session *feed_session_free(struct feed_session *s); /* always NULL; takes NULL */
 
 /*
@@ -119,14 +126,7 @@ void feed_session_repair(struct feed_session *s, const char *reason);
 
 struct feed_status feed_session_status(const struct feed_session *s);
 
-/* Whether a change of this resource may concern the session. */
-bool feed_session_wants(const struct feed_session *s, struct name name);
-
-/*
- * What its view refers to outside its scopes: the first item behind this key (or at it, if is_inclusive); NULL at the
- * end. Borrowed from the state.
- */
-struct version *feed_session_referred(const struct feed_session *s, struct str key,
-                                      bool is_inclusive);
+/* What its instance is to have and has proved, for its presence. The parts are the caller's (standing_deinit). */
+struct standing feed_session_standing(struct feed_session *s);
 
 #endif

@@ -84,7 +84,7 @@ static bool is_moved(const struct feed_session *s, const struct rollout *before,
     if (!rollout_takes(after, s->subject) && !(before && rollout_takes(before, s->subject)))
         return false;
     for (size_t i = 0; i < after->n_candidates; i++)
-        if (feed_session_wants(s, key_name(after->candidates[i]->key)))
+        if (session_wants(s, key_name(after->candidates[i]->key)))
             return true;
     return false;
 }
@@ -125,6 +125,7 @@ static void publish_to(struct feed_session *s, const struct state *before)
         s->status.sent = MAX(s->status.sent, before->revision); /* owed nothing until now */
     s->pending = shared_unref(s->pending); /* superseded before it was pulled */
     s->status.changed = s->feed->state->revision;
+    session_changed(s);
     s->feed->opts.ready(s->ctx);
 }
 

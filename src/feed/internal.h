@@ -25,6 +25,7 @@ struct feed_scope {
     struct link touched; /* in the list of a running publish */
     struct digest digest;
     uint64_t count;
+    uint64_t newest;            /* revision that changed it last, for nobody in particular */
     bool digest_is_stale;       /* memory failed: recompute before the next use */
     struct feed_delta *changes; /* of a running publish; NULL: none, or memory failed */
 };
@@ -50,6 +51,7 @@ struct feed_class {
     bool closure_is_stale;   /* memory failed: make it anew before the next use */
     uint64_t born;           /* the revision from which its closure was followed */
     uint64_t left;           /* the newest revision at which anything may have left it */
+    uint64_t referred_newest; /* revision that changed its closure last */
     struct shared *bookmark; /* framed */
     uint64_t bookmark_revision;
 };
@@ -144,6 +146,7 @@ struct gray {
 struct feed_session {
     struct feed *feed;
     void *ctx;
+    enum feed_client client;
     struct feed_class *class; /* NULL before the hello */
     struct link in_class;
     struct feed_status status;
@@ -153,6 +156,21 @@ struct feed_session {
     uint64_t pending_revision;
     uint64_t pending_items, pending_drops; /* in it */
     struct digest flight_digest;           /* of the batch in flight or pending */
+    struct announced announced;            /* what its stream was told */
+    struct {
+        uint64_t applied; /* revision of the newest report */
+        uint64_t proved;
+        enum proof proof;
+        bool has_serving;
+        struct digest serving;
+        struct report *exceptions; /* NULL: none */
+        nsec_t since;              /* something was stored and no report came; 0: none is due */
+    } said;
+    uint32_t n_announced, asked; /* announcements, and how many there were when it was asked last */
+    bool takes_questions; /* its client knows AskReport */
+    bool wants_report;    /* its last report proves nothing: AskReport is to be sent */
+    bool is_changed;      /* opts.changed was called, and its standing was not taken since */
+    bool has_claim;       /* its hello said what it serves, and the first announcement will judge it */
     const char *ask_reason;                /* AskInventory is to be sent; static text */
     bool wants_welcome, wants_bookmark, wants_repair;
     uint64_t proved; /* revision of this store whose view it proved to have; 0: none */
@@ -232,5 +250,15 @@ void session_ungray(struct feed_session *s);
 bool session_was_gray(const struct feed_session *s, uint64_t since);
 void feed_publish_gray(struct feed *f, const struct state *before);
 void session_end_cut(struct feed_session *s, nsec_t now);
+/* Its standing is another one. */
+void session_changed(struct feed_session *s);
+/* Whether a change of this resource may concern the session. */
+bool session_wants(const struct feed_session *s, struct name name);
+
+/* testimony.c: what the instance says that it serves */
+void testimony_hello(struct feed_session *s, const Trimtab__V1__Hello *hello);
+void testimony_announced(struct feed_session *s, uint64_t revision, struct digest digest);
+void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now);
+void testimony_deinit(struct feed_session *s);
 
 #endif

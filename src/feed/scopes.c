@@ -81,6 +81,28 @@ int feed_scope_refresh(struct feed *f, struct feed_scope *s)
     return r;
 }
 
+/* The newest revision that touched a name of the scope, for nobody in particular. Passes over what is older than found. */
+static uint64_t newest_of(const struct scope *scope, const struct state *state)
+{
+    uint64_t newest = 0;
+
+    for (size_t i = 0; i < scope->n_layers; i++) {
+        struct tree_walk walk;
+        struct version *v;
+
+        tree_walk_from(&walk, state->versions, scope->layers[i], newest);
+        while ((v = version_of(tree_walk_next(&walk)))) {
+            struct name name = key_name(v->key);
+
+            if (!str_eq(name.space, scope->layers[i]))
+                break;
+            if (scope_selects(scope, name.kind, name.name))
+                walk.since = newest = MAX(newest, v->revision);
+        }
+    }
+    return newest;
+}
+
 /* Takes over the identity. */
 static struct feed_scope *scope_make(struct feed *f, const struct scope *scope,
                                      struct buf *identity)
@@ -95,6 +117,7 @@ static struct feed_scope *scope_make(struct feed *f, const struct scope *scope,
     s->scope = scope_new(scope);
     if (!s->scope || !layers_join(f, s) || feed_scope_refresh(f, s))
         return scope_free(f, s);
+    s->newest = newest_of(s->scope, f->state);
     s->identity_len = identity->len;
     s->identity = mem_dup(identity->data, identity->len);
     if (!s->identity || !map_put(&f->scopes, str_of(s->identity, s->identity_len), s, NULL))

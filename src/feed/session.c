@@ -37,13 +37,14 @@ static void be_ready(struct feed_session *s)
 
 /* ---- life ---- */
 
-struct feed_session *feed_session_new(struct feed *f, void *ctx)
+struct feed_session *feed_session_new(struct feed *f, enum feed_client client, void *ctx)
 {
     struct feed_session *s = NEW(struct feed_session);
 
     if (!s)
         return NULL;
     s->feed = f;
+    s->client = client;
     s->ctx = ctx;
     link_init(&s->in_class);
     link_init(&s->due_link);
@@ -59,6 +60,7 @@ struct feed_session *feed_session_free(struct feed_session *s)
     cut_drop(s);
     s->inventory = inventory_free(s->inventory);
     s->pending = shared_unref(s->pending);
+    testimony_deinit(s);
     session_ungray(s);
     feed_class_leave(s);
     link_remove(&s->due_link);
@@ -75,7 +77,7 @@ struct feed_status feed_session_status(const struct feed_session *s)
     return status;
 }
 
-bool feed_session_wants(const struct feed_session *s, struct name name)
+bool session_wants(const struct feed_session *s, struct name name)
 {
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
 
@@ -91,15 +93,6 @@ bool feed_session_wants(const struct feed_session *s, struct name name)
         return false;
     name_put_key(name, &key);
     return buf_status(&key) || closure_find(session_closure(s), buf_str(&key));
-}
-
-struct version *feed_session_referred(const struct feed_session *s, struct str key,
-                                      bool is_inclusive)
-{
-    const struct referred *r =
-        s->class ? closure_next(session_closure(s), key, is_inclusive) : NULL;
-
-    return r ? r->version : NULL;
 }
 
 /* ---- hello ---- */
@@ -132,6 +125,22 @@ static bool is_of_this_store(const struct feed_session *s, const Trimtab__V1__Cu
                        str_of(s->feed->opts.store_id, FEED_STORE_ID_BYTES));
 }
 
+/* The newest revision that concerns its view; of what was referred to before its class came nobody knows. */
+static uint64_t newest_concern(const struct feed_session *s)
+{
+    uint64_t newest = s->class->referred_newest;
+    struct tree_walk walk;
+    const struct rollout *r;
+
+    for (size_t i = 0; i < s->class->n_scopes; i++)
+        newest = MAX(newest, s->class->members[i].scope->newest);
+    tree_walk_from(&walk, s->feed->state->rollouts, STR(""), 0);
+    while (s->gray.is_in && (r = rollout_of(tree_walk_next(&walk))))
+        if (rollout_is_live(r) && rollout_takes(r, s->subject))
+            newest = MAX(newest, r->node.revision);
+    return newest;
+}
+
 /* How to bring the subscriber up to date, and why so. */
 static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab__V1__Cursor *c,
                                      const char **ret_reason)
@@ -156,11 +165,15 @@ static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab
     return TRIMTAB__V1__MODE__RESUME;
 }
 
-static void ask(struct feed_session *s, const char *reason)
+/* Compares what the subscriber has; who cannot say it gets everything. */
+static int ask(struct feed_session *s, const char *reason)
 {
     s->inventory = inventory_free(s->inventory);
+    if (s->client == FEED_CLIENT_LISTENS)
+        return cut_begin(s, TRIMTAB__V1__MODE__FULL, 0);
     s->status.phase = FEED_ASKING;
     s->ask_reason = reason;
+    return 0;
 }
 
 static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
@@ -168,15 +181,15 @@ static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
     const char *reason;
     Trimtab__V1__Mode mode = choose_mode(s, hello->cursor, &reason);
 
+    if (mode == TRIMTAB__V1__MODE__INVENTORY && s->client == FEED_CLIENT_LISTENS)
+        mode = TRIMTAB__V1__MODE__FULL;
     s->status.mode = mode;
     s->is_foreign = hello->cursor && !is_of_this_store(s, hello->cursor);
     s->proved = hello->cursor && !s->is_foreign ? hello->cursor->revision : 0;
     s->wants_welcome = true;
     s->welcome_reason = reason;
-    if (mode == TRIMTAB__V1__MODE__INVENTORY) {
-        ask(s, reason);
-        return 0;
-    }
+    if (mode == TRIMTAB__V1__MODE__INVENTORY)
+        return ask(s, reason);
     return cut_begin(s, mode, mode == TRIMTAB__V1__MODE__RESUME ? hello->cursor->revision : 0);
 }
 
@@ -204,13 +217,8 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
         s->wants_welcome = false;
         return r;
     }
-    /* A revision of another store, or from beyond the log, is none of this history. */
-    if (hello->serving && is_of_this_store(s, hello->cursor) &&
-        hello->serving->revision <= s->feed->state->revision &&
-        digest_get(proto_str(hello->serving->digest), &s->status.serving)) {
-        s->status.applied = hello->serving->revision;
-        s->status.has_applied = true;
-    }
+    testimony_hello(s, hello);
+    s->status.changed = newest_concern(s);
     s->due = now + s->feed->opts.bookmark_every;
     link_before(&s->feed->bookmarks, &s->due_link);
     be_ready(s);
@@ -226,9 +234,8 @@ static int go_on(struct feed_session *s)
     s->status.waiting_since = 0;
     if (s->wants_repair) {
         s->wants_repair = false;
-        ask(s, "the received digest is not the one that was announced");
         be_ready(s);
-        return 0;
+        return ask(s, "the received digest is not the one that was announced");
     }
     if (!session_is_behind(s))
         return 0;
@@ -236,7 +243,7 @@ static int go_on(struct feed_session *s)
     return cut_begin(s, TRIMTAB__V1__MODE__RESUME, s->status.sent);
 }
 
-static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack)
+static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now)
 {
     struct digest received;
 
@@ -244,33 +251,32 @@ static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack)
         return 0; /* of a batch that is no longer awaited */
     s->status.stored = ack->revision;
     s->is_foreign = false;
-    if (digest_get(proto_str(ack->received_digest), &received)) {
-        s->status.received = received;
-        if (!digest_eq(received, s->flight_digest)) {
-            s->status.repairs++;
-            s->wants_repair = true;
-        } else {
-            s->proved = ack->revision;
-        }
+    if (!s->said.since)
+        s->said.since = now;
+    session_changed(s);
+    if (!digest_get(proto_str(ack->received_digest), &received))
+        return go_on(s);
+    if (!digest_eq(received, s->flight_digest)) {
+        s->status.repairs++;
+        s->wants_repair = true;
+    } else {
+        s->proved = ack->revision;
     }
     return go_on(s);
 }
 
-static int take_ack(struct feed_session *s, const Trimtab__V1__Ack *ack, struct err *err)
+static int take_ack(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now,
+                    struct err *err)
 {
     int r;
 
     switch (ack->stage) {
-    case TRIMTAB__V1__STAGE__STORED: return take_stored(s, ack);
+    case TRIMTAB__V1__STAGE__STORED: return take_stored(s, ack, now);
     case TRIMTAB__V1__STAGE__APPLIED:
-        r = take_stored(s, ack); /* applied implies stored */
-        if (r)
-            return r;
-        if (ack->revision < s->status.applied && s->status.has_applied)
-            return 0; /* I1: an older word that was overtaken */
-        s->status.applied = ack->revision;
-        s->status.has_applied = digest_get(proto_str(ack->serving_digest), &s->status.serving);
-        return 0;
+        r = take_stored(s, ack, now); /* applied implies stored */
+        if (!r)
+            testimony_report(s, ack, now);
+        return r;
     case TRIMTAB__V1__STAGE__REJECTED:
         if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
             return 0;
@@ -289,8 +295,12 @@ static int take_inventory(struct feed_session *s, const Trimtab__V1__Inventory *
     int r;
 
     if (s->status.phase == FEED_STEADY && !s->pending) { /* unasked: its digest is not ours */
+        int asked;
+
         s->status.repairs++;
-        ask(s, NULL);
+        asked = ask(s, NULL);
+        if (asked || s->client == FEED_CLIENT_LISTENS)
+            return asked;
     } else if (s->status.phase != FEED_ASKING) {
         s->wants_repair =
             true; /* it crossed a batch and says nothing any more: ask again after that */
@@ -313,7 +323,8 @@ void feed_session_repair(struct feed_session *s, const char *reason)
         return;
     }
     s->status.repairs++;
-    ask(s, reason);
+    if (ask(s, reason))
+        s->wants_repair = true; /* without memory: after the next batch */
     be_ready(s);
 }
 
@@ -327,7 +338,7 @@ int feed_session_frame(struct feed_session *s, const Trimtab__V1__ClientFrame *f
     else if (s->status.phase == FEED_NEW)
         r = err_set(err, ERR_INVALID, "the first frame must be a hello");
     if (!r && frame->ack)
-        r = take_ack(s, frame->ack, err);
+        r = take_ack(s, frame->ack, now, err);
     if (!r && frame->inventory)
         r = take_inventory(s, frame->inventory, err);
     return r;
@@ -350,6 +361,8 @@ static void take_flight(struct feed_session *s, uint64_t revision, struct digest
     s->status.waiting_since = now;
     s->flight_digest = digest;
     s->wants_bookmark = false;
+    testimony_announced(s, revision, digest);
+    session_changed(s);
 }
 
 void session_end_cut(struct feed_session *s, nsec_t now)
@@ -443,12 +456,33 @@ static struct shared *shared_bookmark(struct feed_session *s)
 static int pull_bookmark(struct feed_session *s, struct feed_frame *ret_frame)
 {
     struct shared *framed = shared_bookmark(s);
+    uint64_t count;
 
     if (!framed)
         return ERR_NOMEM;
     s->wants_bookmark = false;
     s->status.sent = s->feed->state->revision;
+    testimony_announced(s, s->status.sent, session_digest(s, &count));
+    if (*proof_story(s->said.proof) && s->takes_questions)
+        s->wants_report = true; /* of what was announced just now */
     give_framed(framed, ret_frame);
+    return FEED_FRAME;
+}
+
+static int pull_question(struct feed_session *s, struct feed_frame *ret_frame)
+{
+    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__AskReport question = TRIMTAB__V1__ASK_REPORT__INIT;
+    owned(arena) struct arena a = ARENA_NULL;
+    int r;
+
+    question.reason = arena_c(&a, str_c(proof_story(s->said.proof)));
+    frame.ask_report = &question;
+    r = encode_frame(&frame, ret_frame);
+    if (r)
+        return r;
+    s->wants_report = false;
+    s->asked = s->n_announced;
     return FEED_FRAME;
 }
 
@@ -470,6 +504,8 @@ int feed_session_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret
             r = cut_pull(s, now, ret_frame);
     } else if (s->status.phase == FEED_STEADY && s->wants_bookmark)
         r = pull_bookmark(s, ret_frame);
+    else if (s->status.phase == FEED_STEADY && s->wants_report)
+        r = pull_question(s, ret_frame);
     s->status.frames_sent += r == FEED_FRAME;
     return r;
 }

@@ -49,12 +49,16 @@ struct subject *subject_of_instance(const Trimtab__V1__Instance *p)
     return subject_from_proto(p, &a, &s) ? NULL : subject_new(&s);
 }
 
-bool hello_takes_rollouts(const Trimtab__V1__Hello *hello)
+bool hello_has_feature(const Trimtab__V1__Hello *hello, const char *feature)
 {
-    if (!hello->instance || !*hello->instance->id)
-        return false;
     for (size_t i = 0; i < hello->n_features; i++)
-        if (strcmp(hello->features[i], FEATURE_ROLLOUTS) == 0)
+        if (strcmp(hello->features[i], feature) == 0)
             return true;
     return false;
+}
+
+bool hello_takes_rollouts(const Trimtab__V1__Hello *hello)
+{
+    return hello->instance && *hello->instance->id &&
+           hello_has_feature(hello, FEATURE_ROLLOUTS);
 }

@@ -21,6 +21,10 @@ must_use struct subject *subject_of_instance(const Trimtab__V1__Instance *p);
 
 /* In a hello's features: the client takes candidates, and says of each item whether it runs it. */
 #define FEATURE_ROLLOUTS "rollouts"
+/* The client answers AskReport with what it serves now. */
+#define FEATURE_REPORT "report"
+
+bool hello_has_feature(const Trimtab__V1__Hello *hello, const char *feature);
 
 /* Whether rollouts can take who says this hello: it has an id and the feature. Others have what is stable. */
 bool hello_takes_rollouts(const Trimtab__V1__Hello *hello);

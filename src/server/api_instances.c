@@ -4,6 +4,7 @@
 #include "server/api.h"
 
 #include "proto/convert.h"
+#include "server/instance_info.h"
 
 enum { WAITING_SHOWN_MAX = 100, WAIT_MAX_MS = 60000 };
 
@@ -11,16 +12,16 @@ enum { WAITING_SHOWN_MAX = 100, WAIT_MAX_MS = 60000 };
 
 /* resource: parsed, when the request has one. */
 static bool is_asked_for(const Trimtab__V1__InstancesRequest *q, const struct name *resource,
-                         const struct instance *i)
+                         const struct presence *p)
 {
     struct str prefix = str_c(q->prefix);
 
-    if ((q->connected_only || resource) && !i->session)
+    if ((q->connected_only || resource) && !p->is_connected)
         return false;
-    if (resource && !feed_session_wants(i->session, *resource))
+    if (resource && !presence_wants(p, *resource))
         return false;
-    return str_starts(str_c(i->id), prefix) ||
-           str_starts(str_c(i->hello->instance->host), prefix);
+    return str_starts(str_c(presence_id(p)), prefix) ||
+           str_starts(str_c(p->introduction->hello->instance->host), prefix);
 }
 
 static int by_id(const void *a, const void *b)
@@ -34,10 +35,10 @@ void api_instances(struct api_call *call)
 {
     const Trimtab__V1__InstancesRequest *q =
         (const Trimtab__V1__InstancesRequest *)call->request;
-    struct registry *registry = &call->app->registry;
+    struct roster *roster = &call->app->roster;
     struct arena *a = &call->arena;
     Trimtab__V1__InstancesResponse *response = ARENA_NEW(a, Trimtab__V1__InstancesResponse);
-    nsec_t now = clock_now();
+    struct moment moment = app_moment(call->app);
     struct map_slot *slot;
     struct name resource;
     struct err err = ERR_NULL;
@@ -53,10 +54,13 @@ void api_instances(struct api_call *call)
     }
     trimtab__v1__instances_response__init(response);
     response->revision = call->app->state->revision;
-    response->instances = ARENA_ARRAY(a, Trimtab__V1__InstanceInfo *, registry->instances.n);
-    while (response->instances && (slot = map_each(&registry->instances, &at)))
-        if (is_asked_for(q, *q->resource ? &resource : NULL, slot->value))
-            response->instances[response->n_instances++] = instance_info(slot->value, now, a);
+    response->instances = ARENA_ARRAY(a, Trimtab__V1__InstanceInfo *, roster->instances.n);
+    while (response->instances && (slot = map_each(&roster->instances, &at))) {
+        const struct presence *p = ((struct instance *)slot->value)->presence;
+
+        if (is_asked_for(q, *q->resource ? &resource : NULL, p))
+            response->instances[response->n_instances++] = instance_info(p, &moment, a);
+    }
     if (!arena_failed(a))
         qsort(response->instances, response->n_instances, sizeof(*response->instances), by_id);
     api_answer(call, &response->base);
@@ -64,51 +68,82 @@ void api_instances(struct api_call *call)
 
 /* ---- status of a commit ---- */
 
-/* What a waiting call has learned of its commit: the names that it changed. */
+/* What a waiting call has learned of its commit: the resources that it changed. */
 struct status_wait {
     uint64_t revision;
-    struct name *names;
-    size_t n_names;
-    uint64_t stamp; /* of the registry when it was last looked at */
+    struct str *keys;
+    size_t n_keys;
+    bool is_start; /* of the rollout with its number */
 };
 
-static bool is_concerned(const struct status_wait *w, const struct instance *i)
+/* What a commit has come to on one instance. */
+enum fate { UNCONCERNED, APPLIED, REFUSED, UNPROVEN, PENDING };
+
+/* Whether one of the resources acts in the view, and the first exception about it. */
+static bool acts_on(const struct status_wait *w, const struct presence *p,
+                    const struct state *state, const Trimtab__V1__Refusal **ret_exception)
 {
-    for (size_t n = 0; n < w->n_names; n++)
-        if (feed_session_wants(i->session, w->names[n]))
-            return true;
-    return false;
+    struct binding_at at[BINDINGS_MAX];
+    bool acts = false;
+
+    *ret_exception = NULL;
+    for (size_t i = 0; i < w->n_keys && !*ret_exception; i++) {
+        size_t n = presence_bindings(p, state, w->keys[i], at);
+
+        for (size_t b = 0; b < n && !*ret_exception; b++) {
+            acts |= at[b].is == BINDING_ACTS;
+            if (at[b].is == BINDING_ACTS && p->standing.report)
+                *ret_exception = presence_exception_at(p, w->keys[i], &at[b]);
+        }
+        if (acts && !p->standing.report)
+            break;
+    }
+    return acts;
 }
 
-/* A refusal that it said of an older batch says nothing of this revision yet. */
-static bool has_refused(const struct instance *i, uint64_t revision)
+/* The start of a rollout is for its targets only. */
+static bool is_for(const struct status_wait *w, const struct presence *p,
+                   const struct state *state)
 {
-    return i->report && i->report->n_refused && i->report->revision >= revision;
+    const struct rollout *r = w->is_start ? state_rollout(state, w->revision) : NULL;
+
+    return !r ||
+           (p->introduction->takes_rollouts && rollout_takes(r, p->introduction->subject));
+}
+
+static enum fate fate_of(const struct status_wait *w, const struct presence *p,
+                         const struct state *state, const struct moment *at)
+{
+    const Trimtab__V1__Refusal *exception;
+
+    if (!p->is_connected || !is_for(w, p, state) || !acts_on(w, p, state, &exception))
+        return UNCONCERNED;
+    if (exception) /* E3 */
+        return REFUSED;
+    if (presence_has_reached(p, w->revision, at))
+        return APPLIED;
+    return *proof_story(p->standing.proof) ? UNPROVEN : PENDING;
 }
 
 static void count(struct api_call *call, const struct status_wait *w,
-                  Trimtab__V1__StatusResponse *response, nsec_t now)
+                  Trimtab__V1__StatusResponse *m)
 {
-    struct registry *registry = &call->app->registry;
+    struct moment moment = app_moment(call->app);
     struct map_slot *slot;
     size_t at = 0;
 
-    while ((slot = map_each(&registry->instances, &at))) {
-        struct instance *i = slot->value;
+    while ((slot = map_each(&call->app->roster.instances, &at))) {
+        const struct presence *p = ((struct instance *)slot->value)->presence;
+        enum fate fate = fate_of(w, p, call->app->state, &moment);
 
-        if (!i->session || !is_concerned(w, i))
-            continue;
-        response->concerned++;
-        if (instance_has_applied(i, w->revision)) {
-            response->applied++;
-            continue;
-        }
-        if (has_refused(i, w->revision))
-            response->refused++;
-        else
-            response->pending++;
-        if (response->n_waiting < WAITING_SHOWN_MAX && response->waiting)
-            response->waiting[response->n_waiting++] = instance_info(i, now, &call->arena);
+        m->concerned += fate != UNCONCERNED;
+        m->applied += fate == APPLIED;
+        m->refused += fate == REFUSED;
+        m->unproven += fate == UNPROVEN;
+        m->pending += fate == PENDING;
+        if (fate != UNCONCERNED && fate != APPLIED && m->waiting &&
+            m->n_waiting < WAITING_SHOWN_MAX)
+            m->waiting[m->n_waiting++] = instance_info(p, &moment, &call->arena);
     }
 }
 
@@ -122,10 +157,10 @@ static Trimtab__V1__StatusResponse *make_response(struct api_call *call,
         return NULL;
     trimtab__v1__status_response__init(response);
     response->revision = w->revision;
-    response->stamp = call->app->registry.stamp;
+    response->stamp = call->app->roster.stamp;
     response->waiting =
         ARENA_ARRAY(&call->arena, Trimtab__V1__InstanceInfo *, WAITING_SHOWN_MAX);
-    count(call, w, response, clock_now());
+    count(call, w, response);
     return response;
 }
 
@@ -143,14 +178,17 @@ static void status_answer(struct api_call *call)
 static bool is_open(struct api_call *call)
 {
     const struct status_wait *w = call->status;
+    struct moment moment = app_moment(call->app);
     struct map_slot *slot;
     size_t at = 0;
 
-    while ((slot = map_each(&call->app->registry.instances, &at))) {
-        struct instance *i = slot->value;
+    if (moment.complete < w->revision)
+        return true; /* E2: nobody is known to be concerned or not */
+    while ((slot = map_each(&call->app->roster.instances, &at))) {
+        const struct presence *p = ((struct instance *)slot->value)->presence;
+        enum fate fate = fate_of(w, p, call->app->state, &moment);
 
-        if (i->session && is_concerned(w, i) && !instance_has_applied(i, w->revision) &&
-            !has_refused(i, w->revision))
+        if (fate == PENDING || fate == UNPROVEN)
             return true;
     }
     return false;
@@ -164,7 +202,7 @@ static bool status_check(struct waiter *waiter)
 
     if (!must_end && call->app->state->revision < call->status->revision)
         return false;
-    if (!must_end && is_open(call) && (!known || known == call->app->registry.stamp))
+    if (!must_end && is_open(call) && (!known || known == call->app->roster.stamp))
         return false;
     link_remove(&waiter->link);
     status_answer(call);
@@ -183,15 +221,19 @@ static void status_read(struct api_call *call, struct store *store)
     struct status_wait *w = call->status;
     const Trimtab__V1__Record *record;
 
-    if (w->revision == 0)
+    if (w->revision == 0 || w->n_keys)
         return;
     call->result = api_record(call, store, w->revision, &record);
     if (call->result)
         return;
-    w->names = ARENA_ARRAY(&call->arena, struct name, record->n_changes);
-    for (size_t i = 0; w->names && i < record->n_changes; i++)
-        if (!name_parse(str_c(record->changes[i]->id), &w->names[w->n_names], NULL))
-            w->n_names++;
+    w->keys = ARENA_ARRAY(&call->arena, struct str, record->n_changes);
+    for (size_t i = 0; w->keys && i < record->n_changes; i++)
+        if (!api_key(call, record->changes[i]->id, &w->keys[w->n_keys], NULL))
+            w->n_keys++;
+    for (size_t i = 0; i < record->n_moves; i++)
+        w->is_start |= record->moves[i]->kind == TRIMTAB__V1__MOVE__START;
+    if (arena_failed(&call->arena))
+        call->result = ERR_NOMEM;
 }
 
 static void status_finish(struct api_call *call)
@@ -213,9 +255,24 @@ static void status_finish(struct api_call *call)
     timer_start(&call->timer, &call->app->loop, wait_ms, 0);
 }
 
+/* The resources of the request, instead of those of a commit. */
+static int take_resources(struct api_call *call, struct status_wait *w)
+{
+    const Trimtab__V1__StatusRequest *q = status_request(call);
+    int r = 0;
+
+    if (q->n_resources > COMMIT_CHANGES_MAX)
+        return err_set(&call->err, ERR_LIMIT, "more than %d resources", COMMIT_CHANGES_MAX);
+    w->keys = ARENA_ARRAY(&call->arena, struct str, q->n_resources);
+    for (size_t i = 0; w->keys && i < q->n_resources && !r; i++, w->n_keys += r == 0)
+        r = api_key(call, q->resources[i], &w->keys[i], &call->err);
+    return w->keys ? r : ERR_NOMEM;
+}
+
 void api_status(struct api_call *call)
 {
     struct status_wait *w = ARENA_NEW(&call->arena, struct status_wait);
+    int r;
 
     if (!w) {
         api_fail_code(call, ERR_NOMEM);
@@ -224,6 +281,11 @@ void api_status(struct api_call *call)
     w->revision = status_request(call)->revision;
     if (!w->revision)
         w->revision = call->app->state->revision;
+    r = take_resources(call, w);
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
     call->status = w;
     api_read(call, status_read, status_finish);
 }

@@ -198,6 +198,26 @@ void api_list(struct api_call *call)
 
 /* ---- info ---- */
 
+/* How many instances are in each state, without listing them. */
+static void put_states(const struct app *app, Trimtab__V1__InfoResponse *r, struct arena *a)
+{
+    struct moment at = app_moment(app);
+    struct roster_counts counts;
+    Trimtab__V1__StateCount *entries =
+        ARENA_ARRAY(a, Trimtab__V1__StateCount, PRESENCE_STATES);
+
+    roster_count(&app->roster, &at, &counts);
+    r->failing = counts.failing;
+    r->instance_states =
+        ARENA_ARRAY(a, Trimtab__V1__StateCount *, PRESENCE_STATES);
+    for (int i = 0; entries && r->instance_states && i < PRESENCE_STATES; i++) {
+        trimtab__v1__state_count__init(&entries[i]);
+        entries[i].state = arena_c(a, str_c(presence_state_name((enum presence_state)i)));
+        entries[i].count = counts.states[i];
+        r->instance_states[r->n_instance_states++] = &entries[i];
+    }
+}
+
 void api_info(struct api_call *call)
 {
     struct app *app = call->app;
@@ -220,7 +240,8 @@ void api_info(struct api_call *call)
     r->head = app->state->revision;
     r->resources = app->state->n_resources;
     r->content_bytes = app->state->content_bytes;
-    r->instances = app->registry.n_connected;
+    r->instances = app->roster.n_connected;
+    put_states(app, r, a);
     wall_format(app->started_ms, time);
     r->started = arena_c(a, str_c(time));
     r->engine = arena_c(

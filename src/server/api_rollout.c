@@ -71,7 +71,7 @@ static int make_plan(struct api_call *call, const Trimtab__V1__RolloutPlan *p,
                      struct rollout_plan **ret)
 {
     struct counting counting = {
-        .registry = &call->app->registry, .rollout = r, .interest = interest};
+        .roster = &call->app->roster, .rollout = r, .interest = interest};
     struct rollout_plan *plan = rollout_plan_from_proto(p, &call->arena);
 
     if (!plan || arena_failed(&call->arena))
@@ -102,7 +102,7 @@ static int put_reach(const struct api_call *call, uint64_t id, Trimtab__V1__Roll
 
     if (!after)
         return 0;
-    r = rollout_reach(&call->app->registry, state_rollout(job->state, id), after, &reach);
+    r = rollout_reach(&call->app->roster, state_rollout(job->state, id), after, &reach);
     if (r)
         return r;
     m->reaches = reach.instances;
@@ -128,7 +128,7 @@ static void answer(struct api_call *call, uint64_t id, bool hides_id)
     m->dry_run = job->is_dry_run;
     if (r)
         m->rollout = rollout_message(state, r, false, &call->arena);
-    if ((r && (!m->rollout || rollout_look(&call->app->registry, r, counts, NULL))) ||
+    if ((r && (!m->rollout || rollout_look(call->app, r, counts, NULL))) ||
         api_results(call, &m->changes, &m->n_changes) || put_reach(call, id, m)) {
         api_fail_code(call, ERR_NOMEM);
         return;
@@ -224,7 +224,7 @@ static int make_step(struct api_call *call, const struct rollout *r, struct roll
     const Trimtab__V1__MoveRolloutRequest *q = move_request(call);
     struct interest interest;
     struct counting counting = {
-        .registry = &call->app->registry, .rollout = r, .salt = r->salt, .interest = &interest};
+        .roster = &call->app->roster, .rollout = r, .salt = r->salt, .interest = &interest};
     struct step *step = ARENA_NEW(&call->arena, struct step);
     int rc;
 
@@ -333,20 +333,23 @@ static bool preview_look(void *ctx, struct instance *i, const struct subject *s)
 }
 
 static int put_pick(Trimtab__V1__PreviewStep *step, const struct pick *pick, size_t limit,
-                    nsec_t now, struct arena *a)
+                    struct api_call *call)
 {
+    struct moment at = app_moment(call->app);
+
+
     step->matched++;
-    step->connected += pick->instance->session != NULL;
+    step->connected += pick->instance->presence->is_connected;
     if (step->n_instances == limit)
         return 0;
-    step->instances[step->n_instances] = rollout_instance(pick, NULL, now, a);
+    step->instances[step->n_instances] = rollout_instance(pick, call->app, NULL, &at, &call->arena);
     return step->instances[step->n_instances++] ? 0 : ERR_NOMEM;
 }
 
 static int put_steps(const struct preview *p, size_t limit,
-                     Trimtab__V1__PreviewRolloutResponse *m, struct arena *a)
+                     Trimtab__V1__PreviewRolloutResponse *m, struct api_call *call)
 {
-    nsec_t now = clock_now();
+    struct arena *a = &call->arena;
     int r = 0;
 
     m->steps = ARENA_ARRAY(a, Trimtab__V1__PreviewStep *, p->plan->n_steps);
@@ -360,7 +363,7 @@ static int put_steps(const struct preview *p, size_t limit,
         m->n_steps++;
     }
     for (size_t i = 0; i < p->picks.n && !r && !arena_failed(a); i++)
-        r = put_pick(m->steps[p->picks.at[i].step - 1], &p->picks.at[i], limit, now, a);
+        r = put_pick(m->steps[p->picks.at[i].step - 1], &p->picks.at[i], limit, call);
     return arena_failed(a) ? ERR_NOMEM : r;
 }
 
@@ -391,10 +394,10 @@ static int check_work(const struct api_call *call, const Trimtab__V1__RolloutPla
 
     for (size_t i = 0; i < plan->n_steps; i++)
         targets += plan->steps[i]->n_targets;
-    if (targets * call->app->registry.instances.n <= PREVIEW_WORK_MAX)
+    if (targets * call->app->roster.instances.n <= PREVIEW_WORK_MAX)
         return 0;
     return err_set(err, ERR_LIMIT, "too many targets for a preview of %zu instances",
-                   call->app->registry.instances.n);
+                   call->app->roster.instances.n);
 }
 
 static int preview_make(struct api_call *call, struct preview *p)
@@ -440,16 +443,16 @@ void api_preview_rollout(struct api_call *call)
     int r = m ? preview_make(call, &p) : ERR_NOMEM;
 
     if (!r)
-        subjects_each(&call->app->registry, preview_look, &p);
+        subjects_each(&call->app->roster, preview_look, &p);
     if (!r)
         r = p.result;
     if (!r) {
         picks_sort(&p.picks);
         trimtab__v1__preview_rollout_response__init(m);
-        m->instances = call->app->registry.instances.n;
+        m->instances = call->app->roster.instances.n;
         m->revision = call->app->state->revision;
         m->salt = arena_c(&call->arena, p.plan->salt);
-        r = put_steps(&p, limit, m, &call->arena);
+        r = put_steps(&p, limit, m, call);
     }
     VEC_DEINIT(&p.picks);
     if (r)

@@ -6,44 +6,34 @@
 #include "proto/convert.h"
 #include "proto/subject.h"
 #include "server/api.h"
-#include "server/rollout_target.h"
+#include "server/instance_info.h"
 #include "server/rollout_view.h"
 
 enum { ROWS_DEFAULT = 1000, ROWS_MAX = 10000 };
 
 /* One instance as it is asked about. */
 struct runner {
-    const struct instance *instance;
+    const struct presence *presence;
     const struct state *state;
-    const struct scope *scopes;
-    size_t n_scopes;
-    nsec_t now;
+    struct moment at;
 };
-
-static int runner_init(struct runner *q, const struct instance *i, const struct state *state,
-                       struct arena *a)
-{
-    struct scope *scopes;
-    int r;
-
-    *q = (struct runner){
-        .instance = i, .state = state, .n_scopes = i->hello->n_scopes, .now = clock_now()};
-    r = scopes_from_proto(i->hello->scopes, i->hello->n_scopes, i->hello->instance, a, &scopes,
-                          NULL);
-    if (!r)
-        q->scopes = scopes;
-    return r;
-}
 
 /* Who it is for rollouts; NULL: they do not take it. */
 static const struct subject *viewer(const struct runner *q)
 {
-    return hello_takes_rollouts(q->instance->hello) ? q->instance->subject : NULL;
+    const struct introduction *who = q->presence->introduction;
+
+    return who->takes_rollouts ? who->subject : NULL;
+}
+
+static size_t n_scopes(const struct runner *q)
+{
+    return q->presence->introduction->n_scopes;
 }
 
 static struct viewing viewing_of(const struct runner *q, size_t scope)
 {
-    return (struct viewing){&q->scopes[scope], q->state, viewer(q)};
+    return (struct viewing){q->presence->introduction->scopes[scope], q->state, viewer(q)};
 }
 
 /* ---- one row ---- */
@@ -61,7 +51,8 @@ static void find_rollout(struct row *row)
 {
     const struct runner *q = row->runner;
     struct rollout *r = state_carrier(q->state, row->key, NULL);
-    uint32_t step = r ? steps_taking(r->steps, r->n_begun, r->salt, q->instance->subject) : 0;
+    uint32_t step =
+        r ? steps_taking(r->steps, r->n_begun, r->salt, q->presence->introduction->subject) : 0;
 
     if (!step)
         return;
@@ -69,20 +60,12 @@ static void find_rollout(struct row *row)
     row->since = r->steps[step - 1].revision;
 }
 
-/* The refusal of this very item, or of its deletion. */
-static const Trimtab__V1__Refusal *find_refusal(const struct row *row)
+/* The exception of this very item, or of its deletion. */
+static const Trimtab__V1__Refusal *find_exception(const struct row *row)
 {
-    const Trimtab__V1__Ack *report = row->runner->instance->report;
-    struct str hash = row->item ? str_of(row->item->item_hash.bytes, SHA256_BYTES) : STR("");
+    struct binding_at at = {.is = BINDING_ACTS, .scope = row->scope, .item = row->item};
 
-    for (size_t i = 0; report && i < report->n_refused; i++) {
-        const Trimtab__V1__Refusal *f = report->refused[i];
-
-        if (str_eq(proto_str(f->hash), hash) && str_eq(str_c(f->scope), row->scope) &&
-            key_is_named(row->key, str_c(f->key)))
-            return f;
-    }
-    return NULL;
+    return presence_exception_at(row->runner->presence, row->key, &at);
 }
 
 /* The revision from which on who has applied it has this item: its own, or that of the rollout that ended there. */
@@ -117,24 +100,36 @@ static void put_refusal(const struct row *row, const Trimtab__V1__Refusal *f,
     m->reason = arena_c(a, str_c(text));
 }
 
+/* It has not proved the item: what is known of why. */
+static void put_awaited(const struct row *row, Trimtab__V1__RunningResource *m, struct arena *a)
+{
+    const struct runner *q = row->runner;
+    const char *story = proof_story(q->presence->standing.proof);
+
+    m->state = arena_c(a, *story                                  ? STR("unproven")
+                          : presence_is_late(q->presence, &q->at) ? STR("stale")
+                                                                  : STR("pending"));
+    m->reason = arena_c(a, str_c(story));
+}
+
 static void put_state(const struct row *row, Trimtab__V1__RunningResource *m, struct arena *a)
 {
     const struct runner *q = row->runner;
-    const struct instance *i = q->instance;
-    const Trimtab__V1__Refusal *refusal = find_refusal(row);
-    const Trimtab__V1__Health *health = i->health;
+    const struct presence *p = q->presence;
+    const Trimtab__V1__Refusal *exception = find_exception(row);
+    const Trimtab__V1__Health *health = p->health ? p->health->health : NULL;
     const char *state;
 
-    if (!i->session) {
+    if (!p->is_connected) {
         m->state = arena_c(a, STR("offline"));
         return;
     }
-    if (refusal) {
-        put_refusal(row, refusal, m, a);
+    if (exception) {
+        put_refusal(row, exception, m, a);
         return;
     }
-    if (!instance_has_reached(i, needed_revision(row))) {
-        m->state = arena_c(a, instance_is_late(i, q->now) ? STR("stale") : STR("pending"));
+    if (!presence_has_reached(p, needed_revision(row), &q->at)) {
+        put_awaited(row, m, a);
         return;
     }
     m->running = m->version;
@@ -158,7 +153,7 @@ static Trimtab__V1__RunningResource *row_message(const struct row *row, struct a
         return NULL;
     trimtab__v1__running_resource__init(m);
     key_put_id(row->key, &id);
-    m->instance = arena_c(a, str_c(row->runner->instance->id));
+    m->instance = arena_c(a, str_c(presence_id(row->runner->presence)));
     m->scope = arena_c(a, row->scope);
     m->id = arena_c(a, buf_str(&id));
     m->version = row->item ? row->item->number : 0;
@@ -186,11 +181,11 @@ static int read_after(const char *text, const struct runner *q, size_t *ret_scop
         return 0;
     (void)str_next(&s, ':', &number);
     slash = str_index(s, '/');
-    if (!str_u64(number, &scope) || scope > q->n_scopes || slash == s.len ||
-        (scope == q->n_scopes && name_parse(s, &name, NULL)))
+    if (!str_u64(number, &scope) || scope > n_scopes(q) || slash == s.len ||
+        (scope == n_scopes(q) && name_parse(s, &name, NULL)))
         return err_set(err, ERR_INVALID, "after is what an answer gave as next");
     *ret_scope = scope;
-    if (scope == q->n_scopes) {
+    if (scope == n_scopes(q)) {
         name_put_key(name, from);
         return buf_status(from);
     }
@@ -259,16 +254,20 @@ static int list_scope(struct list *l, size_t scope, struct str from)
 /* What the view refers to, from a key on. */
 static int list_referred(struct list *l, struct str from)
 {
-    const struct feed_session *session = l->runner.instance->session;
-    struct version *v = session ? feed_session_referred(session, from, true) : NULL;
+    const struct tree *referred = l->runner.presence->standing.referred;
+    struct tree_walk walk;
+    const struct referred *at;
     int r = 0;
 
-    for (; v && !r; v = feed_session_referred(session, v->key, false)) {
-        struct row row = {
-            .runner = &l->runner, .scope = SCOPE_REFERRED, .key = v->key, .item = v};
+    tree_walk_from(&walk, referred, from, 0);
+    while (!r && (at = referred_of(tree_walk_next(&walk)))) {
+        struct row row = {.runner = &l->runner, .scope = SCOPE_REFERRED, .item = at->version};
 
+        if (!at->version) /* a scope binds it */
+            continue;
+        row.key = at->version->key;
         if (l->m->n_resources == l->limit) {
-            l->m->next = next_of(l->runner.n_scopes, v->key, l->arena);
+            l->m->next = next_of(n_scopes(&l->runner), row.key, l->arena);
             break;
         }
         r = put_row(l, &row);
@@ -280,23 +279,22 @@ static int list_instance(struct api_call *call, struct list *l, const char *afte
 {
     const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
     owned(buf) struct buf from = BUF_NULL(ID_BYTES_MAX);
-    const struct instance *i = registry_find(&call->app->registry, str_c(q->instance));
+    const struct instance *i = roster_find(&call->app->roster, str_c(q->instance));
     size_t scope;
     int r;
 
     if (!i)
         return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
-    r = runner_init(&l->runner, i, call->app->state, l->arena);
-    if (!r)
-        r = read_after(after, &l->runner, &scope, &from, &call->err);
-    for (; !r && scope <= l->runner.n_scopes && !*l->m->next; scope++) {
-        if (scope < l->runner.n_scopes)
+    l->runner = (struct runner){i->presence, call->app->state, app_moment(call->app)};
+    r = read_after(after, &l->runner, &scope, &from, &call->err);
+    for (; !r && scope <= n_scopes(&l->runner) && !*l->m->next; scope++) {
+        if (scope < n_scopes(&l->runner))
             r = list_scope(l, scope, buf_str(&from));
         else
             r = list_referred(l, buf_str(&from));
         buf_clear(&from);
     }
-    l->m->info = instance_info(i, l->runner.now, l->arena);
+    l->m->info = instance_info(i->presence, &l->runner.at, l->arena);
     return r;
 }
 
@@ -307,9 +305,10 @@ static int row_of_resource(struct list *l, struct str key)
 {
     struct name name = key_name(key);
     const struct runner *q = &l->runner;
-    const struct version *referred = NULL;
+    const struct tree *tree = q->presence->standing.referred;
+    const struct referred *referred;
 
-    for (size_t s = 0; s < q->n_scopes; s++) {
+    for (size_t s = 0; s < n_scopes(q); s++) {
         struct viewing v = viewing_of(q, s);
         struct version *item = NULL;
         size_t layer;
@@ -322,11 +321,10 @@ static int row_of_resource(struct list *l, struct str key)
             continue; /* a stronger layer has the name */
         return put_row(l, &(struct row){q, v.scope->name, key, item, NULL, 0});
     }
-    if (q->instance->session)
-        referred = feed_session_referred(q->instance->session, key, true);
-    if (!referred || !str_eq(referred->key, key))
+    referred = tree ? referred_of(tree_find(tree, key)) : NULL;
+    if (!referred || !referred->version)
         return 0;
-    return put_row(l, &(struct row){q, SCOPE_REFERRED, key, referred, NULL, 0});
+    return put_row(l, &(struct row){q, SCOPE_REFERRED, key, referred->version, NULL, 0});
 }
 
 static int instance_cmp(const void *a, const void *b)
@@ -339,18 +337,18 @@ static int instance_cmp(const void *a, const void *b)
 static int list_resource(struct api_call *call, struct list *l, const char *after)
 {
     const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
-    const struct registry *registry = &call->app->registry;
-    struct instance **found = ARENA_ARRAY(l->arena, struct instance *, registry->instances.n);
+    const struct roster *roster = &call->app->roster;
+    struct instance **found = ARENA_ARRAY(l->arena, struct instance *, roster->instances.n);
     struct map_slot *slot;
     size_t at = 0, n = 0;
     struct str key;
     int r = found ? api_key(call, q->resource, &key, &call->err) : ERR_NOMEM;
 
-    while (!r && (slot = map_each(&registry->instances, &at))) {
+    while (!r && (slot = map_each(&roster->instances, &at))) {
         struct instance *i = slot->value;
 
-        if (strcmp(i->id, after) > 0 &&
-            (i->session ? feed_session_wants(i->session, key_name(key)) : q->offline))
+        if (strcmp(i->id, after) > 0 && (i->presence->is_connected || q->offline) &&
+            presence_wants(i->presence, key_name(key)))
             found[n++] = i;
     }
     if (!r && n)
@@ -360,9 +358,9 @@ static int list_resource(struct api_call *call, struct list *l, const char *afte
             l->m->next = arena_c(l->arena, str_c(found[i - 1]->id));
             break;
         }
-        r = runner_init(&l->runner, found[i], call->app->state, l->arena);
-        if (!r)
-            r = row_of_resource(l, key);
+        l->runner =
+            (struct runner){found[i]->presence, call->app->state, app_moment(call->app)};
+        r = row_of_resource(l, key);
     }
     return r;
 }

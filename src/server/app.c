@@ -87,6 +87,15 @@ void app_changed(struct app *app)
     events_changed(&app->events);
 }
 
+struct moment app_moment(const struct app *app)
+{
+    return (struct moment){.now = clock_now(),
+                           .now_ms = clock_wall_ms(),
+                           .complete = app->roster.complete,
+                           .ack_late = app->config.ack_late,
+                           .lost_after = (int64_t)(app->config.lost_after / NSEC_PER_MS)};
+}
+
 void app_wait(struct app *app, struct waiter *w)
 {
     link_before(&app->waiters, &w->link);
@@ -103,6 +112,7 @@ static void on_publish(void *ctx, struct state *state, struct version *const *ve
     (void)state_unref(app->state);
     app->state = state_ref(state);
     feed_publish(app->feed, state, versions, n);
+    loop_defer(&app->loop, &app->presence); /* who is not concerned is complete, too */
     LOG(DEBUG, "published", LOG_U64("revision", state->revision), LOG_U64("changes", n));
     app_changed(app);
 }
@@ -113,10 +123,12 @@ static void on_tick(struct timer *t, void *ctx)
 
     (void)t;
     (void)feed_tick(app->feed, loop_now(&app->loop));
+    if (!link_is_alone(&app->restless)) /* memory failed */
+        loop_defer(&app->loop, &app->presence);
     driver_tick(&app->driver);
     events_tick(&app->events);
-    registry_expire(&app->registry, clock_wall_ms(),
-                    (int64_t)(app->config.instance_keep / NSEC_PER_MS));
+    roster_expire(&app->roster, clock_wall_ms(),
+                  (int64_t)(app->config.instance_keep / NSEC_PER_MS));
 }
 
 /* ---- requests ---- */
@@ -160,7 +172,8 @@ static int open_state(struct app *app, struct err *err)
                                   .snapshot_records = app->config.snapshot_records,
                                   .highwater = upkeep_highwater(&app->config, highwater)};
     struct feed_opts feed = {.bookmark_every = app->config.bookmark_interval,
-                             .ready = subscribe_ready};
+                             .ready = subscribe_ready,
+                             .changed = subscribe_changed};
     struct store_identity identity;
     int r = upkeep_may_open(&app->config, err);
 
@@ -171,6 +184,7 @@ static int open_state(struct app *app, struct err *err)
     identity = committer_identity(app->committer);
     memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
     app->feed = feed_new(&feed, app->state);
+    app->roster.complete = app->state->revision;
     return app->feed ? 0 : err_set(err, ERR_NOMEM, "out of memory");
 }
 
@@ -242,8 +256,7 @@ static void app_init(struct app *app, const struct config *config)
     link_init(&app->subscriptions);
     link_init(&app->http_sessions);
     subscribe_init(app);
-    registry_init(&app->registry);
-    app->registry.ack_late = config->ack_late;
+    roster_init(&app->roster);
     app->changed = (struct defer){.fn = run_waiters, .ctx = app};
     app->tick = (struct timer){.fn = on_tick, .ctx = app};
     events_init(&app->events, app);
@@ -359,7 +372,7 @@ void app_close(struct app *app)
     events_deinit(&app->events);
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);
-    registry_deinit(&app->registry);
+    roster_deinit(&app->roster);
     app->auth = auth_free(app->auth);
     loop_close(&app->loop);
     tls_close(app->tls);

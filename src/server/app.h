@@ -8,12 +8,12 @@
 #include "feed/feed.h"
 #include "net/grpc.h"
 #include "net/http.h"
+#include "presence/roster.h"
 #include "server/auth.h"
 #include "server/committer.h"
 #include "server/config.h"
 #include "server/driver.h"
 #include "server/events.h"
-#include "server/registry.h"
 
 struct app {
     struct config config;
@@ -24,7 +24,7 @@ struct app {
     struct committer *committer;
     struct state *state; /* newest publication */
     struct feed *feed;
-    struct registry registry;
+    struct roster roster; /* what is known of every instance */
     struct driver driver; /* of rollouts */
     struct events events; /* for who watches */
     struct backup *backup; /* that is being made or sent; NULL: none */
@@ -35,6 +35,8 @@ struct app {
     struct link waiters;       /* struct waiter */
     struct link ready;         /* subscribers with something to send, struct subscriber.ready */
     struct defer pump;         /* pulls from a few of them */
+    struct link restless;      /* subscribers whose standing has changed, struct subscriber.restless */
+    struct defer presence;     /* brings the roster up to them */
     struct link subscriptions; /* open streams, struct subscription.link */
     struct link http_sessions; /* subscriptions over HTTP, struct http_session.link */
     struct signal_watch on_term, on_int, on_hup;
@@ -62,6 +64,9 @@ void app_wait(struct app *app, struct waiter *w);
 
 /* Something changed that a waiter may wait for. */
 void app_changed(struct app *app);
+
+/* Now, with the settings by which silence is judged: for whatever is read from the roster. */
+struct moment app_moment(const struct app *app);
 
 /* Begins to drain: no new work, streams are told to go elsewhere, then the loop stops. */
 void app_drain(struct app *app);

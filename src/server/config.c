@@ -26,6 +26,7 @@ static const struct setting table[] = {
     ROW(drain_timeout, DURATION, "10s", "how long a stopping server waits for requests"),
     ROW(instance_keep, DURATION, "1d", "how long an offline instance is listed"),
     ROW(ack_late, DURATION, "30s", "after that an instance that has not answered is silent"),
+    ROW(lost_after, DURATION, "2m", "after that an instance that is offline is lost"),
     ROW(rollout_settle, DURATION, "60s", "how long rollouts wait for instances after a start"),
     ROW(max_connections, U32, "50000", "open connections at one time"),
     ROW(snapshot_records, U32, "20000", "commits between two snapshots of the state"),

@@ -19,6 +19,7 @@ struct config {
     uint64_t drain_timeout;      /* ns */
     uint64_t instance_keep;      /* ns */
     uint64_t ack_late;           /* ns */
+    uint64_t lost_after;         /* ns */
     uint64_t rollout_settle;     /* ns */
     uint32_t max_connections;
     uint32_t snapshot_records;

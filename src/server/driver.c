@@ -74,7 +74,7 @@ static void follow(struct driver *d)
 struct looking {
     struct driver *driver;
     struct interest *interests; /* one for each drive */
-    nsec_t now;
+    struct moment at;
 };
 
 static void count(struct drive *v, enum target_state state, const char *why)
@@ -90,7 +90,7 @@ static struct tally tally_of(const struct drive *v)
     return (struct tally){.refused = v->counts[TARGET_REFUSED],
                           .failing = v->counts[TARGET_FAILING],
                           .applied = v->counts[TARGET_APPLIED],
-                          .silent = v->counts[TARGET_SILENT],
+                          .silent = v->counts[TARGET_SILENT] + v->counts[TARGET_UNPROVEN],
                           .pending = v->counts[TARGET_PENDING],
                           .example = str_c(v->example)};
 }
@@ -107,16 +107,24 @@ static bool tally_instance(void *ctx, struct instance *i, const struct subject *
 
         if (step && interest_met(&l->interests[n], i))
             count(&d->drives.at[n],
-                  target_state(i, r, r->steps[step - 1].revision, l->now, why), why);
+                  target_state(&(struct target_look){.presence = i->presence,
+                                                     .state = d->app->state,
+                                                     .rollout = r,
+                                                     .since = r->steps[step - 1].revision,
+                                                     .at = &l->at},
+                               why),
+                  why);
     }
     return true;
 }
 
-static int tally(struct driver *d, nsec_t now)
+static int tally(struct driver *d)
 {
     owned(arena) struct arena a = ARENA_NULL;
     struct looking l = {
-        .driver = d, .interests = ARENA_ARRAY(&a, struct interest, d->drives.n), .now = now};
+        .driver = d,
+        .interests = ARENA_ARRAY(&a, struct interest, d->drives.n),
+        .at = app_moment(d->app)};
 
     if (!l.interests)
         return ERR_NOMEM;
@@ -128,7 +136,7 @@ static int tally(struct driver *d, nsec_t now)
         if (interest_of_rollout(r, &a, &l.interests[i]))
             return ERR_NOMEM;
     }
-    subjects_each(&d->app->registry, tally_instance, &l);
+    subjects_each(&d->app->roster, tally_instance, &l);
     for (size_t i = 0; i < d->drives.n; i++)
         d->drives.at[i].tally = tally_of(&d->drives.at[i]);
     return 0;
@@ -223,10 +231,10 @@ static void look(struct driver *d)
 
     follow(d);
     d->revision = d->app->state->revision;
-    d->stamp = d->app->registry.stamp;
+    d->stamp = d->app->roster.stamp;
     d->looked = now;
     d->due = UINT64_MAX;
-    if (d->drives.n && tally(d, now) == 0)
+    if (d->drives.n && tally(d) == 0)
         for (size_t i = 0; i < d->drives.n; i++)
             drive(d, &d->drives.at[i], now);
     events_changed(&d->app->events);
@@ -236,7 +244,7 @@ static void look(struct driver *d)
 static bool has_news(const struct driver *d)
 {
     return d->revision != d->app->state->revision ||
-           (d->drives.n && d->stamp != d->app->registry.stamp);
+           (d->drives.n && d->stamp != d->app->roster.stamp);
 }
 
 static void look_soon(struct defer *soon, void *ctx)

@@ -8,9 +8,9 @@
 #define TRIMTAB_SERVER_DRIVER_H
 
 #include "model/drive.h"
+#include "presence/target.h"
 #include "server/committer.h"
 #include "server/driver_lease.h"
-#include "server/rollout_target.h"
 
 struct app;
 
@@ -51,7 +51,7 @@ struct driver {
     struct defer soon;
     nsec_t opened, looked, next_look, next_visit;
     nsec_t due;               /* when a soak is over; UINT64_MAX: none runs */
-    uint64_t revision, stamp; /* of state and registry, when it looked */
+    uint64_t revision, stamp; /* of state and roster, when it looked */
     uint64_t started_at;      /* revision at which this server started */
 };
 
@@ -62,7 +62,7 @@ void driver_leave(struct driver *d);
 /* After the committer was closed and the loop has run what it posted. */
 void driver_close(struct driver *d);
 
-/* The state or the registry has changed. */
+/* The state or the roster has changed. */
 void driver_changed(struct driver *d);
 /* Time passes: a few times a second. */
 void driver_tick(struct driver *d);

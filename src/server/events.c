@@ -7,6 +7,7 @@
 #include "proto/json.h"
 #include "proto/wire.h"
 #include "server/app.h"
+#include "server/instance_info.h"
 #include "server/rollout_view.h"
 
 static const nsec_t LOOK_PAUSE = 20 * NSEC_PER_MS;
@@ -228,7 +229,7 @@ static void tell_rollout(struct events *e, const struct rollout *r)
 
     event_init(app, "rollout", 0, &m, &a);
     m.rollout = rollout_message(app->state, r, true, &a);
-    if (!m.rollout || rollout_look(&app->registry, r, &counts, NULL))
+    if (!m.rollout || rollout_look(app, r, &counts, NULL))
         return;
     m.rollout->counts = &counts;
     m.rollout->progress = rollout_progress(app, r, &a);
@@ -270,15 +271,17 @@ static void look_at_rollouts(struct events *e, bool silently)
 /* ---- instances ---- */
 
 /* What of an instance is worth an event: never 0. */
-static uint64_t sum_up_instance(const struct instance *i, nsec_t now)
+static uint64_t sum_up_instance(const struct presence *p, const struct moment *at)
 {
-    const Trimtab__V1__Health *h = i->health;
-    uint64_t hash = mix(MIX_BASIS, (uint64_t)instance_state(i, now));
+    const struct verdict *v = p->health;
+    uint64_t hash = mix(MIX_BASIS, (uint64_t)presence_state(p, at));
+    size_t n_exceptions;
+    Trimtab__V1__Refusal **exceptions = presence_exceptions(p, &n_exceptions);
 
-    hash = mix(hash, h ? 1 + (uint64_t)h->failing : 0);
-    hash = mix(hash, (uint64_t)i->connected_ms);
-    for (size_t n = 0; i->report && n < i->report->n_refused; n++) {
-        const Trimtab__V1__Refusal *f = i->report->refused[n];
+    hash = mix(hash, v ? 1 + (uint64_t)v->health->failing : 0);
+    hash = mix(hash, (uint64_t)p->connected_ms);
+    for (size_t n = 0; n < n_exceptions; n++) {
+        const Trimtab__V1__Refusal *f = exceptions[n];
 
         for (size_t b = 0; b < f->hash.len; b++)
             hash = mix(hash, f->hash.data[b]);
@@ -287,31 +290,33 @@ static uint64_t sum_up_instance(const struct instance *i, nsec_t now)
     return hash | 1;
 }
 
-static void tell_instance(struct events *e, const struct instance *i, nsec_t now)
+static void tell_instance(struct events *e, const struct presence *p,
+                          const struct moment *at)
 {
     owned(arena) struct arena a = ARENA_NULL;
     Trimtab__V1__Event m;
 
     event_init(e->app, "instance", 0, &m, &a);
-    m.instance = instance_info(i, now, &a);
+    m.instance = instance_info(p, at, &a);
     if (m.instance && !arena_failed(&a))
         tell_all(e, &m);
 }
 
-static void look_at_instances(struct events *e, nsec_t now, bool silently)
+static void look_at_instances(struct events *e, bool silently)
 {
     struct map_slot *slot;
+    struct moment moment = app_moment(e->app);
     size_t at = 0;
 
-    while ((slot = map_each(&e->app->registry.instances, &at))) {
+    while ((slot = map_each(&e->app->roster.instances, &at))) {
         struct instance *i = slot->value;
-        uint64_t sum = sum_up_instance(i, now);
+        uint64_t sum = sum_up_instance(i->presence, &moment);
 
         if (i->told == sum)
             continue;
         i->told = sum;
         if (!silently)
-            tell_instance(e, i, now);
+            tell_instance(e, i->presence, &moment);
     }
 }
 
@@ -322,8 +327,8 @@ static void look(struct events *e, bool silently)
     nsec_t now = clock_now();
 
     e->looked = now;
-    e->stamp = e->app->registry.stamp;
-    look_at_instances(e, now, silently);
+    e->stamp = e->app->roster.stamp;
+    look_at_instances(e, silently);
     look_at_rollouts(e, silently);
     e->next_look = clock_now() + MAX(LOOK_PAUSE, LOOK_SHARE * (clock_now() - now));
 }
@@ -349,7 +354,7 @@ void events_tick(struct events *e)
 
     if (link_is_alone(&e->listeners) || now < e->next_look)
         return;
-    if (e->stamp != e->app->registry.stamp || e->app->state->n_live ||
+    if (e->stamp != e->app->roster.stamp || e->app->state->n_live ||
         now >= e->looked + LOOK_EVERY)
         look(e, false);
 }

@@ -50,7 +50,7 @@ struct events {
     struct link listeners;
     struct defer soon;
     nsec_t looked, next_look;
-    uint64_t stamp; /* of the registry, when it was looked at */
+    uint64_t stamp; /* of the roster, when it was looked at */
     VEC(struct told_rollout) rollouts;
 };
 

@@ -29,24 +29,19 @@ static uint64_t resident_bytes(void)
     return str_u64(str_part(rest, 0, str_index(rest, ' ')), &pages) ? pages * 4096 : 0;
 }
 
-static void put_states(struct buf *out, const struct registry *registry)
+static void put_states(struct buf *out, const struct app *app)
 {
-    uint64_t n[INSTANCE_OFFLINE + 1] = {0}, n_failing = 0;
-    nsec_t now = clock_now();
-    struct map_slot *slot;
-    size_t at = 0;
+    struct moment at = app_moment(app);
+    struct roster_counts n;
 
-    while ((slot = map_each(&registry->instances, &at))) {
-        n[instance_state(slot->value, now)]++;
-        n_failing += instance_is_failing(slot->value);
-    }
-    buf_put_c(out, "# HELP trimtab_instances Instances by what they report.\n"
+    roster_count(&app->roster, &at, &n);
+    buf_put_c(out, "# HELP trimtab_instances Known instances by what they have proved.\n"
                    "# TYPE trimtab_instances gauge\n");
-    for (int i = 0; i <= INSTANCE_OFFLINE; i++)
+    for (int i = 0; i < PRESENCE_STATES; i++)
         buf_printf(out, "trimtab_instances{state=\"%s\"} %" PRIu64 "\n",
-                   instance_state_name((enum instance_state)i), n[i]);
+                   presence_state_name((enum presence_state)i), n.states[i]);
     put(out, &(struct metric){"trimtab_instances_failing", "gauge",
-                              "Connected instances that report a failing health.", n_failing});
+                              "Connected instances that report a failing health.", n.failing});
 }
 
 void metrics_answer(struct rest *r)
@@ -58,7 +53,9 @@ void metrics_answer(struct rest *r)
         {"trimtab_revision", "gauge", "Newest revision that is served.", app->state->revision},
         {"trimtab_resources", "gauge", "Resources that exist.", app->state->n_resources},
         {"trimtab_content_bytes", "gauge", "Bytes of their contents.", app->state->content_bytes},
-        {"trimtab_subscriptions", "gauge", "Instances that are connected.", app->registry.n_connected},
+        {"trimtab_subscriptions", "gauge", "Instances that are connected.", app->roster.n_connected},
+        {"trimtab_presence_revision", "gauge", "Revision up to which the instances' records are complete.",
+         app->roster.complete},
         {"trimtab_commits_total", "counter", "Commits since the start.", c.commits},
         {"trimtab_commits_refused_total", "counter", "Commits that were refused.", c.refused},
         {"trimtab_commit_groups_total", "counter", "Groups that were appended.", c.groups},
@@ -84,7 +81,7 @@ void metrics_answer(struct rest *r)
 
     for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
         put(&out, &metrics[i]);
-    put_states(&out, &app->registry);
+    put_states(&out, app);
     (void)exchange_respond_text(r->x, 200, "text/plain; version=0.0.4", buf_str(&out));
     rest_free(r);
 }

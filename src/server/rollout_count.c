@@ -34,7 +34,7 @@ static bool look(void *ctx, struct instance *i, const struct subject *s)
     struct choosing *c = ctx;
     const struct counting *q = c->counting;
 
-    if (!i->session || !interest_met(q->interest, i) || !target_takes(c->target, s, q->salt) ||
+    if (!i->presence->is_connected || !interest_met(q->interest, i) || !target_takes(c->target, s, q->salt) ||
         (q->rollout && rollout_takes(q->rollout, s)) ||
         steps_taking(c->steps, c->n_steps, q->salt, s))
         return true;
@@ -89,7 +89,7 @@ static int resolve(struct choosing *c, uint32_t n, struct target *t, struct aren
     r = target_compile(&other, a, err);
     c->target = &other;
     if (!r)
-        subjects_each(c->counting->registry, look, c);
+        subjects_each(c->counting->roster, look, c);
     if (!r)
         r = c->result ? c->result : take_ids(c, n, a, t, err);
     VEC_DEINIT(&c->found);

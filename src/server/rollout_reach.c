@@ -23,11 +23,11 @@ static bool look_at(void *ctx, struct instance *i, const struct subject *s)
     if (!interest_met(&l->interest, i) || has(l->before, s) == has(l->after, s))
         return true;
     l->reach.instances++;
-    l->reach.offline += i->session == NULL;
+    l->reach.offline += !i->presence->is_connected;
     return true;
 }
 
-int rollout_reach(const struct registry *registry, const struct rollout *before,
+int rollout_reach(const struct roster *roster, const struct rollout *before,
                   const struct rollout *after, struct reach *ret)
 {
     owned(arena) struct arena a = ARENA_NULL;
@@ -36,7 +36,7 @@ int rollout_reach(const struct registry *registry, const struct rollout *before,
 
     if (r)
         return r;
-    subjects_each(registry, look_at, &l);
+    subjects_each(roster, look_at, &l);
     *ret = l.reach;
     return 0;
 }

@@ -3,7 +3,6 @@
  */
 #include "base/vec.h"
 #include "model/diff.h"
-#include "server/rollout_target.h"
 #include "server/rollout_view.h"
 
 enum {
@@ -162,15 +161,16 @@ static int by_id(const void *a, const void *b)
     return strcmp(pa->instance->id, pb->instance->id);
 }
 
-static bool is_wanted(const Trimtab__V1__GetRolloutRequest *q, const struct pick *p,
-                      const struct rollout *r, nsec_t now)
+static bool is_wanted(const struct api_call *call, const struct pick *p,
+                      const struct rollout *r, const struct moment *at)
 {
+    const Trimtab__V1__GetRolloutRequest *q = get_request(call);
     char why[TARGET_WHY_MAX];
-    uint64_t since = r->steps[p->step - 1].revision;
 
+    if (*q->after && strcmp(p->instance->id, q->after) <= 0)
+        return false;
     return !*q->state ||
-           strcmp(q->state, target_state_name(target_state(p->instance, r, since, now, why))) ==
-               0;
+           strcmp(q->state, target_state_name(pick_state(p, call->app, r, at, why))) == 0;
 }
 
 static int put_instances(struct api_call *call, const struct rollout *r, struct picks *picks,
@@ -178,7 +178,7 @@ static int put_instances(struct api_call *call, const struct rollout *r, struct 
 {
     const Trimtab__V1__GetRolloutRequest *q = get_request(call);
     size_t limit = MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX);
-    nsec_t now = clock_now();
+    struct moment at = app_moment(call->app);
 
     if (picks->n)
         qsort(picks->at, picks->n, sizeof(*picks->at), by_id);
@@ -189,13 +189,13 @@ static int put_instances(struct api_call *call, const struct rollout *r, struct 
     for (size_t i = 0; i < picks->n; i++) {
         const struct pick *p = &picks->at[i];
 
-        if ((*q->after && strcmp(p->instance->id, q->after) <= 0) || !is_wanted(q, p, r, now))
+        if (!is_wanted(call, p, r, &at))
             continue;
         if (m->n_instances == limit) {
             m->next = m->instances[limit - 1]->id;
             break;
         }
-        m->instances[m->n_instances] = rollout_instance(p, r, now, &call->arena);
+        m->instances[m->n_instances] = rollout_instance(p, call->app, r, &at, &call->arena);
         if (!m->instances[m->n_instances++])
             return ERR_NOMEM;
     }
@@ -212,7 +212,7 @@ static int put_rollout(struct api_call *call, const struct rollout *r, struct pi
     if (!counts)
         return ERR_NOMEM;
     trimtab__v1__rollout_counts__init(counts);
-    rc = rollout_look(&app->registry, r, counts, picks);
+    rc = rollout_look(app, r, counts, picks);
     if (rc)
         return rc;
     m->rollout = rollout_message(app->state, r, false, &call->arena);
@@ -250,7 +250,7 @@ static void get_answer(struct api_call *call)
 /* ---- waiting for news ---- */
 
 struct rollout_wait {
-    uint64_t revision, registry; /* when it was last looked at */
+    uint64_t revision, roster; /* when it was last looked at */
     unsigned looks;
     nsec_t end;
 };
@@ -261,7 +261,7 @@ static bool is_known(struct api_call *call)
     const struct rollout *r = state_rollout(call->app->state, get_request(call)->id);
     Trimtab__V1__RolloutCounts counts = TRIMTAB__V1__ROLLOUT_COUNTS__INIT;
 
-    return r && rollout_look(&call->app->registry, r, &counts, NULL) == 0 &&
+    return r && rollout_look(call->app, r, &counts, NULL) == 0 &&
            stamp_of(call->app, r, &counts) == get_request(call)->known;
 }
 
@@ -270,14 +270,14 @@ static void wait_look(struct timer *t, void *ctx)
     struct api_call *call = ctx;
     struct rollout_wait *w = call->rollout;
     const struct app *app = call->app;
-    bool has_news = w->revision != app->state->revision || w->registry != app->registry.stamp;
+    bool has_news = w->revision != app->state->revision || w->roster != app->roster.stamp;
 
     (void)t;
     if (!app->is_draining && clock_now() < w->end) {
         if (!has_news && ++w->looks % WAIT_LOOKS)
             return;
         w->revision = app->state->revision;
-        w->registry = app->registry.stamp;
+        w->roster = app->roster.stamp;
         if (is_known(call))
             return;
     }
@@ -291,7 +291,7 @@ static int check_state(const char *name, struct err *err)
             return 0;
     (void)err_set(err, ERR_INVALID, "there is no state \"%.100s\"", name);
     err_place(err, "state");
-    err_hint(err, "gray_ok, pending, gray_error, stale or offline");
+    err_hint(err, "gray_ok, pending, gray_error, unproven, hidden, stale or offline");
     return ERR_INVALID;
 }
 
@@ -311,7 +311,7 @@ void api_get_rollout(struct api_call *call)
         return;
     }
     *w = (struct rollout_wait){.revision = call->app->state->revision,
-                               .registry = call->app->registry.stamp,
+                               .roster = call->app->roster.stamp,
                                .end = clock_now() + wait_ms * NSEC_PER_MS};
     call->rollout = w;
     call->timer.fn = wait_look;

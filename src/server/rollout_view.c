@@ -6,7 +6,6 @@
 #include "base/vec.h"
 #include "proto/rollout.h"
 #include "proto/subject.h"
-#include "server/rollout_target.h"
 
 enum {
     INTEREST_NAMES_MAX = 256, /* what carries more than that is taken to concern everybody */
@@ -15,7 +14,7 @@ enum {
 
 /* ---- instances as subjects ---- */
 
-void subjects_each(const struct registry *r, subject_fn *fn, void *ctx)
+void subjects_each(const struct roster *r, subject_fn *fn, void *ctx)
 {
     struct map_slot *slot;
     size_t at = 0;
@@ -23,7 +22,7 @@ void subjects_each(const struct registry *r, subject_fn *fn, void *ctx)
     while ((slot = map_each(&r->instances, &at))) {
         struct instance *i = slot->value;
 
-        if (!fn(ctx, i, i->subject))
+        if (!fn(ctx, i, i->presence->introduction->subject))
             return;
     }
 }
@@ -77,10 +76,10 @@ int interest_of_ids(char *const *ids, size_t n, struct arena *a, struct interest
 
 bool interest_met(const struct interest *w, const struct instance *i)
 {
-    for (size_t n = 0; i->session && n < w->n; n++)
-        if (feed_session_wants(i->session, w->names[n]))
+    for (size_t n = 0; n < w->n; n++)
+        if (presence_wants(i->presence, w->names[n]))
             return true;
-    return !i->session || !w->n;
+    return !w->n;
 }
 
 /* ---- confirming ---- */
@@ -122,22 +121,36 @@ void picks_sort(struct picks *p)
 }
 
 struct look {
+    const struct app *app;
     const struct rollout *rollout;
     struct interest interest;
     Trimtab__V1__RolloutCounts *counts;
     struct picks *picks;
-    nsec_t now;
+    struct moment at;
     int result;
 };
 
 static void count(Trimtab__V1__RolloutCounts *c, enum target_state state)
 {
-    uint64_t *const numbers[TARGET_STATES] = {&c->ok,    &c->pending, &c->refused, &c->failing,
-                                              &c->stale, &c->too_old, &c->offline};
+    uint64_t *const numbers[TARGET_STATES] = {
+        &c->ok,       &c->pending, &c->refused, &c->failing, &c->stale,
+        &c->unproven, &c->too_old, &c->offline, &c->hidden};
 
-    c->targets++;
+    c->targets += state != TARGET_HIDDEN;
     ++*numbers[state];
     c->error += state == TARGET_REFUSED || state == TARGET_FAILING || state == TARGET_TOO_OLD;
+}
+
+enum target_state pick_state(const struct pick *p, const struct app *app,
+                             const struct rollout *r, const struct moment *at,
+                             char why[TARGET_WHY_MAX])
+{
+    return target_state(&(struct target_look){.presence = p->instance->presence,
+                                              .state = app->state,
+                                              .rollout = r,
+                                              .since = r->steps[p->step - 1].revision,
+                                              .at = at},
+                        why);
 }
 
 static bool look_at(void *ctx, struct instance *i, const struct subject *s)
@@ -149,21 +162,25 @@ static bool look_at(void *ctx, struct instance *i, const struct subject *s)
 
     if (!step || !interest_met(&l->interest, i))
         return true;
-    count(l->counts, target_state(i, r, r->steps[step - 1].revision, l->now, why));
+    count(l->counts, pick_state(&(struct pick){i, step}, l->app, r, &l->at, why));
     if (l->picks && !VEC_PUSH(l->picks, (struct pick){i, step}))
         l->result = ERR_NOMEM;
     return l->result == 0;
 }
 
-int rollout_look(const struct registry *registry, const struct rollout *r,
+int rollout_look(const struct app *app, const struct rollout *r,
                  Trimtab__V1__RolloutCounts *counts, struct picks *picks)
 {
     owned(arena) struct arena a = ARENA_NULL;
-    struct look l = {.rollout = r, .counts = counts, .picks = picks, .now = clock_now()};
+    struct look l = {.app = app,
+                     .rollout = r,
+                     .counts = counts,
+                     .picks = picks,
+                     .at = app_moment(app)};
     int rc = rollout_is_live(r) ? interest_of_rollout(r, &a, &l.interest) : 0;
 
     if (!rc && rollout_is_live(r))
-        subjects_each(registry, look_at, &l);
+        subjects_each(&app->roster, look_at, &l);
     return rc ? rc : l.result;
 }
 
@@ -268,14 +285,14 @@ Trimtab__V1__Rollout *rollout_message(const struct state *state, const struct ro
 }
 
 /* Its state as a target of r, or by itself; and what it says of that. */
-static const char *state_of(const struct pick *p, const struct rollout *r, nsec_t now,
+static const char *state_of(const struct pick *p, const struct app *app,
+                            const struct rollout *r, const struct moment *at,
                             char why[TARGET_WHY_MAX])
 {
     if (r)
-        return target_state_name(
-            target_state(p->instance, r, r->steps[p->step - 1].revision, now, why));
+        return target_state_name(pick_state(p, app, r, at, why));
     why[0] = '\0';
-    return instance_state_name(instance_state(p->instance, now));
+    return presence_state_name(presence_state(p->instance->presence, at));
 }
 
 /* What it says, without its own name before it. */
@@ -286,23 +303,24 @@ static struct str without_id(const char *why, const struct instance *i)
     return *why ? str_from(str_c(why), id + 2) : STR("");
 }
 
-Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct rollout *r,
-                                               nsec_t now, struct arena *a)
+Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct app *app,
+                                               const struct rollout *r,
+                                               const struct moment *at, struct arena *a)
 {
     Trimtab__V1__RolloutInstance *m = ARENA_NEW(a, Trimtab__V1__RolloutInstance);
-    const struct instance *i = p->instance;
+    const Trimtab__V1__Instance *who = p->instance->presence->introduction->hello->instance;
     char why[TARGET_WHY_MAX];
 
     if (!m)
         return NULL;
     trimtab__v1__rollout_instance__init(m);
-    m->id = i->hello->instance->id;
-    m->host = i->hello->instance->host;
-    m->fingerprint = instance_fingerprint(i->hello->instance, a);
-    m->connected = i->session != NULL;
-    m->state = arena_c(a, str_c(state_of(p, r, now, why)));
+    m->id = who->id;
+    m->host = who->host;
+    m->fingerprint = instance_fingerprint(who, a);
+    m->connected = p->instance->presence->is_connected;
+    m->state = arena_c(a, str_c(state_of(p, app, r, at, why)));
     m->step = p->step;
-    m->reason = arena_c(a, without_id(why, i));
+    m->reason = arena_c(a, without_id(why, p->instance));
     return m;
 }
 

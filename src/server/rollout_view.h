@@ -4,6 +4,7 @@
 #ifndef TRIMTAB_SERVER_ROLLOUT_VIEW_H
 #define TRIMTAB_SERVER_ROLLOUT_VIEW_H
 
+#include "presence/target.h"
 #include "server/api.h"
 
 /* ---- instances as subjects ---- */
@@ -12,7 +13,7 @@
 typedef bool subject_fn(void *ctx, struct instance *i, const struct subject *s);
 
 /* Every instance, in no order. */
-void subjects_each(const struct registry *r, subject_fn *fn, void *ctx);
+void subjects_each(const struct roster *r, subject_fn *fn, void *ctx);
 
 /* The first of the steps that takes a subject, from 1; 0: none. Their targets are compiled. */
 uint32_t steps_taking(const struct step *steps, size_t n, struct str salt,
@@ -29,7 +30,7 @@ must_use int interest_of_rollout(const struct rollout *r, struct arena *a,
                                  struct interest *ret);
 must_use int interest_of_ids(char *const *ids, size_t n, struct arena *a, struct interest *ret,
                              struct err *err);
-/* Of an instance that is offline nobody knows. */
+/* By what an instance wants, or wanted when it was connected last. */
 bool interest_met(const struct interest *w, const struct instance *i);
 
 /*
@@ -52,7 +53,7 @@ struct picks {
 void picks_sort(struct picks *p); /* by step, then by id */
 
 /* Counts the instances that a rollout has, and collects them unless picks is NULL. ERR_NOMEM. */
-must_use int rollout_look(const struct registry *registry, const struct rollout *r,
+must_use int rollout_look(const struct app *app, const struct rollout *r,
                           Trimtab__V1__RolloutCounts *counts, struct picks *picks);
 
 /* Instances whose configuration a move changes. */
@@ -60,7 +61,7 @@ struct reach {
     uint64_t instances, offline; /* offline: of them */
 };
 /* before NULL: a start. after: what the move makes of it. ERR_NOMEM. */
-must_use int rollout_reach(const struct registry *registry, const struct rollout *before,
+must_use int rollout_reach(const struct roster *roster, const struct rollout *before,
                            const struct rollout *after, struct reach *ret);
 
 /* ---- messages, on the arena; NULL when it failed ---- */
@@ -68,9 +69,15 @@ must_use int rollout_reach(const struct registry *registry, const struct rollout
 /* summary: as in lists. */
 Trimtab__V1__Rollout *rollout_message(const struct state *state, const struct rollout *r,
                                       bool summary, struct arena *a);
-/* Borrows texts of the instance, which lives until the registry changes. r NULL: a preview. */
-Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct rollout *r,
-                                               nsec_t now, struct arena *a);
+/* What a picked instance has come to as a target of r. */
+enum target_state pick_state(const struct pick *p, const struct app *app,
+                             const struct rollout *r, const struct moment *at,
+                             char why[TARGET_WHY_MAX]);
+
+/* Borrows texts of the instance, which lives until the roster changes. r NULL: a preview. */
+Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct app *app,
+                                               const struct rollout *r,
+                                               const struct moment *at, struct arena *a);
 /* How the driver finds it; NULL also when it is over, or was not looked at yet. */
 Trimtab__V1__RolloutProgress *rollout_progress(const struct app *app, const struct rollout *r,
                                                struct arena *a);
@@ -79,7 +86,7 @@ Trimtab__V1__RolloutProgress *rollout_progress(const struct app *app, const stru
 
 /* What they are resolved against. */
 struct counting {
-    const struct registry *registry;
+    const struct roster *roster;
     const struct rollout *rollout; /* that is extended; NULL: none */
     struct str salt;
     const struct interest *interest;

@@ -28,10 +28,47 @@ static void pump(struct defer *d, void *ctx)
         loop_defer(&app->loop, d);
 }
 
+/* Tells the roster how those stand whose standing has changed. What memory fails for is tried again at a tick. */
+static void bring_up_roster(struct defer *d, void *ctx)
+{
+    struct app *app = ctx;
+    int64_t now_ms = clock_wall_ms();
+    int r = 0;
+
+    (void)d;
+    while (!r && !link_is_alone(&app->restless)) {
+        struct subscriber *s = LINK_OF(app->restless.next, struct subscriber, restless);
+        struct standing standing;
+
+        link_remove(&s->restless);
+        if (!s->instance) /* subscribes without being listed */
+            continue;
+        standing = feed_session_standing(s->session);
+        r = roster_stand(&app->roster, s->instance, &standing, s->has_spoken, now_ms);
+        s->has_spoken = s->has_spoken && r;
+        if (r)
+            link_before(&app->restless, &s->restless);
+    }
+    if (!r)
+        app->roster.complete = feed_state(app->feed)->revision;
+    app_changed(app);
+}
+
 void subscribe_init(struct app *app)
 {
     link_init(&app->ready);
+    link_init(&app->restless);
     app->pump = (struct defer){.fn = pump, .ctx = app};
+    app->presence = (struct defer){.fn = bring_up_roster, .ctx = app};
+}
+
+void subscribe_changed(void *ctx)
+{
+    struct subscriber *s = ctx;
+
+    if (link_is_alone(&s->restless))
+        link_before(&s->app->restless, &s->restless);
+    loop_defer(&s->app->loop, &s->app->presence);
 }
 
 void subscribe_ready(void *ctx)
@@ -44,16 +81,17 @@ void subscribe_ready(void *ctx)
 }
 
 int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
-                    const struct identity *who, struct err *err)
+                    const struct identity *who, enum feed_client client, struct err *err)
 {
     if (app->is_draining) /* nobody would end it any more */
         return err_set(err, ERR_UNAVAILABLE, "the server is shutting down");
     s->app = app;
     link_init(&s->ready);
+    link_init(&s->restless);
     link_init(&s->link);
     s->who = *who;
     (void)snprintf(s->peer, sizeof(s->peer), "%.*s", STR_ARG(exchange_peer(x)));
-    s->session = feed_session_new(app->feed, s);
+    s->session = feed_session_new(app->feed, client, s);
     if (!s->session)
         return err_set(err, ERR_NOMEM, "out of memory");
     link_before(&app->subscriptions, &s->link);
@@ -63,32 +101,29 @@ int subscriber_init(struct subscriber *s, struct app *app, const struct exchange
 void subscriber_deinit(struct subscriber *s)
 {
     link_remove(&s->ready);
+    link_remove(&s->restless);
     link_remove(&s->link);
     if (s->instance)
-        registry_gone(&s->app->registry, s->instance, s, clock_wall_ms());
+        roster_leave(&s->app->roster, s->instance, s, clock_wall_ms());
     s->session = feed_session_free(s->session);
     s->instance = NULL;
     app_changed(s->app);
 }
 
-/* A newer stream of an instance takes the place of the older one. */
-static void replace_older(struct subscriber *s, struct instance *i)
+/* A newer stream of an instance has taken the place of the older one. */
+static void end_older(struct subscriber *older, const struct subscriber *s)
 {
-    struct subscriber *older = i->stream;
-
     if (!older || older == s)
         return;
-    registry_gone(&s->app->registry, i, older, clock_wall_ms());
     older->instance = NULL;
-    LOG(INFO, "instance_replaced", LOG_C("instance", i->id), LOG_C("peer", s->peer));
+    LOG(INFO, "instance_replaced", LOG_C("instance", s->instance->id), LOG_C("peer", s->peer));
     older->leave(older, "replaced by a newer stream of the same instance");
 }
 
 /* Whether this hello may have its instance; nothing changes yet. */
 static int admit(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
 {
-    struct registry *registry = &s->app->registry;
-    int r = registry_admit(registry, hello, s->who.name, loop_now(&s->app->loop), err);
+    int r = roster_admit(&s->app->roster, hello, s->who.name, loop_now(&s->app->loop), err);
 
     if (r == ERR_EXISTS || r == ERR_DENIED)
         LOG(WARN, "instance_contested", LOG_C("instance", hello->instance->id),
@@ -99,30 +134,38 @@ static int admit(struct subscriber *s, const Trimtab__V1__Hello *hello, struct e
 /* The feed has taken the hello: the instance is this stream's now. */
 static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
 {
-    struct instance *i = registry_hello(&s->app->registry, hello, loop_now(&s->app->loop), err);
+    struct roster *roster = &s->app->roster;
+    struct instance *i = roster_find(roster, str_c(hello->instance->id));
+    struct subscriber *older = i ? i->stream : NULL;
+    struct introduction *who;
+    int r = introduction_new(&(struct introduction_opts){.hello = hello,
+                                                         .owner = s->who.name,
+                                                         .peer = s->peer,
+                                                         .transport = s->transport},
+                             &who, err);
 
+    if (r)
+        return r;
+    i = roster_connect(roster, who, s, loop_now(&s->app->loop), clock_wall_ms());
+    (void)introduction_unref(who);
     if (!i)
-        return err->code;
-    replace_older(s, i);
+        return ERR_NOMEM;
     s->instance = i;
-    memcpy(i->identity, s->who.name, sizeof(i->identity));
-    memcpy(i->peer, s->peer, sizeof(i->peer));
-    i->transport = s->transport;
-    registry_connected(&s->app->registry, i, s->session, s, clock_wall_ms());
+    subscribe_changed(s);
+    end_older(older, s);
     return 0;
 }
 
 /* What it says of itself is kept with its instance. */
 static int take_words(struct subscriber *s, const Trimtab__V1__ClientFrame *frame)
 {
-    struct registry *registry = &s->app->registry;
-    int64_t now_ms = clock_wall_ms();
-
     if (!s->instance)
         return 0;
-    if (frame->ack)
-        registry_report(registry, s->instance, frame->ack, now_ms);
-    return frame->health ? registry_health(registry, s->instance, frame->health, now_ms) : 0;
+    s->has_spoken = true;
+    subscribe_changed(s);
+    return frame->health
+               ? roster_health(&s->app->roster, s->instance, frame->health, clock_wall_ms())
+               : 0;
 }
 
 int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame,
@@ -141,7 +184,6 @@ int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame
         r = take_words(s, frame);
     if (r && err && !err->code)
         (void)err_set(err, r, "out of memory");
-    app_changed(s->app);
     return r;
 }
 
@@ -269,7 +311,8 @@ void subscribe_on_call(struct grpc_call *call, void *service_ctx, struct str mes
     (void)message;
     if (!r) {
         st = NEW(struct stream);
-        r = st ? subscriber_init(&st->subscriber, app, grpc_exchange(call), &who, &err)
+        r = st ? subscriber_init(&st->subscriber, app, grpc_exchange(call), &who,
+                                 FEED_CLIENT_ANSWERS, &err)
                : ERR_NOMEM;
     }
     if (r) {

@@ -1,5 +1,5 @@
 /*
- * Subscriptions by gRPC: one stream, one session of the feed, one instance of the registry.
+ * Subscriptions by gRPC: one stream, one session of the feed, one instance of the roster.
  */
 #ifndef TRIMTAB_SERVER_SUBSCRIBE_H
 #define TRIMTAB_SERVER_SUBSCRIBE_H
@@ -11,6 +11,8 @@ grpc_call_fn subscribe_on_call;
 
 /* The feed says that this session has something to send; ctx of every session is a struct subscriber. */
 void subscribe_ready(void *ctx);
+/* The feed says that the standing of this session has changed. */
+void subscribe_changed(void *ctx);
 
 /* Tells all streams to go to another server, and ends them. */
 void subscribe_drain(struct app *app);
@@ -28,6 +30,8 @@ struct subscriber {
     struct feed_session *session;
     struct instance *instance; /* NULL before its hello */
     struct link ready; /* in app.ready while it has something to send */
+    struct link restless; /* in app.restless while the roster does not know how it stands */
+    bool has_spoken;      /* since the roster was told */
     void (*pull)(struct subscriber *s);
     /* Another stream of the same instance has come, or the server drains: end, with this reason. */
     void (*leave)(struct subscriber *s, const char *reason);
@@ -37,15 +41,16 @@ struct subscriber {
     const char *transport;
 };
 
-/* Prepares app->pump and app->ready. */
+/* Prepares what of app is for subscribers. */
 void subscribe_init(struct app *app);
 
 /* ERR_UNAVAILABLE while the server drains, ERR_NOMEM. */
 must_use int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
-                             const struct identity *who, struct err *err);
+                             const struct identity *who, enum feed_client client,
+                             struct err *err);
 void subscriber_deinit(struct subscriber *s);
 
-/* Hands a client's frame to the registry and the feed. */
+/* Hands a client's frame to the feed and the roster. */
 must_use int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame,
                               struct err *err);
 

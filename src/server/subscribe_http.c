@@ -369,9 +369,46 @@ struct snapshot_wait {
     struct timer timer;
     struct rest *rest;
     struct scope *scope;
-    struct subject *subject;
+    const struct subject *subject; /* NULL: nobody in particular */
+    struct introduction *who;      /* whose that is, if the instance is known */
     uint64_t revision;
 };
+
+/*
+ * Whose side of rollouts is shown: that of the instance as it said of itself when it was connected last, or, when it is not
+ * known, as the request says.
+ */
+static int snapshot_subject(struct snapshot_wait *wait, const Trimtab__V1__Hello *hello)
+{
+    struct arena *a = &wait->rest->arena;
+    const struct instance *i =
+        roster_find(&wait->rest->app->roster, str_c(hello->instance->id));
+    struct subject *subject;
+
+    if (i) {
+        wait->who = introduction_ref(i->presence->introduction);
+        wait->subject = wait->who->takes_rollouts ? wait->who->subject : NULL;
+        return 0;
+    }
+    subject = ARENA_NEW(a, struct subject);
+    wait->subject = subject;
+    return subject ? subject_from_proto(hello->instance, a, subject) : ERR_NOMEM;
+}
+
+/* The wait is over, and its request is answered now. */
+static void snapshot_answer_now(struct snapshot_wait *wait)
+{
+    struct introduction *who = take(wait->who);
+
+    snapshot_now(wait->rest, wait->scope, wait->subject);
+    (void)introduction_unref(who);
+}
+
+static void snapshot_fail(struct snapshot_wait *wait, int rc, struct err *err)
+{
+    wait->who = introduction_unref(wait->who);
+    fail(wait->rest, rc, err);
+}
 
 static bool snapshot_check(struct waiter *w)
 {
@@ -385,10 +422,10 @@ static bool snapshot_check(struct waiter *w)
         struct err err = ERR_NULL;
 
         (void)err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
-        rest_fail(wait->rest, &err);
+        snapshot_fail(wait, ERR_UNAVAILABLE, &err);
         return true;
     }
-    snapshot_now(wait->rest, wait->scope, wait->subject);
+    snapshot_answer_now(wait);
     return true;
 }
 
@@ -401,7 +438,7 @@ static void snapshot_late(struct timer *t, void *ctx)
     link_remove(&wait->waiter.link);
     (void)err_set(&err, ERR_TIMEOUT, "revision %llu is not here yet",
                   (unsigned long long)wait->revision);
-    rest_fail(wait->rest, &err);
+    snapshot_fail(wait, ERR_TIMEOUT, &err);
 }
 
 void subscribe_http_snapshot(struct rest *r)
@@ -412,25 +449,25 @@ void subscribe_http_snapshot(struct rest *r)
     struct err err = ERR_NULL;
     int rc = wait ? query_hello(r, &hello, &err) : ERR_NOMEM;
 
-    if (!rc)
-        rc = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &r->arena,
-                               &wait->scope, &err);
-    if (!rc && *hello->instance->id) {
-        wait->subject = ARENA_NEW(&r->arena, struct subject);
-        rc = wait->subject ? subject_from_proto(hello->instance, &r->arena, wait->subject)
-                           : ERR_NOMEM;
-    }
-    if (!rc && min.data && !str_u64(min, &wait->revision))
-        rc = err_set(&err, ERR_INVALID, "min_revision is a number");
     if (rc) {
         fail(r, rc, &err);
         return;
     }
-    if (r->app->state->revision >= wait->revision) {
-        snapshot_now(r, wait->scope, wait->subject);
+    wait->rest = r;
+    rc = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &r->arena,
+                           &wait->scope, &err);
+    if (!rc && min.data && !str_u64(min, &wait->revision))
+        rc = err_set(&err, ERR_INVALID, "min_revision is a number");
+    if (!rc && *hello->instance->id)
+        rc = snapshot_subject(wait, hello);
+    if (rc) {
+        snapshot_fail(wait, rc, &err);
         return;
     }
-    wait->rest = r;
+    if (r->app->state->revision >= wait->revision) {
+        snapshot_answer_now(wait);
+        return;
+    }
     wait->waiter.check = snapshot_check;
     wait->timer = (struct timer){.fn = snapshot_late, .ctx = wait};
     app_wait(r->app, &wait->waiter);
@@ -525,17 +562,19 @@ static bool says_something(const struct poller *p)
     return false;
 }
 
-/* An empty batch is stored as soon as it is sent: the poll goes on waiting. */
-static bool skip_empty(struct poller *p, const Trimtab__V1__End *end)
+/*
+ * Goes on to the next batch as if this one were stored, for who has nothing to store or cannot say it. Nothing is claimed
+ * of an instance by that: what it serves it must prove itself.
+ */
+static bool say_stored(struct subscriber *s, uint64_t revision)
 {
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
 
     ack.stage = TRIMTAB__V1__STAGE__STORED;
-    ack.revision = end->revision;
+    ack.revision = revision;
     frame.ack = &ack;
-    return !feed_session_frame(p->subscriber.session, &frame,
-                               loop_now(&p->subscriber.app->loop), NULL);
+    return !feed_session_frame(s->session, &frame, loop_now(&s->app->loop), NULL);
 }
 
 static void poll_pull(struct subscriber *s)
@@ -558,7 +597,7 @@ static void poll_pull(struct subscriber *s)
         }
         if (m->bookmark) /* while a poll waits, silence is told at its end */
             continue;
-        if ((m->end && (says_something(p) || !skip_empty(p, m->end))) || m->ask_inventory) {
+        if ((m->end && (says_something(p) || !say_stored(&p->subscriber, m->end->revision))) || m->ask_inventory) {
             poll_answer(p);
             return;
         }
@@ -633,7 +672,9 @@ static void poll_first(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t
 {
     struct poller *p = NEW(struct poller);
     struct err err = ERR_NULL;
-    int rc = p ? subscriber_init(&p->subscriber, r->app, r->x, &r->who, &err) : ERR_NOMEM;
+    int rc = p ? subscriber_init(&p->subscriber, r->app, r->x, &r->who, FEED_CLIENT_LISTENS,
+                                 &err)
+               : ERR_NOMEM;
 
     if (rc) {
         (void)mem_free(p);
@@ -725,12 +766,14 @@ static void events_pull(struct subscriber *s)
         struct feed_frame frame;
         Trimtab__V1__ServerFrame *m;
         struct segment segment;
+        uint64_t end;
         int rc = feed_session_pull(s->session, loop_now(&s->app->loop), &frame);
 
         if (rc == FEED_NOTHING)
             return;
         m = rc == FEED_FRAME ? frame_message(&frame) : NULL;
         rc = m ? put_event(e, m, &text) : ERR_NOMEM;
+        end = m && m->end ? m->end->revision : 0;
         if (m)
             frame_free(m);
         if (rc) {
@@ -739,6 +782,10 @@ static void events_pull(struct subscriber *s)
         }
         segment = segment_copy(buf_str(&text));
         (void)exchange_write(e->x, &segment, 1); /* on_close tells */
+        if (end && !s->instance && !say_stored(s, end)) {
+            events_end(e);
+            return;
+        }
     }
 }
 
@@ -790,7 +837,7 @@ void subscribe_http_events(struct rest *r)
     int rc = e ? query_hello(r, &hello, &err) : ERR_NOMEM;
 
     if (!rc) {
-        rc = subscriber_init(&e->subscriber, r->app, r->x, &r->who, &err);
+        rc = subscriber_init(&e->subscriber, r->app, r->x, &r->who, FEED_CLIENT_LISTENS, &err);
         started = !rc;
     }
     if (!rc) {
@@ -828,12 +875,12 @@ void subscribe_http_ack(struct rest *r)
     if (!rc && (!*q->instance || (!q->ack && !q->health)))
         rc = err_set(&err, ERR_INVALID, "an acknowledgement needs instance, and ack or health");
     if (!rc)
-        i = registry_find(&r->app->registry, str_c(q->instance));
+        i = roster_find(&r->app->roster, str_c(q->instance));
     if (!rc && (!i || !i->stream)) {
         rc = err_set(&err, ERR_NOT_FOUND, "the instance is not connected");
         err_hint(&err, "poll first, and acknowledge within %d s", LINGER_MS / 1000);
     }
-    if (!rc && strcmp(i->identity, r->who.name) != 0)
+    if (!rc && strcmp(i->presence->introduction->owner, r->who.name) != 0)
         rc = err_set(&err, ERR_DENIED, "the instance belongs to another credential");
     if (!rc) {
         frame.ack = q->ack;

@@ -19,11 +19,12 @@ struct sync {
     nsec_t heard, silence_max;
     uint64_t serving_revision;
     struct digest serving;
-    bool serves_copy, refuses; /* the second: the report names refusals */
+    bool serves_copy;
     unsigned n_rejected;       /* since the last batch that was stored */
     struct shared *
         report; /* the last acknowledgement "applied", packed; NULL: nothing is said of what is served */
-    struct health *health; /* as said last; NULL: nobody judges */
+    uint64_t stored_revision; /* of the newest batch that was stored */
+    struct health *health;    /* as said last; NULL: nobody judges */
 };
 
 /* What sync_health was told; the texts stand behind it. */

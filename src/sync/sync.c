@@ -110,8 +110,9 @@ void sync_link_up(struct sync *s, nsec_t now)
     Trimtab__V1__Cursor cursor = TRIMTAB__V1__CURSOR__INIT;
     Trimtab__V1__Serving serving = TRIMTAB__V1__SERVING__INIT;
     unsigned char digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
-    char server[] = "server", copy[] = "copy", rollouts[] = FEATURE_ROLLOUTS;
-    char *features[] = {rollouts};
+    char server[] = "server", copy[] = "copy";
+    char rollouts[] = FEATURE_ROLLOUTS, report[] = FEATURE_REPORT;
+    char *features[] = {rollouts, report};
 
     stage_clear(&s->stage); /* what was on its way came by another link */
     s->status.phase = SYNC_HELLO;
@@ -122,7 +123,7 @@ void sync_link_up(struct sync *s, nsec_t now)
     hello.scopes = s->opts.scopes;
     hello.n_scopes = s->opts.n_scopes;
     hello.features = features;
-    hello.n_features = 1;
+    hello.n_features = ARRAY_LEN(features);
     digest_put(s->status.cursor.digest, digest);
     digest_put(s->serving, serving_digest);
     cursor.store_id = proto_bytes(str_of(s->status.cursor.store_id, SYNC_STORE_ID_BYTES));
@@ -355,6 +356,7 @@ static int store_and_apply(struct sync *s, const Trimtab__V1__End *end,
     c.n_uncaused = s->stage.n_uncaused;
     r = changing_store(&c, cursor, end->mode, err);
     if (!r) {
+        s->stored_revision = cursor->revision;
         s->status.batches++;
         s->status.rejected_because[0] = '\0';
         s->n_rejected = 0;
@@ -449,8 +451,6 @@ static void forget_revisions(struct sync *s)
 
 static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct err *err)
 {
-    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
-
     if (s->status.phase != SYNC_HELLO)
         return err_set(err, ERR_INVALID, "a second welcome");
     if (w->store_id.len != SYNC_STORE_ID_BYTES)
@@ -462,17 +462,30 @@ static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct er
     s->status.head = w->head;
     s->silence_max = SILENT_BOOKMARKS * NSEC_PER_MS * MAX(w->bookmark_ms, 1000u);
     s->status.phase = SYNC_SYNCING;
-    if (s->report && s->refuses) { /* else the hello has said it all */
-        Trimtab__V1__Ack *ack = trimtab__v1__ack__unpack(&proto_allocator, s->report->len,
-                                                         (const uint8_t *)s->report->data);
+    send_health(s); /* what is served is said of the first batch, which this stream announces */
+    return 0;
+}
 
-        if (!ack)
-            return ERR_NOMEM;
-        frame.ack = ack;
-        send(s, &frame);
-        trimtab__v1__ack__free_unpacked(ack, &proto_allocator);
-    }
-    send_health(s);
+/*
+ * Says again what is served. While nothing newer waits to be applied it is also what is served at the cursor, which is what
+ * the server announced last.
+ */
+static int answer_report(struct sync *s)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack *ack;
+
+    if (!s->report || s->status.phase != SYNC_LIVE)
+        return 0;
+    ack = trimtab__v1__ack__unpack(&proto_allocator, s->report->len,
+                                   (const uint8_t *)s->report->data);
+    if (!ack)
+        return ERR_NOMEM;
+    if (s->serving_revision == s->stored_revision)
+        ack->revision = s->status.cursor.revision;
+    frame.ack = ack;
+    send(s, &frame);
+    trimtab__v1__ack__free_unpacked(ack, &proto_allocator);
     return 0;
 }
 
@@ -528,6 +541,8 @@ int sync_frame(struct sync *s, const Trimtab__V1__ServerFrame *frame, nsec_t now
         r = take_bookmark(s, frame->bookmark, err);
     if (!r && frame->ask_inventory && !send_inventory(s, frame->ask_inventory->held))
         r = ERR_NOMEM;
+    if (!r && frame->ask_report)
+        r = answer_report(s);
     if (!r && frame->go_away)
         s->opts.ops->reconnect(s->opts.ctx, frame->go_away->reconnect_after_ms, frame->go_away->reason);
     return r;
@@ -655,7 +670,6 @@ int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
     if (s->report) {
         s->serving = serving;
         s->serving_revision = revision;
-        s->refuses = p.n > 0;
         frame.ack = &ack;
         if (is_welcome(s))
             send(s, &frame);

@@ -9,7 +9,7 @@ use FindBin;
 chdir "$FindBin::Bin/../.." or die;
 my $build = $ENV{BUILD} || 'build/dev';
 
-my @order = qw(base codec rule model proto net store feed sync
+my @order = qw(base codec rule model proto net store presence feed sync
                server agent sdk sidecar cli nginx console);
 my %rank;
 $rank{$order[$_]} = $_ for 0 .. $#order;
@@ -46,7 +46,7 @@ for my $folder (sort keys %includes) {
 # What a pure folder must not call.
 my $forbidden = qr/^(read|write|send|sendmsg|recv|open|open64|openat|close|socket|connect|time|clock_gettime|
     gettimeofday|rand|random|getrandom|pthread_create|fopen|fopen64|fwrite|sqlite3_\w+|uv_\w+|SSL_\w+)$/x;
-for my $pure (qw(model rule feed sync)) {
+for my $pure (qw(model rule presence feed sync)) {
     my $lib = "$build/src/libtrimtab_$pure.a";
     next if !-d "src/$pure";
     if (!-e $lib) { $n++; print "ok $n - $pure is pure # SKIP $lib is not built\n"; next; }

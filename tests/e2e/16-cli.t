@@ -4,7 +4,7 @@
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const { test, run, until, Server, Subscriber, tmpdir, bin, spawn, spawnSync } = require('./lib.js');
+const { test, run, until, Server, Subscriber, tmpdir, bin, spawn, spawnSync, itemHash } = require('./lib.js');
 
 let server, dir;
 const env = () => ({ ...process.env, TRIMTAB_CONTEXTS: path.join(dir, 'contexts'), TRIMTAB_SERVER: server.address, TRIMTAB_TOKEN: server.token });
@@ -171,7 +171,7 @@ test('publish --wait returns when all have applied it; says who refused; runs ou
   s.auto = false;
   const refusing = put('12');
   await until('the batch', () => s.held.get(' item/max').content.toString() === '12');
-  s.acknowledge([{ key: 'item/max', code: 'CHECK_FAILED', message: 'twelve is too many' }]);
+  s.acknowledge([{ key: 'item/max', hash: itemHash(s.held.get(' item/max')), code: 'CHECK_FAILED', message: 'twelve is too many' }]);
   const refused = await refusing;
   assert.strictEqual(refused.status, 7);
   assert.match(refused.err, /twelve is too many/);

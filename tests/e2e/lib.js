@@ -176,7 +176,16 @@ class Subscriber {
   acknowledge(refused = []) {
     const digest = this.digest();
     this.stream.write({ ack: { revision: this.last.revision, stage: 'STORED', received_digest: digest } });
-    this.stream.write({ ack: { revision: this.last.revision, stage: 'APPLIED', received_digest: digest, serving_digest: refused.length ? Buffer.alloc(16) : digest, refused } });
+    this.stream.write({ ack: { revision: this.last.revision, stage: 'APPLIED', received_digest: digest, serving_digest: this.serving(refused), refused } });
+  }
+  // The digest of what is served instead of what is held: nothing, or what a refusal names as served.
+  serving(refused) {
+    let sum = BigInt('0x' + this.digest().toString('hex'));
+    for (const r of refused) {
+      if (r.hash) sum -= element(r.scope || '', r.hash);
+      if (r.serving_hash) sum += element(r.scope || '', r.serving_hash);
+    }
+    return digestBytes(sum);
   }
   // What `refuses` (an item to a reason, or nothing) says of what is held.
   refusals() {

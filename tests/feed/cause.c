@@ -30,7 +30,7 @@ static void come_back(struct visit *v, const char *layers, bool is_foreign, uint
                          .is_foreign = is_foreign,
                          .revision = revision};
 
-    v->p.session = feed_session_new(v->w.feed, &v->p);
+    v->p.session = feed_session_new(v->w.feed, FEED_CLIENT_ANSWERS, &v->p);
     peer_forget(&v->p);
     CHECK_I64(peer_hello(&v->p, &g, NULL), 0);
     if (feed_session_status(v->p.session).mode == TRIMTAB__V1__MODE__RESUME)
@@ -79,7 +79,7 @@ TEST("what an item is newer than the proved view by does not count")
     v.p.held[peer_find(&v.p, "s item/x")].revision =
         99; /* of another store, with the same content */
     PUBLISH(&v.w, {"a/item/z", "3"});
-    v.p.session = feed_session_new(v.w.feed, &v.p);
+    v.p.session = feed_session_new(v.w.feed, FEED_CLIENT_ANSWERS, &v.p);
     peer_forget(&v.p);
     CHECK_I64(peer_hello(&v.p,
                          &(struct greeting){

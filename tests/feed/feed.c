@@ -37,7 +37,7 @@ TEST("a resume gets exactly the names that were touched since")
     peer_close(&p);
     PUBLISH(&w, {"a/item/y", "20"}, {"b/item/q", "1"});
     PUBLISH(&w, {"a/item/z", NULL});
-    p.session = feed_session_new(w.feed, &p);
+    p.session = feed_session_new(w.feed, FEED_CLIENT_ANSWERS, &p);
     peer_forget(&p);
     CHECK_I64(peer_hello(&p,
                          &(struct greeting){.scopes = "a", .has_cursor = true, .revision = 1},
@@ -64,7 +64,7 @@ TEST("an inventory gets what differs, and counts the drops that no commit explai
     PUBLISH(&w, {"a/item/gone", NULL}, {"a/item/other", "20"});
     memcpy(p.held[p.n_held].key, "a item/never", sizeof("a item/never"));
     p.n_held++;
-    p.session = feed_session_new(w.feed, &p);
+    p.session = feed_session_new(w.feed, FEED_CLIENT_ANSWERS, &p);
     peer_forget(&p);
     CHECK_I64(
         peer_hello(&p,
@@ -302,7 +302,7 @@ static void read_slowly(int how, uint64_t seed)
         CHECK_I64(peer_hello(&p, &(struct greeting){.scopes = "ab"}, NULL), 0);
         CHECK(peer_settle(&p));
         peer_close(&p);
-        p.session = feed_session_new(w.feed, &p);
+        p.session = feed_session_new(w.feed, FEED_CLIENT_ANSWERS, &p);
         fill_spaces(&w);
         for (int i = 0; i < 20; i++)
             churn(&w, &rng, 500 + i);

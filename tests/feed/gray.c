@@ -131,7 +131,7 @@ static void close_pair(struct pair_of_peers *p)
 static void reopen(struct peer *p, const char *id, uint64_t revision)
 {
     peer_close(p);
-    p->session = feed_session_new(p->w->feed, p);
+    p->session = feed_session_new(p->w->feed, FEED_CLIENT_ANSWERS, p);
     peer_forget(p);
     CHECK_I64(peer_hello(p,
                          &(struct greeting){
@@ -428,7 +428,7 @@ static void random_client(struct world *w, struct rng *rng, struct client *c)
         peer_close(&c->peer);
     if (!returns)
         c->peer = (struct peer){.w = w};
-    c->peer.session = feed_session_new(w->feed, &c->peer);
+    c->peer.session = feed_session_new(w->feed, FEED_CLIENT_ANSWERS, &c->peer);
     c->is_open = true;
     peer_forget(&c->peer);
     CHECK_I64(peer_hello(&c->peer,

@@ -231,7 +231,7 @@ void unlink_observer(struct observer *o)
 
 void link_observer(struct observer *o)
 {
-    o->session = feed_session_new(o->w->feed, o);
+    o->session = feed_session_new(o->w->feed, FEED_CLIENT_ANSWERS, o);
     REQUIRE(o->session != NULL);
     sync_link_up(o->sync, o->w->now);
 }

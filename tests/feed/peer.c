@@ -269,7 +269,7 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
 bool peer_open(struct peer *p, struct world *w)
 {
     *p = (struct peer){.w = w, .tells = true};
-    p->session = feed_session_new(w->feed, p);
+    p->session = feed_session_new(w->feed, FEED_CLIENT_ANSWERS, p);
     return p->session != NULL;
 }
 

@@ -627,6 +627,7 @@ static void say_applied(struct client *c)
             refused[n++] = (struct sync_refusal){.scope = key_scope(slot->key),
                                                  .key = key_tail(slot->key),
                                                  .hash = received ? &received->item_hash : NULL,
+                                                 .serving = ledger_serving(&c->ledger, slot->key),
                                                  .code = p->code,
                                                  .message = STR("simulated")};
     }
@@ -1124,7 +1125,7 @@ static void do_link(struct client *c)
         return;
     if (c->cursor.revision) /* a cursor says: everything up to here is held */
         check_view(c, &c->copy, sync_status(c->sync).cursor.revision, "coming back with");
-    c->session = feed_session_new(s->feed, c);
+    c->session = feed_session_new(s->feed, FEED_CLIENT_ANSWERS, c);
     c->linked = true;
     c->timed_out = false;
     sync_link_up(c->sync, s->now);
@@ -1276,6 +1277,16 @@ static void step(struct sim *s)
 
 /* ---- the end: faults stop, everybody must arrive ---- */
 
+/* Whether the server knows that it serves its view, but for what it refuses. */
+static bool has_proved(struct client *c)
+{
+    struct standing st = feed_session_standing(c->session);
+    bool proved = st.proof == PROOF_HOLDS && st.proved >= st.concerned;
+
+    standing_deinit(&st);
+    return proved;
+}
+
 static bool has_arrived(struct client *c)
 {
     struct sync_status status = sync_status(c->sync);
@@ -1285,7 +1296,7 @@ static bool has_arrived(struct client *c)
         return false;
     fed = feed_session_status(c->session);
     return digest_eq(status.cursor.digest, fed.expected) && fed.phase == FEED_STEADY &&
-           fed.has_applied && fed.applied >= fed.changed && !c->to_client.n && !c->to_server.n;
+           has_proved(c) && !c->to_client.n && !c->to_server.n;
 }
 
 /* What it serves otherwise it has reported; and nothing is held when nothing is refused. */

@@ -1,0 +1,300 @@
+/*
+ * The roster of instances. See roster.h.
+ */
+#include "presence/roster.h"
+
+#include "base/alloc.h"
+#include "proto/convert.h"
+
+void roster_init(struct roster *r)
+{
+    *r = (struct roster){.stamp = 1};
+    link_init(&r->offline);
+}
+
+static void instance_free(struct roster *r, struct instance *i)
+{
+    (void)map_remove(&r->instances, str_c(i->id));
+    link_remove(&i->link);
+    (void)presence_unref(i->presence);
+    (void)mem_free(i);
+}
+
+void roster_deinit(struct roster *r)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&r->instances, &at))) {
+        instance_free(r, slot->value);
+        at = 0; /* removal moves entries */
+    }
+    map_deinit(&r->instances);
+}
+
+void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
+{
+    LIST_EACH (&r->offline, l) {
+        struct instance *i = LINK_OF(l, struct instance, link);
+
+        if (i->presence->seen_ms + keep_ms > now_ms)
+            return;
+        instance_free(r, i);
+        r->stamp++;
+    }
+}
+
+struct instance *roster_find(const struct roster *r, struct str id)
+{
+    return map_get(&r->instances, id);
+}
+
+/* ---- who may ---- */
+
+int instance_id_check(struct str id, struct err *err)
+{
+    if (id.len == 0 || id.len > INSTANCE_ID_MAX)
+        return err_set(err, ERR_INVALID, "an instance id has 1 to %d bytes", INSTANCE_ID_MAX);
+    if (!str_is_utf8(id))
+        return err_set(err, ERR_INVALID, "an instance id must be UTF-8");
+    for (size_t i = 0; i < id.len; i++)
+        if ((unsigned char)id.data[i] < 0x21 || id.data[i] == 0x7f)
+            return err_set(err, ERR_INVALID,
+                           "an instance id has no spaces or control characters");
+    return 0;
+}
+
+static struct str boot_of(const Trimtab__V1__Hello *hello)
+{
+    return proto_str(hello->instance->boot_id);
+}
+
+/* Whether a hello is of another start of its program than the one that was heard last. */
+static bool is_another_start(const struct instance *i, const Trimtab__V1__Hello *hello)
+{
+    return !str_eq(boot_of(i->presence->introduction->hello), boot_of(hello));
+}
+
+/* Whether that one is connected. */
+static bool is_another(const struct instance *i, const Trimtab__V1__Hello *hello)
+{
+    return i->stream && is_another_start(i, hello);
+}
+
+static bool is_recent(const struct instance *i, nsec_t now)
+{
+    return i->n_replaced && now - i->replaced_since < REPLACED_WITHIN_S * NSEC_PER_S;
+}
+
+/* Counts from the first replacement on; at the last that is allowed the time begins anew. */
+static void note_replaced(struct instance *i, nsec_t now)
+{
+    if (!is_recent(i, now))
+        i->n_replaced = 0;
+    i->n_replaced++;
+    if (i->n_replaced == 1 || i->n_replaced == REPLACED_MAX)
+        i->replaced_since = now;
+}
+
+int roster_admit(const struct roster *r, const Trimtab__V1__Hello *hello, const char *owner,
+                 nsec_t now, struct err *err)
+{
+    struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
+    const struct instance *i = roster_find(r, id);
+    int rc = instance_id_check(id, err);
+
+    if (rc)
+        return rc;
+    if (protobuf_c_message_get_packed_size(&hello->base) > HELLO_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, "a hello of more than %d bytes", HELLO_BYTES_MAX);
+    if (!i && r->instances.n >= ROSTER_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d instances", ROSTER_MAX);
+    if (i && i->stream && strcmp(i->presence->introduction->owner, owner) != 0) {
+        (void)err_set(err, ERR_DENIED, "the instance %s is connected with another credential",
+                      i->id);
+        err_hint(err, "give every instance an id of its own");
+        return ERR_DENIED;
+    }
+    if (i && is_another(i, hello) && is_recent(i, now) && i->n_replaced >= REPLACED_MAX) {
+        (void)err_set(err, ERR_EXISTS, "two programs keep replacing each other as instance %s",
+                      i->id);
+        err_hint(err, "give every instance an id of its own");
+        return ERR_EXISTS;
+    }
+    return 0;
+}
+
+/* ---- coming and going ---- */
+
+/* Takes over p. */
+static struct instance *instance_new(struct roster *r, struct presence *p)
+{
+    struct str id = str_c(presence_id(p));
+    struct instance *i = mem_zalloc(size_add(sizeof(*i), id.len + 1));
+
+    if (!i)
+        return NULL;
+    link_init(&i->link);
+    memcpy(i->id, id.data, id.len);
+    if (!map_put(&r->instances, str_c(i->id), i, NULL))
+        return mem_free(i);
+    i->presence = p;
+    return i;
+}
+
+static void replace(struct roster *r, struct instance *i, struct presence *p)
+{
+    ASSERT(strcmp(i->id, presence_id(p)) == 0);
+    (void)presence_unref(i->presence);
+    i->presence = p;
+    r->stamp++;
+}
+
+/*
+ * The record of an instance, for a change: itself while nobody else holds it, so nobody can see it change, else a copy in
+ * its place. NULL without memory.
+ */
+static struct presence *writable(struct roster *r, struct instance *i)
+{
+    struct presence *p = i->presence;
+
+    if (atomic_load_explicit(&p->refs, memory_order_acquire) == 1) {
+        r->stamp++;
+        return p;
+    }
+    p = presence_copy(p);
+    if (p)
+        replace(r, i, p);
+    return p;
+}
+
+/* The record with which a stream begins: it knows the health if it is of the same start of its program. */
+static struct presence *first_record(const struct instance *i, struct introduction *who,
+                                     int64_t now_ms)
+{
+    struct presence *p = presence_new(who);
+
+    if (!p)
+        return NULL;
+    if (i && !is_another_start(i, who->hello))
+        p->health = verdict_ref(i->presence->health);
+    p->whole = i ? i->presence->whole : 0;
+    p->is_connected = true;
+    p->connected_ms = now_ms;
+    p->seen_ms = now_ms;
+    return p;
+}
+
+struct instance *roster_connect(struct roster *r, struct introduction *who, void *stream,
+                                nsec_t now, int64_t now_ms)
+{
+    struct instance *i = roster_find(r, str_c(who->hello->instance->id));
+    struct presence *p = first_record(i, who, now_ms);
+
+    if (!p)
+        return NULL;
+    if (!i) {
+        i = instance_new(r, p);
+        if (!i) {
+            (void)presence_unref(p);
+            return NULL;
+        }
+        r->stamp++;
+    } else {
+        if (is_another(i, who->hello))
+            note_replaced(i, now);
+        replace(r, i, p);
+    }
+    r->n_connected += i->stream == NULL;
+    link_remove(&i->link);
+    i->stream = stream;
+    return i;
+}
+
+bool roster_restore(struct roster *r, struct presence *p)
+{
+    struct instance *i;
+
+    ASSERT(!p->is_connected);
+    if (roster_find(r, str_c(presence_id(p))) || r->instances.n >= ROSTER_MAX)
+        return false;
+    i = instance_new(r, p);
+    if (!i)
+        return false;
+    link_before(&r->offline, &i->link); /* they come in the order in which they left */
+    r->stamp++;
+    return true;
+}
+
+void roster_leave(struct roster *r, struct instance *i, const void *stream, int64_t now_ms)
+{
+    struct presence *p;
+
+    if (i->stream != stream)
+        return;
+    p = writable(r, i);
+    i->stream = NULL;
+    r->n_connected--;
+    if (!p) { /* what cannot be said to be away must not be said to be there */
+        instance_free(r, i);
+        r->stamp++;
+        return;
+    }
+    p->is_connected = false;
+    p->seen_ms = now_ms;
+    link_before(&r->offline, &i->link);
+}
+
+/* ---- words ---- */
+
+int roster_stand(struct roster *r, struct instance *i, struct standing *standing, bool is_word,
+                 int64_t now_ms)
+{
+    struct presence *p = writable(r, i);
+
+    if (!p) {
+        standing_deinit(standing);
+        r->n_unreported++;
+        return ERR_NOMEM;
+    }
+    standing_deinit(&p->standing);
+    p->standing = *standing;
+    *standing = (struct standing){.complete = 0};
+    if (p->standing.proof == PROOF_HOLDS && !p->standing.report)
+        p->whole = presence_serving_revision(p);
+    if (is_word)
+        p->seen_ms = now_ms;
+    return 0;
+}
+
+int roster_health(struct roster *r, struct instance *i, const Trimtab__V1__Health *health,
+                  int64_t now_ms)
+{
+    struct verdict *v = verdict_new(health);
+    struct presence *p = v ? writable(r, i) : NULL;
+
+    if (!p) {
+        (void)verdict_unref(v);
+        return ERR_NOMEM;
+    }
+    (void)verdict_unref(p->health);
+    p->health = v;
+    p->seen_ms = now_ms;
+    return 0;
+}
+
+/* ---- counting ---- */
+
+void roster_count(const struct roster *r, const struct moment *at, struct roster_counts *ret)
+{
+    struct map_slot *slot;
+    size_t next = 0;
+
+    *ret = (struct roster_counts){.failing = 0};
+    while ((slot = map_each(&r->instances, &next))) {
+        const struct instance *i = slot->value;
+
+        ret->states[presence_state(i->presence, at)]++;
+        ret->failing += presence_is_failing(i->presence);
+    }
+}

@@ -1,0 +1,198 @@
+/*
+ * Targets of rollouts, by what they proved. See target.h.
+ */
+#include "presence/target.h"
+
+#include "base/buf.h"
+#include "proto/convert.h"
+
+const char *target_state_name(enum target_state s)
+{
+    static const char *const names[TARGET_STATES] = {"gray_ok",    "pending", "gray_error",
+                                                     "gray_error", "stale",   "unproven",
+                                                     "gray_error", "offline", "hidden"};
+
+    return names[s];
+}
+
+/* What the candidates come to in the view. */
+struct showing {
+    bool is_acting;               /* one acts under some name */
+    struct str hidden, hidden_by; /* key of one that is hidden, and the stronger namespace */
+    const Trimtab__V1__Refusal *refusal; /* that stands by itself; NULL: none */
+    const Trimtab__V1__Refusal *held;    /* because of something else; NULL: none */
+};
+
+/* Whether the rollout carries the deletion of a name in one of the scope's layers. */
+static bool carries_deletion(const struct target_look *l, const struct scope *scope,
+                             struct str kind, struct str name)
+{
+    for (size_t i = 0; i < scope->n_layers; i++) {
+        owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+        struct version *candidate;
+
+        name_put_key((struct name){scope->layers[i], kind, name}, &key);
+        if (buf_status(&key))
+            return true; /* bad news is believed when nobody can tell */
+        if (state_carrier(l->state, buf_str(&key), &candidate) == l->rollout &&
+            candidate->deleted)
+            return true;
+    }
+    return false;
+}
+
+/* An exception of a scope, by kind/name: about a candidate that the view has there, or about what its deletion leaves. */
+static bool is_about_bound(const struct target_look *l, const struct scope *scope,
+                           const Trimtab__V1__Refusal *f)
+{
+    const struct introduction *who = l->presence->introduction;
+    struct viewing v = {scope, l->state, who->takes_rollouts ? who->subject : NULL};
+    struct str text = str_c(f->key), hash = proto_str(f->hash);
+    size_t slash = str_index(text, '/');
+    struct str kind = str_part(text, 0, slash), name = str_from(text, slash + 1);
+    const struct version *item;
+
+    if (slash == text.len || !scope_selects(scope, kind, name))
+        return false;
+    item = scope_find(&v, kind, name);
+    if (item ? !str_eq(hash, str_of(item->item_hash.bytes, SHA256_BYTES)) : hash.len != 0)
+        return false;
+    return (item && state_carrier(l->state, item->key, NULL) == l->rollout) ||
+           carries_deletion(l, scope, kind, name);
+}
+
+/* An exception of what is referred to, by its full id. */
+static bool is_about_referred(const struct target_look *l, const Trimtab__V1__Refusal *f)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    const struct tree *referred = l->presence->standing.referred;
+    const struct referred *r;
+    struct name name;
+
+    if (name_parse(str_c(f->key), &name, NULL))
+        return false;
+    name_put_key(name, &key);
+    r = referred && !buf_status(&key) ? referred_of(tree_find(referred, buf_str(&key))) : NULL;
+    return r && r->version &&
+           str_eq(proto_str(f->hash), str_of(r->version->item_hash.bytes, SHA256_BYTES)) &&
+           state_carrier(l->state, r->version->key, NULL) == l->rollout;
+}
+
+static bool is_about(const struct target_look *l, const Trimtab__V1__Refusal *f)
+{
+    const struct introduction *who = l->presence->introduction;
+
+    if (str_eq(str_c(f->scope), SCOPE_REFERRED))
+        return is_about_referred(l, f);
+    for (size_t i = 0; i < who->n_scopes; i++)
+        if (str_eq(who->scopes[i]->name, str_c(f->scope)))
+            return is_about_bound(l, who->scopes[i], f);
+    return false;
+}
+
+static void show_exceptions(const struct target_look *l, struct showing *s)
+{
+    size_t n;
+    Trimtab__V1__Refusal **list = presence_exceptions(l->presence, &n);
+
+    for (size_t i = 0; i < n && !s->refusal; i++) {
+        if ((*list[i]->held_by && s->held) || !is_about(l, list[i]))
+            continue;
+        if (*list[i]->held_by)
+            s->held = list[i];
+        else
+            s->refusal = list[i];
+    }
+}
+
+/* Whether the view shows any candidate; else the first that is hidden. */
+static void show_candidates(const struct target_look *l, struct showing *s)
+{
+    struct binding_at at[BINDINGS_MAX];
+
+    for (size_t i = 0; i < l->rollout->n_candidates && !s->is_acting; i++) {
+        struct str key = l->rollout->candidates[i]->key;
+        size_t n = presence_bindings(l->presence, l->state, key, at);
+
+        for (size_t b = 0; b < n; b++) {
+            s->is_acting |= at[b].is == BINDING_ACTS;
+            if (at[b].is == BINDING_HIDDEN && !s->hidden.data) {
+                s->hidden = key;
+                s->hidden_by = at[b].hidden_by;
+            }
+        }
+    }
+}
+
+static enum target_state refused(const char *id, const struct showing *s,
+                                 char why[TARGET_WHY_MAX])
+{
+    const Trimtab__V1__Refusal *f = s->refusal ? s->refusal : s->held;
+
+    if (!s->refusal) {
+        text_format(why, TARGET_WHY_MAX, "%s: %s is held because of %s", id, f->key,
+                    f->held_by);
+        return TARGET_PENDING;
+    }
+    text_format(why, TARGET_WHY_MAX, "%s: %s %s: %s", id, f->key, f->code, f->message);
+    return TARGET_REFUSED;
+}
+
+static enum target_state hidden(const char *id, const struct showing *s,
+                                char why[TARGET_WHY_MAX])
+{
+    struct name name;
+
+    if (s->hidden.data) {
+        name = key_name(s->hidden);
+        text_format(why, TARGET_WHY_MAX, "%s: the layer %.*s hides %.*s/%.*s/%.*s", id,
+                    STR_ARG(s->hidden_by), STR_ARG(name.space), STR_ARG(name.kind),
+                    STR_ARG(name.name));
+    }
+    return TARGET_HIDDEN;
+}
+
+/* It has not proved the candidates: what is known of why. */
+static enum target_state awaited(const struct target_look *l, char why[TARGET_WHY_MAX])
+{
+    const struct presence *p = l->presence;
+    const char *story = proof_story(p->standing.proof);
+
+    if (*story) {
+        text_format(why, TARGET_WHY_MAX, "%s: %s", presence_id(p), story);
+        return TARGET_UNPROVEN;
+    }
+    return presence_is_late(p, l->at) ? TARGET_SILENT : TARGET_PENDING;
+}
+
+enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_MAX])
+{
+    const struct presence *p = l->presence;
+    const Trimtab__V1__Health *health = p->health ? p->health->health : NULL;
+    struct showing s = {.is_acting = false};
+
+    why[0] = '\0';
+    if (!p->is_connected)
+        return TARGET_OFFLINE;
+    if (!p->introduction->takes_rollouts) {
+        text_format(why, TARGET_WHY_MAX, "%s: is too old for rollouts, and has what is stable",
+                    presence_id(p));
+        return TARGET_TOO_OLD;
+    }
+    if (MAX(p->standing.complete, l->at->complete) < l->since)
+        return TARGET_PENDING; /* E2 */
+    show_exceptions(l, &s);
+    if (s.refusal || s.held)
+        return refused(presence_id(p), &s, why);
+    show_candidates(l, &s);
+    if (!s.is_acting)
+        return hidden(presence_id(p), &s, why);
+    if (!presence_has_reached(p, l->since, l->at))
+        return awaited(l, why);
+    if (health && health->failing && health->revision >= l->since) {
+        text_format(why, TARGET_WHY_MAX, "%s: %s%s%s", presence_id(p), health->source,
+                    *health->source ? ": " : "", health->reason);
+        return TARGET_FAILING;
+    }
+    return TARGET_APPLIED;
+}

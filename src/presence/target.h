@@ -1,0 +1,41 @@
+/*
+ * What one instance has come to as a target of one rollout: the one judgement that status, driver, preview and lists share.
+ */
+#ifndef TRIMTAB_PRESENCE_TARGET_H
+#define TRIMTAB_PRESENCE_TARGET_H
+
+#include "presence/presence.h"
+
+enum target_state {
+    TARGET_APPLIED,  /* proved to run the candidates, and is well */
+    TARGET_PENDING,  /* may still answer, or is held back by something else */
+    TARGET_REFUSED,  /* a candidate, by itself */
+    TARGET_FAILING,  /* runs them, and is not well */
+    TARGET_SILENT,   /* owes an answer for too long */
+    TARGET_UNPROVEN, /* has answered, but what it runs is not proved */
+    TARGET_TOO_OLD,  /* knows nothing of rollouts, so it has what is stable */
+    TARGET_OFFLINE,
+    TARGET_HIDDEN, /* its view shows no candidate: stronger layers have the names. No target, really */
+};
+enum { TARGET_STATES = TARGET_HIDDEN + 1, TARGET_WHY_MAX = 512 };
+
+/* As people see it: gray_ok, pending, gray_error, unproven, stale, offline or hidden. */
+const char *target_state_name(enum target_state s);
+
+/* Whose view of what, and when. Borrowed. */
+struct target_look {
+    const struct presence *presence;
+    const struct state *state; /* in which the rollout is live */
+    const struct rollout *rollout;
+    uint64_t since; /* revision of the step that takes the instance */
+    const struct moment *at;
+};
+
+/*
+ * A candidate counts where the view has it, under every name by which scopes bind it or others refer to it; an exception
+ * there is about it when it names what the view has there, also nothing, for a deletion. why gets the instance's id and
+ * what it says, for everything but what is applied or awaited, else "".
+ */
+enum target_state target_state(const struct target_look *look, char why[TARGET_WHY_MAX]);
+
+#endif

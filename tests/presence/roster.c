@@ -1,0 +1,253 @@
+/*
+ * The roster: who may be which instance, what is kept of one, and for how long.
+ */
+#include "presence/roster.h"
+
+#include "tap.h"
+
+static struct instance *connect(struct roster *r, const char *id, const char *start,
+                                const char *owner, void *stream)
+{
+    char id_text[32], boot[16];
+    Trimtab__V1__Instance who = TRIMTAB__V1__INSTANCE__INIT;
+    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
+    char *spaces[] = {boot};
+    Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
+    struct introduction *in;
+    struct instance *i;
+
+    (void)snprintf(id_text, sizeof(id_text), "%s", id);
+    (void)snprintf(boot, sizeof(boot), "%s", start);
+    who.id = id_text;
+    who.boot_id = (ProtobufCBinaryData){strlen(boot), (uint8_t *)boot};
+    scope.namespaces = spaces;
+    scope.n_namespaces = 1;
+    hello.instance = &who;
+    hello.scopes = scopes;
+    hello.n_scopes = 1;
+    if (roster_admit(r, &hello, owner, 1, NULL) ||
+        introduction_new(&(struct introduction_opts){&hello, owner, "peer", "grpc"}, &in, NULL))
+        return NULL;
+    i = roster_connect(r, in, stream, 1, 1);
+    (void)introduction_unref(in);
+    return i;
+}
+
+static int say_health(struct roster *r, struct instance *i, char *reason)
+{
+    Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
+
+    health.failing = true;
+    health.reason = reason;
+    health.revision = 7;
+    return roster_health(r, i, &health, 5);
+}
+
+static int streams[4];
+
+TEST("a health is kept over a reconnect, and forgotten when the program starts anew")
+{
+    char reason[] = "no answer";
+    struct roster r;
+    struct instance *i;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i && !say_health(&r, i, reason));
+    REQUIRE(connect(&r, "a", "one", "web", &streams[1]) == i && i->presence->health);
+    CHECK_STR(str_c(i->presence->health->health->reason), str_c(reason));
+    CHECK_U64(i->presence->health->health->revision, 7);
+    REQUIRE(connect(&r, "a", "two", "web", &streams[2]) == i);
+    CHECK(!i->presence->health);
+    roster_deinit(&r);
+}
+
+TEST("what is said anew takes the place of what was said, and who waits sees it")
+{
+    char first[] = "first", second[] = "second";
+    struct roster r;
+    struct instance *i;
+    uint64_t stamp;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i && !say_health(&r, i, first));
+    stamp = r.stamp;
+    REQUIRE(!say_health(&r, i, second));
+    CHECK_STR(str_c(i->presence->health->health->reason), STR("second"));
+    CHECK_I64(i->presence->seen_ms, 5);
+    CHECK(r.stamp > stamp);
+    roster_deinit(&r);
+}
+
+TEST("who holds a record sees one moment, whatever comes after it")
+{
+    char first[] = "first", second[] = "second";
+    struct roster r;
+    struct instance *i;
+    struct presence *held;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i && !say_health(&r, i, first));
+    held = presence_ref(i->presence);
+    REQUIRE(!say_health(&r, i, second));
+    roster_leave(&r, i, &streams[0], 9);
+    CHECK_STR(str_c(held->health->health->reason), STR("first"));
+    CHECK(held->is_connected);
+    CHECK(!i->presence->is_connected);
+    CHECK_I64(i->presence->seen_ms, 9);
+    roster_deinit(&r);
+    CHECK_STR(str_c(presence_id(held)), STR("a"));
+    (void)presence_unref(held);
+}
+
+TEST("a connected instance is not another credential's, and its older stream takes nothing "
+     "with it")
+{
+    struct roster r;
+    struct instance *i;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i != NULL);
+    CHECK(!connect(&r, "a", "one", "other", &streams[1]));
+    REQUIRE(connect(&r, "a", "one", "web", &streams[2]) == i);
+    CHECK_U64(r.n_connected, 1);
+    roster_leave(&r, i, &streams[0], 9); /* the one that was replaced */
+    CHECK(i->presence->is_connected);
+    CHECK_U64(r.n_connected, 1);
+    roster_deinit(&r);
+}
+
+TEST("who is away is forgotten after its time, the one that left first before the others")
+{
+    struct roster r;
+    struct instance *a, *b;
+
+    roster_init(&r);
+    a = connect(&r, "a", "one", "web", &streams[0]);
+    b = connect(&r, "b", "one", "web", &streams[1]);
+    REQUIRE(a && b && connect(&r, "c", "one", "web", &streams[2]));
+    roster_leave(&r, b, &streams[1], 10);
+    roster_leave(&r, a, &streams[0], 20);
+    roster_expire(&r, 115, 100);
+    CHECK(!roster_find(&r, STR("b")));
+    CHECK(roster_find(&r, STR("a")));
+    roster_expire(&r, 1000, 100);
+    CHECK(!roster_find(&r, STR("a")));
+    CHECK(roster_find(&r, STR("c"))); /* connected, so not away */
+    roster_deinit(&r);
+}
+
+TEST("a reason is cut to a kilobyte where a character ends")
+{
+    char reason[3 * VERDICT_REASON_MAX + 1];
+    struct roster r;
+    struct instance *i;
+
+    for (size_t at = 0; at < sizeof(reason) - 1; at += 3)
+        memcpy(reason + at, "\xe2\x82\xac", 3);
+    reason[sizeof(reason) - 1] = '\0';
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i && !say_health(&r, i, reason));
+    CHECK_U64(strlen(i->presence->health->health->reason), VERDICT_REASON_MAX / 3 * 3);
+    roster_deinit(&r);
+}
+
+TEST("without memory the older words hold, nothing is half there, and nothing leaks")
+{
+    char first[] = "first", second[] = "second";
+
+    ALLOC_SWEEP (n) {
+        struct roster r;
+        struct instance *i;
+        struct presence *held;
+
+        roster_init(&r);
+        i = connect(&r, "a", "one", "web", &streams[0]);
+        CHECK_U64(r.n_connected, i != NULL);
+        if (i && !say_health(&r, i, first)) {
+            held = presence_ref(i->presence);
+            if (say_health(&r, i, second))
+                CHECK_STR(str_c(i->presence->health->health->reason), STR("first"));
+            (void)presence_unref(held);
+        }
+        roster_deinit(&r);
+    }
+}
+
+/* ---- states ---- */
+
+static struct moment moment = {.now = 100, .now_ms = 1000, .complete = 9, .ack_late = 10};
+
+TEST("a state is only good when it is proved")
+{
+    struct roster r;
+    struct instance *i;
+    struct standing s = {.complete = 9, .concerned = 5};
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i != NULL);
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_PENDING);
+    s.owes_since = 1;
+    REQUIRE(!roster_stand(&r, i, &s, true, 2));
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_STALE);
+    s = (struct standing){.complete = 9, .concerned = 5, .applied = 5, .proof = PROOF_WRONG};
+    REQUIRE(!roster_stand(&r, i, &s, true, 3));
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_UNPROVEN);
+    CHECK(!presence_has_reached(i->presence, 1, &moment));
+    s = (struct standing){.complete = 9, .concerned = 5, .proved = 7, .proof = PROOF_HOLDS};
+    REQUIRE(!roster_stand(&r, i, &s, true, 4));
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_OK);
+    CHECK(presence_has_reached(i->presence, 9, &moment));   /* nothing since concerned it */
+    CHECK(!presence_has_reached(i->presence, 10, &moment)); /* nobody knows yet */
+    CHECK_U64(presence_serving_revision(i->presence), 5);
+    s = (struct standing){.complete = 9, .concerned = 8, .proved = 7, .proof = PROOF_HOLDS};
+    REQUIRE(!roster_stand(&r, i, &s, true, 5));
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_PENDING);
+    CHECK(presence_has_reached(i->presence, 7, &moment));
+    CHECK(!presence_has_reached(i->presence, 8, &moment));
+    roster_deinit(&r);
+}
+
+TEST("who excepts something serves an older revision than it should, and says of which kind it "
+     "is")
+{
+    static const struct {
+        char code[16];
+        enum presence_state state;
+    } kinds[] = {{"CHECK_FAILED", PRESENCE_ERROR},
+                 {"HELD_DELETION", PRESENCE_HELD},
+                 {"DRIFTED", PRESENCE_DRIFTED}};
+    struct roster r;
+    struct instance *i;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i != NULL);
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+        Trimtab__V1__Refusal f = TRIMTAB__V1__REFUSAL__INIT, *list[] = {&f};
+        char code[16];
+        struct standing s = {.concerned = 5, .proved = 5, .proof = PROOF_HOLDS};
+
+        REQUIRE(!roster_stand(&r, i, &s, true, 4)); /* once it served all of revision 5 */
+        memcpy(code, kinds[k].code, sizeof(code));
+        f.code = code;
+        ack.refused = list;
+        ack.n_refused = 1;
+        s = (struct standing){.concerned = 7, .proved = 7, .proof = PROOF_HOLDS};
+        s.report = report_new(&ack);
+        REQUIRE(s.report && !roster_stand(&r, i, &s, true, 4));
+        CHECK_I64(presence_state(i->presence, &moment), kinds[k].state);
+        CHECK_U64(presence_serving_revision(i->presence), 5);
+    }
+    roster_leave(&r, i, &streams[0], 500);
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_OFFLINE);
+    moment.lost_after = 100;
+    CHECK_I64(presence_state(i->presence, &moment), PRESENCE_LOST);
+    roster_deinit(&r);
+}
