@@ -692,17 +692,28 @@ static int say_refused(struct world *w, uint64_t revision)
     return sync_applied(w->sync, revision, DIGEST_NULL, refused, 2);
 }
 
-TEST("what was refused is said again after the next welcome")
+/* A report is about what its own stream has announced: before the first batch there is nothing to be said. */
+TEST("what is served is said again when the server asks, at the cursor if nothing newer waits")
 {
+    Trimtab__V1__ServerFrame question = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__AskReport ask = TRIMTAB__V1__ASK_REPORT__INIT;
     struct world w;
-    struct offer first;
+    struct offer first, second;
 
+    question.ask_report = &ask;
     begin(&w, &first);
     CHECK_I64(say_refused(&w, 5), 0);
     check_log(&w, "A");
     connect_to(&w, 1);
-    check_log(&w, "hA");
+    check_log(&w, "h");
+    CHECK_I64(say(&w, &question), 0);
+    check_log(&w, ""); /* not before this stream has announced something */
+    offer_init(&second, 7, TRIMTAB__V1__MODE__FULL);
+    CHECK_I64(say(&w, offer_frame(&second)), 0);
+    CHECK_I64(say_refused(&w, 7), 0);
+    CHECK_I64(say(&w, &question), 0);
     REQUIRE(w.applied && w.applied->ack->n_refused == 2);
+    CHECK_U64(w.applied->ack->revision, 7);
     CHECK_STR(str_c(w.applied->ack->refused[1]->held_by), STR("item/a"));
     CHECK_STR(str_c(w.applied->ack->refused[1]->key), STR("item/b"));
     deinit(&w);
