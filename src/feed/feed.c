@@ -34,6 +34,11 @@ struct feed *feed_free(struct feed *f)
     return mem_free(f);
 }
 
+const unsigned char *feed_store_id(const struct feed *f)
+{
+    return f->opts.store_id;
+}
+
 struct state *feed_state(const struct feed *f)
 {
     return f->state;

@@ -56,6 +56,9 @@ must_use struct feed *feed_new(const struct feed_opts *opts, struct state *state
 /* All sessions must be closed. NULL is fine. */
 struct feed *feed_free(struct feed *f);
 
+/* FEED_STORE_ID_BYTES of the store whose states it serves. */
+const unsigned char *feed_store_id(const struct feed *f);
+
 /* The state that the feed serves. Borrowed. */
 struct state *feed_state(const struct feed *f);
 
@@ -89,7 +92,11 @@ struct feed_status {
     nsec_t waiting_since; /* when the batch in flight was complete; 0 when none is */
 };
 
-/* Whether a client can answer AskInventory. One that only listens gets everything anew where others are compared. */
+/*
+ * Whether a client can answer AskInventory. One that only listens gets everything anew where others are compared, and need not
+ * compute digests, so its cursor is taken only if it has the digest of its view now, or no digest: then its owner vouches
+ * for it.
+ */
 enum feed_client { FEED_CLIENT_ANSWERS, FEED_CLIENT_LISTENS };
 
 /* A subscriber without anything yet. ctx is handed to ready. NULL without memory. */

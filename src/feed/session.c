@@ -141,6 +141,16 @@ static uint64_t newest_concern(const struct feed_session *s)
     return newest;
 }
 
+/* Whether a client that only listens has its view already, by its digest, or its owner vouches for the cursor. */
+static bool has_view(const struct feed_session *s, const Trimtab__V1__Cursor *c)
+{
+    struct digest claimed;
+    uint64_t count;
+
+    return !c->digest.len || (digest_get(proto_str(c->digest), &claimed) &&
+                              digest_eq(claimed, session_digest(s, &count)));
+}
+
 /* How to bring the subscriber up to date, and why so. */
 static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab__V1__Cursor *c,
                                      const char **ret_reason)
@@ -159,6 +169,10 @@ static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab
     }
     if (c->revision == 0) {
         *ret_reason = "the subscription changed";
+        return TRIMTAB__V1__MODE__INVENTORY;
+    }
+    if (s->client == FEED_CLIENT_LISTENS && !has_view(s, c)) {
+        *ret_reason = "the cursor proves nothing";
         return TRIMTAB__V1__MODE__INVENTORY;
     }
     *ret_reason = "resumed";

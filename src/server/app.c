@@ -273,7 +273,9 @@ int app_open(struct app *app, const struct config *config, struct err *err)
     if (r)
         return r;
     app->has_loop = true;
-    r = file_make_dirs(config->data_dir, 0700, err);
+    r = random_bytes(app->cursor_key.bytes, CURSOR_KEY_BYTES)
+            ? err_set(err, ERR_IO, "the system has no random bytes")
+            : file_make_dirs(config->data_dir, 0700, err);
     if (!r)
         r = open_auth(app, err);
     if (!r)

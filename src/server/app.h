@@ -12,6 +12,7 @@
 #include "server/auth.h"
 #include "server/committer.h"
 #include "server/config.h"
+#include "server/cursor.h"
 #include "server/driver.h"
 #include "server/events.h"
 
@@ -22,6 +23,7 @@ struct app {
     struct tls *tls; /* NULL: plain text */
     struct auth *auth;
     struct committer *committer;
+    struct cursor_key cursor_key; /* of this start: marks what HTTP subscribers were sent */
     struct state *state; /* newest publication */
     struct feed *feed;
     struct roster roster; /* what is known of every instance */

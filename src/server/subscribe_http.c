@@ -6,6 +6,7 @@
  *   events    a session for as long as the response stream (server-sent events)
  *   ack       acknowledges in the name of an instance, or says how it is, to whichever session it has
  */
+#include "server/cursor.h"
 #include "server/rest.h"
 #include "server/subscribe.h"
 
@@ -159,25 +160,75 @@ static bool read_store_id(struct str text, char *id)
     return true;
 }
 
-/* store_id=...&revision=N&digest=HEX, or Last-Event-ID: HEX-N */
+/* As an ETag or in hexadecimal, or as documents show it, in base64. */
+static bool read_digest(struct str text, char *digest)
+{
+    owned(buf) struct buf bytes = BUF_NULL((size_t)3 * DIGEST_BYTES);
+
+    if (text.len > 2 && text.data[0] == '"')
+        text = str_part(text, 1, text.len - 2);
+    if (hex_decode(text, digest, DIGEST_BYTES))
+        return true;
+    if (!base64_get(text, &bytes) || bytes.len != DIGEST_BYTES)
+        return false;
+    memcpy(digest, bytes.data, DIGEST_BYTES);
+    return true;
+}
+
+/* A cursor that proves nothing is none: its client gets everything. */
+static void distrust(Trimtab__V1__Hello *hello)
+{
+    if (hello->cursor && hello->cursor->digest.len != DIGEST_BYTES)
+        hello->cursor = NULL;
+}
+
+/*
+ * Last-Event-ID: HEX-N-MARK. What is marked was sent by this start of the server, for just this subscription; the feed
+ * takes such a cursor, which has no digest, at our word.
+ */
+static int query_last_event(struct rest *r, Trimtab__V1__Hello *hello, struct str last,
+                            struct err *err)
+{
+    struct str store, number, mark = last;
+    struct sha256 wish;
+    uint64_t revision;
+    int rc;
+
+    if (!str_next(&mark, '-', &store) || !str_next(&mark, '-', &number) ||
+        !str_u64(number, &revision))
+        return err_set(err, ERR_INVALID, "last-event-id is what an event had as its id");
+    rc = cursor_wish(hello, &wish);
+    if (rc)
+        return rc;
+    if (!cursor_is_marked(&r->app->cursor_key, &wish, revision, mark))
+        return 0;
+    hello->cursor = ARENA_NEW(&r->arena, Trimtab__V1__Cursor);
+    if (!hello->cursor)
+        return ERR_NOMEM;
+    trimtab__v1__cursor__init(hello->cursor);
+    hello->cursor->store_id = proto_bytes(
+        arena_str(&r->arena, str_of(feed_store_id(r->app->feed), FEED_STORE_ID_BYTES)));
+    hello->cursor->revision = revision;
+    hello->cursor->count = 1;
+    return arena_failed(&r->arena) ? ERR_NOMEM : 0;
+}
+
+/* store_id=...&revision=N&digest=HEX */
 static int query_cursor(struct rest *r, Trimtab__V1__Hello *hello, struct err *err)
 {
     struct arena *a = &r->arena;
     struct str store = rest_query(r, "store_id"), revision = rest_query(r, "revision");
-    struct str last = exchange_header(r->x, "last-event-id");
+    struct str digest = rest_query(r, "digest"),
+               last = exchange_header(r->x, "last-event-id");
     Trimtab__V1__Cursor *cursor;
     char *id;
 
-    if (last.data && !revision.data) {
-        size_t dash = str_index(last, '-');
-
-        store = str_part(last, 0, dash);
-        revision = str_from(last, dash + 1);
-    }
+    if (last.len && !revision.data)
+        return query_last_event(r, hello, last, err);
     if (!revision.data)
         return 0;
     cursor = ARENA_NEW(a, Trimtab__V1__Cursor);
-    id = arena_alloc(a, FEED_STORE_ID_BYTES);
+    id = arena_alloc(a, FEED_STORE_ID_BYTES + DIGEST_BYTES);
     if (!cursor || !id)
         return ERR_NOMEM;
     trimtab__v1__cursor__init(cursor);
@@ -186,6 +237,10 @@ static int query_cursor(struct rest *r, Trimtab__V1__Hello *hello, struct err *e
                        "a cursor needs revision (a number) and store_id (as in a welcome)");
     cursor->store_id = proto_bytes(str_of(id, FEED_STORE_ID_BYTES));
     cursor->count = 1;
+    if (digest.len && !read_digest(digest, id + FEED_STORE_ID_BYTES))
+        return err_set(err, ERR_INVALID, "digest is that of an end, a bookmark or an ETag");
+    if (digest.len)
+        cursor->digest = proto_bytes(str_of(id + FEED_STORE_ID_BYTES, DIGEST_BYTES));
     hello->cursor = cursor;
     return 0;
 }
@@ -668,7 +723,7 @@ static int say_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, stru
     return subscriber_frame(s, &frame, err);
 }
 
-static void poll_first(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t wait_ms)
+static void poll_first(struct rest *r, Trimtab__V1__Hello *hello, uint32_t wait_ms)
 {
     struct poller *p = NEW(struct poller);
     struct err err = ERR_NULL;
@@ -686,6 +741,7 @@ static void poll_first(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t
     p->subscriber.transport = "http";
     link_init(&p->link);
     link_before(&r->app->http_sessions, &p->link);
+    distrust(hello);
     rc = say_hello(&p->subscriber, hello, &err);
     if (rc) {
         poller_free(p);
@@ -733,6 +789,7 @@ struct event_stream {
     struct subscriber subscriber;
     struct exchange *x;
     char store_id[2 * FEED_STORE_ID_BYTES + 1];
+    struct sha256 wish; /* what the marks of its events hold for */
     bool is_ended;
 };
 
@@ -740,10 +797,12 @@ static int put_event(const struct event_stream *e, const Trimtab__V1__ServerFram
                      struct buf *out)
 {
     uint64_t revision = m->end ? m->end->revision : m->bookmark ? m->bookmark->revision : 0;
+    char mark[CURSOR_MARK_HEX + 1];
     int rc;
 
+    cursor_mark(&e->subscriber.app->cursor_key, &e->wish, revision, mark);
     if (revision)
-        buf_printf(out, "id: %s-%llu\n", e->store_id, (unsigned long long)revision);
+        buf_printf(out, "id: %s-%llu-%s\n", e->store_id, (unsigned long long)revision, mark);
     buf_put_c(out, "data: ");
     rc = proto_to_json_text(&m->base, PROTO_JSON_SPARSE, out);
     buf_put_c(out, "\n\n");
@@ -836,6 +895,8 @@ void subscribe_http_events(struct rest *r)
     bool started = false;
     int rc = e ? query_hello(r, &hello, &err) : ERR_NOMEM;
 
+    if (!rc)
+        rc = cursor_wish(hello, &e->wish);
     if (!rc) {
         rc = subscriber_init(&e->subscriber, r->app, r->x, &r->who, FEED_CLIENT_LISTENS, &err);
         started = !rc;
@@ -844,6 +905,8 @@ void subscribe_http_events(struct rest *r)
         e->subscriber.pull = events_pull;
         e->subscriber.leave = events_leave;
         e->subscriber.transport = "sse";
+        if (rest_query(r, "revision").data) /* no mark: only a digest proves it */
+            distrust(hello);
         rc = say_hello(&e->subscriber, hello, &err);
     }
     if (rc) {
