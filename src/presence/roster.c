@@ -10,12 +10,14 @@ void roster_init(struct roster *r)
 {
     *r = (struct roster){.stamp = 1};
     link_init(&r->offline);
+    link_init(&r->due);
 }
 
 static void instance_free(struct roster *r, struct instance *i)
 {
     (void)map_remove(&r->instances, str_c(i->id));
     link_remove(&i->link);
+    link_remove(&i->due);
     (void)presence_unref(i->presence);
     (void)mem_free(i);
 }
@@ -25,11 +27,35 @@ void roster_deinit(struct roster *r)
     struct map_slot *slot;
     size_t at = 0;
 
+    r->forgotten = NULL; /* it is the roster that goes, not the instances */
     while ((slot = map_each(&r->instances, &at))) {
         instance_free(r, slot->value);
         at = 0; /* removal moves entries */
     }
     map_deinit(&r->instances);
+}
+
+static void forget(struct roster *r, struct instance *i)
+{
+    if (r->forgotten)
+        r->forgotten(r->ctx, str_c(i->id));
+    instance_free(r, i);
+    r->stamp++;
+}
+
+/* Something of it is to be written, behind all that are due already. */
+static void note_due(struct roster *r, struct instance *i, nsec_t now)
+{
+    if (!link_is_alone(&i->due))
+        return;
+    i->due_since = now;
+    link_before(&r->due, &i->due);
+}
+
+void roster_kept(struct instance *i, nsec_t now)
+{
+    link_remove(&i->due);
+    i->kept = now;
 }
 
 void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
@@ -39,8 +65,7 @@ void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
 
         if (i->presence->seen_ms + keep_ms > now_ms)
             return;
-        instance_free(r, i);
-        r->stamp++;
+        forget(r, i);
     }
 }
 
@@ -135,6 +160,7 @@ static struct instance *instance_new(struct roster *r, struct presence *p)
     if (!i)
         return NULL;
     link_init(&i->link);
+    link_init(&i->due);
     memcpy(i->id, id.data, id.len);
     if (!map_put(&r->instances, str_c(i->id), i, NULL))
         return mem_free(i);
@@ -208,6 +234,7 @@ struct instance *roster_connect(struct roster *r, struct introduction *who, void
     r->n_connected += i->stream == NULL;
     link_remove(&i->link);
     i->stream = stream;
+    note_due(r, i, now);
     return i;
 }
 
@@ -226,7 +253,8 @@ bool roster_restore(struct roster *r, struct presence *p)
     return true;
 }
 
-void roster_leave(struct roster *r, struct instance *i, const void *stream, int64_t now_ms)
+void roster_leave(struct roster *r, struct instance *i, const void *stream, nsec_t now,
+                  int64_t now_ms)
 {
     struct presence *p;
 
@@ -240,6 +268,7 @@ void roster_leave(struct roster *r, struct instance *i, const void *stream, int6
         r->stamp++;
         return;
     }
+    note_due(r, i, now);
     p->is_connected = false;
     p->seen_ms = now_ms;
     link_before(&r->offline, &i->link);
@@ -248,8 +277,9 @@ void roster_leave(struct roster *r, struct instance *i, const void *stream, int6
 /* ---- words ---- */
 
 int roster_stand(struct roster *r, struct instance *i, struct standing *standing, bool is_word,
-                 int64_t now_ms)
+                 const struct moment *at)
 {
+    bool is_news = standing->proved != i->presence->standing.proved;
     struct presence *p = writable(r, i);
 
     if (!p) {
@@ -263,7 +293,9 @@ int roster_stand(struct roster *r, struct instance *i, struct standing *standing
     if (p->standing.proof == PROOF_HOLDS && !p->standing.report)
         p->whole = presence_serving_revision(p);
     if (is_word)
-        p->seen_ms = now_ms;
+        p->seen_ms = at->now_ms;
+    if (is_news && at->now >= i->kept + KEPT_EVERY_S * NSEC_PER_S)
+        note_due(r, i, at->now);
     return 0;
 }
 

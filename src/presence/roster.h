@@ -18,6 +18,7 @@ enum {
     REPLACED_MAX =
         5, /* by another program, within REPLACED_WITHIN_S: more are two that have one id */
     REPLACED_WITHIN_S = 30,
+    KEPT_EVERY_S = 60, /* newer proofs of a connected instance are written so often */
 };
 
 /* One place of the roster. */
@@ -27,14 +28,20 @@ struct instance {
     struct link link;          /* in roster.offline, oldest first by seen_ms */
     unsigned n_replaced;       /* by streams of another program, since then */
     nsec_t replaced_since;
-    uint64_t told; /* what who watches was told of it last, as events sum it up */
-    uint64_t kept; /* seen_ms and proof as they were written to the store last; 0: never */
+    uint64_t told;    /* what who watches was told of it last, as events sum it up */
+    struct link due;  /* in roster.due, if something of it is to be kept over a restart */
+    nsec_t due_since; /* then: since when */
+    nsec_t kept;      /* when it was written last; 0: never */
     char id[];
 };
 
 struct roster {
     struct map instances; /* id -> struct instance */
     struct link offline;
+    struct link due; /* struct instance.due, oldest first */
+    void (*forgotten)(void *ctx,
+                      struct str id); /* this one is forgotten now; NULL: nobody asks */
+    void *ctx;
     uint64_t n_connected;
     uint64_t stamp;        /* raised by every change, so that who waits sees one */
     uint64_t complete;     /* every record says all up to this revision (E2) */
@@ -69,17 +76,21 @@ must_use struct instance *roster_connect(struct roster *r, struct introduction *
 /* An offline instance as the store had it. False without memory, or when it is there already. */
 must_use bool roster_restore(struct roster *r, struct presence *p);
 /* Its stream ended; nothing happens when another stream has taken its place. */
-void roster_leave(struct roster *r, struct instance *i, const void *stream, int64_t now_ms);
+void roster_leave(struct roster *r, struct instance *i, const void *stream, nsec_t now,
+                  int64_t now_ms);
 
 /*
  * The stream stands so now. Takes over the parts of standing in every case. is_word: it has said something. ERR_NOMEM: the
  * older record stays, and the caller tries again.
  */
 must_use int roster_stand(struct roster *r, struct instance *i, struct standing *standing,
-                          bool is_word, int64_t now_ms);
+                          bool is_word, const struct moment *at);
 /* What it says of its health takes the place of what it said before. ERR_NOMEM: what it said before holds. */
 must_use int roster_health(struct roster *r, struct instance *i,
                            const Trimtab__V1__Health *health, int64_t now_ms);
+
+/* What was due of it has been taken, to be written. */
+void roster_kept(struct instance *i, nsec_t now);
 
 /* How many instances are in each state, and how many of the connected ones are failing. */
 struct roster_counts {

@@ -127,6 +127,7 @@ static void on_tick(struct timer *t, void *ctx)
         loop_defer(&app->loop, &app->presence);
     driver_tick(&app->driver);
     events_tick(&app->events);
+    keeper_tick(&app->keeper, loop_now(&app->loop));
     roster_expire(&app->roster, clock_wall_ms(),
                   (int64_t)(app->config.instance_keep / NSEC_PER_MS));
 }
@@ -287,6 +288,8 @@ int app_open(struct app *app, const struct config *config, struct err *err)
     if (!r)
         r = driver_open(&app->driver, app, err);
     if (!r)
+        keeper_open(&app->keeper, &app->roster, app->committer);
+    if (!r)
         r = open_http(app, err);
     if (r)
         return r;
@@ -359,6 +362,7 @@ void app_close(struct app *app)
     timer_stop(&app->tick);
     timer_stop(&app->drain_limit);
     driver_leave(&app->driver);
+    keeper_leave(&app->keeper);
     close_committer(app);
     if (app->http) {
         bool closed = false;
@@ -371,6 +375,7 @@ void app_close(struct app *app)
     subscribe_drain(
         app); /* what lingers between two polls has no connection that could end it */
     driver_close(&app->driver);
+    keeper_close(&app->keeper);
     events_deinit(&app->events);
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);

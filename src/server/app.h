@@ -15,6 +15,7 @@
 #include "server/cursor.h"
 #include "server/driver.h"
 #include "server/events.h"
+#include "server/keeper.h"
 
 struct app {
     struct config config;
@@ -27,6 +28,7 @@ struct app {
     struct state *state; /* newest publication */
     struct feed *feed;
     struct roster roster; /* what is known of every instance */
+    struct keeper keeper; /* of that over a restart */
     struct driver driver; /* of rollouts */
     struct events events; /* for who watches */
     struct backup *backup; /* that is being made or sent; NULL: none */

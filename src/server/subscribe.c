@@ -32,7 +32,7 @@ static void pump(struct defer *d, void *ctx)
 static void bring_up_roster(struct defer *d, void *ctx)
 {
     struct app *app = ctx;
-    int64_t now_ms = clock_wall_ms();
+    struct moment at = app_moment(app);
     int r = 0;
 
     (void)d;
@@ -44,7 +44,7 @@ static void bring_up_roster(struct defer *d, void *ctx)
         if (!s->instance) /* subscribes without being listed */
             continue;
         standing = feed_session_standing(s->session);
-        r = roster_stand(&app->roster, s->instance, &standing, s->has_spoken, now_ms);
+        r = roster_stand(&app->roster, s->instance, &standing, s->has_spoken, &at);
         s->has_spoken = s->has_spoken && r;
         if (r)
             link_before(&app->restless, &s->restless);
@@ -104,7 +104,7 @@ void subscriber_deinit(struct subscriber *s)
     link_remove(&s->restless);
     link_remove(&s->link);
     if (s->instance)
-        roster_leave(&s->app->roster, s->instance, s, clock_wall_ms());
+        roster_leave(&s->app->roster, s->instance, s, loop_now(&s->app->loop), clock_wall_ms());
     s->session = feed_session_free(s->session);
     s->instance = NULL;
     app_changed(s->app);

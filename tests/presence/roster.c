@@ -92,7 +92,7 @@ TEST("who holds a record sees one moment, whatever comes after it")
     REQUIRE(i && !say_health(&r, i, first));
     held = presence_ref(i->presence);
     REQUIRE(!say_health(&r, i, second));
-    roster_leave(&r, i, &streams[0], 9);
+    roster_leave(&r, i, &streams[0], 1, 9);
     CHECK_STR(str_c(held->health->health->reason), STR("first"));
     CHECK(held->is_connected);
     CHECK(!i->presence->is_connected);
@@ -114,7 +114,7 @@ TEST("a connected instance is not another credential's, and its older stream tak
     CHECK(!connect(&r, "a", "one", "other", &streams[1]));
     REQUIRE(connect(&r, "a", "one", "web", &streams[2]) == i);
     CHECK_U64(r.n_connected, 1);
-    roster_leave(&r, i, &streams[0], 9); /* the one that was replaced */
+    roster_leave(&r, i, &streams[0], 1, 9); /* the one that was replaced */
     CHECK(i->presence->is_connected);
     CHECK_U64(r.n_connected, 1);
     roster_deinit(&r);
@@ -129,8 +129,8 @@ TEST("who is away is forgotten after its time, the one that left first before th
     a = connect(&r, "a", "one", "web", &streams[0]);
     b = connect(&r, "b", "one", "web", &streams[1]);
     REQUIRE(a && b && connect(&r, "c", "one", "web", &streams[2]));
-    roster_leave(&r, b, &streams[1], 10);
-    roster_leave(&r, a, &streams[0], 20);
+    roster_leave(&r, b, &streams[1], 1, 10);
+    roster_leave(&r, a, &streams[0], 1, 20);
     roster_expire(&r, 115, 100);
     CHECK(!roster_find(&r, STR("b")));
     CHECK(roster_find(&r, STR("a")));
@@ -182,6 +182,14 @@ TEST("without memory the older words hold, nothing is half there, and nothing le
 
 static struct moment moment = {.now = 100, .now_ms = 1000, .complete = 9, .ack_late = 10};
 
+static int stand(struct roster *r, struct instance *i, struct standing *s, int64_t now_ms)
+{
+    struct moment at = moment;
+
+    at.now_ms = now_ms;
+    return roster_stand(r, i, s, true, &at);
+}
+
 TEST("a state is only good when it is proved")
 {
     struct roster r;
@@ -193,20 +201,20 @@ TEST("a state is only good when it is proved")
     REQUIRE(i != NULL);
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_PENDING);
     s.owes_since = 1;
-    REQUIRE(!roster_stand(&r, i, &s, true, 2));
+    REQUIRE(!stand(&r, i, &s, 2));
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_STALE);
     s = (struct standing){.complete = 9, .concerned = 5, .applied = 5, .proof = PROOF_WRONG};
-    REQUIRE(!roster_stand(&r, i, &s, true, 3));
+    REQUIRE(!stand(&r, i, &s, 3));
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_UNPROVEN);
     CHECK(!presence_has_reached(i->presence, 1, &moment));
     s = (struct standing){.complete = 9, .concerned = 5, .proved = 7, .proof = PROOF_HOLDS};
-    REQUIRE(!roster_stand(&r, i, &s, true, 4));
+    REQUIRE(!stand(&r, i, &s, 4));
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_OK);
     CHECK(presence_has_reached(i->presence, 9, &moment));   /* nothing since concerned it */
     CHECK(!presence_has_reached(i->presence, 10, &moment)); /* nobody knows yet */
     CHECK_U64(presence_serving_revision(i->presence), 5);
     s = (struct standing){.complete = 9, .concerned = 8, .proved = 7, .proof = PROOF_HOLDS};
-    REQUIRE(!roster_stand(&r, i, &s, true, 5));
+    REQUIRE(!stand(&r, i, &s, 5));
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_PENDING);
     CHECK(presence_has_reached(i->presence, 7, &moment));
     CHECK(!presence_has_reached(i->presence, 8, &moment));
@@ -234,20 +242,47 @@ TEST("who excepts something serves an older revision than it should, and says of
         char code[16];
         struct standing s = {.concerned = 5, .proved = 5, .proof = PROOF_HOLDS};
 
-        REQUIRE(!roster_stand(&r, i, &s, true, 4)); /* once it served all of revision 5 */
+        REQUIRE(!stand(&r, i, &s, 4)); /* once it served all of revision 5 */
         memcpy(code, kinds[k].code, sizeof(code));
         f.code = code;
         ack.refused = list;
         ack.n_refused = 1;
         s = (struct standing){.concerned = 7, .proved = 7, .proof = PROOF_HOLDS};
         s.report = report_new(&ack);
-        REQUIRE(s.report && !roster_stand(&r, i, &s, true, 4));
+        REQUIRE(s.report && !stand(&r, i, &s, 4));
         CHECK_I64(presence_state(i->presence, &moment), kinds[k].state);
         CHECK_U64(presence_serving_revision(i->presence), 5);
     }
-    roster_leave(&r, i, &streams[0], 500);
+    roster_leave(&r, i, &streams[0], 1, 500);
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_OFFLINE);
     moment.lost_after = 100;
     CHECK_I64(presence_state(i->presence, &moment), PRESENCE_LOST);
+    roster_deinit(&r);
+}
+
+TEST("what is to be kept waits in the order in which it came, and newer proofs once a minute")
+{
+    struct roster r;
+    struct instance *a, *b;
+    struct standing s;
+
+    roster_init(&r);
+    a = connect(&r, "a", "one", "web", &streams[0]);
+    b = connect(&r, "b", "one", "web", &streams[1]);
+    REQUIRE(a && b);
+    CHECK(r.due.next == &a->due && a->due.next == &b->due);
+    moment.now = 2 * KEPT_EVERY_S * NSEC_PER_S;
+    roster_kept(a, moment.now);
+    CHECK(r.due.next == &b->due);
+    s = (struct standing){.proved = 3, .proof = PROOF_HOLDS};
+    REQUIRE(!stand(&r, a, &s, 1));
+    CHECK(link_is_alone(&a->due)); /* it was written a moment ago */
+    moment.now += KEPT_EVERY_S * NSEC_PER_S;
+    s = (struct standing){.proved = 4, .proof = PROOF_HOLDS};
+    REQUIRE(!stand(&r, a, &s, 1));
+    CHECK(b->due.next == &a->due);
+    roster_kept(a, moment.now);
+    roster_leave(&r, a, &streams[0], moment.now, 9);
+    CHECK(b->due.next == &a->due); /* that it is gone is written whenever it was */
     roster_deinit(&r);
 }
