@@ -1,0 +1,260 @@
+/*
+ * What an instance has come to as a target of a rollout: candidates that stronger layers hide, refusals blamed by resource
+ * and hash, refused deletions, health from before the apply. Each case says what the instance says, and what is true.
+ */
+#include "presence/target.h"
+
+#include "proto/convert.h"
+#include "proto/subject.h"
+#include "unit/commits.h"
+
+/* The instance "web-1" has the scopes "one" (a, then b) and "two" (c). */
+static char id[] = "web-1", one[] = "one", two[] = "two", a[] = "a", b[] = "b", c[] = "c";
+static char feature[] = FEATURE_ROLLOUTS;
+
+static struct presence *presence_make(bool is_old)
+{
+    char *spaces_one[] = {a, b}, *spaces_two[] = {c}, *features[] = {feature};
+    Trimtab__V1__Instance who = TRIMTAB__V1__INSTANCE__INIT;
+    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
+    Trimtab__V1__Scope scopes[] = {TRIMTAB__V1__SCOPE__INIT, TRIMTAB__V1__SCOPE__INIT},
+                       *list[] = {&scopes[0], &scopes[1]};
+    struct introduction *in;
+    struct presence *p;
+
+    scopes[0].name = one;
+    scopes[0].namespaces = spaces_one;
+    scopes[0].n_namespaces = 2;
+    scopes[1].name = two;
+    scopes[1].namespaces = spaces_two;
+    scopes[1].n_namespaces = 1;
+    who.id = id;
+    hello.instance = &who;
+    hello.scopes = list;
+    hello.n_scopes = 2;
+    hello.features = features;
+    hello.n_features = is_old ? 0 : 1;
+    if (introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
+        return NULL;
+    p = presence_new(in);
+    (void)introduction_unref(in);
+    return p;
+}
+
+/* ---- the state ---- */
+
+static struct str ids[] = {{"web-1", 5}};
+static struct target target = {.ids = ids, .n_ids = 1};
+
+static int put(struct state **s, const char *resource, const char *content)
+{
+    struct change change = {.id = str_c(resource), .content = str_c(content)};
+    struct err err;
+
+    return commit_changes(s, &change, 1, &err);
+}
+
+/* content NULL: a deletion. */
+static uint64_t start(struct state **s, const char *resource, const char *content)
+{
+    struct change change = {
+        .id = str_c(resource), .content = str_c(content ? content : ""), .delete = !content};
+    struct step step = {.targets = &target, .n_targets = 1};
+    struct rollout_plan plan = {.steps = &step, .n_steps = 1};
+    struct rollout_move m = {.kind = MOVE_START, .plan = &plan};
+    struct commit commit = {
+        .changes = &change, .n = 1, .moves = &m, .n_moves = 1, .author = STR("ann")};
+    struct err err;
+
+    return commit_to(s, &commit, &err) ? 0 : (*s)->revision;
+}
+
+static struct str wanted_hash(const struct state *s, const char *resource)
+{
+    static const struct subject who = {.id = {"web-1", 5}};
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    const struct version *v;
+    struct name name;
+
+    if (name_parse(str_c(resource), &name, NULL))
+        return STR("");
+    name_put_key(name, &key);
+    v = state_effective(s, buf_str(&key), &who);
+    return v ? str_of(v->item_hash.bytes, SHA256_BYTES) : STR("");
+}
+
+/* ---- what it says ---- */
+
+struct said {
+    const char *scope, *key; /* of an exception; NULL: none */
+    const char *wanted; /* id of what it refused; NULL: a deletion, or nothing that is there */
+    const char *held_by;
+    bool is_forged;   /* the hash is that of nothing */
+    uint64_t proved;  /* 0: nothing */
+    enum proof proof; /* of its report, when it is not proved */
+    uint64_t failing; /* revision at which its health was found to fail; 0: it is well */
+    bool is_old, is_offline;
+};
+
+static struct str hash_said(const struct state *s, const struct said *what)
+{
+    static const struct sha256 nothing = {{7}};
+
+    if (what->is_forged)
+        return str_of(nothing.bytes, SHA256_BYTES);
+    return what->wanted ? wanted_hash(s, what->wanted) : STR("");
+}
+
+static void except(struct presence *p, const struct state *s, const struct said *what)
+{
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+    Trimtab__V1__Refusal f = TRIMTAB__V1__REFUSAL__INIT, *list[] = {&f};
+    char scope[16], key[64], held[64], code[] = "CHECK_FAILED", message[] = "no";
+
+    (void)snprintf(scope, sizeof(scope), "%s", what->scope);
+    (void)snprintf(key, sizeof(key), "%s", what->key);
+    (void)snprintf(held, sizeof(held), "%s", what->held_by ? what->held_by : "");
+    f.scope = scope;
+    f.key = key;
+    f.held_by = held;
+    f.code = code;
+    f.message = message;
+    f.hash = proto_bytes(hash_said(s, what));
+    ack.refused = list;
+    ack.n_refused = 1;
+    p->standing.report = report_new(&ack);
+}
+
+static enum target_state judge(const struct state *s, uint64_t rollout, const struct said *what,
+                               char why[TARGET_WHY_MAX])
+{
+    struct presence *p = presence_make(what->is_old);
+    struct moment at = {.now = 100, .complete = s->revision, .ack_late = 10};
+    Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
+    enum target_state state;
+
+    if (!p)
+        return TARGET_OFFLINE;
+    p->is_connected = !what->is_offline;
+    p->standing.complete = p->standing.concerned = s->revision;
+    p->standing.proved = what->proved;
+    p->standing.proof = what->proved ? PROOF_HOLDS : what->proof;
+    if (what->key)
+        except(p, s, what);
+    health.failing = true;
+    health.revision = what->failing;
+    if (what->failing)
+        p->health = verdict_new(&health);
+    state =
+        target_state(&(struct target_look){p, s, state_rollout(s, rollout), rollout, &at}, why);
+    (void)presence_unref(p);
+    return state;
+}
+
+static void check_state(const struct state *s, uint64_t rollout, struct said what,
+                        enum target_state want)
+{
+    char why[TARGET_WHY_MAX];
+    enum target_state got = judge(s, rollout, &what, why);
+
+    if (got != want)
+        tap_note("why: %s", why);
+    CHECK_STR(str_c(target_state_name(got)), str_c(target_state_name(want)));
+    CHECK_I64(got, want);
+}
+
+TEST("a candidate counts when it is proved, and nothing that it says proves it otherwise")
+{
+    struct state *s = state_new();
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    REQUIRE(r);
+    check_state(s, r, (struct said){.proved = r}, TARGET_APPLIED);
+    check_state(s, r, (struct said){.proved = r - 1}, TARGET_PENDING);
+    check_state(s, r, (struct said){.proof = PROOF_NONE}, TARGET_PENDING);
+    check_state(s, r, (struct said){.proof = PROOF_WRONG}, TARGET_UNPROVEN);
+    check_state(s, r, (struct said){.proof = PROOF_UNANNOUNCED}, TARGET_UNPROVEN);
+    check_state(s, r, (struct said){.proof = PROOF_NO_MEMORY}, TARGET_UNPROVEN);
+    check_state(s, r, (struct said){.proved = r, .is_offline = true}, TARGET_OFFLINE);
+    check_state(s, r, (struct said){.proved = r, .is_old = true}, TARGET_TOO_OLD);
+    (void)state_unref(s);
+}
+
+TEST("a failing health counts when it was found with the candidate, not before")
+{
+    struct state *s = state_new();
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    check_state(s, r, (struct said){.proved = r, .failing = r}, TARGET_FAILING);
+    check_state(s, r, (struct said){.proved = r, .failing = r - 1}, TARGET_APPLIED);
+    (void)state_unref(s);
+}
+
+TEST("a candidate that a stronger layer hides is no target's, and the layer is named")
+{
+    struct state *s = state_new();
+    char why[TARGET_WHY_MAX];
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "7") && !put(&s, "b/item/x", "1"));
+    r = start(&s, "b/item/x", "2");
+    CHECK_I64(judge(s, r, &(struct said){.proved = r}, why), TARGET_HIDDEN);
+    CHECK(strstr(why, "the layer a hides b/item/x") != NULL);
+    (void)state_unref(s);
+}
+
+TEST(
+    "a refusal is blamed on the rollout of the resource whose content was refused, by its hash")
+{
+    struct state *s = state_new();
+    uint64_t r, other;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1") && !put(&s, "c/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    other = start(&s, "c/item/x", "2");
+    REQUIRE(r && other);
+    struct said one_refused = {
+        .scope = "one", .key = "item/x", .wanted = "a/item/x", .proved = other};
+    struct said two_refused = {
+        .scope = "two", .key = "item/x", .wanted = "c/item/x", .proved = other};
+
+    check_state(s, r, one_refused, TARGET_REFUSED);
+    check_state(s, other, one_refused, TARGET_APPLIED);
+    check_state(s, r, two_refused, TARGET_APPLIED);
+    check_state(s, other, two_refused, TARGET_REFUSED);
+    one_refused.held_by = "item/other";
+    check_state(s, r, one_refused, TARGET_PENDING);
+    one_refused.is_forged =
+        true; /* of something that is not wanted there: not this candidate */
+    check_state(s, r, one_refused, TARGET_APPLIED);
+    (void)state_unref(s);
+}
+
+TEST("a refused deletion is blamed on the rollout that deletes it in that scope, also when it "
+     "uncovers another layer")
+{
+    struct state *s = state_new();
+    uint64_t r, other;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1") && !put(&s, "c/item/x", "1"));
+    r = start(&s, "a/item/x", NULL);
+    other = start(&s, "c/item/x", NULL);
+    REQUIRE(r && other);
+    struct said refused = {.scope = "two", .key = "item/x", .proved = other};
+
+    check_state(s, other, refused, TARGET_REFUSED);
+    check_state(s, r, refused, TARGET_APPLIED);
+    (void)state_unref(s);
+
+    s = state_new();
+    REQUIRE(s && !put(&s, "a/item/x", "1") && !put(&s, "b/item/x", "8"));
+    r = start(&s, "a/item/x", NULL);
+    refused = (struct said){.scope = "one", .key = "item/x", .wanted = "b/item/x", .proved = r};
+    check_state(s, r, refused, TARGET_REFUSED);
+    check_state(s, r, (struct said){.proved = r}, TARGET_APPLIED);
+    (void)state_unref(s);
+}
