@@ -708,7 +708,7 @@ TEST("what is served is said again when the server asks, at the cursor if nothin
     check_log(&w, "h");
     CHECK_I64(say(&w, &question), 0);
     check_log(&w, ""); /* not before this stream has announced something */
-    offer_init(&second, 7, TRIMTAB__V1__MODE__FULL);
+    offer_init(&second, 7, TRIMTAB__V1__MODE__RESUME);
     CHECK_I64(say(&w, offer_frame(&second)), 0);
     CHECK_I64(say_refused(&w, 7), 0);
     CHECK_I64(say(&w, &question), 0);
