@@ -709,6 +709,8 @@ TEST("what is served is said again when the server asks, at the cursor if nothin
     CHECK_I64(say(&w, &question), 0);
     check_log(&w, ""); /* not before this stream has announced something */
     offer_init(&second, 7, TRIMTAB__V1__MODE__RESUME);
+    offer_put(&second, "n/item/a", "1");
+    offer_put(&second, "n/item/b", "2");
     CHECK_I64(say(&w, offer_frame(&second)), 0);
     CHECK_I64(say_refused(&w, 7), 0);
     CHECK_I64(say(&w, &question), 0);
