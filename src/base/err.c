@@ -3,6 +3,8 @@
  */
 #include "base/err.h"
 
+#include "base/str.h"
+
 #undef err_set /* what an analyzer sees elsewhere */
 #undef err_set_errno
 
@@ -76,7 +78,7 @@ __attribute__((format(printf, 3, 0))) static void fill(char *field, size_t size,
     int n = vsnprintf(field, size, fmt, ap);
 
     if (n >= 0 && (size_t)n >= size)
-        memcpy(field + size - 4, "...", 4);
+        memcpy(field + str_utf8_whole(str_of(field, size - 4)).len, "...", 4);
 }
 
 int err_set(struct err *err, int code, const char *fmt, ...)

@@ -191,6 +191,56 @@ size_t str_utf8_prefix(struct str s)
     return at;
 }
 
+/* How long the sequence is that begins with this byte. */
+static size_t utf8_announced(unsigned char c)
+{
+    return c < 0xc2 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 1;
+}
+
+struct str str_utf8_whole(struct str s)
+{
+    const unsigned char *p = (const unsigned char *)s.data;
+
+    for (size_t n = 1; n < UTF8_BYTES_MAX && n <= s.len; n++) {
+        unsigned char c = p[s.len - n];
+
+        if ((c & 0xc0) == 0x80)
+            continue;
+        return str_part(s, 0, s.len - (n < utf8_announced(c) ? n : 0));
+    }
+    return s;
+}
+
+uint32_t str_take_point(struct str *s)
+{
+    const unsigned char *p = (const unsigned char *)s->data;
+    size_t n = utf8_sequence(p, s->len);
+    uint32_t point = p[0];
+
+    if (n > 1)
+        point &= 0x7fu >> n;
+    else if (n == 0)
+        point = UTF8_REPLACEMENT;
+    for (size_t i = 1; i < n; i++)
+        point = point << 6 | (p[i] & 0x3fu);
+    *s = str_from(*s, MAX(n, (size_t)1));
+    return point;
+}
+
+size_t utf8_encode(uint32_t point, char out[UTF8_BYTES_MAX])
+{
+    size_t n = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+
+    if (n == 1) {
+        out[0] = (char)point;
+        return 1;
+    }
+    for (size_t i = n - 1; i > 0; i--, point >>= 6)
+        out[i] = (char)(0x80 | (point & 0x3f));
+    out[0] = (char)((0xf00u >> n) | point); /* as many ones as there are bytes */
+    return n;
+}
+
 /* Greedy with one point of return: the last star. That is enough for '*', and keeps it linear per star. */
 bool str_glob(struct str pattern, struct str s)
 {

@@ -95,6 +95,18 @@ static inline bool str_is_utf8(struct str s)
     return str_utf8_prefix(s) == s.len;
 }
 
+/* Without the beginning of a character that goes on behind the end: what a text that was cut at a byte has whole. */
+struct str str_utf8_whole(struct str s);
+
+/*
+ * Takes the first character off a slice that is not empty, and returns its code point: UTF8_REPLACEMENT for a byte that
+ * begins no well-formed sequence.
+ */
+enum { UTF8_REPLACEMENT = 0xfffd, UTF8_BYTES_MAX = 4 };
+uint32_t str_take_point(struct str *s);
+/* The bytes of a code point up to U+10FFFF that is no surrogate; returns how many there are. */
+size_t utf8_encode(uint32_t point, char out[UTF8_BYTES_MAX]);
+
 /* A short list of C strings, as flags collect them. Borrowed. */
 enum { TEXTS_MAX = 64 };
 struct texts {

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/shared.h"
+#include "base/text.h"
 
 TEST("numbers: only whole decimal numbers that fit are taken")
 {
@@ -189,4 +190,64 @@ TEST("a story is cut visibly, and keeps the nearest place")
     err_hint(&err, "close the brace");
     CHECK_STR(str_c(err_describe(&err, line, sizeof(line))),
               STR("a.json:3:9: unexpected end; close the brace"));
+}
+
+static bool plain_is(const char *in, enum text_shape shape, size_t max, const char *want)
+{
+    owned(buf) struct buf out = BUF_NULL(1000);
+    struct str got;
+
+    text_put_plain(&out, str_c(in), shape, max);
+    got = buf_str(&out);
+    return CHECK_I64(buf_status(&out), 0) && CHECK_STR(got, str_c(want)) &&
+           CHECK(text_is_plain(got, shape));
+}
+
+TEST("a text made plain commands no terminal, misleads no reader, and is cut between characters")
+{
+    static const struct {
+        const char *in, *line, *lines;
+    } t[] = {
+        {"gr\xc3\xbc\xc3\x9f \xf0\x9f\x9a\xa2", "gr\xc3\xbc\xc3\x9f \xf0\x9f\x9a\xa2", NULL},
+        {"a\x1b[31mb", "a\xe2\x90\x9b[31mb", NULL},                       /* ESC */
+        {"a\x01\x7f", "a\xe2\x90\x81\xe2\x90\xa1", NULL},                 /* C0, DEL */
+        {"a\n\tb\r", "a\xe2\x90\x8a\xe2\x90\x89" "b\xe2\x90\x8d", "a\n\tb\xe2\x90\x8d"},
+        {"n\xc2\x9b" "31m", "n\xef\xbf\xbd" "31m", NULL},                  /* C1 */
+        {"\xe2\x80\xae" "x\xe2\x81\xa6\xd8\x9c", "\xef\xbf\xbd" "x\xef\xbf\xbd\xef\xbf\xbd", NULL},
+        {"a\xe2\x80\xa8" "b\xe2\x80\xa9", "a\xef\xbf\xbd" "b\xef\xbf\xbd", NULL},
+        {"ung\xfcltig", "ung\xef\xbf\xbdltig", NULL},                     /* Latin-1 */
+        {"\xef\xbf\xbd", "\xef\xbf\xbd", NULL},                         /* U+FFFD itself */
+        {"\xc3", "\xef\xbf\xbd", NULL},                                  /* cut */
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        const char *lines = t[i].lines ? t[i].lines : t[i].line;
+
+        (void)plain_is(t[i].in, TEXT_LINE, 1000, t[i].line);
+        (void)plain_is(t[i].in, TEXT_LINES, 1000, lines);
+        CHECK_I64(text_is_plain(str_c(t[i].in), TEXT_LINE), strcmp(t[i].in, t[i].line) == 0);
+        CHECK_I64(text_is_plain(str_c(t[i].in), TEXT_LINES), strcmp(t[i].in, lines) == 0);
+    }
+    (void)plain_is("\xc3\xbc\xc3\xbc", TEXT_LINE, 4, "\xc3\xbc\xc3\xbc");
+    (void)plain_is("\xc3\xbc\xc3\xbc", TEXT_LINE, 3, "\xc3\xbc");
+    (void)plain_is("\x1b\x1b", TEXT_LINE, 5, "\xe2\x90\x9b"); /* what is put counts, not what was there */
+}
+
+TEST("what was cut at a byte keeps its whole characters, and every character comes back")
+{
+    static const char ship[] = "a\xc3\xbc\xe2\x82\xac\xf0\x9f\x9a\xa2";
+    static const size_t whole[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10};
+
+    for (size_t n = 0; n <= strlen(ship); n++)
+        CHECK_U64(str_utf8_whole(str_of(ship, n)).len, whole[n]);
+    CHECK_U64(str_utf8_whole(STR("x\xfc")).len, 2); /* no beginning of anything */
+    for (uint32_t p = 1; p < 0x110000; p += p < 0x3000 ? 1 : 97) {
+        char bytes[UTF8_BYTES_MAX];
+        struct str s = str_of(bytes, utf8_encode(p, bytes));
+
+        if (p >= 0xd800 && p < 0xe000)
+            continue;
+        if (!CHECK_U64(str_take_point(&s), p) || !CHECK_U64(s.len, 0))
+            return;
+    }
 }
