@@ -3,6 +3,7 @@
  */
 #include "proto/json.h"
 
+#include "base/text.h"
 #include "proto/convert.h"
 
 /* ---- base64 ---- */
@@ -72,6 +73,21 @@ static json_t *enum_to_json(const ProtobufCEnumDescriptor *type, int value)
     return v ? json_string(v->name) : json_integer(value);
 }
 
+/*
+ * A document is a document whatever a text in it holds: what is no UTF-8 (in logs of servers that did not check it) does not
+ * take the rest with it.
+ */
+static json_t *text_to_json(const char *text)
+{
+    owned(buf) struct buf plain = BUF_NULL(SIZE_MAX - 1);
+    struct str s = str_c(text);
+
+    if (str_is_utf8(s))
+        return json_stringn_nocheck(s.len ? s.data : "", s.len);
+    text_put_plain(&plain, s, TEXT_LINES, SIZE_MAX);
+    return buf_status(&plain) ? NULL : json_stringn_nocheck(plain.data, plain.len);
+}
+
 static json_t *value_to_json(const ProtobufCFieldDescriptor *f, const void *at,
                              enum proto_json_style style)
 {
@@ -90,7 +106,7 @@ static json_t *value_to_json(const ProtobufCFieldDescriptor *f, const void *at,
     case PROTOBUF_C_TYPE_DOUBLE: return json_real(*(const double *)at);
     case PROTOBUF_C_TYPE_BOOL: return json_boolean(*(const protobuf_c_boolean *)at);
     case PROTOBUF_C_TYPE_ENUM: return enum_to_json(f->descriptor, *(const int *)at);
-    case PROTOBUF_C_TYPE_STRING: return json_string(*(char *const *)at ? *(char *const *)at : "");
+    case PROTOBUF_C_TYPE_STRING: return text_to_json(*(char *const *)at);
     case PROTOBUF_C_TYPE_BYTES: return bytes_to_json(at);
     case PROTOBUF_C_TYPE_MESSAGE: return proto_to_json(*(ProtobufCMessage *const *)at, style);
     }
@@ -144,10 +160,13 @@ static json_t *map_to_json(const ProtobufCFieldDescriptor *f, ProtobufCMessage *
     json_t *object = json_object();
 
     for (size_t i = 0; object && i < n; i++) {
-        const char *key = *(char *const *)field_at(list[i], d->fields[0].offset);
-        const char *value = *(char *const *)field_at(list[i], d->fields[1].offset);
+        json_t *key = text_to_json(*(char *const *)field_at(list[i], d->fields[0].offset));
+        json_t *value = text_to_json(*(char *const *)field_at(list[i], d->fields[1].offset));
+        int r = key ? json_object_set_nocheck(object, json_string_value(key), value) : -1;
 
-        if (json_object_set_new_nocheck(object, key, json_string(value))) {
+        json_decref(key);
+        json_decref(value);
+        if (r) {
             json_decref(object);
             return NULL;
         }

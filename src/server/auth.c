@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "base/vec.h"
 
 #include <openssl/crypto.h>
@@ -68,8 +69,8 @@ static int parse_line(const struct auth *a, struct str line, uint32_t number, st
     if (!str_next(&rest, ' ', &name) || !str_next(&rest, ' ', &role) ||
         !str_next(&rest, ' ', &hash))
         return line_wrong(a, number, "a token needs three words", err);
-    if (name.len == 0 || name.len >= AUTH_NAME_MAX)
-        return line_wrong(a, number, "the name is empty or too long", err);
+    if (name.len == 0 || name.len >= AUTH_NAME_MAX || !text_is_plain(name, TEXT_LINE))
+        return line_wrong(a, number, "the name is empty, too long, or no plain text", err);
     if (!auth_role(role, &t->rights))
         return line_wrong(a, number, "no such role (admin, publisher, reader, agent, none)",
                           err);
@@ -204,6 +205,8 @@ static bool identify(const struct auth *a, const struct credentials *c, struct i
     if (c->authorization.len || !c->tls_name.len || !a->tls_rights)
         return false;
     if (c->tls_name.len + sizeof("cert:") > sizeof(id->name)) /* cut, two could have one name */
+        return false;
+    if (!text_is_plain(c->tls_name, TEXT_LINE)) /* everybody is shown it */
         return false;
     (void)snprintf(id->name, sizeof(id->name), "cert:%.*s", STR_ARG(c->tls_name));
     id->rights = a->tls_rights;

@@ -4,6 +4,7 @@
 #include "server/events_stream.h"
 
 #include "proto/convert.h"
+#include "proto/inbound.h"
 #include "server/events.h"
 
 /* ---- server-sent events ---- */
@@ -85,6 +86,7 @@ static int read_query(struct rest *r, Trimtab__V1__EventsRequest **ret, struct e
 {
     Trimtab__V1__EventsRequest q = TRIMTAB__V1__EVENTS_REQUEST__INIT;
     struct str types = rest_query(r, "types"), rollout = rest_query(r, "rollout"), word;
+    int rc;
 
     q.types = ARENA_ARRAY(&r->arena, char *, types.len + 1);
     while (q.types && types.len && str_next(&types, ',', &word))
@@ -92,7 +94,10 @@ static int read_query(struct rest *r, Trimtab__V1__EventsRequest **ret, struct e
     q.prefix = arena_c(&r->arena, rest_query(r, "prefix"));
     if (rollout.data && !str_u64(rollout, &q.rollout))
         return err_set(err, ERR_INVALID, "rollout is a number");
-    *ret = arena_failed(&r->arena) ? NULL : copy_request(&q);
+    rc = arena_failed(&r->arena) ? ERR_NOMEM : inbound_check(&q.base, &r->arena, err);
+    if (rc)
+        return rc;
+    *ret = copy_request(&q);
     return *ret ? 0 : ERR_NOMEM;
 }
 
@@ -173,18 +178,21 @@ static void stream_fail(struct stream *st, int code, struct err *err)
 /* The one message that a client sends: what it wants. */
 static void on_request(struct grpc_call *call, void *ctx, struct str message)
 {
+    owned(arena) struct arena a = ARENA_NULL;
     struct stream *st = ctx;
-    Trimtab__V1__EventsRequest *wants;
+    Trimtab__V1__EventsRequest *wants = NULL;
+    ProtobufCMessage *request;
     struct err err = ERR_NULL;
     int r;
 
     (void)call;
     if (st->is_ended || st->is_listening)
         return;
-    wants = trimtab__v1__events_request__unpack(&proto_allocator, message.len,
-                                                (const uint8_t *)message.data);
-    r = wants ? listener_check(st->app, wants, &err)
-              : err_set(&err, ERR_INVALID, "not an EventsRequest");
+    r = inbound_unpack(&trimtab__v1__events_request__descriptor, message, &a, &request, &err);
+    if (!r) {
+        wants = copy_request((Trimtab__V1__EventsRequest *)request);
+        r = wants ? listener_check(st->app, wants, &err) : ERR_NOMEM;
+    }
     if (r) {
         if (wants)
             trimtab__v1__events_request__free_unpacked(wants, &proto_allocator);

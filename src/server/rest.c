@@ -4,6 +4,7 @@
 #include "server/rest.h"
 
 #include "proto/convert.h"
+#include "proto/inbound.h"
 #include "proto/json.h"
 #include "server/api.h"
 #include "server/events_stream.h"
@@ -151,6 +152,29 @@ static struct str decoded(struct rest *r, struct str s)
     return out && decode(s, out, &n) ? str_of(out, n) : STR_NULL;
 }
 
+/* Whether a part of the address, decoded, is text. */
+static int check_text(struct rest *r, struct str part, const char *what, struct err *err)
+{
+    struct str text = decoded(r, part);
+
+    if (arena_failed(&r->arena))
+        return ERR_NOMEM;
+    if (!text.data)
+        return err_set(err, ERR_INVALID, "the %s has a broken escape", what);
+    return str_is_utf8(text) ? 0 : err_set(err, ERR_INVALID, "the %s is not UTF-8", what);
+}
+
+static int check_address(struct rest *r, struct err *err)
+{
+    struct str rest = exchange_query(r->x), pair, part;
+    int rc = check_text(r, exchange_path(r->x), "path", err);
+
+    while (!rc && rest.len && str_next(&rest, '&', &pair))
+        while (!rc && str_next(&pair, '=', &part))
+            rc = check_text(r, part, "query", err);
+    return rc;
+}
+
 struct str rest_query(struct rest *r, const char *name)
 {
     struct str rest = exchange_query(r->x), pair;
@@ -218,7 +242,7 @@ int rest_query_json(struct rest *r, const ProtobufCMessageDescriptor *type, json
         if (pair.len == 0)
             continue;
         if (!value.data)
-            rc = err_set(err, ERR_INVALID, "a broken escape in the query");
+            rc = ERR_NOMEM;
         else
             rc = set_param(object, type, str_part(pair, 0, equals), value, err);
     }
@@ -239,22 +263,12 @@ static int make_request(struct rest *r, const struct api_method *method, Protobu
                         struct err *err)
 {
     const struct route *route = r->route;
-    json_error_t fault;
-    json_t *object = r->body.len
-                         ? json_loadb(r->body.data, r->body.len, JSON_REJECT_DUPLICATES, &fault)
-                         : json_object();
-    int rc = 0;
+    json_t *object;
+    int rc = inbound_document(r->body, method->request, &object, err);
 
-    if (!object) {
-        (void)err_set(err, ERR_INVALID, "the body is not JSON: %s",
-                      r->body.len ? fault.text : "");
-        if (r->body.len)
-            err_at(err, (uint32_t)MAX(fault.line, 1), (uint32_t)MAX(fault.column, 1));
-        return ERR_INVALID;
-    }
-    if (!json_is_object(object))
-        rc = err_set(err, ERR_INVALID, "the body must be a JSON object");
-    if (!rc && route->param)
+    if (rc)
+        return rc;
+    if (route->param)
         rc = set_param(object, method->request, str_c(route->param), r->rest_of_path, err);
     if (!rc)
         rc = rest_query_json(r, method->request, object, err);
@@ -275,13 +289,19 @@ static void api_done(void *ctx, const ProtobufCMessage *response, const struct e
 }
 
 static void call_api(struct rest *r, const struct api_method *method,
-                     const ProtobufCMessage *request, api_done_fn *done)
+                     ProtobufCMessage *request, api_done_fn *done)
 {
-    struct api_call *call = api_call_new(r->app, method);
     struct err err = ERR_NULL;
+    struct api_call *call = NULL;
+    int rc = arena_failed(&r->arena) ? ERR_NOMEM : inbound_check(request, &r->arena, &err);
 
-    if (!call) {
-        (void)err_set(&err, ERR_NOMEM, "out of memory");
+    if (!rc) {
+        call = api_call_new(r->app, method);
+        rc = call ? 0 : ERR_NOMEM;
+    }
+    if (rc) {
+        if (!err.code)
+            (void)err_set(&err, rc, "out of memory");
         rest_fail(r, &err);
         return;
     }
@@ -539,8 +559,9 @@ static void on_body(struct exchange *x, void *ctx, int rc, struct str body)
 static int prepare(struct rest *r, struct err *err)
 {
     struct str rest = STR_NULL;
+    struct err address = ERR_NULL;
     enum right right;
-    int rc;
+    int rc, bad = check_address(r, &address);
 
     r->route = find_route(r, &rest, err);
     right = !r->route       ? RIGHT_READ
@@ -551,14 +572,16 @@ static int prepare(struct rest *r, struct err *err)
         r->status = 0;
         return err_set(err, rc, "a known token is needed");
     }
+    if (!rc && bad) {
+        r->status = 0;
+        *err = address;
+        return bad;
+    }
     if (!r->route)
         return err->code;
-    if (!rc && rest.data) {
+    if (!rc && rest.data)
         r->rest_of_path = decoded(r, rest);
-        if (!r->rest_of_path.data)
-            rc = err_set(err, ERR_INVALID, "the path has a broken escape");
-    }
-    return rc;
+    return !rc && arena_failed(&r->arena) ? ERR_NOMEM : rc;
 }
 
 /* What a document becomes in memory is many times its size: nobody sends more than their part needs. */
@@ -573,6 +596,7 @@ void rest_handle(struct app *app, struct exchange *x)
 {
     struct rest *r = NEW(struct rest);
     struct err err = ERR_NULL;
+    int rc;
 
     app->n_rest++;
     if (!r) {
@@ -582,7 +606,10 @@ void rest_handle(struct app *app, struct exchange *x)
     }
     r->app = app;
     r->x = x;
-    if (prepare(r, &err)) {
+    rc = prepare(r, &err);
+    if (rc) {
+        if (!err.code)
+            (void)err_set(&err, rc, "out of memory");
         rest_fail(r, &err);
         return;
     }

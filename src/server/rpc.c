@@ -4,6 +4,7 @@
 #include "server/rpc.h"
 
 #include "proto/convert.h"
+#include "proto/inbound.h"
 #include "server/api.h"
 #include "server/backup.h"
 #include "server/events_stream.h"
@@ -11,15 +12,9 @@
 
 enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 32, PATH_MAX_BYTES = 64 };
 
-/* A call with the request that it borrows. */
-struct rpc_request {
-    struct grpc_call *call;
-    ProtobufCMessage *message;
-};
-
 static void rpc_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
 {
-    struct rpc_request *q = ctx;
+    struct grpc_call *call = ctx;
     owned(shared_unref) struct shared *packed = NULL;
     struct err nomem = ERR_NULL;
 
@@ -28,43 +23,33 @@ static void rpc_done(void *ctx, const ProtobufCMessage *response, const struct e
         err = &nomem;
     }
     if (err) {
-        grpc_fail_err(q->call, err);
+        grpc_fail_err(call, err);
     } else {
         struct segment s = segment_shared(packed);
 
-        grpc_reply(q->call, &s, 1);
+        grpc_reply(call, &s, 1);
     }
-    protobuf_c_message_free_unpacked(q->message, &proto_allocator);
-    (void)mem_free(q);
 }
 
 static int start(struct app *app, struct grpc_call *call, const struct api_method *method,
                  struct str bytes, struct err *err)
 {
-    struct rpc_request *q = NEW(struct rpc_request);
     struct api_call *api = api_call_new(app, method);
     struct exchange *x = grpc_exchange(call);
-    int r = q && api ? 0 : ERR_NOMEM;
+    ProtobufCMessage *request = NULL;
+    int r = api ? app_authorize(app, x, method->right, &api->who, err) : ERR_NOMEM;
 
     if (!r)
-        r = app_authorize(app, x, method->right, &api->who, err);
-    if (!r) {
-        q->call = call;
-        q->message = protobuf_c_message_unpack(method->request, &proto_allocator, bytes.len,
-                                               (const uint8_t *)bytes.data);
-        if (!q->message)
-            r = err_set(err, ERR_INVALID, "not a %s", method->request->short_name);
-    }
+        r = inbound_unpack(method->request, bytes, &api->arena, &request, err);
     if (r) {
-        (void)mem_free(q);
         if (api)
             api_call_free(api);
         return r;
     }
     (void)snprintf(api->origin, sizeof(api->origin), "grpc %.*s", STR_ARG(exchange_peer(x)));
-    api->request = q->message;
+    api->request = request;
     api->done = rpc_done;
-    api->ctx = q;
+    api->ctx = call;
     api_run(api);
     return 0;
 }

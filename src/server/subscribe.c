@@ -7,7 +7,7 @@
 #include "server/subscribe.h"
 
 #include "base/log.h"
-#include "proto/convert.h"
+#include "proto/inbound.h"
 
 enum { QUEUE_HIGH = 1 << 20, PULLS_PER_ROUND = 32 };
 
@@ -252,23 +252,23 @@ static void stream_leave(struct subscriber *s, const char *reason)
 
 static void on_message(struct grpc_call *call, void *ctx, struct str message)
 {
+    owned(arena) struct arena a = ARENA_NULL;
     struct stream *st = ctx;
     struct err err = ERR_NULL;
-    Trimtab__V1__ClientFrame *frame;
+    ProtobufCMessage *frame;
+    int r;
 
     (void)call;
     if (st->is_ended)
         return;
-    frame = trimtab__v1__client_frame__unpack(&proto_allocator, message.len,
-                                              (const uint8_t *)message.data);
-    if (!frame) {
-        (void)err_set(&err, ERR_INVALID, "not a ClientFrame");
-        stream_fail(st, &err);
+    r = inbound_unpack(&trimtab__v1__client_frame__descriptor, message, &a, &frame, &err);
+    if (!r)
+        r = subscriber_frame(&st->subscriber, (Trimtab__V1__ClientFrame *)frame, &err);
+    if (!r)
         return;
-    }
-    if (subscriber_frame(&st->subscriber, frame, &err))
-        stream_fail(st, &err);
-    trimtab__v1__client_frame__free_unpacked(frame, &proto_allocator);
+    if (!err.code)
+        (void)err_set(&err, r, "out of memory");
+    stream_fail(st, &err);
 }
 
 static void on_half_close(struct grpc_call *call, void *ctx)

@@ -14,8 +14,9 @@
 #include "base/vec.h"
 #include "model/closure.h"
 #include "proto/convert.h"
-#include "proto/subject.h"
+#include "proto/inbound.h"
 #include "proto/json.h"
+#include "proto/subject.h"
 
 enum {
     LINGER_MS = 60000,
@@ -272,6 +273,8 @@ static int query_hello(struct rest *r, Trimtab__V1__Hello **ret_hello, struct er
         rc = query_cursor(r, hello, err);
     if (!rc && arena_failed(a))
         rc = ERR_NOMEM;
+    if (!rc)
+        rc = inbound_check(&hello->base, a, err);
     *ret_hello = hello;
     return rc;
 }
@@ -764,8 +767,8 @@ void subscribe_http_poll(struct rest *r)
     if (r->body.len) {
         Trimtab__V1__PollRequest *q;
 
-        rc = proto_from_json_text(r->body, &trimtab__v1__poll_request__descriptor, &r->arena,
-                                  (ProtobufCMessage **)&q, &err);
+        rc = inbound_json(r->body, &trimtab__v1__poll_request__descriptor, &r->arena,
+                          (ProtobufCMessage **)&q, &err);
         if (!rc && !q->hello)
             rc = err_set(&err, ERR_INVALID, "a poll needs a hello");
         if (!rc) {
@@ -932,8 +935,8 @@ void subscribe_http_ack(struct rest *r)
     Trimtab__V1__AckResponse response = TRIMTAB__V1__ACK_RESPONSE__INIT;
     struct instance *i = NULL;
     struct err err = ERR_NULL;
-    int rc = proto_from_json_text(r->body, &trimtab__v1__ack_request__descriptor, &r->arena,
-                                  (ProtobufCMessage **)&q, &err);
+    int rc = inbound_json(r->body, &trimtab__v1__ack_request__descriptor, &r->arena,
+                          (ProtobufCMessage **)&q, &err);
 
     if (!rc && (!*q->instance || (!q->ack && !q->health)))
         rc = err_set(&err, ERR_INVALID, "an acknowledgement needs instance, and ack or health");

@@ -3,7 +3,9 @@
 // followed by an ordinary publish that must work.
 'use strict';
 const assert = require('assert');
+const { spawn } = require('child_process');
 const fs = require('fs');
+const http = require('http');
 const net = require('net');
 const path = require('path');
 const { test, run, until, Server, Subscriber, proto, grpc, tmpdir, bin, spawnSync } = require('./lib.js');
@@ -55,6 +57,15 @@ const rest = [
   ['a control character', 'PUT', '/v1/resources/a/item/a%01b', '1', {}, 400, 'INVALID', '0x01'],
   ['a star in a name', 'PUT', '/v1/resources/a/item/a*', '1', {}, 400, 'INVALID', '0x2a'],
   ['bytes that are no UTF-8', 'PUT', '/v1/resources/a/item/a%ff', '1', {}, 400, 'INVALID', 'UTF-8'],
+  ['bytes that are no UTF-8 where there is no route', 'GET', '/v1/nothing/%c3', , {}, 400, 'INVALID', 'path is not UTF-8'],
+  ['bytes that are no UTF-8 in a query', 'GET', '/v1/resources?prefix=%ff', , {}, 400, 'INVALID', 'query is not UTF-8'],
+  ['bytes that are no UTF-8 in the name of a parameter', 'GET', '/v1/resources?%ff=1', , {}, 400, 'INVALID', 'query is not UTF-8'],
+  ['a NUL in a query', 'GET', '/v1/subscribe/snapshot?namespaces=a&host=%00', , {}, 400, 'INVALID', 'broken escape'],
+  ['an instance with a control character', 'GET', '/v1/subscribe/snapshot?namespaces=a&instance=n%C2%9B31m', , {}, 400, 'INVALID', 'control character 0x9b', 'instance.id'],
+  ['a label with a control character', 'GET', '/v1/subscribe/poll?namespaces=a&instance=i&labels=a:%1b', , {}, 400, 'INVALID', 'control character 0x1b', 'instance.labels.value'],
+  ['an acknowledgement of another instance than a text', 'POST', '/v1/subscribe/ack', J({ instance: 'a\u202e', health: {} }), {}, 400, 'INVALID', 'control character 0x202e', 'instance'],
+  ['10,001 refusals', 'POST', '/v1/subscribe/ack', J({ instance: 'a', ack: { refused: Array(10001).fill({}) } }), {}, 413, 'LIMIT', 'more than 10000', 'ack.refused'],
+  ['millions of empty objects', 'POST', '/v1/rollouts/preview', `{"targets":[${'{},'.repeat(4000000)}{}]}`, {}, 413, 'LIMIT', 'more than'],
   ['a NUL in the path', 'PUT', '/v1/resources/a/item/a%00b', '1', {}, 400, 'INVALID', 'broken escape'],
   ['a broken escape', 'PUT', '/v1/resources/a/item/a%zz', '1', {}, 400, 'INVALID', 'broken escape'],
   ['an item that is no JSON', 'PUT', '/v1/resources/a/item/x', '{"a":\n tru}', {}, 400, 'INVALID', 'value'],
@@ -257,13 +268,57 @@ test('gRPC: a reason of a megabyte, and one that is no UTF-8, cost a kilobyte', 
   s.write(health(Buffer.from('\u00e4'.repeat(MIB / 2)), Buffer.alloc(16000, 'x')));
   await said('both are cut where a character ends', (h) => h.failing && h.reason === '\u00e4'.repeat(512) && h.source === 'x'.repeat(253));
   s.write(health(Buffer.from([0x61, 0xff, 0x62]), Buffer.from([0xc3])));
-  await said('what is no text ends it', (h) => h.reason === 'a' && h.source === '');
-  s.write(health(Buffer.from('a\0b'), Buffer.from('\x1b[31m')));
-  await said('a NUL too', (h) => h.reason === 'a');
+  await said('what is no text is replaced', (h) => h.reason === 'a\ufffdb' && h.source === '\ufffd');
+  s.write(health(Buffer.from('a\0b\u009b\u202e\n'), Buffer.from('\x1b[31m')));
+  await said('so is a NUL, and what commands or reorders', (h) => h.reason === 'a\ufffdb\ufffd\ufffd\n' && h.source === '\u241b[31m');
   const r = cli(['instances', 'talker']);
   assert(/ pending,failing /.test(r.out) && !r.out.includes('\x1b'), r.out);
   s.cancel();
   raw.close();
+  await publishWorks();
+});
+
+test('one hostile instance beside good ones breaks nobody\'s view: JSON, gRPC, command line, events', async () => {
+  const bad = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+  const text = Buffer.concat([Buffer.from('h\x1b]0;x\x07\r\u009b31m\u202e\u2028\u2066'), Buffer.from([0xff, 0xc3])]);
+  const lines = [], events = http.get({ host: server.address.split(':')[0], port: server.address.split(':')[1], path: '/v1/events?types=instance', headers: { authorization: `Bearer ${server.token}` } },
+    (res) => res.on('data', (d) => lines.push(d)));
+  events.on('error', () => {});
+  await until('events come', async () => lines.length);
+  const shown = spawn(path.join(bin, 'trimtab'), ['events', '--type', 'instance'], { env: { ...process.env, TRIMTAB_CONTEXTS: '/nonexistent', TRIMTAB_SERVER: server.address, TRIMTAB_TOKEN: server.token } });
+  const printed = [];
+  shown.stdout.on('data', (d) => printed.push(d));
+  const good = new Subscriber(server, 'good', [{ namespaces: ['ordinary'] }]).open();
+  await good.at(1);
+  const raw = new grpc.Client(server.address, grpc.credentials.createInsecure());
+  const meta = new grpc.Metadata();
+  meta.set('authorization', `Bearer ${server.token}`);
+  const s = raw.makeBidiStreamRequest('/trimtab.v1.Sync/Subscribe', (b) => b, (b) => b, meta);
+  s.on('data', () => {});
+  s.on('error', () => {});
+  s.write(field(1, Buffer.concat([Buffer.from([8, 1]), field(2, Buffer.concat([field(1, Buffer.from('hostile')), field(2, text), field(6, text), field(7, text)])), field(3, field(2, Buffer.from('a')))])));
+  s.write(field(2, Buffer.concat([Buffer.from([8, 1, 16, 2]), field(5, Buffer.concat([field(2, Buffer.from('item/x')), field(4, Buffer.from('BAD')), field(5, text)])), field(6, text)])));
+  s.write(field(4, Buffer.concat([Buffer.from([8, 1]), field(2, text), field(4, text)])));
+  await until('it is there', async () => { const i = await server.instance('hostile'); return i && i.health; });
+  const body = (await server.request('GET', '/v1/instances')).body;
+  const all = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  assert(['good', 'hostile'].every((id) => all.instances.some((i) => i.instance.id === id)));
+  const strings = (v) => (typeof v === 'string' ? [v] : v && typeof v === 'object' ? Object.values(v).flatMap(strings) : []);
+  for (const t of strings(all)) assert(!bad.test(t), J(t));
+  const wire = await new Promise((resolve, reject) => raw.makeUnaryRequest('/trimtab.v1.Admin/Instances', (b) => b, (b) => b, Buffer.alloc(0), meta, (e, r) => (e ? reject(e) : resolve(r))));
+  assert(!wire.includes(Buffer.from('\u009b31m')) && !wire.includes(Buffer.from([0xff, 0xc3])) && !wire.includes(Buffer.from('h\x1b')));
+  for (const args of [['instances'], ['instances', '-o', 'json'], ['running', '--instance', 'hostile']]) {
+    const r = cli(args);
+    assert(r.status === 0 && !bad.test(r.out) && (args[0] === 'running' || r.out.includes('hostile')), `${args}: ${r.status} ${J(r.out)} ${r.err}`);
+  }
+  await until('events tell of it', async () => Buffer.concat(lines).includes('"hostile"') && Buffer.concat(printed).includes('hostile'));
+  for (const l of new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(lines)).split('\n').filter((x) => x.startsWith('data: '))) for (const t of strings(JSON.parse(l.slice(6)))) assert(!bad.test(t), J(t));
+  assert(!bad.test(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(printed))));
+  events.destroy();
+  shown.kill();
+  s.cancel();
+  raw.close();
+  good.close();
   await publishWorks();
 });
 
