@@ -5,6 +5,7 @@
 #include "agent/child.h"
 
 #include "base/alloc.h"
+#include "base/text.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -64,9 +65,9 @@ static void close_all(struct child *c)
 
 static void finish(struct child *c)
 {
+    owned(buf) struct buf output = BUF_NULL(CHILD_OUTPUT_MAX);
     struct child_result result = {.has_passed =
                                       !c->timed_out && c->status == 0 && c->signal == 0,
-                                  .output = buf_str(&c->output),
                                   .story = c->story};
 
     if (c->timed_out)
@@ -77,6 +78,8 @@ static void finish(struct child *c)
     else
         (void)snprintf(c->story, sizeof(c->story), "exit status %lld", (long long)c->status);
     timer_stop(&c->limit);
+    text_put_plain(&output, str_utf8_whole(buf_str(&c->output)), TEXT_LINES, CHILD_OUTPUT_MAX);
+    result.output = buf_str(&output); /* what there was no memory for is left out */
     if (!c->is_forgotten)
         c->opts.done(c->opts.ctx, &result);
     close_all(c);

@@ -1,5 +1,6 @@
 /*
- * Commands of the agent's own configuration: one child process with a time limit, whose output is kept up to 4 KiB.
+ * Commands of the agent's own configuration: one child process with a time limit, whose output is kept up to 4 KiB, made
+ * plain (base/text.h) and cut between characters.
  * Never blocks; one loop and its thread.
  */
 #ifndef TRIMTAB_AGENT_CHILD_H
@@ -16,7 +17,7 @@ struct child_result {
     bool has_passed; /* it ended by itself, with status 0 */
     const char *
         story; /* how it ended: "exit status 1", "killed by signal 9", "no answer in 10000 ms" */
-    struct str output; /* standard output and error; what is over the limit was dropped */
+    struct str output; /* standard output and error, plain; what is over the limit was dropped */
 };
 
 struct child_opts {

@@ -3,17 +3,16 @@
  */
 #include "agent/health.h"
 
+#include "base/text.h"
+
 void verdict_set(struct verdict *v, bool failing, uint64_t revision, struct str reason)
 {
-    struct str kept = str_trim(str_part(reason, 0, SYNC_REASON_MAX));
+    struct buf kept = {.data = v->reason, .cap = SYNC_REASON_MAX, .ceiling = SYNC_REASON_MAX};
 
-    kept.len = str_utf8_prefix(kept);
     v->state = failing ? VERDICT_FAILING : VERDICT_WELL;
     v->revision = revision;
-    if (!failing)
-        kept.len = 0;
-    if (kept.len)
-        memcpy(v->reason, kept.data, kept.len);
+    if (failing)
+        text_put_plain(&kept, str_trim(reason), TEXT_LINES, SYNC_REASON_MAX);
     v->reason[kept.len] = '\0';
 }
 

@@ -5,6 +5,7 @@
 #include "agent/agent.h"
 
 #include "base/file.h"
+#include "proto/inbound.h"
 
 #include <ifaddrs.h>
 #include <netdb.h>
@@ -144,7 +145,9 @@ int agent_identify(struct agent *a, const char *known, struct err *err)
         return err_set(err, ERR_IO, "the system has no random bytes");
     m->boot_id = (ProtobufCBinaryData){16, boot};
     a->instance = m;
-    return arena_failed(&a->arena) ? err_set(err, ERR_NOMEM, "out of memory") : 0;
+    if (arena_failed(&a->arena))
+        return err_set(err, ERR_NOMEM, "out of memory");
+    return inbound_check(&m->base, &a->arena, err); /* the server would refuse the same */
 }
 
 /* ---- what is asked for ---- */

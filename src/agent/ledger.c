@@ -3,6 +3,8 @@
  */
 #include "agent/ledger.h"
 
+#include "base/text.h"
+#include "proto/inbound.h"
 #include "sync/stage.h"
 
 void ledger_init(struct ledger *l, const struct sync *sync)
@@ -228,6 +230,15 @@ static char *copy_text(struct str s)
     return s.len ? mem_dup(s.data, s.len) : NULL;
 }
 
+/* As it is shown here, and told to the server. */
+static char *copy_message(struct str s)
+{
+    owned(buf) struct buf plain = BUF_NULL(INBOUND_REASON_MAX);
+
+    text_put_plain(&plain, s, TEXT_LINES, INBOUND_REASON_MAX);
+    return buf_status(&plain) ? NULL : copy_text(buf_str(&plain));
+}
+
 static int load_served(struct ledger *l, const struct copy_served *s, struct str key)
 {
     struct pending *p;
@@ -242,7 +253,7 @@ static int load_served(struct ledger *l, const struct copy_served *s, struct str
     p->group = s->group;
     p->is_refused = s->code.len > 0;
     (void)snprintf(p->code, sizeof(p->code), "%.*s", STR_ARG(s->code));
-    p->message = copy_text(s->message);
+    p->message = copy_message(s->message);
     p->held_by = copy_text(s->held_by);
     l->last_group = MAX(l->last_group, s->group);
     return 0;
@@ -464,7 +475,7 @@ int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group
     (void)snprintf(p->code, sizeof(p->code), "%s", text->code);
     (void)mem_free(p->message);
     (void)mem_free(p->held_by);
-    p->message = copy_text(text->message);
+    p->message = copy_message(text->message);
     p->held_by = copy_text(str_c(text->held_by));
     return (text->message.len && !p->message) ||
                    (text->held_by && *text->held_by && !p->held_by)

@@ -101,7 +101,8 @@ static const struct rule hello_rules[] = {PART_RULE(scopes, SCOPES_MAX + 1),
 static const struct rule serving_rules[] = {SHOWN_RULE(source, WORD_MAX)};
 static const struct rule inventory_rules[] = {PART_RULE(entries, INBOUND_INVENTORY_MAX)};
 static const struct rule entry_rules[] = {TEXT_RULE(scope, SEGMENT_BYTES_MAX),
-                                          TEXT_RULE(key, ID_BYTES_MAX)};
+                                          TEXT_RULE(key, ID_BYTES_MAX),
+                                          TEXT_RULE(namespace, NAMESPACE_BYTES_MAX)};
 static const struct rule ack_rules[] = {PART_RULE(refused, INBOUND_REFUSALS_MAX),
                                         LINES_RULE(reason, INBOUND_REASON_MAX)};
 static const struct rule refusal_rules[] = {

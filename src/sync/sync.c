@@ -4,12 +4,15 @@
 #include "sync/internal.h"
 
 #include "proto/convert.h"
+#include "proto/inbound.h"
 #include "proto/subject.h"
+#include "proto/wire.h"
 
 enum {
     HELLO_TIMEOUT_S = 15,
     SILENT_BOOKMARKS = 3,
     INVENTORY_ENTRIES = 4000,
+    REPORT_HEAD_BYTES = 256,
     REJECTED_MAX = 3,
     REJECTED_WAIT_MS = 1000,
     REJECTED_WAIT_DOUBLINGS = 6
@@ -645,6 +648,45 @@ static bool report_exceptions(struct reporting *p, const struct sync *s,
     return !arena_failed(&p->arena);
 }
 
+/* Takes what a refusal needs in a report from what is left of it; false when that is not enough. */
+static bool take_room(const Trimtab__V1__Refusal *m, size_t *left)
+{
+    size_t size = wire_field_len(trimtab__v1__refusal__get_packed_size(m));
+
+    if (size > *left)
+        return false;
+    *left -= size;
+    return true;
+}
+
+/*
+ * Cuts a report to what the server takes: as many exceptions as fit, and of their messages those for which there is room
+ * then. What is served differs by more than a report names that was cut, so it proves nothing. False without memory.
+ */
+static bool fit_report(struct reporting *p)
+{
+    static char none[1];
+    size_t left = INBOUND_REPORT_BYTES_MAX - REPORT_HEAD_BYTES, n = 0;
+    char **messages = ARENA_ARRAY(&p->arena, char *, p->n);
+
+    for (; messages && n < MIN(p->n, (size_t)INBOUND_REFUSALS_MAX); n++) {
+        messages[n] = p->list[n]->message;
+        p->list[n]->message = none;
+        if (!take_room(p->list[n], &left))
+            break;
+    }
+    p->n = n;
+    for (size_t i = 0; messages && i < n; i++) {
+        left += wire_field_len(trimtab__v1__refusal__get_packed_size(p->list[i]));
+        p->list[i]->message = messages[i];
+        if (take_room(p->list[i], &left))
+            continue;
+        p->list[i]->message = none;
+        (void)take_room(p->list[i], &left); /* it had that room before */
+    }
+    return messages;
+}
+
 int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
                  const struct sync_refusal *refused, size_t n)
 {
@@ -662,7 +704,7 @@ int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
     ack.revision = revision;
     ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, received_digest};
     ack.serving_digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
-    if (report_exceptions(&p, s, refused, n)) {
+    if (report_exceptions(&p, s, refused, n) && fit_report(&p)) {
         ack.refused = p.list;
         ack.n_refused = p.n;
         s->report = proto_pack(&ack.base, 0);

@@ -85,6 +85,16 @@ TEST("no more than 4 KiB are kept, and a talker is not stopped by that")
     CHECK_U64(o.len, CHILD_OUTPUT_MAX);
 }
 
+TEST("output is cut between characters, and what is no text in it is made plain")
+{
+    struct outcome o = run("printf x; for i in $(seq 3000); do printf '\\303\\274'; done", NULL, 20000);
+
+    CHECK_U64(o.len, CHILD_OUTPUT_MAX - 1); /* an odd number: the last one would have been cut */
+    CHECK(str_is_utf8(str_of(o.output, o.len)));
+    o = run("printf 'ung\\374ltig \\033[31m \\000 \\377\\n'", NULL, 20000);
+    CHECK_STR(str_c(o.output), STR("ung\xef\xbf\xbdltig \xe2\x90\x9b[31m \xe2\x90\x80 \xef\xbf\xbd\n"));
+}
+
 /* The kernel takes a process group away some time after it was killed; tests/watch ends who waits for ever. */
 static void wait_for_end(pid_t group)
 {

@@ -217,7 +217,7 @@ TEST("a store that goes back takes the revision from what was found later")
     CHECK_U64(said.revision, 0);
 }
 
-TEST("a reason is trimmed, and cut where a character ends")
+TEST("a reason is trimmed, made plain, and cut where a character ends")
 {
     char text[SYNC_REASON_MAX + 2];
     struct verdict v;
@@ -228,6 +228,6 @@ TEST("a reason is trimmed, and cut where a character ends")
     CHECK_U64(strlen(v.reason), SYNC_REASON_MAX - 1);
     verdict_set(&v, true, 1, STR(" exit status 1\n"));
     CHECK_STR(str_c(v.reason), STR("exit status 1"));
-    verdict_set(&v, true, 1, STR("a\xff"));
-    CHECK_STR(str_c(v.reason), STR("a"));
+    verdict_set(&v, true, 1, STR("a\xff\x1b"));
+    CHECK_STR(str_c(v.reason), STR("a\xef\xbf\xbd\xe2\x90\x9b"));
 }

@@ -5,6 +5,7 @@
 #include "sync/sync.h"
 
 #include "proto/convert.h"
+#include "proto/inbound.h"
 #include "sync/stage.h"
 #include "tap.h"
 
@@ -690,6 +691,30 @@ static int say_refused(struct world *w, uint64_t revision)
                                        .held_by = STR("item/a")}};
 
     return sync_applied(w->sync, revision, DIGEST_NULL, refused, 2);
+}
+
+TEST("a report names as many refusals as a server takes, and its messages give way first")
+{
+    enum { MANY = INBOUND_REFUSALS_MAX + 1 };
+    static char message[INBOUND_REASON_MAX + 1];
+    struct sync_refusal *refused = NEW_ARRAY(struct sync_refusal, MANY);
+    const Trimtab__V1__Ack *ack;
+    struct world w;
+    struct offer first;
+
+    memset(message, 'm', INBOUND_REASON_MAX);
+    for (size_t i = 0; i < MANY; i++)
+        refused[i] = (struct sync_refusal){.scope = STR("s"), .key = STR("item\0a"), .code = "X", .message = str_c(message)};
+    begin(&w, &first);
+    CHECK_I64(sync_applied(w.sync, 5, DIGEST_NULL, refused, MANY), 0);
+    REQUIRE(w.applied);
+    ack = w.applied->ack;
+    CHECK_U64(ack->n_refused, INBOUND_REFUSALS_MAX);
+    CHECK(protobuf_c_message_get_packed_size(&ack->base) <= INBOUND_REPORT_BYTES_MAX);
+    CHECK_U64(strlen(ack->refused[0]->message), INBOUND_REASON_MAX);
+    CHECK_U64(strlen(ack->refused[ack->n_refused - 1]->message), 0);
+    (void)mem_free(refused);
+    deinit(&w);
 }
 
 /* A report is about what its own stream has announced: before the first batch there is nothing to be said. */
