@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/settings.h"
+#include "base/text.h"
 #include "cli/cmd.h"
 #include "net/grpc_client.h"
 #include "proto/convert.h"
@@ -165,6 +166,56 @@ static void answer_free(void *arena, void *p)
     (void)p;
 }
 
+/* What is published is printed byte for byte, and so are differences of it. */
+static bool is_published(const ProtobufCFieldDescriptor *f)
+{
+    return strcmp(f->name, "text") == 0 || strcmp(f->name, "diff") == 0 ||
+           strcmp(f->name, "metadata") == 0;
+}
+
+static void make_text_plain(char **text, struct arena *a)
+{
+    owned(buf) struct buf plain = BUF_NULL(RESPONSE_MAX);
+
+    if (text_is_plain(str_c(*text), TEXT_LINES))
+        return;
+    text_put_plain(&plain, str_c(*text), TEXT_LINES, RESPONSE_MAX);
+    if (buf_status(&plain))
+        a->failed = true;
+    *text = arena_c(a, buf_str(&plain));
+}
+
+/* Texts of a message as a terminal may show them. */
+static void make_plain(ProtobufCMessage *m, struct arena *a)
+{
+    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
+        bool is_list = f->label == PROTOBUF_C_LABEL_REPEATED;
+        void *at = (char *)m + f->offset;
+        size_t n = is_list ? *(size_t *)(void *)((char *)m + f->quantifier_offset) : 1;
+        void **list = is_list ? *(void ***)at : at;
+
+        for (size_t j = 0; j < n && !is_published(f); j++) {
+            if (f->type == PROTOBUF_C_TYPE_STRING)
+                make_text_plain((char **)&list[j], a);
+            else if (f->type == PROTOBUF_C_TYPE_MESSAGE && list[j])
+                make_plain(list[j], a);
+        }
+    }
+}
+
+ProtobufCMessage *answer_unpack(const struct cli *cli, struct arena *a,
+                                const ProtobufCMessageDescriptor *type, struct str bytes)
+{
+    ProtobufCAllocator allocator = {answer_alloc, answer_free, a};
+    ProtobufCMessage *m =
+        protobuf_c_message_unpack(type, &allocator, bytes.len, (const uint8_t *)bytes.data);
+
+    if (m && cli->output != OUTPUT_JSON)
+        make_plain(m, a);
+    return arena_failed(a) ? NULL : m;
+}
+
 int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
          const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret, uint32_t timeout_ms,
          struct err *err)
@@ -174,7 +225,6 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
     char path[64];
     struct channel_opts opts;
     struct tls *tls = NULL;
-    ProtobufCAllocator allocator;
     struct rpc_opts rpc = {.method = path, .timeout_ms = timeout_ms ? timeout_ms : 30000};
     int r =
         packed ? channel_of(cli, &opts, &tls, err) : err_set(err, ERR_NOMEM, "out of memory");
@@ -192,9 +242,7 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
                       "admin.token in its data folder");
     if (r)
         return r;
-    allocator = (ProtobufCAllocator){answer_alloc, answer_free, &cli->arena};
-    *ret = protobuf_c_message_unpack(type, &allocator, response.len,
-                                     (const uint8_t *)response.data);
+    *ret = answer_unpack(cli, &cli->arena, type, buf_str(&response));
     return *ret ? 0 : err_set(err, ERR_INVALID, "the server's answer cannot be read");
 }
 

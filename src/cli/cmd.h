@@ -66,6 +66,11 @@ must_use int call(struct cli *cli, const char *method, const ProtobufCMessage *r
                   const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
                   uint32_t timeout_ms, struct err *err);
 
+/* Unpacks what the server says: all but JSON documents shows its texts plain (base/text.h). On the arena; NULL: it cannot be read. */
+must_use ProtobufCMessage *answer_unpack(const struct cli *cli, struct arena *a,
+                                         const ProtobufCMessageDescriptor *type,
+                                         struct str bytes);
+
 /* A random request id, on the arena: a repeated attempt is the same commit. */
 must_use const char *request_id(struct cli *cli);
 
@@ -74,8 +79,7 @@ must_use const char *request_id(struct cli *cli);
 /* Prints a message as one JSON document. */
 must_use int print_json(const ProtobufCMessage *m, struct err *err);
 
-/* Makes one line of a text, without what a terminal could take for a command; in place, or as a copy. */
-char *flatten(char *text);
+/* One line of a text, without what a terminal could take for a command (base/text.h); on the arena. */
 char *one_line(struct arena *a, const char *text);
 
 /* A table whose columns are as wide as their widest cell; the last one is free. Cells are copied. */

@@ -209,8 +209,9 @@ static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
 static void on_message(struct cli_stream *stream, void *ctx, struct str message)
 {
     struct watching *w = ctx;
-    Trimtab__V1__ServerFrame *m =
-        trimtab__v1__server_frame__unpack(NULL, message.len, (const uint8_t *)message.data);
+    owned(arena) struct arena a = ARENA_NULL; /* a watch goes on and on */
+    const Trimtab__V1__ServerFrame *m = (const Trimtab__V1__ServerFrame *)answer_unpack(
+        w->cli, &a, &trimtab__v1__server_frame__descriptor, message);
 
     for (size_t i = 0; m && i < m->n_changes; i++)
         show_changes(w, m->changes[i]);
@@ -227,7 +228,6 @@ static void on_message(struct cli_stream *stream, void *ctx, struct str message)
                 m->end->revision, m->end->count);
         w->seen_all = true;
     }
-    trimtab__v1__server_frame__free_unpacked(m, NULL);
 }
 
 static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)

@@ -119,18 +119,18 @@ static void show_event(struct cli *cli, const Trimtab__V1__Event *m)
 static void on_event(struct cli_stream *stream, void *ctx, struct str message)
 {
     struct cli line = *(const struct cli *)ctx; /* with an arena of its own */
-    Trimtab__V1__Event *m =
-        trimtab__v1__event__unpack(NULL, message.len, (const uint8_t *)message.data);
+    const Trimtab__V1__Event *m;
     struct err err = ERR_NULL;
 
     (void)stream;
     line.arena = ARENA_NULL;
+    m = (const Trimtab__V1__Event *)answer_unpack(&line, &line.arena,
+                                                  &trimtab__v1__event__descriptor, message);
     if (m && line.output == OUTPUT_JSON && print_json(&m->base, &err))
         say(&line, "%s\n", err.text);
     else if (m && line.output != OUTPUT_JSON)
         show_event(&line, m);
     (void)fflush(stdout);
-    trimtab__v1__event__free_unpacked(m, NULL);
     arena_deinit(&line.arena);
 }
 

@@ -128,7 +128,7 @@ static int take_globals(struct cli *cli, int *argc, char **argv, struct err *err
 }
 
 /* With -o json an error is a document too. */
-static int fail(const struct cli *cli, const struct err *err, bool is_usage)
+static int fail(struct cli *cli, const struct err *err, bool is_usage)
 {
     char line[2048];
 
@@ -146,7 +146,7 @@ static int fail(const struct cli *cli, const struct err *err, bool is_usage)
             (void)fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&text)));
     } else {
         (void)err_describe(err, line, sizeof(line));
-        (void)fprintf(stderr, "trimtab: %s\n", flatten(line));
+        (void)fprintf(stderr, "trimtab: %s\n", one_line(&cli->arena, line));
     }
     return is_usage ? 2 : err_info(err->code)->exit_status;
 }

@@ -2,6 +2,7 @@
  * Output: tables for people, documents for programs. See cmd.h.
  */
 #include "cli/cmd.h"
+#include "base/text.h"
 #include "proto/json.h"
 
 #include <stdarg.h>
@@ -28,26 +29,12 @@ void say(const struct cli *cli, const char *fmt, ...)
     va_end(ap);
 }
 
-/* One code point of well-formed UTF-8. */
-static uint32_t next_point(struct str *s)
-{
-    unsigned char c = (unsigned char)s->data[0];
-    size_t n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-    uint32_t point = n == 1 ? c : c & (0x3fu >> (n - 1));
-
-    n = MIN(n, s->len);
-    for (size_t i = 1; i < n; i++)
-        point = point << 6 | ((unsigned char)s->data[i] & 0x3f);
-    *s = str_from(*s, n);
-    return point;
-}
-
 size_t text_width(struct str s)
 {
     size_t width = 0;
 
     while (s.len) {
-        uint32_t p = next_point(&s);
+        uint32_t p = str_take_point(&s);
         bool wide = (p >= 0x1100 && p <= 0x115f) || (p >= 0x2e80 && p <= 0xa4cf) ||
                     (p >= 0xac00 && p <= 0xd7a3) || (p >= 0xf900 && p <= 0xfaff) ||
                     (p >= 0xfe30 && p <= 0xfe6f) || (p >= 0xff00 && p <= 0xff60) ||
@@ -58,17 +45,20 @@ size_t text_width(struct str s)
     return width;
 }
 
-char *flatten(char *text)
-{
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = ' ';
-    return text;
-}
-
 char *one_line(struct arena *a, const char *text)
 {
-    return flatten(arena_c(a, str_c(text)));
+    owned(buf) struct buf plain = BUF_NULL(SIZE_MAX - 1);
+    char *line = arena_c(a, str_c(text));
+
+    for (char *c = line; *c; c++) /* lines that follow each other, not pictures of their ends */
+        if (*c == '\n' || *c == '\r' || *c == '\t')
+            *c = ' ';
+    if (text_is_plain(str_c(line), TEXT_LINE))
+        return line;
+    text_put_plain(&plain, str_c(line), TEXT_LINE, SIZE_MAX);
+    if (buf_status(&plain))
+        a->failed = true;
+    return arena_c(a, buf_str(&plain));
 }
 
 void table_row(struct table *t, ...)
