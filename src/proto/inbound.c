@@ -118,6 +118,7 @@ static const struct rule metadata_rules[] = {
     PART_RULE(labels, PAIRS_MAX_HERE), PART_RULE(annotations, PAIRS_MAX_HERE),
     LINES_RULE(description, PEOPLE_MAX_HERE), SHOWN_RULE(owner, PEOPLE_MAX_HERE),
     LIST_RULE(depends_on, NAME_MAX_HERE, 1000)};
+static const struct rule patch_rules[] = {LIST_RULE(clear, NAME_MAX_HERE, 1000)};
 static const struct rule meta_label_rules[] = {TEXT_RULE(key, NAME_MAX_HERE),
                                                TEXT_RULE(value, 4 * NAME_MAX_HERE)};
 static const struct rule annotation_rules[] = {TEXT_RULE(key, NAME_MAX_HERE),
@@ -194,6 +195,7 @@ static const struct rules table[] = {
     RULES(health, health_rules),
     RULES(change, change_rules),
     RULES(metadata, metadata_rules),
+    RULES(metadata_patch, patch_rules),
     RULES(metadata__labels_entry, meta_label_rules),
     RULES(metadata__annotations_entry, annotation_rules),
     LARGE(commit_request, commit_rules),
