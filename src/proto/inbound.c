@@ -142,6 +142,8 @@ static const struct rule instances_rules[] = {TEXT_RULE(prefix, NAME_MAX_HERE),
 static const struct rule running_rules[] = {TEXT_RULE(instance, NAME_MAX_HERE),
                                             TEXT_RULE(resource, NAME_MAX_HERE),
                                             TEXT_RULE(after, NAME_MAX_HERE)};
+static const struct rule status_rules[] = {
+    LIST_RULE(resources, NAME_MAX_HERE, COMMIT_CHANGES_MAX)};
 static const struct rule events_rules[] = {LIST_RULE(types, NAME_MAX_HERE, 64),
                                            TEXT_RULE(prefix, NAME_MAX_HERE)};
 static const struct rule start_rules[] = {PART_RULE(changes, COMMIT_CHANGES_MAX + 1),
@@ -207,6 +209,7 @@ static const struct rules table[] = {
     RULES(rollback_request, rollback_rules),
     RULES(instances_request, instances_rules),
     RULES(running_request, running_rules),
+    RULES(status_request, status_rules),
     RULES(events_request, events_rules),
     LARGE(start_rollout_request, start_rules),
     LARGE(move_rollout_request, move_rules),
