@@ -180,6 +180,12 @@ static int run_info(struct cli *cli, int argc, char **argv, struct err *err)
                  " (%" PRIu64 " bytes)\ninstances  %" PRIu64 " connected\nstarted    %s%s\n",
                  m->version, m->engine, m->store_id, m->head, m->resources, m->content_bytes,
                  m->instances, m->started, m->draining ? "\ndraining" : "");
+    if (m->restored_revision)
+        (void)printf("restored   at revision %" PRIu64 "\n", m->restored_revision);
+    if (m->lost_revision)
+        (void)printf("LOST       an instance proved to know revision %" PRIu64
+                     " of this store: its log ends too early\n",
+                     m->lost_revision);
     return 0;
 }
 

@@ -6,7 +6,8 @@
  * has, because the store is new, emptied or older, explains nothing.
  *
  * An explanation is newer than what it explains. What the subscriber has is of the revision that it names, but no newer
- * than the view that it proved to have in this store. Revisions of another store cannot be compared.
+ * than the view that it proved to have in this store. Revisions of another store cannot be compared, but for one that this
+ * log was restored from a copy of: up to the end of the copy they are the same.
  */
 #include "feed/internal.h"
 
@@ -42,12 +43,25 @@ static bool is_taken_back(const struct state *state, struct str key, uint64_t si
     return c->version ? c->version->revision == revision : c->node.revision > since;
 }
 
+/*
+ * Revisions up to the end of the copy that a log was restored from are those of the store before. What is from later was
+ * published in a history that the log does not have; so is what the subscriber holds already because of that.
+ */
+static bool is_newer_than_copy(const struct feed_session *s, const struct state *state,
+                               const struct inventory_entry *e)
+{
+    return state->restored.revision && e->revision > state->restored.from_revision &&
+           ((s->is_foreign && s->knows_copy) || (e->is_held && state->restored.deletes_newer));
+}
+
 static bool id_is_caused(const struct feed_session *s, const struct state *state,
                          struct str key, const struct inventory_entry *e)
 {
     uint64_t since = had_at(s, e);
 
-    if (s->is_foreign)
+    if (is_newer_than_copy(s, state, e))
+        return state->restored.deletes_newer;
+    if (s->is_foreign && !s->knows_copy)
         return false;
     return is_deleted(s, state, key, since) || is_taken_back(state, key, since, e->revision);
 }
@@ -63,7 +77,7 @@ static bool has_trace(const struct feed_session *s, const struct state *state,
         if (state_number(state, buf_str(&key)))
             return !s->is_foreign;
     }
-    return false;
+    return s->is_foreign && s->knows_copy && state->restored.deletes_newer;
 }
 
 bool entry_is_caused(const struct feed_session *s, const struct state *state,

@@ -352,7 +352,12 @@ static int next_scope(struct feed_session *s)
     return c->scope == n_scopes(s) && c->renewed_since && !c->is_again ? come_again(s) : 0;
 }
 
-static void make_end(const struct feed_session *s, unsigned char digest[DIGEST_BYTES],
+/* The bytes that an End points to. */
+struct end_bytes {
+    unsigned char digest[DIGEST_BYTES], mark[MARK_BYTES];
+};
+
+static void make_end(const struct feed_session *s, struct end_bytes *bytes,
                      Trimtab__V1__End *end)
 {
     const struct cut *c = s->cut;
@@ -362,8 +367,10 @@ static void make_end(const struct feed_session *s, unsigned char digest[DIGEST_B
     end->mode = c->mode;
     end->count = c->count;
     end->uncaused_drops = c->uncaused;
-    digest_put(c->digest, digest);
-    end->digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    digest_put(c->digest, bytes->digest);
+    end->digest = (ProtobufCBinaryData){DIGEST_BYTES, bytes->digest};
+    feed_mark_put(s->feed, end->revision, bytes->mark);
+    end->mark = (ProtobufCBinaryData){MARK_BYTES, bytes->mark};
 }
 
 static int pull_part(struct feed_session *s, struct feed_frame *ret_frame)
@@ -419,7 +426,7 @@ static int fill_frame(struct feed_session *s, struct filling *f, size_t *ret_sco
 int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
 {
     struct filling f = {.drops = BUF_NULL(DROPS_BYTES_MAX + 4 * ID_BYTES_MAX)};
-    unsigned char digest[DIGEST_BYTES];
+    struct end_bytes bytes;
     Trimtab__V1__End end;
     size_t scope = 0;
     bool ended = false;
@@ -437,7 +444,7 @@ int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
             .changes = {{scope_name(s, scope), f.puts, f.n_puts, buf_str(&f.drops)}},
             .end = ended ? &end : NULL};
 
-        make_end(s, digest, &end);
+        make_end(s, &bytes, &end);
         r = encode_changes(&parts, ret_frame);
     }
     buf_deinit(&f.drops);

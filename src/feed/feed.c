@@ -223,7 +223,7 @@ static struct shared *news_frame(struct feed *f, const struct feed_class *c,
     const struct feed_scope *s = c->members[0].scope;
     const struct feed_delta *own = s->changes;
     Trimtab__V1__End end = TRIMTAB__V1__END__INIT;
-    unsigned char digest[DIGEST_BYTES];
+    unsigned char digest[DIGEST_BYTES], mark[MARK_BYTES];
     struct frame_parts parts = {
         .changes = {changes_of(&n->referred, SCOPE_REFERRED), changes_of(own, s->scope->name)},
         .end = &end};
@@ -236,6 +236,8 @@ static struct shared *news_frame(struct feed *f, const struct feed_class *c,
     end.mode = TRIMTAB__V1__MODE__RESUME;
     digest_put(feed_class_digest(c, &end.count), digest);
     end.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    feed_mark_put(f, end.revision, mark);
+    end.mark = (ProtobufCBinaryData){MARK_BYTES, mark};
     return encode_changes_framed(&parts);
 }
 

@@ -28,6 +28,7 @@
 
 #include "base/clock.h"
 #include "base/segment.h"
+#include "feed/mark.h"
 #include "model/scope.h"
 #include "presence/presence.h"
 
@@ -40,6 +41,7 @@ enum { FEED_STORE_ID_BYTES = 16, FEED_INVENTORY_MAX = 1000000 };
 
 struct feed_opts {
     unsigned char store_id[FEED_STORE_ID_BYTES];
+    unsigned char key[MARK_KEY_BYTES]; /* of the store, for marks */
     nsec_t bookmark_every;
     uint64_t pinned_max; /* bytes; 0: 16 MiB */
     /* A session may have something to send: pull soon, never inside this call. ctx is the session's. */
@@ -49,6 +51,11 @@ struct feed_opts {
      * once until then. May be NULL.
      */
     void (*changed)(void *ctx);
+    /*
+     * A subscriber has proved that it was sent this revision of this store, which the log does not reach: the server has
+     * lost records. ctx is the session's. May be NULL.
+     */
+    void (*lost)(void *ctx, uint64_t revision);
 };
 
 /* A feed that serves the given state. NULL without memory. */

@@ -173,6 +173,7 @@ struct feed_session {
     bool has_claim;       /* its hello said what it serves, and the first announcement will judge it */
     const char *ask_reason;                /* AskInventory is to be sent; static text */
     bool wants_welcome, wants_bookmark, wants_repair;
+    bool knows_copy; /* likewise, of the store that this log was restored from */
     uint64_t proved; /* revision of this store whose view it proved to have; 0: none */
     bool
         is_foreign; /* what it has is of another store, until it has stored a batch of this one */
@@ -242,6 +243,7 @@ bool entry_is_caused(const struct feed_session *s, const struct state *state,
 const struct closure *session_closure(const struct feed_session *s);
 struct digest session_digest(const struct feed_session *s, uint64_t *ret_count);
 bool session_is_behind(const struct feed_session *s);
+void feed_mark_put(const struct feed *f, uint64_t revision, unsigned char out[MARK_BYTES]);
 
 /* gray.c */
 void session_gray(struct feed_session *s); /* computed anew, from the feed's state */

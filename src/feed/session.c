@@ -151,6 +151,26 @@ static bool has_view(const struct feed_session *s, const Trimtab__V1__Cursor *c)
                               digest_eq(claimed, session_digest(s, &count)));
 }
 
+/* Whether a server with this store's key has sent the cursor's revision. */
+static bool has_mark(const struct feed_session *s, const Trimtab__V1__Cursor *c)
+{
+    return mark_holds(s->feed->opts.key, proto_str(c->store_id), c->revision,
+                      proto_str(c->mark));
+}
+
+/* With its mark a revision from beyond the log is evidence, without it just what a client says. */
+static void look_for_loss(const struct feed_session *s, const Trimtab__V1__Cursor *c)
+{
+    if (is_of_this_store(s, c) && c->revision > s->feed->state->revision && has_mark(s, c) &&
+        s->feed->opts.lost)
+        s->feed->opts.lost(s->ctx, c->revision);
+}
+
+void feed_mark_put(const struct feed *f, uint64_t revision, unsigned char out[MARK_BYTES])
+{
+    mark_make(f->opts.key, str_of(f->opts.store_id, FEED_STORE_ID_BYTES), revision, out);
+}
+
 /* How to bring the subscriber up to date, and why so. */
 static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab__V1__Cursor *c,
                                      const char **ret_reason)
@@ -164,7 +184,12 @@ static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab
         return TRIMTAB__V1__MODE__INVENTORY;
     }
     if (c->revision > s->feed->state->revision) {
-        *ret_reason = "the cursor is ahead of the store";
+        *ret_reason = has_mark(s, c) ? "the server has lost what the cursor is of"
+                                     : "the cursor is ahead of the store";
+        return TRIMTAB__V1__MODE__INVENTORY;
+    }
+    if (c->revision && c->mark.len && !has_mark(s, c)) {
+        *ret_reason = "the cursor has no mark of this server";
         return TRIMTAB__V1__MODE__INVENTORY;
     }
     if (c->revision == 0) {
@@ -199,6 +224,11 @@ static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
         mode = TRIMTAB__V1__MODE__FULL;
     s->status.mode = mode;
     s->is_foreign = hello->cursor && !is_of_this_store(s, hello->cursor);
+    s->knows_copy =
+        hello->cursor && s->feed->state->restored.revision &&
+        str_eq(proto_str(hello->cursor->store_id),
+               str_of(s->feed->state->restored.from, STATE_STORE_ID_BYTES));
+    look_for_loss(s, hello->cursor);
     s->proved = hello->cursor && !s->is_foreign ? hello->cursor->revision : 0;
     s->wants_welcome = true;
     s->welcome_reason = reason;
@@ -441,10 +471,12 @@ static struct shared *make_bookmark(const struct feed_session *s)
 {
     Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
     Trimtab__V1__Bookmark bookmark = TRIMTAB__V1__BOOKMARK__INIT;
-    unsigned char digest[DIGEST_BYTES];
+    unsigned char digest[DIGEST_BYTES], mark[MARK_BYTES];
     uint64_t count;
 
     digest_put(session_digest(s, &count), digest);
+    feed_mark_put(s->feed, s->feed->state->revision, mark);
+    bookmark.mark = (ProtobufCBinaryData){MARK_BYTES, mark};
     bookmark.revision = s->feed->state->revision;
     bookmark.count = count;
     bookmark.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};

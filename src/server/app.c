@@ -174,7 +174,8 @@ static int open_state(struct app *app, struct err *err)
                                   .highwater = upkeep_highwater(&app->config, highwater)};
     struct feed_opts feed = {.bookmark_every = app->config.bookmark_interval,
                              .ready = subscribe_ready,
-                             .changed = subscribe_changed};
+                             .changed = subscribe_changed,
+                             .lost = subscribe_lost};
     struct store_identity identity;
     int r = upkeep_may_open(&app->config, err);
 
@@ -184,6 +185,7 @@ static int open_state(struct app *app, struct err *err)
         return r;
     identity = committer_identity(app->committer);
     memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
+    memcpy(feed.key, identity.key, MARK_KEY_BYTES);
     app->feed = feed_new(&feed, app->state);
     app->roster.complete = app->state->revision;
     return app->feed ? 0 : err_set(err, ERR_NOMEM, "out of memory");

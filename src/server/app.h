@@ -49,6 +49,7 @@ struct app {
     int64_t started_ms;
     int exit_status;
     uint64_t n_rest, n_rpc, n_denied; /* for metrics */
+    uint64_t n_lost, lost_revision; /* cursors that proved lost records, and the highest of them */
 };
 
 /* Somebody who waits for the state or for acknowledgements. */

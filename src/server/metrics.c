@@ -66,6 +66,8 @@ void metrics_answer(struct rest *r)
         {"trimtab_snapshots_total", "counter", "Snapshots that were written.", c.snapshots},
         {"trimtab_store_syncs_total", "counter", "Times that the store waited for the disk.", c.store.syncs},
         {"trimtab_store_bytes_total", "counter", "Bytes appended to the log.", c.store.bytes},
+        {"trimtab_records_lost_total", "counter",
+         "Subscribers that proved to know revisions of this store beyond its log.", app->n_lost},
         {"trimtab_store_append_nanoseconds", "gauge", "Duration of the last append.", c.store.append_last},
         {"trimtab_requests_rest_total", "counter", "Requests to REST.", app->n_rest},
         {"trimtab_requests_rpc_total", "counter", "Unary gRPC calls.", app->n_rpc},

@@ -80,6 +80,18 @@ void subscribe_ready(void *ctx)
     loop_defer(&s->app->loop, &s->app->pump);
 }
 
+void subscribe_lost(void *ctx, uint64_t revision)
+{
+    struct app *app = ((struct subscriber *)ctx)->app;
+
+    app->n_lost++;
+    if (revision <= app->lost_revision)
+        return; /* a fleet says it all at once */
+    app->lost_revision = revision;
+    LOG(ERROR, "records_lost", LOG_U64("head", app->state->revision),
+        LOG_U64("cursor", revision));
+}
+
 int subscriber_init(struct subscriber *s, struct app *app, const struct exchange *x,
                     const struct identity *who, enum feed_client client, struct err *err)
 {

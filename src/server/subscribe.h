@@ -13,6 +13,8 @@ grpc_call_fn subscribe_on_call;
 void subscribe_ready(void *ctx);
 /* The feed says that the standing of this session has changed. */
 void subscribe_changed(void *ctx);
+/* feed_opts.lost. */
+void subscribe_lost(void *ctx, uint64_t revision);
 
 /* Tells all streams to go to another server, and ends them. */
 void subscribe_drain(struct app *app);

@@ -103,6 +103,8 @@ void copy_head_encode(const struct copy_head *h, struct buf *out)
     put_u64(out, h->applied);
     put_u64(out, h->n_rows);
     put_digest(out, h->rows);
+    if (h->cursor.has_mark)
+        put_text(out, str_of(h->cursor.mark, SYNC_MARK_BYTES));
 }
 
 bool copy_head_decode(struct str bytes, struct copy_head *ret_head)
@@ -126,6 +128,9 @@ bool copy_head_decode(struct str bytes, struct copy_head *ret_head)
     h.applied = get_u64(&r);
     h.n_rows = get_u64(&r);
     h.rows = get_digest(&r);
+    h.cursor.has_mark = r.rest.len > 0; /* a copy from before there were marks has none */
+    if (h.cursor.has_mark)
+        get_bytes(&r, h.cursor.mark, SYNC_MARK_BYTES);
     if (r.failed || r.rest.len)
         return false;
     *ret_head = h;

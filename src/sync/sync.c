@@ -133,6 +133,8 @@ void sync_link_up(struct sync *s, nsec_t now)
     cursor.revision = s->status.cursor.revision;
     cursor.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
     cursor.count = s->status.cursor.count;
+    if (s->status.cursor.has_mark)
+        cursor.mark = proto_bytes(str_of(s->status.cursor.mark, SYNC_MARK_BYTES));
     if (cursor.revision || cursor.count)
         hello.cursor = &cursor;
     serving.revision = s->serving_revision;
@@ -386,6 +388,14 @@ static void reject(struct sync *s, uint64_t revision, const char *reason)
                                reason);
 }
 
+/* The mark of the revision that a cursor moves to. */
+static void keep_mark(struct sync_cursor *cursor, struct str mark)
+{
+    cursor->has_mark = mark.len == SYNC_MARK_BYTES;
+    if (cursor->has_mark)
+        memcpy(cursor->mark, mark.data, SYNC_MARK_BYTES);
+}
+
 static int take_end(struct sync *s, const Trimtab__V1__End *end)
 {
     struct sync_cursor cursor = s->status.cursor;
@@ -399,6 +409,7 @@ static int take_end(struct sync *s, const Trimtab__V1__End *end)
     }
     fault = prove(s, end, &cursor);
     cursor.revision = end->revision;
+    keep_mark(&cursor, proto_str(end->mark));
     memcpy(cursor.store_id, s->store_id, SYNC_STORE_ID_BYTES);
     if (fault) {
         s->status.repairs++;
@@ -447,6 +458,7 @@ static void send_health(struct sync *s)
 static void forget_revisions(struct sync *s)
 {
     s->status.cursor.revision = 0;
+    s->status.cursor.has_mark = false;
     s->report = shared_unref(s->report);
     if (s->health)
         s->health->revision = 0;
@@ -506,6 +518,7 @@ static int take_bookmark(struct sync *s, const Trimtab__V1__Bookmark *b, struct 
     if (b->revision < s->status.cursor.revision)
         return err_set(err, ERR_INVALID, "a bookmark behind the cursor");
     s->status.cursor.revision = b->revision;
+    keep_mark(&s->status.cursor, proto_str(b->mark));
     if (s->opts.ops->moved)
         s->opts.ops->moved(s->opts.ctx, &s->status.cursor);
     return 0;

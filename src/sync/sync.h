@@ -29,7 +29,7 @@
 
 struct sync;
 
-enum { SYNC_STORE_ID_BYTES = 16 };
+enum { SYNC_STORE_ID_BYTES = 16, SYNC_MARK_BYTES = 16 };
 
 /* Where a subscriber stands. */
 struct sync_cursor {
@@ -37,6 +37,9 @@ struct sync_cursor {
     uint64_t revision; /* 0: nothing was ever received, or for another subscription */
     struct digest digest;
     uint64_t count;
+    /* By which the server knows the revision for its own word; not all servers send one. */
+    bool has_mark;
+    unsigned char mark[SYNC_MARK_BYTES];
 };
 
 /* One change of a batch: what is to be served under a name of a scope. item NULL: nothing. Borrowed. */

@@ -67,6 +67,18 @@ refuses "not the store that this data folder had"
 ok $? "so is another database"
 rm "$DIR/sd/trimtab.db"
 
+# ---- a folder that is brought back whole agrees with itself; an agent proves what is missing
+cp -a "$DIR/sd" "$DIR/empty" && rm -rf "$DIR/sd" && cp -a "$DIR/whole" "$DIR/sd"
+server_start "$ADDR"
+until_ sh -c "'$BIN/trimtab' info | grep -q 'LOST.* revision 5 '"
+ok $? "trimtab info says that an instance proved to know more than the log"
+api GET /metrics | grep -q '^trimtab_records_lost_total [1-9]' && grep -q "records_lost head=4 cursor=5" "$DIR/server.log"
+ok $? "so do the metrics and the log"
+holds new two
+ok $? "and the host keeps what the log does not know"
+server_stop
+rm -rf "$DIR/sd" && cp -a "$DIR/empty" "$DIR/sd"
+
 # ---- restore
 d --restore="$DIR/none" || grep -q "there is no file" "$DIR/out"
 ok $? "a restore of nothing says so"

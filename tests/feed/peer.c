@@ -10,12 +10,34 @@ static void on_ready(void *ctx)
     ((struct peer *)ctx)->n_ready++;
 }
 
+static void on_lost(void *ctx, uint64_t revision)
+{
+    struct peer *p = ctx;
+
+    p->n_lost++;
+    p->lost = revision;
+}
+
+void world_restore(struct world *w, const struct restored *restored)
+{
+    struct state *next = state_apply(w->state, &(struct effect){.restored = restored},
+                                     w->state->revision + 1);
+
+    if (!CHECK(next != NULL))
+        return;
+    (void)state_unref(w->state);
+    w->state = next;
+    feed_publish(w->feed, next, NULL, 0);
+}
+
 bool world_open_pinning(struct world *w, uint64_t pinned_max)
 {
     struct feed_opts opts = {.store_id = "0123456789abcde",
+                             .key = {PEER_KEY_BYTE},
                              .bookmark_every = 100,
                              .pinned_max = pinned_max,
-                             .ready = on_ready};
+                             .ready = on_ready,
+                             .lost = on_lost};
 
     *w = (struct world){.now = 1000, .state = state_new()};
     w->feed = feed_new(&opts, w->state);
@@ -149,6 +171,8 @@ static void peer_end(struct peer *p, const Trimtab__V1__End *end)
     p->mode = end->mode;
     p->revision = end->revision;
     p->uncaused = end->uncaused_drops;
+    if (CHECK_U64(end->mark.len, MARK_BYTES))
+        memcpy(p->mark, end->mark.data, MARK_BYTES);
     CHECK(digest_get(proto_str(end->digest), &p->announced));
     p->is_broken = !digest_eq(p->announced, peer_digest(p)) || end->count != n_received(p);
 }
@@ -171,6 +195,8 @@ void peer_take(struct peer *p, struct feed_frame *frame)
     p->parts += m->part != NULL;
     p->part_bytes += m->part ? m->part->data.len : 0;
     p->bookmarks += m->bookmark != NULL;
+    if (m->bookmark && CHECK_U64(m->bookmark->mark.len, MARK_BYTES))
+        memcpy(p->mark, m->bookmark->mark.data, MARK_BYTES);
     p->asks += m->ask_inventory != NULL;
     for (size_t c = 0; c < m->n_changes; c++) {
         for (size_t i = 0; i < m->changes[c]->n_put; i++)
@@ -255,6 +281,7 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
     cursor.store_id =
         proto_bytes(g->is_foreign ? STR("another store id") : str_of("0123456789abcde", 16));
     cursor.revision = g->revision;
+    cursor.mark = proto_bytes(g->mark);
     cursor.count = 1;
     hello.cursor = g->has_cursor ? &cursor : NULL;
     if (g->id) {

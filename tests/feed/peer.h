@@ -22,6 +22,8 @@ struct world {
     nsec_t now;
 };
 
+enum { PEER_KEY_BYTE = 9 }; /* the key of a world's store is made of these */
+
 struct peer {
     struct world *w;
     struct feed_session *session;
@@ -43,6 +45,8 @@ struct peer {
     Trimtab__V1__Mode mode;
     uint64_t revision, uncaused;
     struct digest announced;
+    unsigned char mark[MARK_BYTES];      /* of the last End or Bookmark */
+    uint64_t lost, n_lost;               /* what the feed says of lost records */
     bool is_broken; /* an end whose digest or count is not that of what it has */
 };
 
@@ -60,6 +64,8 @@ void publish_failing(struct world *w, const struct edit *edits, size_t n, uint64
                     sizeof((struct edit[]){__VA_ARGS__}) / sizeof(struct edit), UINT64_MAX)
 
 bool world_open(struct world *w);
+/* A commit that notes a restore, and changes nothing. */
+void world_restore(struct world *w, const struct restored *restored);
 bool world_open_pinning(struct world *w, uint64_t pinned_max);
 void world_close(struct world *w);
 
@@ -70,6 +76,7 @@ struct greeting {
     bool has_cursor, is_foreign;
     bool is_old; /* knows nothing of rollouts */
     uint64_t revision;
+    struct str mark;
     uint32_t protocol;
 };
 
