@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 
 #include <trimtab/v1/admin.pb-c.h>
@@ -164,22 +165,38 @@ const char *contexts_path(struct arena *a);
 /* Fills in what flags and environment left open, from the contexts file. */
 must_use int context_apply(struct cli *cli, struct err *err);
 
+/* ---- a server that goes away ---- */
+
+/* How a command that follows the server waits for it: told once when it goes, with the reason, and once when it is back. */
+struct outage {
+    nsec_t since; /* 0: the server is there */
+    unsigned tries;
+};
+/* Whether a call that failed so may go well when it is made again. */
+bool outage_may_pass(int r);
+/* After such a failure: milliseconds until the next try; longer each time, up to 5 s, and half of it by chance. */
+uint32_t outage_wait_ms(struct outage *o, const struct cli *cli, const struct err *why);
+/* After a success. */
+void outage_over(struct outage *o, const struct cli *cli);
+nsec_t outage_age(const struct outage *o); /* 0: the server is there */
+
 /* ---- streams ---- */
 
 struct cli_stream;
 
 struct stream_opts {
-    const char *method;            /* "/trimtab.v1.Sync/Subscribe" */
-    const ProtobufCMessage *first; /* what is said first */
+    const char *method; /* "/trimtab.v1.Sync/Subscribe" */
+    bool comes_back;    /* waits, without end, for a server that went away after it said something */
+    void (*on_begin)(struct cli_stream *s, void *ctx); /* says what is said first, each time */
     void (*on_message)(struct cli_stream *s, void *ctx, struct str message);
     void *ctx;
 };
 
-/* Runs until the stream ends, which it never does well: the error says why. */
+/* Runs until the stream fails for good: the error says why. */
 must_use int stream_run(struct cli *cli, const struct stream_opts *stream, struct err *err);
 /* From on_message: nothing more is wanted, stream_run returns 0. */
 void stream_stop(struct cli_stream *s);
-/* From on_message. What cannot be sent ends the stream. */
+/* From on_begin and on_message. What cannot be sent ends the stream. */
 void stream_send(struct cli_stream *s, const ProtobufCMessage *message);
 
 /* How the channel is made. */

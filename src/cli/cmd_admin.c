@@ -54,11 +54,18 @@ static void on_part(struct cli_stream *stream, void *ctx, struct str message)
         stream_stop(stream);
 }
 
-static int receive(struct cli *cli, struct saving *s, struct err *err)
+static void on_begin(struct cli_stream *stream, void *ctx)
 {
     Trimtab__V1__BackupRequest request = TRIMTAB__V1__BACKUP_REQUEST__INIT;
+
+    (void)ctx;
+    stream_send(stream, &request.base);
+}
+
+static int receive(struct cli *cli, struct saving *s, struct err *err)
+{
     struct stream_opts stream = {.method = "/trimtab.v1.Admin/Backup",
-                                 .first = &request.base,
+                                 .on_begin = on_begin,
                                  .on_message = on_part,
                                  .ctx = s};
     int r = stream_run(cli, &stream, err);

@@ -193,23 +193,92 @@ const struct command cmd_info = {"info", "info", "shows the server", run_info};
 
 /* ---- watch ---- */
 
+enum { BATCH_TEXT_MAX = 512 << 20, STORE_ID_MAX = 64 };
+
 /* A subscriber without an id: it sees what everybody sees, and is not listed. */
 struct watching {
     struct cli *cli;
-    bool seen_all; /* the first batch is what is, not what changes */
+    Trimtab__V1__Hello hello;
+    Trimtab__V1__Cursor cursor; /* in the hello after the first batch */
+    uint8_t store_id[STORE_ID_MAX], digest[DIGEST_BYTES];
+    struct buf batch; /* what is shown when it is whole */
+    bool seen_all;    /* the first batch is what is, not what changes */
     bool show_all;
 };
 
-static void show_changes(struct watching *w, const Trimtab__V1__Changes *c)
+static void take_welcome(struct watching *w, const Trimtab__V1__Welcome *m)
+{
+    buf_clear(&w->batch); /* of a batch that the former stream did not end */
+    if (w->hello.cursor && m->mode != TRIMTAB__V1__MODE__RESUME) {
+        say(w->cli, "the server cannot tell what changed meanwhile%s%s\n",
+            *m->reason ? ": " : "", one_line(&w->cli->arena, m->reason));
+        w->seen_all = false;
+    }
+    w->cursor.store_id.len = MIN(m->store_id.len, sizeof(w->store_id));
+    if (w->cursor.store_id.len)
+        memcpy(w->store_id, m->store_id.data, w->cursor.store_id.len);
+}
+
+static void take_changes(struct watching *w, const Trimtab__V1__Changes *c)
 {
     if (!w->seen_all && !w->show_all)
         return;
     for (size_t i = 0; i < c->n_put; i++)
-        (void)printf("put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes\n",
-                     c->put[i]->id, c->put[i]->version, c->put[i]->revision, c->put[i]->size);
+        buf_printf(&w->batch,
+                   "put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes\n",
+                   c->put[i]->id, c->put[i]->version, c->put[i]->revision, c->put[i]->size);
     for (size_t i = 0; i < c->n_drop; i++)
-        (void)printf("drop  %s\n", c->drop[i]);
+        buf_printf(&w->batch, "drop  %s\n", c->drop[i]);
+}
+
+/* A batch is whole: it is shown, and is where a stream after this one goes on. */
+static void take_end(struct watching *w, struct cli_stream *stream, const Trimtab__V1__End *m)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+
+    ack.stage = TRIMTAB__V1__STAGE__STORED;
+    ack.revision = m->revision;
+    frame.ack = &ack;
+    stream_send(stream, &frame.base);
+    if (buf_status(&w->batch))
+        say(w->cli, "a change is too large to be shown\n");
+    else
+        (void)printf("%.*s", STR_ARG(buf_str(&w->batch)));
     (void)fflush(stdout);
+    buf_clear(&w->batch);
+    if (!w->seen_all)
+        say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n", m->revision,
+            m->count);
+    w->seen_all = true;
+    if (m->digest.len == sizeof(w->digest)) {
+        memcpy(w->digest, m->digest.data, sizeof(w->digest));
+        w->cursor.store_id.data = w->store_id;
+        w->cursor.digest = (ProtobufCBinaryData){sizeof(w->digest), w->digest};
+        w->cursor.revision = m->revision;
+        w->cursor.count = m->count;
+        w->hello.cursor = &w->cursor;
+    }
+}
+
+/* Nothing is kept here that could be compared: everything comes again. */
+static void send_inventory(struct cli_stream *stream)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Inventory inventory = TRIMTAB__V1__INVENTORY__INIT;
+
+    inventory.last = true;
+    frame.inventory = &inventory;
+    stream_send(stream, &frame.base);
+}
+
+static void on_begin(struct cli_stream *stream, void *ctx)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    struct watching *w = ctx;
+
+    frame.hello = &w->hello;
+    stream_send(stream, &frame.base);
 }
 
 static void on_message(struct cli_stream *stream, void *ctx, struct str message)
@@ -219,31 +288,25 @@ static void on_message(struct cli_stream *stream, void *ctx, struct str message)
     const Trimtab__V1__ServerFrame *m = (const Trimtab__V1__ServerFrame *)answer_unpack(
         w->cli, &a, &trimtab__v1__server_frame__descriptor, message);
 
+    if (m && m->welcome)
+        take_welcome(w, m->welcome);
     for (size_t i = 0; m && i < m->n_changes; i++)
-        show_changes(w, m->changes[i]);
-    if (m && m->end) {
-        Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
-        Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
-
-        ack.stage = TRIMTAB__V1__STAGE__STORED;
-        ack.revision = m->end->revision;
-        frame.ack = &ack;
-        stream_send(stream, &frame.base);
-        if (!w->seen_all)
-            say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n",
-                m->end->revision, m->end->count);
-        w->seen_all = true;
-    }
+        take_changes(w, m->changes[i]);
+    if (m && m->end)
+        take_end(w, stream, m->end);
+    if (m && m->ask_inventory)
+        send_inventory(stream);
 }
 
 static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    struct watching w = {.cli = cli};
+    struct watching w = {.cli = cli,
+                         .hello = TRIMTAB__V1__HELLO__INIT,
+                         .cursor = TRIMTAB__V1__CURSOR__INIT,
+                         .batch = BUF_NULL(BATCH_TEXT_MAX)};
     const struct flag flags[] = {
         {"--all", 'a', "what is there first, then changes", NULL, &w.show_all, NULL, NULL},
     };
-    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
-    Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
     Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
     struct words words;
     int r = take_flags(&cmd_watch, flags, ARRAY_LEN(flags), argc, argv, &words, err);
@@ -254,16 +317,18 @@ static int run_watch(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_watch, err, "watch takes namespaces, the strongest first");
     scope.namespaces = words.at;
     scope.n_namespaces = words.n;
-    hello.protocol = 1;
-    hello.scopes = scopes;
-    hello.n_scopes = 1;
-    frame.hello = &hello;
-    return stream_run(cli,
-                      &(struct stream_opts){.method = "/trimtab.v1.Sync/Subscribe",
-                                            .first = &frame.base,
-                                            .on_message = on_message,
-                                            .ctx = &w},
-                      err);
+    w.hello.protocol = 1;
+    w.hello.scopes = scopes;
+    w.hello.n_scopes = 1;
+    r = stream_run(cli,
+                   &(struct stream_opts){.method = "/trimtab.v1.Sync/Subscribe",
+                                         .comes_back = true,
+                                         .on_begin = on_begin,
+                                         .on_message = on_message,
+                                         .ctx = &w},
+                   err);
+    buf_deinit(&w.batch);
+    return r;
 }
 
 const struct command cmd_watch = {"watch", "watch NAMESPACE... [--all]",

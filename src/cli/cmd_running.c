@@ -104,6 +104,25 @@ static void show_instance(struct arena *a, const Trimtab__V1__InstanceInfo *i)
     (void)printf("\n");
 }
 
+struct following {
+    struct cli *cli;
+    Trimtab__V1__EventsRequest request;
+    uint64_t revision; /* newest that was told of */
+    bool has_begun;
+};
+
+/* The first event of a stream. Nothing keeps events: what came while the server was away is not told any more. */
+static void take_hello(struct following *f, const Trimtab__V1__Event *m)
+{
+    if (f->has_begun && m->revision > f->revision)
+        say(f->cli,
+            "revisions %" PRIu64 " to %" PRIu64 " came meanwhile and are not told: look anew\n",
+            f->revision + 1, m->revision);
+    else if (f->has_begun)
+        say(f->cli, "what instances said meanwhile is not told: look anew\n");
+    f->has_begun = true;
+}
+
 static void show_event(struct cli *cli, const Trimtab__V1__Event *m)
 {
     if (m->commit)
@@ -118,7 +137,8 @@ static void show_event(struct cli *cli, const Trimtab__V1__Event *m)
 
 static void on_event(struct cli_stream *stream, void *ctx, struct str message)
 {
-    struct cli line = *(const struct cli *)ctx; /* with an arena of its own */
+    struct following *f = ctx;
+    struct cli line = *f->cli; /* with an arena of its own */
     const Trimtab__V1__Event *m;
     struct err err = ERR_NULL;
 
@@ -126,6 +146,10 @@ static void on_event(struct cli_stream *stream, void *ctx, struct str message)
     line.arena = ARENA_NULL;
     m = (const Trimtab__V1__Event *)answer_unpack(&line, &line.arena,
                                                   &trimtab__v1__event__descriptor, message);
+    if (m && strcmp(m->type, "hello") == 0)
+        take_hello(f, m);
+    if (m)
+        f->revision = m->revision;
     if (m && line.output == OUTPUT_JSON && print_json(&m->base, &err))
         say(&line, "%s\n", err.text);
     else if (m && line.output != OUTPUT_JSON)
@@ -134,9 +158,16 @@ static void on_event(struct cli_stream *stream, void *ctx, struct str message)
     arena_deinit(&line.arena);
 }
 
+static void on_begin(struct cli_stream *stream, void *ctx)
+{
+    struct following *f = ctx;
+
+    stream_send(stream, &f->request.base);
+}
+
 static int run_events(struct cli *cli, int argc, char **argv, struct err *err)
 {
-    Trimtab__V1__EventsRequest q = TRIMTAB__V1__EVENTS_REQUEST__INIT;
+    struct following f = {.cli = cli, .request = TRIMTAB__V1__EVENTS_REQUEST__INIT};
     struct texts types = {.n = 0};
     const char *prefix = "";
     const struct flag flags[] = {
@@ -144,7 +175,7 @@ static int run_events(struct cli *cli, int argc, char **argv, struct err *err)
          &types},
         {"--prefix", 0, "only commits that change an id which begins so", &prefix, NULL, NULL,
          NULL},
-        {"--rollout", 0, "of rollouts only this one", NULL, NULL, &q.rollout, NULL},
+        {"--rollout", 0, "of rollouts only this one", NULL, NULL, &f.request.rollout, NULL},
     };
     struct words words;
     int r = take_flags(&cmd_events, flags, ARRAY_LEN(flags), argc, argv, &words, err);
@@ -153,14 +184,15 @@ static int run_events(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n)
         return usage(&cmd_events, err, "events takes flags only");
-    q.types = (char **)(uintptr_t)types.at; /* protobuf-c has no const */
-    q.n_types = types.n;
-    q.prefix = (char *)(uintptr_t)prefix;
+    f.request.types = (char **)(uintptr_t)types.at; /* protobuf-c has no const */
+    f.request.n_types = types.n;
+    f.request.prefix = (char *)(uintptr_t)prefix;
     return stream_run(cli,
                       &(struct stream_opts){.method = "/trimtab.v1.Admin/Events",
-                                            .first = &q.base,
+                                            .comes_back = true,
+                                            .on_begin = on_begin,
                                             .on_message = on_event,
-                                            .ctx = cli},
+                                            .ctx = &f},
                       err);
 }
 

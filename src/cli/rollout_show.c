@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -14,7 +15,7 @@ enum {
     WAIT_MS = 20000,
     SOAKING_MS = 1000,
     TROUBLED_SHOWN = 10,
-    RECONNECT_S = 60,
+    AWAY_MAX_S = 60,
     LINE_MAX_BYTES = 1536,
     VALUES_SHOWN = 3
 };
@@ -326,7 +327,8 @@ struct screen {
     struct cli *cli;
     bool is_terminal;
     size_t width, lines; /* drawn last time */
-    bool is_soaking;
+    bool is_soaking, has_begun;
+    struct outage outage;
     char told[LINE_MAX_BYTES]; /* the last plain line */
 };
 
@@ -411,24 +413,6 @@ static int ended(const Trimtab__V1__Rollout *r, struct err *err)
     return ERR_REFUSED;
 }
 
-/* A server that restarts is waited for, a minute long. */
-static int ask(struct cli *cli, const Trimtab__V1__GetRolloutRequest *q,
-               Trimtab__V1__GetRolloutResponse **ret, struct err *err)
-{
-    int r;
-
-    for (unsigned tries = 0;; tries++) {
-        *err = ERR_NULL;
-        r = call(cli, "GetRollout", &q->base, &trimtab__v1__get_rollout_response__descriptor,
-                 (ProtobufCMessage **)ret, WAIT_MS + 10000, err);
-        if (r != ERR_UNAVAILABLE || !q->known || tries == RECONNECT_S)
-            return r;
-        if (tries == 0)
-            say(cli, "the server is not there; trying again\n");
-        (void)nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
-    }
-}
-
 /* How long the next question may wait. ERR_TIMEOUT when the time is over. */
 static int wait_left(uint64_t id, nsec_t end, uint32_t *ret_ms, struct err *err)
 {
@@ -443,6 +427,44 @@ static int wait_left(uint64_t id, nsec_t end, uint32_t *ret_ms, struct err *err)
     return err_set(err, ERR_TIMEOUT, "rollout %" PRIu64 " has not ended yet", id);
 }
 
+static void sleep_ms(uint32_t ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    while (nanosleep(&t, &t) && errno == EINTR)
+        ;
+}
+
+/* A server that goes away is waited for, a minute long. */
+static int ask(struct screen *s, Trimtab__V1__GetRolloutRequest *q, nsec_t end,
+               Trimtab__V1__GetRolloutResponse **ret, struct err *err)
+{
+    for (;;) {
+        int r;
+        uint32_t wait_ms, left_ms;
+
+        *err = ERR_NULL;
+        r = call(s->cli, "GetRollout", &q->base, &trimtab__v1__get_rollout_response__descriptor,
+                 (ProtobufCMessage **)ret, WAIT_MS + 10000, err);
+        if (!outage_may_pass(r)) {
+            outage_over(&s->outage, s->cli);
+            return r;
+        }
+        if (!s->has_begun || outage_age(&s->outage) > AWAY_MAX_S * NSEC_PER_S) {
+            err->code = ERR_UNAVAILABLE; /* ERR_TIMEOUT would be said of the rollout */
+            return ERR_UNAVAILABLE;
+        }
+        s->lines = 0; /* what is said now stands below the picture */
+        wait_ms = outage_wait_ms(&s->outage, s->cli, err);
+        q->known = 0; /* another server's pictures have other stamps */
+        *err = ERR_NULL;
+        r = wait_left(q->id, end, &left_ms, err);
+        if (r)
+            return r;
+        sleep_ms(MIN(wait_ms, left_ms));
+    }
+}
+
 /* Then a clock runs that is worth to be seen. */
 static bool is_soaking(const Trimtab__V1__Rollout *r)
 {
@@ -451,15 +473,17 @@ static bool is_soaking(const Trimtab__V1__Rollout *r)
 
 enum { WATCH_OVER = 1 };
 
-static int watch_once(struct screen *s, Trimtab__V1__GetRolloutRequest *q, struct err *err)
+static int watch_once(struct screen *s, Trimtab__V1__GetRolloutRequest *q, nsec_t end,
+                      struct err *err)
 {
     Trimtab__V1__GetRolloutResponse *m;
-    int r = ask(s->cli, q, &m, err);
+    int r = ask(s, q, end, &m, err);
 
     if (!r && (m->stamp != q->known || draws(s)))
         r = show_picture(s, m, err);
     if (r)
         return r;
+    s->has_begun = true;
     if (!is_live(m->rollout)) {
         r = ended(m->rollout, err);
         return r ? r : WATCH_OVER;
@@ -480,7 +504,7 @@ int rollout_watch(struct cli *cli, uint64_t id, uint64_t timeout_s, struct err *
     q.id = id;
     while (!r) {
         round.arena = ARENA_NULL;
-        r = watch_once(&s, &q, err);
+        r = watch_once(&s, &q, end, err);
         arena_deinit(&round.arena);
         if (!r)
             r = wait_left(id, end, &q.wait_ms, err);

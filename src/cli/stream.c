@@ -1,5 +1,6 @@
 /*
- * Commands that stream: one call of the server that goes on until somebody ends it. See cmd.h.
+ * Commands that stream: one call of the server that goes on until somebody ends it, and may be made again when the
+ * server was away. See cmd.h.
  */
 #include "cli/cmd.h"
 #include "net/grpc_client.h"
@@ -7,8 +8,13 @@
 
 struct cli_stream {
     struct loop loop;
+    struct channel *channel;
     struct rpc *rpc;
+    struct timer again;
+    struct cli *cli;
     const struct stream_opts *opts;
+    struct outage outage;
+    bool has_heard;  /* anything, ever: a server that was never there is not waited for */
     bool is_stopped; /* what comes from then on is of no interest */
     struct err err;
 };
@@ -20,6 +26,8 @@ void stream_send(struct cli_stream *s, const ProtobufCMessage *message)
 
     if (packed)
         (void)rpc_send(s->rpc, &segment, 1); /* on_close tells */
+    else
+        rpc_cancel(s->rpc);
     (void)shared_unref(packed);
 }
 
@@ -34,8 +42,11 @@ static void on_message(struct rpc *rpc, void *ctx, struct str message)
     struct cli_stream *s = ctx;
 
     (void)rpc;
-    if (!s->is_stopped)
-        s->opts->on_message(s, s->opts->ctx, message);
+    if (s->is_stopped)
+        return;
+    s->has_heard = true;
+    outage_over(&s->outage, s->cli);
+    s->opts->on_message(s, s->opts->ctx, message);
 }
 
 static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *err)
@@ -44,52 +55,66 @@ static void on_close(struct rpc *rpc, void *ctx, int status, const struct err *e
 
     (void)rpc;
     (void)status;
+    s->rpc = NULL;
     if (s->is_stopped)
         return;
+    s->err = ERR_NULL;
     if (err)
         s->err = *err;
     else
         (void)err_set(&s->err, ERR_UNAVAILABLE, "the server ended the stream");
-    loop_stop(&s->loop);
+    if (s->opts->comes_back && s->has_heard && outage_may_pass(s->err.code))
+        timer_start(&s->again, &s->loop, outage_wait_ms(&s->outage, s->cli, &s->err), 0);
+    else
+        loop_stop(&s->loop);
 }
 
 static const struct rpc_ops ops = {.on_message = on_message, .on_close = on_close};
 
-static int begin(struct cli_stream *s, struct channel *ch, struct err *err)
+static int begin(struct cli_stream *s)
 {
     struct rpc_opts rpc = {.method = s->opts->method};
 
-    if (channel_stream(ch, &rpc, &ops, s, &s->rpc))
-        return err_set(err, ERR_NOMEM, "out of memory");
-    stream_send(s, s->opts->first);
+    channel_kick(s->channel);
+    if (channel_stream(s->channel, &rpc, &ops, s, &s->rpc))
+        return err_set(&s->err, ERR_NOMEM, "out of memory");
+    s->opts->on_begin(s, s->opts->ctx);
     return 0;
+}
+
+static void on_again(struct timer *t, void *ctx)
+{
+    struct cli_stream *s = ctx;
+
+    (void)t;
+    if (begin(s))
+        loop_stop(&s->loop);
 }
 
 int stream_run(struct cli *cli, const struct stream_opts *stream, struct err *err)
 {
     static struct cli_stream s; /* its loop must not move */
     struct channel_opts opts;
-    struct channel *ch = NULL;
     struct tls *tls = NULL;
     int r = channel_of(cli, &opts, &tls, err);
 
     s.opts = stream;
+    s.cli = cli;
+    s.again = (struct timer){.fn = on_again, .ctx = &s};
     if (!r)
         r = loop_open(&s.loop, err);
     if (r)
         return r;
-    r = channel_open(&s.loop, &opts, &ch, err);
-    if (!r)
-        r = begin(&s, ch, err);
-    if (!r)
-        loop_run(&s.loop);
-    if (ch)
-        channel_close(ch, NULL, NULL);
+    r = channel_open(&s.loop, &opts, &s.channel, err);
+    if (!r) {
+        if (begin(&s) == 0)
+            loop_run(&s.loop);
+        if (!s.is_stopped)
+            *err = s.err;
+        r = s.is_stopped ? 0 : s.err.code;
+        channel_close(s.channel, NULL, NULL);
+    }
     loop_close(&s.loop);
     tls_close(tls);
-    if (!r) {
-        *err = s.err;
-        r = s.err.code;
-    }
     return r;
 }

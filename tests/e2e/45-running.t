@@ -75,7 +75,9 @@ test('gray ok, gray error with what is still in use, and ok for everybody else',
   const id = await start([{ id: A, text: '2' }], ['one', 'two']);
   await until('two has it', () => two.text(A) === '2');
   await until('one runs it', async () => (await rows(`resource=${A}`))[0][2] === 'gray_ok');
-  assert.deepStrictEqual((await rows(`resource=${A}`))[1].slice(2), ['pending', 2, 0]);
+  const [state, ...versions] = (await rows(`resource=${A}`))[1].slice(2);
+  assert(['pending', 'stale'].includes(state), state); // stale already where the machine is slow
+  assert.deepStrictEqual(versions, [2, 0]);
   await until('two is late', async () => (await rows(`resource=${A}`))[1][2] === 'stale');
   const item = [...two.held.values()].find((i) => i.id === A);
   two.acknowledge([{ scope: '', key: 'item/a', hash: itemHash(item), code: 'CHECK_FAILED', message: 'no such pool', serving_version: 1 }]);
