@@ -26,7 +26,7 @@ const stable = async () => (await server.json('GET', `/v1/resources/${A}`)).text
 const everybodyHas = (text) => until(`all have ${text}`, () => web.every((w) => w.text(A) === text));
 
 test('a server with six instances', async () => {
-  server = await new Server(undefined, ['--ack_late=1s', '--rollout_settle=600s', '--bookmark_interval=500ms']).start();
+  server = await new Server(undefined, ['--ack_late=1s', '--rollout_settle=3s', '--bookmark_interval=500ms']).start();
   await server.commit([{ id: A, text: '1' }]);
   for (let i = 0; i < 6; i++) web.push(new Subscriber(server, `web-${i}`, scopes).open());
   await everybodyHas('1');
@@ -106,11 +106,11 @@ test('a failing health takes it back, one of before does not', async () => {
 });
 
 test('a step soaks before it is satisfied, and the picture shows how long', async () => {
-  const id = await start({ auto_confirm: true, steps: [{ ...ids(0), soak_ms: 5000 }] });
+  const id = await start({ auto_confirm: true, steps: [{ ...ids(0), soak_ms: 1500 }] });
   const began = Date.now();
-  await until('it holds', async () => { const r = await get(id); return r.progress && r.progress.holds && /has held for \d of 5 s/.test(r.progress.waiting); });
+  await until('it holds', async () => { const r = await get(id); return r.progress && r.progress.holds && /has held for \d of 1 s/.test(r.progress.waiting); });
   await phase(id, 'confirmed');
-  assert(Date.now() - began >= 4900, `${Date.now() - began} ms`);
+  assert(Date.now() - began >= 1400, `${Date.now() - began} ms`);
 });
 
 test('who is silent stops the advance and is not taken for an answer', async () => {
@@ -180,7 +180,7 @@ test('paused it neither goes on nor back, and its soak stands still', async () =
 
 test('it expires when its time is over, also while it is paused', async () => {
   const before = await stable();
-  const id = await start({ automatic: false, steps: [ids(0)] }, { expires_in_ms: 6000 });
+  const id = await start({ automatic: false, steps: [ids(0)] }, { expires_in_ms: 1500 });
   await move(id, 'pause');
   const r = await phase(id, 'expired');
   assert.match(r.last_move_reason, /time was over/);
@@ -188,7 +188,7 @@ test('it expires when its time is over, also while it is paused', async () => {
 });
 
 test('after kill -9 the server goes on: the soak is kept, and it waits for those who were there', async () => {
-  const id = await start({ auto_confirm: true, steps: [{ ...ids(0, 1), soak_ms: 10000 }, all] });
+  const id = await start({ auto_confirm: true, steps: [{ ...ids(0, 1), soak_ms: 4000 }, all] });
   await until('it has soaked for a while', async () => ((await get(id)).progress?.held_ms || 0) > 1000);
   await server.stop('SIGTERM'); // says goodbye, so that the soak is kept to the last moment
   await server.start();
@@ -216,7 +216,6 @@ test('a rollout whose targets never come back after a restart goes on when their
   await until('kept', async () => (await get(id)).progress?.holds);
   web[1].close();
   await server.stop('SIGKILL');
-  server.flags = server.flags.map((f) => f.replace(/^(--rollout_settle)=.*/, '$1=1s'));
   await server.start();
   for (const w of web) if (w !== web[1]) w.open();
   await phase(id, 'confirmed');

@@ -22,27 +22,29 @@ const proto = grpc.loadPackageDefinition(definition).trimtab.v1;
 const tests = [];
 const test = (name, fn) => tests.push({ name, fn });
 async function run() {
-  let failed = 0;
+  let failed = 0, at = 0;
   console.log(`1..${tests.length}`);
+  process.on('SIGTERM', () => { // tests/watch gave up
+    console.log(`not ok ${at + 1} - ${tests[at].name}\n# it was ended while it ran`);
+    stopAll().then(() => process.exit(143));
+  });
   for (let i = 0; i < tests.length; i++) {
-    let timer;
-    const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error('ran out of time')), 60000); });
+    at = i;
     try {
-      await Promise.race([tests[i].fn(), late]);
+      await tests[i].fn();
       console.log(`ok ${i + 1} - ${tests[i].name}`);
     } catch (e) {
       failed++;
       console.log(`not ok ${i + 1} - ${tests[i].name}`);
       for (const line of String(e.stack || e).split('\n')) console.log(`# ${line}`);
     }
-    clearTimeout(timer);
   }
   await stopAll();
   process.exit(failed ? 1 : 0);
 }
 
-// ---- waiting for a condition, with a limit ----
-async function until(what, condition, ms = 20000) {
+// ---- waiting for a condition, however busy the machine is; what never comes is told by name ----
+async function until(what, condition, ms = 180000) {
   const end = Date.now() + ms;
   for (;;) {
     const value = await condition();
