@@ -371,6 +371,8 @@ static void on_gone(struct conn *c, void *ctx, int reason, const struct err *sto
     (void)c;
     if (reason == 0)
         broken(peer, ERR_UNAVAILABLE, "the server closed the connection");
+    else if (reason == ERR_CANCELLED || reason == ERR_IO) /* nobody here cancelled anything */
+        broken(peer, ERR_UNAVAILABLE, story->text);
     else
         channel_peer_lost(peer->channel, peer, story);
 }

@@ -138,12 +138,12 @@ test('rollout watch goes on after an outage, to the true end', async () => {
   await saysSoOnce(w, REASON);
   await until('the new picture', () => w.out.includes('paused'));
   await server.json('POST', `/v1/rollouts/${id}`, { move: 'roll_back', reason: 'enough' });
-  assert.strictEqual(await w.ended, 7);
+  assert.strictEqual(await w.ended, 7, w.err);
   const over = await startRollout();
   const x = follow(server, 'rollout', 'watch', String(over));
   await until('it watches', () => x.out.includes('running'));
   await away(() => server.json('POST', `/v1/rollouts/${over}`, { move: 'roll_back', reason: 'while nobody looked' }));
-  assert.strictEqual(await x.ended, 7);
+  assert.strictEqual(await x.ended, 7, x.err);
   assert.match(x.err, /while nobody looked/);
 });
 

@@ -375,6 +375,36 @@ TEST("a server that takes the connection and says nothing is given up")
     world_close(&w);
 }
 
+/* A server that speaks HTTP/2 so far that a call can be sent, and goes down like one that was killed. */
+TEST("a connection that is reset under a call is a server that is not available")
+{
+    static const char settings[] = "\0\0\0\4\0\0\0\0\0";
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct linger reset = {.l_onoff = 1};
+    socklen_t len = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), peer;
+    char address[32];
+    const char *addresses[] = {address};
+    struct channel_opts opts = {.addresses = addresses, .n_addresses = 1};
+
+    REQUIRE(bind(fd, (struct sockaddr *)&sa, len) == 0 && listen(fd, 5) == 0 &&
+            getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(sa.sin_port));
+    REQUIRE(world_open(&w, (struct http_server_opts){0}, opts));
+    REQUIRE(channel_unary(w.channel, &(struct rpc_opts){.method = "/test/Echo"}, STR("x"),
+                          world_done, &w, NULL) == 0);
+    WHILE(&w, (peer = accept(fd, NULL, NULL)) < 0);
+    CHECK_I64(send(peer, settings, sizeof(settings) - 1, 0), sizeof(settings) - 1);
+    WHILE(&w, channel_state(w.channel) != CHANNEL_READY);
+    CHECK_I64(setsockopt(peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    (void)close(peer);
+    (void)close(fd);
+    WHILE(&w, w.n_done == 0);
+    CHECK_I64(w.status, GRPC_UNAVAILABLE);
+    CHECK_I64(w.err.code, ERR_UNAVAILABLE);
+    world_close(&w);
+}
+
 /* ---- raw HTTP/2 ---- */
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
