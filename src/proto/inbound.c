@@ -515,15 +515,23 @@ static int check_text(char **at, const struct rule *rule, struct arena *a, const
 static int check_message(ProtobufCMessage *m, struct arena *a, const struct path *up,
                          struct err *err);
 
+static int check_size_of(const ProtobufCMessage *part, const struct rule *rule,
+                         const struct path *p, struct err *err)
+{
+    if (!part || !rule || rule->max == SIZE_MAX ||
+        protobuf_c_message_get_packed_size(part) <= rule->max)
+        return 0;
+    return over_limit(p, "bytes", rule->max, err);
+}
+
 static int check_part(ProtobufCMessage *part, const struct rule *rule, struct arena *a,
                       const struct path *p, struct err *err)
 {
-    int r = part ? check_message(part, a, p, err) : 0;
+    int r = check_size_of(part, rule, p, err);
 
-    if (!r && part && rule && rule->max != SIZE_MAX &&
-        protobuf_c_message_get_packed_size(part) > rule->max)
-        r = over_limit(p, "bytes", rule->max, err);
-    return r;
+    if (!r && part)
+        r = check_message(part, a, p, err);
+    return r ? r : check_size_of(part, rule, p, err); /* plain texts can be longer */
 }
 
 static int check_list(void *list, size_t n, const struct rule *rule, struct arena *a,
