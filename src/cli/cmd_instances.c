@@ -182,6 +182,8 @@ static int run_info(struct cli *cli, int argc, char **argv, struct err *err)
                  m->instances, m->started, m->draining ? "\ndraining" : "");
     if (m->restored_revision)
         (void)printf("restored   at revision %" PRIu64 "\n", m->restored_revision);
+    if (*m->damage)
+        (void)printf("DAMAGED    %s\n", one_line(&cli->arena, m->damage));
     if (m->lost_revision)
         (void)printf("LOST       an instance proved to know revision %" PRIu64
                      " of this store: its log ends too early\n",

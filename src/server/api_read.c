@@ -248,6 +248,7 @@ void api_info(struct api_call *call)
         a, str_part(str_c(app->config.store), 0, str_index(str_c(app->config.store), ':')));
     r->draining = app->is_draining;
     r->lost_revision = app->lost_revision;
+    r->damage = arena_c(a, str_c(committer_stats(app->committer).damage));
     r->restored_revision = app->state->restored.revision;
     api_answer(call, &r->base);
 }

@@ -20,6 +20,8 @@ enum {
     RETRIES_MAX = 8,
     TICK_MS = 200,
     BACKUP_STEP_BYTES = 1 << 20,
+    SCRUB_STEP_BYTES = 1 << 20, /* every TICK_MS at most: 5 MiB/s */
+    SCRUB_PAUSE_S = 24 * 3600,  /* between two rounds */
 };
 
 /* What was folded since the last publication. */
@@ -57,6 +59,9 @@ struct committer {
     uint64_t records_since_snapshot;
     struct backup_job *backup_job; /* that is being made; NULL: none */
     struct store_backup *backup;
+    uint64_t scrub_next;         /* the revision that is looked at next */
+    uint64_t scrub_damaged;      /* in this round */
+    nsec_t scrub_due;
     struct highwater *highwater; /* NULL: none is kept */
     nsec_t highwater_due;        /* when it is synced next */
 };
@@ -616,6 +621,76 @@ static void backup_step(struct committer *c, bool must_stop)
     backup_finish(c, r);
 }
 
+/* ---- the scrub ---- */
+
+enum { SCRUB_ENOUGH = 1 };
+
+struct scrub {
+    uint64_t last; /* verified up to here */
+    uint64_t records;
+    size_t bytes;
+};
+
+static int scrub_record(void *ctx, const struct store_entry *entry)
+{
+    struct scrub *s = ctx;
+
+    s->last = entry->revision;
+    s->records++;
+    s->bytes += entry->bytes.len;
+    for (size_t i = 0; i < entry->n_contents; i++)
+        s->bytes += entry->contents[i].bytes.len;
+    return s->bytes >= SCRUB_STEP_BYTES ? SCRUB_ENOUGH : 0;
+}
+
+/* What is damaged is told once a round, and passed over. */
+static void scrub_found(struct committer *c, const struct err *err)
+{
+    LOG(ERROR, "record_damaged", LOG_C("error", err->text));
+    (void)pthread_mutex_lock(&c->mutex);
+    if (!c->stats.damage[0])
+        (void)snprintf(c->stats.damage, sizeof(c->stats.damage), "%.150s", err->text);
+    c->scrub_damaged++;
+    c->stats.damaged = MAX(c->stats.damaged, c->scrub_damaged);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+static void scrub_round_ends(struct committer *c)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stats.scrub_rounds++;
+    c->stats.damaged = c->scrub_damaged;
+    if (!c->scrub_damaged)
+        c->stats.damage[0] = '\0';
+    (void)pthread_mutex_unlock(&c->mutex);
+    c->scrub_damaged = 0;
+    c->scrub_next = 1;
+    c->scrub_due = clock_now() + (nsec_t)SCRUB_PAUSE_S * NSEC_PER_S;
+}
+
+static void scrub_step(struct committer *c)
+{
+    struct scrub s = {.last = MAX(c->scrub_next, (uint64_t)1) - 1};
+    struct err err = ERR_NULL;
+    nsec_t now = clock_now();
+    int r;
+
+    if (now < c->scrub_due)
+        return;
+    c->scrub_due = now + (nsec_t)TICK_MS * NSEC_PER_MS;
+    r = store_read_kept(c->store, s.last + 1, UINT64_MAX, scrub_record, &s, &err);
+    if (r == ERR_CORRUPT) {
+        scrub_found(c, &err);
+        s.last++; /* the one behind the last good one */
+    }
+    c->scrub_next = s.last + 1;
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stats.scrub_records += s.records;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (r == 0 || c->scrub_next > store_head(c->store).revision)
+        scrub_round_ends(c);
+}
+
 /* ---- the thread ---- */
 
 struct taken {
@@ -713,6 +788,8 @@ static void *run(void *arg)
             snapshot_begin(c);
         else if (!t.must_stop)
             run_tick(c);
+        if (!t.must_stop)
+            scrub_step(c);
         sync_highwater(c);
         note_stats(c);
     }

@@ -118,6 +118,10 @@ struct committer_stats {
     struct store_stats store;
     uint64_t commits; /* put into the log by this server: no dry runs, no repeated requests */
     uint64_t refused, groups, snapshots;
+    /* The scrub: everything that the log holds is read and verified, slowly, again and again. */
+    uint64_t scrub_rounds, scrub_records;
+    uint64_t damaged; /* records that were damaged in the last round, or so far in this one */
+    char damage[160]; /* the first of them; "": none */
 };
 struct committer_stats committer_stats(struct committer *c);
 

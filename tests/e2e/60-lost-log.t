@@ -47,6 +47,25 @@ refuses "record 3"
 ok $? "the start names it, too"
 rm -rf "$DIR/sd" && cp -a "$DIR/whole" "$DIR/sd"
 
+# ---- altered where the start does not look: before a snapshot, and not among the newest records
+server_start "$ADDR" --snapshot_records=50
+for i in $(seq 80); do put shop/prod/item/y "$i"; done
+until_ grep -q " snapshot revision" "$DIR/server.log"
+server_stop
+alter "$DIR/sd/trimtab.db" "value 2 of MARKER" "VALUE 2 of MARKER"
+server_start "$ADDR"
+api GET "/v1/history/shop/prod/item/x" >"$DIR/out"
+grep -q CORRUPT "$DIR/out" && grep -q "record 3" "$DIR/out"
+ok $? "history says that it is damaged, and names the record, instead of giving what is not true"
+until_ sh -c "'$BIN/trimtab' info | grep -q 'DAMAGED.*record 3'"
+ok $? "the scrub finds it, and trimtab info says so"
+api GET /metrics | grep -q '^trimtab_records_damaged 1$' && grep -q "record_damaged.*record 3" "$DIR/server.log"
+ok $? "so do the metrics and the log"
+api GET /v1/contents/shop/prod/item/x | grep -q "value 3 of MARKER"
+ok $? "what is whole is served on"
+server_stop
+rm -rf "$DIR/sd" && cp -a "$DIR/whole" "$DIR/sd"
+
 # ---- a log that ends too early, and one that is gone
 server_start "$ADDR"
 agent_start
