@@ -67,6 +67,26 @@ test('an acknowledgement that proves nothing is unproven, whatever its revision,
   s.close();
 });
 
+test('who can be asked again is asked, once for each announcement; who cannot is not', async () => {
+  for (const features of [['rollouts', 'report'], ['rollouts'], []]) {
+    const s = new Subscriber(server, `asked-${features.length}`, scopes, { auto: false, features }).open();
+    await until('the batch', () => s.last);
+    const questions = () => s.log.filter((f) => f.ask_report).length;
+    const say = (digest) => s.stream.write({ ack: { revision: s.last.revision, stage: 'APPLIED', received_digest: s.digest(), serving_digest: digest } });
+    say(Buffer.alloc(16));
+    say(Buffer.alloc(16));
+    await until('unproven', async () => await state(s.id) === 'unproven');
+    if (features.includes('report')) {
+      await until('the question', () => questions() === 1);
+      assert.match(s.log.find((f) => f.ask_report).ask_report.reason, /something else/);
+    }
+    say(s.digest());
+    await until('ok', async () => await state(s.id) === 'ok');
+    assert.strictEqual(questions(), features.includes('report') ? 1 : 0);
+    s.close();
+  }
+});
+
 test('status counts what is unproven by itself, and a wait ends without a lie', async () => {
   const s = new Subscriber(server, 'web-3', [{ name: '', namespaces: ['shop/other'] }], { auto: false }).open();
   await until('the first batch', () => s.last);

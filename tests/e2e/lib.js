@@ -138,7 +138,7 @@ class Subscriber {
     this.stream.on('data', (f) => this.frame(f));
     this.stream.on('error', (e) => { this.ended = e; });
     this.stream.on('end', () => { this.ended = this.ended || new Error('ended'); });
-    const hello = { protocol: 1, instance: { id: this.id, host: 'node', program: 'grpc-js', labels: this.labels || {} }, scopes: this.scopes, features: ['rollouts'] };
+    const hello = { protocol: 1, instance: { id: this.id, host: 'node', program: 'grpc-js', labels: this.labels || {} }, scopes: this.scopes, features: this.features || ['rollouts'] };
     if (this.cursor) hello.cursor = this.cursor;
     this.stream.write({ hello });
     return this;
