@@ -237,7 +237,7 @@ test('the command line draws progress and ends with the truth', async () => {
     c.on('exit', (code) => resolve({ code, out }));
   });
   assert.strictEqual(child.code, 7, child.out);
-  assert.match(child.out, /rolled_back by trimtabd: 1 of 1 instances refuses it, 0 may: web-4: item\/a CHECK_FAILED: will not  \[2Jever/);
+  assert.match(child.out, /rolled_back by trimtabd: 1 of 1 instances refuses it, 0 may: web-4: item\/a CHECK_FAILED: will not ␛\[2Jever/);
   assert(!child.out.includes('\u001b'), 'what an instance says does not reach the terminal as a command');
   assert(spawnSync);
 });

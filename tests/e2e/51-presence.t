@@ -108,7 +108,7 @@ test('status counts what is unproven by itself, and a wait ends without a lie', 
 test('what concerns an instance is what its numbers show: a commit elsewhere raises neither', async () => {
   const s = new Subscriber(server, 'web-4', [{ name: '', namespaces: ['shop/numbers'] }]).open();
   const { revision } = await server.commit([{ id: 'shop/numbers/item/x', text: '1' }]);
-  await until('ok', async () => { const i = await server.instance('web-4'); return i.state === 'ok' && i.serving_revision === revision; });
+  await until('ok', async () => { const i = await server.instance('web-4'); return i && i.state === 'ok' && i.serving_revision === revision; });
   await server.commit([{ id: 'shop/elsewhere/item/x', text: '1' }]);
   const i = await server.instance('web-4');
   assert.deepStrictEqual([i.state, i.expected_revision, i.serving_revision], ['ok', revision, revision]);
