@@ -161,7 +161,7 @@ TEST("a text that decides is refused, by the name of its field, when it is no pl
         {&s.refusal.held_by, "ack.refused.held_by", ID_BYTES_MAX},
     };
     static const char *const bad[] = {"a\xff",         "a\x1b[31m", "a\n",           "a\x7f",
-                                      "a\xc2\x9b" "m", "\xe2\x80\xae", "\xe2\x80\xa8"};
+                                      "a\xc2\x9bz", "\xe2\x80\xae", "\xe2\x80\xa8"};
 
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         owned(arena) struct arena a = ARENA_NULL;

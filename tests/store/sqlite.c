@@ -145,8 +145,8 @@ TEST("I2 R3: request ids, contents and their lists are covered; each damage name
 {
     static const char *const damages[] = {
         "UPDATE log SET request = CAST('other' AS BLOB) WHERE revision = 2",
-        "UPDATE log SET contents = substr(contents, 1, length(contents) - 1) || x'00' WHERE "
-        "revision = 2",
+        ("UPDATE log SET contents = substr(contents, 1, length(contents) - 1) || x'00' WHERE "
+         "revision = 2"),
         "UPDATE log SET contents = substr(contents, 1, length(contents) - 1) WHERE revision = 2",
         "UPDATE log SET contents = x'00000000' WHERE revision = 2",
         "UPDATE log SET contents = x'00' WHERE revision = 2",
