@@ -147,6 +147,7 @@ static void make_item(struct item *item, const char *id, const char *content)
     owned(shared_unref) struct shared *bytes = shared_copy(str_c(content));
     static char type[] = "text/plain";
 
+    REQUIRE(id && content && bytes);
     trimtab__v1__item__init(&item->message);
     (void)snprintf(item->id, sizeof(item->id), "%s", id);
     (void)snprintf(item->content, sizeof(item->content), "%s", content);
