@@ -234,7 +234,10 @@ void trimtab_start(struct peer_conn *c, struct str value, const char *group, uin
     struct step_room room;
 
     step_for(&room, group);
+    room.step.soak_case = TRIMTAB__V1__STEP__SOAK_SOAK_MS;
     room.step.soak_ms = soak_ms;
+    room.step.empty_case = TRIMTAB__V1__STEP__EMPTY_ALLOW_EMPTY;
+    room.step.allow_empty = true;
     plan.steps = room.steps;
     plan.n_steps = 1;
     plan.automatic = soak_ms != 0;

@@ -115,6 +115,18 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
     return 0;
 }
 
+/* The strongest of its reasons. */
+static const char *why_of(struct arena *a, const Trimtab__V1__CommitInfo *c)
+{
+    const char *force = c->n_moves ? c->moves[0]->force : "";
+    owned(buf) struct buf text = BUF_NULL(SIZE_MAX - 1);
+
+    if (*c->override || !*force)
+        return *c->override ? c->override : c->message;
+    buf_printf(&text, "forced: %s%s%s", force, *c->message ? "; " : "", c->message);
+    return arena_c(a, buf_str(&text));
+}
+
 /* What a commit did, on one line. */
 static void commit_row(struct table *t, const Trimtab__V1__CommitInfo *c)
 {
@@ -129,8 +141,7 @@ static void commit_row(struct table *t, const Trimtab__V1__CommitInfo *c)
                        c->changes[0]->id);
     else
         (void)snprintf(changes, sizeof(changes), "%zu resources", c->n_changes);
-    table_row(t, revision, c->time, c->author, action, changes,
-              *c->override ? c->override : c->message);
+    table_row(t, revision, c->time, c->author, action, changes, why_of(t->arena, c));
 }
 
 /* Commits page by page, until there are as many as asked for. */

@@ -26,6 +26,17 @@ static void show_reach(const Trimtab__V1__RolloutResponse *m)
     (void)printf("\n");
 }
 
+static void warn_failing(struct cli *cli, const Trimtab__V1__Rollout *r)
+{
+    uint64_t n = r->counts->already_failing;
+
+    say(cli, "warning: %" PRIu64 " of its targets %s already failing%s\n", n,
+        n == 1 ? "is" : "are",
+        r->plan && r->plan->automatic
+            ? ": unless they become well with the candidates the rollout is taken back"
+            : "");
+}
+
 static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct err *err)
 {
     if (cli->output == OUTPUT_JSON)
@@ -42,6 +53,9 @@ static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct e
         (void)printf("%s\n", rollout_line(cli, m->rollout));
     if (m->dry_run || m->reaches)
         show_reach(m);
+    (void)fflush(stdout);
+    if (m->rollout && m->rollout->counts && m->rollout->counts->already_failing)
+        warn_failing(cli, m->rollout);
     if (!m->dry_run)
         (void)printf("revision %" PRIu64 "\n", m->revision);
     return 0;
@@ -50,6 +64,8 @@ static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct e
 /* ---- start ---- */
 
 static const struct command cmd_start, cmd_preview, cmd_extend;
+
+enum { START_FLAGS = 15 };
 
 struct starting {
     struct step_words targets;
@@ -131,7 +147,7 @@ static int send_start(struct cli *cli, const struct starting *s,
 static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct starting s = {.message = "", .name = "", .salt = ""};
-    struct flag flags[STEP_FLAGS + 16] = {
+    struct flag flags[START_FLAGS + STEP_FLAGS + CRITERIA_FLAGS] = {
         {"--file", 'f', "file with the content; - for standard input", &s.file, NULL, NULL,
          NULL},
         {"--value", 0, "the content itself", &s.value, NULL, NULL, NULL},
@@ -141,8 +157,12 @@ static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
          &s.space, NULL, NULL, NULL},
         {"--import", 0, "folder that export wrote", &s.folder, NULL, NULL, NULL},
         {"--delete", 0, "id of a resource that is deleted", NULL, NULL, NULL, &s.deleted},
-        {"--step", 0, "a further step: \"labels=zone=a;percent=10;soak=30s\"", NULL, NULL, NULL,
-         &s.steps},
+        {"--step", 0,
+         "a further step: \"labels=zone=a;percent=10;soak=30s\", with ids, fingerprints, "
+         "hosts, "
+         "networks, labels, percent, count, all, soak, max_refused, max_failing, max_silent, "
+         "max_lost, min_applied",
+         NULL, NULL, NULL, &s.steps},
         {"--auto", 0, "steps follow each other when they went well", NULL, &s.automatic, NULL,
          NULL},
         {"--auto-confirm", 0, "and after the last one it is confirmed", NULL, &s.confirms, NULL,
@@ -160,8 +180,9 @@ static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
     struct words words;
     int r;
 
-    step_flags_rows(&s.targets, &flags[15]);
-    r = take_flags(&cmd_start, flags, 15 + STEP_FLAGS, argc, argv, &words, err);
+    step_flags_rows(&s.targets, &flags[START_FLAGS]);
+    criteria_flags_rows(&s.targets, &flags[START_FLAGS + STEP_FLAGS]);
+    r = take_flags(&cmd_start, flags, ARRAY_LEN(flags), argc, argv, &words, err);
     if (!r)
         r = take_changes(cli, &s, &words, &q, err);
     if (!r)
@@ -176,7 +197,7 @@ static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
 static const struct command cmd_start = {
     "start",
     "rollout start (ID (-f FILE | --value TEXT) | --publish NAMESPACE PATH... | --import DIR | "
-    "--delete ID) TARGETS [--step STEP]... [-m WHY] [--dry-run] [--watch]",
+    "--delete ID) TARGETS [CRITERIA] [--step STEP]... [-m WHY] [--dry-run] [--watch]",
     "gives new versions to some instances, beside what is stable for all", run_start};
 
 /* ---- preview ---- */
@@ -190,10 +211,23 @@ static bool has_percent(const Trimtab__V1__RolloutPlan *plan)
     return false;
 }
 
+static void say_step(struct cli *cli, size_t number, const Trimtab__V1__PreviewStep *step)
+{
+    char failing[64] = "";
+
+    if (step->failing)
+        (void)snprintf(failing, sizeof(failing), ", %" PRIu64 " failing already",
+                       step->failing);
+    say(cli, "step %zu: %" PRIu64 " instances, %" PRIu64 " of them connected%s%s\n", number,
+        step->matched, step->connected, failing,
+        step->matched > step->n_instances ? "; not all are shown" : "");
+}
+
 static int show_preview(struct cli *cli, const Trimtab__V1__RolloutPlan *plan,
                         const Trimtab__V1__PreviewRolloutResponse *m, struct err *err)
 {
-    static const char *const heads[] = {"STEP", "INSTANCE", "HOST", "STATE", "FINGERPRINT"};
+    static const char *const heads[] = {"STEP",  "INSTANCE",    "HOST",
+                                        "STATE", "FINGERPRINT", "REASON"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
 
     if (cli->output == OUTPUT_JSON)
@@ -201,22 +235,22 @@ static int show_preview(struct cli *cli, const Trimtab__V1__RolloutPlan *plan,
     for (size_t i = 0; i < m->n_steps; i++)
         for (size_t j = 0; j < m->steps[i]->n_instances; j++) {
             const Trimtab__V1__RolloutInstance *p = m->steps[i]->instances[j];
-            char step[24];
+            char step[24], state[48];
 
             (void)snprintf(step, sizeof(step), "%zu", i + 1);
+            (void)snprintf(state, sizeof(state), "%s%s", p->state,
+                           p->failing ? ",failing" : "");
             if (cli->output == OUTPUT_NAME)
                 (void)printf("%s\n", p->id);
             else
-                table_row(&t, step, p->id, p->host, p->state, p->fingerprint);
+                table_row(&t, step, p->id, p->host, state, p->fingerprint, p->reason);
         }
     if (cli->output == OUTPUT_TABLE)
         table_print(&t);
     (void)fflush(stdout);
     for (size_t i = 0; i < m->n_steps; i++)
-        say(cli, "step %zu: %" PRIu64 " instances, %" PRIu64 " of them connected%s\n", i + 1,
-            m->steps[i]->matched, m->steps[i]->connected,
-            m->steps[i]->matched > m->steps[i]->n_instances ? "; not all are shown" : "");
-    say(cli, "of %" PRIu64 " that the server knows\n", m->instances);
+        say_step(cli, i + 1, m->steps[i]);
+    say(cli, "of %" PRIu64 " that the server knows; nothing was started\n", m->instances);
     if (has_percent(plan))
         say(cli, "the same ones are taken by a start with --salt %s\n", m->salt);
     return 0;
@@ -293,7 +327,7 @@ static int run_extend(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__MoveRolloutRequest q = TRIMTAB__V1__MOVE_ROLLOUT_REQUEST__INIT;
     const char *reason = "";
     bool dry_run = false;
-    struct flag flags[STEP_FLAGS + 3] = {
+    struct flag flags[3 + STEP_FLAGS + CRITERIA_FLAGS] = {
         {"--message", 'm', "why", &reason, NULL, NULL, NULL},
         {"--expected", 0, "refuse when it has made another number of moves", NULL, NULL,
          &q.expected, NULL},
@@ -303,6 +337,7 @@ static int run_extend(struct cli *cli, int argc, char **argv, struct err *err)
     int r;
 
     step_flags_rows(&targets, &flags[3]);
+    criteria_flags_rows(&targets, &flags[3 + STEP_FLAGS]);
     r = take_flags(&cmd_extend, flags, ARRAY_LEN(flags), argc, argv, &words, err);
     if (!r)
         r = rollout_id(&cmd_extend, &words, &q.id, err);
@@ -315,14 +350,17 @@ static int run_extend(struct cli *cli, int argc, char **argv, struct err *err)
     return r ? r : send_move(cli, &q, reason, err);
 }
 
-static const struct command cmd_extend = {"extend", "rollout extend N TARGETS [-m WHY]",
+static const struct command cmd_extend = {"extend",
+                                          "rollout extend N TARGETS [CRITERIA] [-m WHY]",
                                           "gives it to more instances, at once", run_extend};
+
+enum { CONFIRM_FLAGS = 2 }; /* the last ones, of confirm alone */
 
 static int run_move(const struct command *c, const char *move, struct cli *cli, int argc,
                     char **argv, struct err *err)
 {
     Trimtab__V1__MoveRolloutRequest q = TRIMTAB__V1__MOVE_ROLLOUT_REQUEST__INIT;
-    const char *reason = "", *override = "";
+    const char *reason = "", *override = "", *force = "";
     bool dry_run = false, confirms = strcmp(move, "confirm") == 0;
     const struct flag flags[] = {
         {"--message", 'm', "why", &reason, NULL, NULL, NULL},
@@ -331,14 +369,18 @@ static int run_move(const struct command *c, const char *move, struct cli *cli, 
         {"--dry-run", 0, "check and show what would change", NULL, &dry_run, NULL, NULL},
         {"--override", 0, "reason to confirm what is protected before a step is satisfied",
          &override, NULL, NULL, NULL},
+        {"--force", 0, "reason to confirm although targets refuse, fail, are away or lost",
+         &force, NULL, NULL, NULL},
     };
     struct words words;
-    int r = take_flags(c, flags, ARRAY_LEN(flags) - !confirms, argc, argv, &words, err);
+    int r = take_flags(c, flags, ARRAY_LEN(flags) - (confirms ? 0 : CONFIRM_FLAGS), argc, argv,
+                       &words, err);
 
     if (!r)
         r = rollout_id(c, &words, &q.id, err);
     q.move = unconst(move);
     q.override = unconst(override);
+    q.force = unconst(force);
     q.dry_run = dry_run;
     return r ? r : send_move(cli, &q, reason, err);
 }
@@ -355,7 +397,8 @@ static int run_move(const struct command *c, const char *move, struct cli *cli, 
 MOVE_COMMAND(advance, "advance", "", "begins its next planned step");
 MOVE_COMMAND(pause, "pause", "", "stops its steps from following each other");
 MOVE_COMMAND(resume, "resume", "", "lets it go on");
-MOVE_COMMAND(confirm, "confirm", " [--override REASON]", "makes it stable for everybody");
+MOVE_COMMAND(confirm, "confirm", " [--force REASON] [--override REASON]",
+             "makes it stable for everybody");
 MOVE_COMMAND(abort, "roll_back", "", "rolls it back: everybody has what is stable");
 
 /* ---- the command ---- */

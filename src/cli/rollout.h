@@ -11,6 +11,10 @@ enum { STEP_FLAGS = 9 };
 /* The flags that say whom a step is for; flags has room for STEP_FLAGS. */
 void step_flags_rows(struct step_words *t, struct flag *flags);
 
+enum { CRITERIA_FLAGS = 6 };
+/* The flags that say when a step has gone well, and that it may be for nobody; flags has room for CRITERIA_FLAGS. */
+void criteria_flags_rows(struct step_words *t, struct flag *flags);
+
 /* "labels=zone=a;percent=10;soak=30s". */
 must_use int step_of_text(struct cli *cli, const char *text, Trimtab__V1__Step **ret,
                           struct err *err);

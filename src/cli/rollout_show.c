@@ -53,7 +53,13 @@ char *rollout_line(struct cli *cli, const Trimtab__V1__Rollout *r)
             put_count(&b, c->failing, "failing");
             put_count(&b, c->too_old, "too old");
             put_count(&b, c->stale, "stale");
+            put_count(&b, c->unproven, "unproven");
+            put_count(&b, c->unjudged, "not judged yet");
+            put_count(&b, c->away, "away");
+            put_count(&b, c->lost, "lost");
             put_count(&b, c->offline, "offline");
+            put_count(&b, c->hidden, "hidden by another layer");
+            put_count(&b, c->already_failing, "failing already");
         }
     } else {
         buf_printf(&b, " by %s", r->last_move_by);
@@ -128,8 +134,15 @@ static void show_counts(const Trimtab__V1__RolloutCounts *c)
                  c->targets, c->ok, c->pending, c->error, c->stale, c->offline);
     if (c->error)
         (void)printf("errors     %" PRIu64 " refused, %" PRIu64 " failing, %" PRIu64
-                     " too old\n",
-                     c->refused, c->failing, c->too_old);
+                     " lost, %" PRIu64 " too old\n",
+                     c->refused, c->failing, c->lost, c->too_old);
+    if (c->unjudged || c->unproven || c->away)
+        (void)printf("unsettled  %" PRIu64 " not judged yet, %" PRIu64 " unproven, %" PRIu64
+                     " away\n",
+                     c->unjudged, c->unproven, c->away);
+    if (c->hidden)
+        (void)printf("hidden     from %" PRIu64 " by another layer: they do not count\n",
+                     c->hidden);
 }
 
 static void show_head(struct arena *a, const Trimtab__V1__Rollout *r)

@@ -20,8 +20,36 @@ void step_flags_rows(struct step_words *t, struct flag *flags)
         {"--count", 0, "so many of the connected ones, kept as ids", NULL, NULL, &t->count,
          NULL},
         {"--all", 'a', "every instance", NULL, &t->all, NULL, NULL},
-        {"--soak", 0, "how long it must hold in an automatic rollout: 30s, 10m", &t->soak, NULL,
+        {"--soak", 0,
+         "how long its criteria must hold: 30s, 10m, 0 for no time; 60s when automatic",
+         &t->soak, NULL, NULL, NULL},
+    };
+
+    memcpy(flags, rows, sizeof(rows));
+}
+
+void criteria_flags_rows(struct step_words *t, struct flag *flags)
+{
+    struct criteria_words *c = &t->criteria;
+    const struct flag rows[CRITERIA_FLAGS] = {
+        {"--max-refused", 0,
+         "instances that may refuse a candidate, 0; more take an automatic one back",
+         &c->max_refused, NULL, NULL, NULL},
+        {"--max-failing", 0,
+         "instances whose health may fail, 0; more take an automatic one back", &c->max_failing,
+         NULL, NULL, NULL},
+        {"--max-lost", 0,
+         "instances that may stay away after they applied it: 0, above 100 of them 1 %; more "
+         "take "
+         "an automatic one back",
+         &c->max_lost, NULL, NULL, NULL},
+        {"--max-silent", 0,
+         "instances that may not answer in time, or not prove what they run, 0", &c->max_silent,
+         NULL, NULL, NULL},
+        {"--min-applied", 0, "instances that must have applied it, 1", &c->min_applied, NULL,
          NULL, NULL},
+        {"--allow-empty", 0, "begin although no instance matches", NULL, &t->allow_empty, NULL,
+         NULL},
     };
 
     memcpy(flags, rows, sizeof(rows));

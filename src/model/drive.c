@@ -5,7 +5,8 @@
 
 uint64_t tally_targets(const struct tally *t)
 {
-    return t->refused + t->failing + t->applied + t->silent + t->pending;
+    return t->refused + t->failing + t->applied + t->unjudged + t->unproven + t->silent +
+           t->pending + t->away + t->lost;
 }
 
 static const struct step *newest(const struct rollout *r)
@@ -18,19 +19,34 @@ static uint64_t min_applied(const struct criteria *c)
     return c->min_applied ? c->min_applied : 1;
 }
 
-bool drive_holds(const struct rollout *r, const struct tally *t)
+uint64_t drive_max_lost(const struct criteria *c, const struct tally *t)
+{
+    uint64_t have_applied = t->applied + t->failing + t->unjudged + t->away + t->lost;
+
+    if (c->has_max_lost)
+        return c->max_lost;
+    return have_applied > LOST_NONE_UP_TO ? have_applied / 100 : 0;
+}
+
+/* Those that say nothing which could be believed. */
+static uint64_t unheard(const struct tally *t)
+{
+    return t->silent + t->unproven;
+}
+
+bool drive_meets(const struct rollout *r, const struct tally *t)
 {
     const struct criteria *c = &newest(r)->criteria;
 
-    return r->phase == ROLLOUT_RUNNING && !t->pending && t->refused <= c->max_refused &&
-           t->failing <= c->max_failing && t->silent <= c->max_silent &&
-           t->applied >= min_applied(c);
+    return !t->pending && !t->unjudged && !t->away && t->refused <= c->max_refused &&
+           t->failing <= c->max_failing && t->lost <= drive_max_lost(c, t) &&
+           unheard(t) <= c->max_silent && t->applied >= min_applied(c);
 }
 
 void soak_note(struct soak *s, const struct rollout *r, const struct tally *t, bool is_sure,
                nsec_t now)
 {
-    bool holds = is_sure && drive_holds(r, t);
+    bool holds = is_sure && r->phase == ROLLOUT_RUNNING && drive_meets(r, t);
 
     if (s->step != newest(r)->revision)
         *s = (struct soak){.step = newest(r)->revision};
@@ -62,19 +78,44 @@ static const char *each(uint64_t n, const char *one, const char *many)
     return n == 1 ? one : many;
 }
 
+/* One reason to go back: so many are so, and so many may be. */
+struct fault {
+    uint64_t n, may;
+    const char *one, *many;
+};
+
 /* More than may: true, and why. */
-static bool is_bad(const struct rollout *r, const struct tally *t, struct decision *d)
+static bool is_bad(const struct rollout *r, const struct tally *t, char text[DRIVE_TEXT_MAX])
 {
     const struct criteria *c = &newest(r)->criteria;
-    bool refused = t->refused > c->max_refused, failing = t->failing > c->max_failing;
-    uint64_t n = refused ? t->refused : t->failing;
+    const struct fault faults[] = {
+        {t->refused, c->max_refused, "refuses it", "refuse it"},
+        {t->failing, c->max_failing, "is failing", "are failing"},
+        {t->lost, drive_max_lost(c, t), "had applied it and is lost",
+         "had applied it and are lost"},
+    };
 
-    if (!refused && !failing)
-        return false;
-    say(d, "%llu of %llu instances %s, %u may: %.*s", U(n), U(tally_targets(t)),
-        refused ? each(n, "refuses it", "refuse it") : each(n, "is failing", "are failing"),
-        refused ? c->max_refused : c->max_failing, STR_ARG(t->example));
-    return true;
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        const struct fault *f = &faults[i];
+
+        if (f->n <= f->may)
+            continue;
+        text_format(text, DRIVE_TEXT_MAX, "%llu of %llu instances %s, %llu may%s%.*s", U(f->n),
+                    U(tally_targets(t)), each(f->n, f->one, f->many), U(f->may),
+                    t->example.len ? ": " : "", STR_ARG(t->example));
+        return true;
+    }
+    return false;
+}
+
+bool drive_objects(const struct rollout *r, const struct tally *t, char text[DRIVE_TEXT_MAX])
+{
+    if (is_bad(r, t, text))
+        return true;
+    if (t->away)
+        text_format(text, DRIVE_TEXT_MAX, "%llu of %llu instances had applied it and %s away",
+                    U(t->away), U(tally_targets(t)), each(t->away, "is", "are"));
+    return t->away != 0;
 }
 
 /* What keeps the newest step from being satisfied. */
@@ -84,13 +125,23 @@ static void say_waiting(const struct rollout *r, const struct tally *t, const st
     const struct step *step = newest(r);
     const struct criteria *c = &step->criteria;
 
-    if (t->pending)
+    if (t->away)
+        say(d, "%llu of %llu instances had applied it and %s away", U(t->away),
+            U(tally_targets(t)), each(t->away, "is", "are"));
+    else if (t->pending)
         say(d, "waits for %llu of %llu instances", U(t->pending), U(tally_targets(t)));
+    else if (t->unjudged)
+        say(d, "waits for what judges %llu of %llu instances", U(t->unjudged),
+            U(tally_targets(t)));
+    else if (unheard(t) > c->max_silent && t->unproven)
+        say(d, "%llu %s silent or unproven, %u may be", U(unheard(t)),
+            each(unheard(t), "is", "are"), c->max_silent);
     else if (t->silent > c->max_silent)
         say(d, "%llu %s silent, %u may be", U(t->silent), each(t->silent, "is", "are"),
             c->max_silent);
     else if (t->applied < min_applied(c))
-        say(d, "applied by %llu, at least %llu must have", U(t->applied), U(min_applied(c)));
+        say(d, "applied by %llu, at least %llu must have%s", U(t->applied), U(min_applied(c)),
+            t->hidden ? "; a stronger layer hides it from others" : "");
     else if (s->holds)
         say(d, "has held for %llu of %llu s", U(s->held_ms / 1000), U(step->soak_ms / 1000));
     else
@@ -124,11 +175,11 @@ void drive_decide(const struct rollout *r, const struct tally *t, const struct s
         say(d, "its time was over, and nobody had confirmed it");
         return;
     }
-    if (r->phase == ROLLOUT_PAUSED)
-        return;
-    if (is_bad(r, t, d)) {
-        if (r->is_automatic)
+    if (is_bad(r, t, d->text)) {
+        if (r->is_automatic) /* paused or not: a pause stops advancing, not guarding */
             decide(d, MOVE_ROLL_BACK);
+    } else if (r->phase == ROLLOUT_PAUSED) {
+        return;
     } else if (!step->is_satisfied && s->holds && s->held_ms >= step->soak_ms) {
         decide(d, MOVE_SATISFY);
         say(d, "applied by %llu of %llu for %llu s", U(t->applied), U(tally_targets(t)),

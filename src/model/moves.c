@@ -64,18 +64,40 @@ static int check_protection(const struct state *s, struct str key, struct err *e
     return r == PROTECTED ? refuse_protected(buf_str(&by), err) : r;
 }
 
-static bool has_satisfied(const struct rollout *r)
+/* What is protected becomes stable when the newest step has shown that it works, and still does. */
+static bool has_shown(const struct rollout *r, const struct rollout_move *m)
 {
-    for (size_t i = 0; i < r->n_begun; i++)
-        if (r->steps[i].is_satisfied)
-            return true;
-    return false;
+    return r->steps[r->n_begun - 1].is_satisfied && m->holds;
 }
 
-/* What is protected becomes stable when at least one step has shown that it works. */
-static int check_confirm(const struct state *s, const struct rollout *r, struct err *err)
+static int refuse_unshown(const struct rollout *r, struct str by, struct err *err)
 {
-    if (has_satisfied(r))
+    unsigned long long id = (unsigned long long)r->id;
+    char step[80];
+
+    (void)snprintf(step, sizeof(step),
+                   r->n_begun == 1 ? "no step of rollout %llu is"
+                                   : "the newest step of rollout %llu is not",
+                   id);
+    if (r->steps[r->n_begun - 1].is_satisfied)
+        (void)err_set(err, ERR_LOCKED,
+                      "is protected by %.*s, and step %zu of rollout %llu does not meet its "
+                      "criteria any more",
+                      STR_ARG(by), r->n_begun, id);
+    else
+        (void)err_set(err, ERR_LOCKED, "is protected by %.*s, and %s satisfied yet",
+                      STR_ARG(by), step);
+    err_hint(err,
+             "wait until its newest step is satisfied (trimtab rollout status %llu), or "
+             "override with a reason",
+             id);
+    return ERR_LOCKED;
+}
+
+static int check_confirm(const struct state *s, const struct rollout *r,
+                         const struct rollout_move *m, struct err *err)
+{
+    if (has_shown(r, m))
         return 0;
     for (size_t i = 0; i < r->n_candidates; i++) {
         owned(buf) struct buf by = BUF_NULL(ID_BYTES_MAX), id = BUF_NULL(ID_BYTES_MAX);
@@ -86,17 +108,23 @@ static int check_confirm(const struct state *s, const struct rollout *r, struct 
         if (rc != PROTECTED)
             return rc;
         key_put_id(r->candidates[i]->key, &id);
-        (void)err_set(err, ERR_LOCKED,
-                      "is protected by %.*s, and no step of rollout %llu is satisfied yet",
-                      STR_ARG(buf_str(&by)), (unsigned long long)r->id);
-        err_hint(err, "wait until a step has met its criteria, or override with a reason");
+        rc = refuse_unshown(r, buf_str(&by), err);
         err_place(err, "%.*s", STR_ARG(buf_str(&id)));
-        return ERR_LOCKED;
+        return rc;
     }
     return 0;
 }
 
 /* ---- one move ---- */
+
+static int check_start(struct rollout_plan *p, struct arena *a, struct err *err)
+{
+    int r = rollout_plan_check(p, a, err);
+
+    for (size_t i = 0; i < p->n_steps && !r; i++)
+        step_settle(&p->steps[i], p->is_automatic);
+    return r;
+}
 
 static int check_move(const struct state *s, const struct commit *c, struct rollout_move *m,
                       struct arena *a, struct err *err)
@@ -107,7 +135,7 @@ static int check_move(const struct state *s, const struct commit *c, struct roll
     m->author = c->author;
     m->time_ms = c->time_ms;
     if (m->kind == MOVE_START)
-        return rollout_plan_check(m->plan, a, err);
+        return check_start(m->plan, a, err);
     r = state_rollout(s, m->id);
     if (!r)
         return err_set(err, ERR_NOT_FOUND, "there is no rollout %llu",
@@ -115,8 +143,10 @@ static int check_move(const struct state *s, const struct commit *c, struct roll
     rc = rollout_move_check(r, m, err);
     if (!rc && m->kind == MOVE_EXTEND)
         rc = step_check(m->step, a, err);
+    if (!rc && m->kind == MOVE_EXTEND)
+        step_settle(m->step, r->is_automatic);
     if (!rc && m->kind == MOVE_CONFIRM && !c->override.len)
-        rc = check_confirm(s, r, err);
+        rc = check_confirm(s, r, m, err);
     return rc;
 }
 
@@ -168,6 +198,20 @@ static int check_is_candidate(const struct rollout *r, const struct change *c, s
                    (unsigned long long)r->id);
 }
 
+/* What Trimtab itself reads is the same for all: half a protection protects nobody. */
+static int check_can_be_candidate(struct str key, struct err *err)
+{
+    struct str space = str_part(key, 0, str_index(key, '\0'));
+
+    if (!str_eq(space, STR("trimtab")) && !str_starts(space, STR("trimtab/")))
+        return 0;
+    (void)err_set(
+        err, ERR_INVALID,
+        "cannot be the candidate of a rollout: Trimtab itself reads it, and only once");
+    err_hint(err, "publish it for all (trimtab put), or leave it out of the rollout");
+    return ERR_INVALID;
+}
+
 int moves_check_change(const struct state *s, const struct commit *c,
                        const struct change *change, struct err *err)
 {
@@ -179,7 +223,9 @@ int moves_check_change(const struct state *s, const struct commit *c,
         return refuse_carried(carrier, err);
     if (confirms)
         return check_is_candidate(confirms, change, err);
-    if (moves_start(c) || c->override.len || goes_back)
+    if (moves_start(c))
+        return check_can_be_candidate(change->key, err);
+    if (c->override.len || goes_back)
         return 0;
     return check_protection(s, change->key, err);
 }

@@ -69,6 +69,13 @@ int step_check(struct step *s, struct arena *a, struct err *err)
     return r;
 }
 
+void step_settle(struct step *s, bool is_automatic)
+{
+    if (!s->has_soak)
+        s->soak_ms = is_automatic ? SOAK_DEFAULT_MS : 0;
+    s->has_soak = true;
+}
+
 int rollout_plan_check(struct rollout_plan *p, struct arena *a, struct err *err)
 {
     int r = text_check(p->name, ROLLOUT_NAME_MAX, "name", err);
@@ -112,6 +119,8 @@ int rollout_move_check(const struct rollout *r, const struct rollout_move *m, st
 {
     int rc = text_check(m->reason, ROLLOUT_REASON_MAX, "reason", err);
 
+    if (!rc)
+        rc = text_check(m->force, ROLLOUT_REASON_MAX, "reason to force it", err);
     if (rc)
         return rc;
     if (!rollout_allows(r->phase, m->kind))

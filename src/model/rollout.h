@@ -62,12 +62,23 @@ struct criteria {
     uint32_t max_failing; /* more that report a failing health: roll back */
     uint32_t max_silent;  /* more that do not answer in time: no advance */
     uint32_t min_applied; /* fewer that have applied it: no advance; 0 counts as 1 */
+    uint32_t max_lost;    /* more that had applied it and stay away: roll back */
+    bool
+        has_max_lost; /* else: none of up to LOST_NONE_UP_TO that applied it, above one in a hundred */
 };
+enum { LOST_NONE_UP_TO = 100 };
+
+/*
+ * How long the criteria of an automatic step must hold when nobody said it. An instance whose host dies without a word is
+ * noticed by an unanswered ping after 50 s at most (net/http.h), so a soak of less could end before that.
+ */
+enum { SOAK_DEFAULT_MS = 60000 };
 
 struct step {
     struct target *targets;
     size_t n_targets;
     uint64_t soak_ms; /* how long the criteria must hold */
+    bool has_soak;    /* somebody said so; step_settle */
     struct criteria criteria;
     /* filled in by the moves */
     uint64_t revision; /* of the commit that began it; 0: planned only */
@@ -141,11 +152,18 @@ struct rollout_move {
     uint64_t revision;         /* of the commit; 0 while it is only checked */
     struct rollout_plan *plan; /* of a start; compiled by the check */
     struct step *step;         /* of an extension; likewise */
+    bool holds; /* of a confirmation: the newest step met its criteria when it was decided on */
+    struct str
+        force; /* of a confirmation over failing or missing targets: the reason; else empty */
+    struct str
+        picture; /* of a move that ends it: how its targets stood, for the log only; may be empty */
 };
 
 /* Checks a plan, and compiles its targets onto the arena. ERR_INVALID, ERR_LIMIT, ERR_NOMEM. */
 must_use int rollout_plan_check(struct rollout_plan *p, struct arena *a, struct err *err);
 must_use int step_check(struct step *s, struct arena *a, struct err *err);
+/* Gives a step of a request the soak that it has when nobody said one, so that the log says what holds. */
+void step_settle(struct step *s, bool is_automatic);
 
 /* Whether a move may be made on r now. ERR_CONFLICT (overtaken, or not possible in this phase), ERR_INVALID. */
 must_use int rollout_move_check(const struct rollout *r, const struct rollout_move *m,

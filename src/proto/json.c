@@ -192,6 +192,17 @@ static json_t *list_to_json(const ProtobufCFieldDescriptor *f, const ProtobufCMe
     return array;
 }
 
+/* A field of a oneof: it may be there with its default value, which says something else than being absent. */
+static bool is_choice(const ProtobufCFieldDescriptor *f)
+{
+    return f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF;
+}
+
+static bool is_chosen(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
+{
+    return *(const uint32_t *)field_at(m, f->quantifier_offset) == f->id;
+}
+
 static bool is_default(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m)
 {
     const void *at = field_at(m, f->offset);
@@ -208,10 +219,12 @@ static bool is_default(const ProtobufCFieldDescriptor *f, const ProtobufCMessage
     return memcmp(at, zero, element_size(f)) == 0;
 }
 
-/* Absent messages, and empty bytes and maps, say nothing even in the full style. */
+/* Absent messages and choices, and empty bytes and maps, say nothing even in the full style. */
 static bool is_shown(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *m,
                      enum proto_json_style style)
 {
+    if (is_choice(f))
+        return is_chosen(f, m);
     if (!is_default(f, m))
         return true;
     return style == PROTO_JSON_FULL && !is_map(f) &&
@@ -448,6 +461,8 @@ int proto_from_json(const json_t *object, const ProtobufCMessageDescriptor *type
                 : value_from_json(value, f, a, (char *)m + f->offset, err);
         if (r)
             return r;
+        if (is_choice(f))
+            *(uint32_t *)(void *)((char *)m + f->quantifier_offset) = f->id;
     }
     *ret = m;
     return 0;

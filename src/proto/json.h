@@ -3,8 +3,8 @@
  * always exactly what gRPC carries.
  *
  * Field names are those of the .proto files; 64-bit integers are JSON integers, bytes base64, enumerations names,
- * maps objects. Fields with their default value are left out, but for those that JSON_FULL asks for. Fields that
- * are not known are refused with their name.
+ * maps objects. Fields with their default value are left out, but for those that JSON_FULL asks for. A field of a oneof is
+ * there when it was set, whatever its value. Unknown fields are refused with their name.
  */
 #ifndef TRIMTAB_PROTO_JSON_H
 #define TRIMTAB_PROTO_JSON_H

@@ -38,16 +38,30 @@ static struct target target_from_proto(const Trimtab__V1__Target *p, struct aren
     };
 }
 
+static struct criteria criteria_from_proto(const Trimtab__V1__Criteria *p)
+{
+    struct criteria c = {.max_refused = p->max_refused,
+                         .max_failing = p->max_failing,
+                         .max_silent = p->max_silent,
+                         .min_applied = p->min_applied,
+                         .has_max_lost = p->lost_case == TRIMTAB__V1__CRITERIA__LOST_MAX_LOST};
+
+    if (c.has_max_lost)
+        c.max_lost = p->max_lost;
+    return c;
+}
+
 struct step step_from_proto(const Trimtab__V1__Step *p, struct arena *a)
 {
-    struct step s = {.soak_ms = p->soak_ms,
+    struct step s = {.has_soak = p->soak_case == TRIMTAB__V1__STEP__SOAK_SOAK_MS,
                      .revision = p->revision,
                      .began_ms = p->began_ms,
                      .is_satisfied = p->satisfied};
 
+    if (s.has_soak)
+        s.soak_ms = p->soak_ms;
     if (p->criteria)
-        s.criteria = (struct criteria){p->criteria->max_refused, p->criteria->max_failing,
-                                       p->criteria->max_silent, p->criteria->min_applied};
+        s.criteria = criteria_from_proto(p->criteria);
     s.targets = ARENA_ARRAY(a, struct target, p->n_targets);
     for (; s.targets && s.n_targets < p->n_targets; s.n_targets++)
         s.targets[s.n_targets] = target_from_proto(p->targets[s.n_targets], a);
@@ -86,6 +100,8 @@ int rollout_move_from_proto(const Trimtab__V1__RolloutMove *p, struct arena *a,
         .id = p->rollout,
         .expected = p->expected,
         .reason = str_c(p->reason),
+        .force = str_c(p->force),
+        .picture = proto_str(p->picture),
         .plan = p->plan ? rollout_plan_from_proto(p->plan, a) : NULL,
         .step = step,
     };
@@ -132,6 +148,10 @@ static Trimtab__V1__Criteria *criteria_to_proto(const struct criteria *c, struct
     p->max_failing = c->max_failing;
     p->max_silent = c->max_silent;
     p->min_applied = c->min_applied;
+    if (c->has_max_lost) {
+        p->lost_case = TRIMTAB__V1__CRITERIA__LOST_MAX_LOST;
+        p->max_lost = c->max_lost;
+    }
     return p;
 }
 
@@ -142,7 +162,10 @@ Trimtab__V1__Step *step_to_proto(const struct step *s, struct arena *a)
     if (!p)
         return NULL;
     trimtab__v1__step__init(p);
-    p->soak_ms = s->soak_ms;
+    if (s->has_soak) {
+        p->soak_case = TRIMTAB__V1__STEP__SOAK_SOAK_MS;
+        p->soak_ms = s->soak_ms;
+    }
     p->criteria = criteria_to_proto(&s->criteria, a);
     p->revision = s->revision;
     p->began_ms = s->began_ms;
@@ -201,6 +224,8 @@ Trimtab__V1__RolloutMove *rollout_move_to_proto(const struct rollout_move *m, st
     p->rollout = m->id;
     p->expected = m->expected;
     p->reason = arena_c(a, m->reason);
+    p->force = arena_c(a, m->force);
+    p->picture = proto_bytes(m->picture);
     p->plan = m->plan ? rollout_plan_to_proto(m->plan, a) : NULL;
     p->step = m->step ? step_to_proto(m->step, a) : NULL;
     return arena_failed(a) ? NULL : p;

@@ -55,6 +55,54 @@ static Trimtab__V1__Target *target_of(const struct step_words *t, const char *la
     return p;
 }
 
+static int criterion(const char *text, const char *name, uint32_t *ret, struct err *err)
+{
+    uint64_t n = 0;
+
+    if (text && (!str_u64(str_c(text), &n) || n > UINT32_MAX))
+        return err_set(err, ERR_INVALID, "%s takes a number of instances, not \"%.100s\"", name,
+                       text);
+    *ret = (uint32_t)n;
+    return 0;
+}
+
+static int criteria_from_words(const struct criteria_words *w, struct arena *a,
+                               Trimtab__V1__Criteria **ret, struct err *err)
+{
+    Trimtab__V1__Criteria *c = ARENA_NEW(a, Trimtab__V1__Criteria);
+    int r;
+
+    if (!c)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    trimtab__v1__criteria__init(c);
+    r = criterion(w->max_refused, "max_refused", &c->max_refused, err);
+    if (!r)
+        r = criterion(w->max_failing, "max_failing", &c->max_failing, err);
+    if (!r)
+        r = criterion(w->max_silent, "max_silent", &c->max_silent, err);
+    if (!r)
+        r = criterion(w->min_applied, "min_applied", &c->min_applied, err);
+    if (!r && w->max_lost) {
+        c->lost_case = TRIMTAB__V1__CRITERIA__LOST_MAX_LOST;
+        r = criterion(w->max_lost, "max_lost", &c->max_lost, err);
+    }
+    *ret = c;
+    return r;
+}
+
+static int take_soak(const char *text, Trimtab__V1__Step *step, struct err *err)
+{
+    uint64_t nsec = 0;
+
+    if (!text)
+        return 0;
+    if (strcmp(text, "0") != 0 && !str_duration(str_c(text), &nsec))
+        return err_set(err, ERR_INVALID, "\"%s\" is no duration: 500ms, 30s, 10m, 2h", text);
+    step->soak_case = TRIMTAB__V1__STEP__SOAK_SOAK_MS;
+    step->soak_ms = nsec / 1000000;
+    return 0;
+}
+
 /* A target holds one selector: several are several targets, which have all the rest in common. */
 int step_from_words(const struct step_words *t, struct arena *a, Trimtab__V1__Step **ret,
                     struct err *err)
@@ -62,7 +110,6 @@ int step_from_words(const struct step_words *t, struct arena *a, Trimtab__V1__St
     Trimtab__V1__Step *step = ARENA_NEW(a, Trimtab__V1__Step);
     size_t n = MAX(t->labels.n, (size_t)1);
     double percent = 0;
-    uint64_t soak = 0;
     int r = t->percent ? percentage(t->percent, &percent, err) : 0;
 
     if (!r && t->count > UINT32_MAX)
@@ -77,9 +124,11 @@ int step_from_words(const struct step_words *t, struct arena *a, Trimtab__V1__St
         step->targets[step->n_targets] =
             target_of(t, t->labels.n ? t->labels.at[step->n_targets] : "", percent, a);
     *ret = step;
-    if (t->soak && !str_duration(str_c(t->soak), &soak))
-        return err_set(err, ERR_INVALID, "\"%s\" is no duration: 500ms, 30s, 10m, 2h", t->soak);
-    step->soak_ms = soak / 1000000;
+    step->empty_case = TRIMTAB__V1__STEP__EMPTY_ALLOW_EMPTY;
+    step->allow_empty = t->allow_empty;
+    r = take_soak(t->soak, step, err);
+    if (!r)
+        r = criteria_from_words(&t->criteria, a, &step->criteria, err);
     return arena_failed(a) ? err_set(err, ERR_NOMEM, "out of memory") : r;
 }
 
@@ -100,34 +149,30 @@ static int add_values(struct texts *list, struct str values, struct arena *a, st
     return 0;
 }
 
-static int add_criterion(Trimtab__V1__Criteria *c, struct str key, struct str value,
-                         struct err *err)
+static int add_criterion(struct criteria_words *c, struct str key, struct str value,
+                         struct arena *a, struct err *err)
 {
     const struct {
         struct str name;
-        uint32_t *field;
-    } fields[] = {{STR("max_refused"), &c->max_refused},
-                  {STR("max_failing"), &c->max_failing},
-                  {STR("max_silent"), &c->max_silent},
-                  {STR("min_applied"), &c->min_applied}};
-    uint64_t n;
+        const char **word;
+    } words[] = {{STR("max_refused"), &c->max_refused},
+                 {STR("max_failing"), &c->max_failing},
+                 {STR("max_silent"), &c->max_silent},
+                 {STR("max_lost"), &c->max_lost},
+                 {STR("min_applied"), &c->min_applied}};
 
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        if (!str_eq(key, fields[i].name))
-            continue;
-        if (!str_u64(value, &n) || n > UINT32_MAX)
-            return err_set(err, ERR_INVALID, "%.*s takes a number of instances", STR_ARG(key));
-        *fields[i].field = (uint32_t)n;
-        return 0;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (str_eq(key, words[i].name)) {
+            *words[i].word = arena_c(a, value);
+            return 0;
+        }
     (void)err_set(err, ERR_INVALID, "a step has no \"%.*s\"", STR_ARG(str_part(key, 0, 100)));
     err_hint(err, "ids, fingerprints, hosts, networks, labels, percent, count, all, soak, "
-                  "max_refused, max_failing, max_silent, min_applied");
+                  "max_refused, max_failing, max_silent, max_lost, min_applied, allow_empty");
     return ERR_INVALID;
 }
 
-static int add_part(struct step_words *t, Trimtab__V1__Criteria *c, struct str part,
-                    struct arena *a, struct err *err)
+static int add_part(struct step_words *t, struct str part, struct arena *a, struct err *err)
 {
     size_t equals = str_index(part, '=');
     struct str key = str_trim(str_part(part, 0, equals));
@@ -151,8 +196,10 @@ static int add_part(struct step_words *t, Trimtab__V1__Criteria *c, struct str p
         t->soak = arena_c(a, value);
     else if (str_eq(key, STR("all")) && !value.len)
         t->all = true;
+    else if (str_eq(key, STR("allow_empty")) && !value.len)
+        t->allow_empty = true;
     else if (!str_eq(key, STR("count")))
-        return add_criterion(c, key, value, err);
+        return add_criterion(&t->criteria, key, value, a, err);
     else if (!str_u64(value, &t->count))
         return err_set(err, ERR_INVALID, "count takes a number");
     return 0;
@@ -161,22 +208,14 @@ static int add_part(struct step_words *t, Trimtab__V1__Criteria *c, struct str p
 int step_from_text(struct str text, struct arena *a, Trimtab__V1__Step **ret, struct err *err)
 {
     struct step_words t = {.count = 0};
-    Trimtab__V1__Criteria *criteria = ARENA_NEW(a, Trimtab__V1__Criteria);
     struct str rest = text, part;
     int r = 0;
 
-    if (!criteria)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    trimtab__v1__criteria__init(criteria);
     while (!r && rest.len && str_next(&rest, ';', &part))
         if (str_trim(part).len)
-            r = add_part(&t, criteria, part, a, err);
+            r = add_part(&t, part, a, err);
     if (!r && !step_words_choose(&t))
         r = err_set(err, ERR_INVALID, "the step \"%.*s\" does not say whom it is for",
                     STR_ARG(str_part(text, 0, 200)));
-    if (!r)
-        r = step_from_words(&t, a, ret, err);
-    if (!r)
-        (*ret)->criteria = criteria;
-    return r;
+    return r ? r : step_from_words(&t, a, ret, err);
 }

@@ -3,8 +3,8 @@
  *
  *   labels=tier=web,zone in (a,b);percent=10;soak=10m;max_refused=1
  *
- * Its parts are ids, fingerprints, hosts, networks, labels, percent, count, all, soak, and the criteria. Values of one part
- * are alternatives, different parts must all hold.
+ * Its parts are ids, fingerprints, hosts, networks, labels, percent, count, all, soak, allow_empty, and the criteria. Values
+ * of one part are alternatives, different parts must all hold.
  */
 #ifndef TRIMTAB_PROTO_STEP_TEXT_H
 #define TRIMTAB_PROTO_STEP_TEXT_H
@@ -14,12 +14,19 @@
 
 #include <trimtab/v1/rollout.pb-c.h>
 
+/* The criteria as people write them: a number of instances each; NULL: not given, which differs from "0" for max_lost. */
+struct criteria_words {
+    const char *max_refused, *max_failing, *max_silent, *max_lost, *min_applied;
+};
+
 struct step_words {
     struct texts ids, fingerprints, hosts, networks, labels;
     const char *percent; /* "10", "12.5" or "10%"; NULL: none */
-    const char *soak;    /* "90s"; NULL: none */
+    const char *soak;    /* "90s"; NULL: not given, which differs from "0s" */
+    struct criteria_words criteria;
     uint64_t count;
     bool all;
+    bool allow_empty; /* it may begin although no instance matches */
 };
 
 /* Whether it says whom it is for. */

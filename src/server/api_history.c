@@ -155,6 +155,7 @@ static bool add_moves(struct arena *a, const Trimtab__V1__Record *record, uint64
         m->rollout = rollout_of_move(record->moves[i], revision);
         m->move = arena_c(a, str_c(move_name(record->moves[i])));
         m->reason = arena_c(a, str_c(record->moves[i]->reason));
+        m->force = arena_c(a, str_c(record->moves[i]->force));
         info->moves[info->n_moves++] = m;
     }
     return info->moves != NULL;

@@ -1,17 +1,16 @@
 /*
  * Starting, moving and previewing rollouts: requests become commits with moves.
  */
-#include "base/hash.h"
 #include "base/vec.h"
 #include "proto/rollout.h"
 #include "server/canary.h"
+#include "server/rollout_check.h"
 #include "server/rollout_view.h"
 
 enum {
     PREVIEW_DEFAULT = 100,
     PREVIEW_MAX = 10000,
     PREVIEW_WORK_MAX = 50000000, /* targets times instances */
-    SALT_BYTES = 8,
 };
 static const uint64_t EXPIRES_MAX_MS = (uint64_t)3653 * 24 * 3600 * 1000;
 
@@ -27,23 +26,16 @@ static void forget_progress(struct step *steps, size_t n)
     }
 }
 
-/* Who is chosen is decided before the rollout has the id that would be its salt. */
-static struct str random_salt(struct arena *a)
+/* Whether some of its targets depend on the salt: counts, and percentages. */
+static bool plan_draws(const Trimtab__V1__RolloutPlan *p)
 {
-    unsigned char bytes[SALT_BYTES];
-    char hex[2 * SALT_BYTES + 1];
-
-    if (random_bytes(bytes, sizeof(bytes)))
-        return STR("trimtab");
-    hex_encode(bytes, sizeof(bytes), hex);
-    return arena_str(a, str_c(hex));
-}
-
-static bool plan_counts(const Trimtab__V1__RolloutPlan *p)
-{
-    for (size_t i = 0; i < p->n_steps; i++)
+    for (size_t i = 0; i < p->n_steps; i++) {
         if (step_counts(p->steps[i]))
             return true;
+        for (size_t j = 0; j < p->steps[i]->n_targets; j++)
+            if (p->steps[i]->targets[j]->percent != 0)
+                return true;
+    }
     return false;
 }
 
@@ -80,10 +72,10 @@ static int make_plan(struct api_call *call, const Trimtab__V1__RolloutPlan *p,
     forget_progress(plan->steps, plan->n_steps);
     if (r)
         plan->salt = r->salt;
-    if (!plan_counts(p) || p->n_steps > ROLLOUT_STEPS_MAX) /* too many: the check tells */
+    if (!plan_draws(p) || p->n_steps > ROLLOUT_STEPS_MAX) /* too many: the check tells */
         return 0;
     if (!plan->salt.len)
-        plan->salt = random_salt(&call->arena);
+        plan->salt = rollout_salt(&call->arena);
     counting.salt = plan->salt;
     return counts_resolve(&counting, p->steps, plan->steps, plan->n_steps, &call->arena,
                           &call->err);
@@ -108,6 +100,14 @@ static int put_reach(const struct api_call *call, uint64_t id, Trimtab__V1__Roll
     m->reaches = reach.instances;
     m->reaches_offline = reach.offline;
     return 0;
+}
+
+/* Then it is said who fails before it has the candidates. */
+static bool begins_step(const struct commit_job *job)
+{
+    enum rollout_move_kind kind = job->commit.moves[0].kind;
+
+    return kind == MOVE_START || kind == MOVE_EXTEND || kind == MOVE_ADVANCE;
 }
 
 static void answer(struct api_call *call, uint64_t id, bool hides_id)
@@ -135,6 +135,11 @@ static void answer(struct api_call *call, uint64_t id, bool hides_id)
     }
     if (r)
         m->rollout->counts = counts;
+    if (r && begins_step(job) &&
+        rollout_count_failing(call->app, r, &counts->already_failing)) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
     if (r && hides_id) /* nobody has it yet */
         m->rollout->id = 0;
     api_answer(call, &m->base);
@@ -148,6 +153,21 @@ static void started(struct api_call *call)
 
     answer(call, job->is_dry_run ? job->commit.moves[0].revision : job->revision,
            job->is_dry_run);
+}
+
+/* A plan without steps is refused with the commit. */
+static int check_first(struct api_call *call, const Trimtab__V1__RolloutPlan *asked,
+                       const struct rollout_plan *plan, const struct interest *interest)
+{
+    if (!plan->n_steps)
+        return 0;
+    return rollout_check_matches(call,
+                                 &(struct beginning){.asked = asked->steps[0],
+                                                     .step = &plan->steps[0],
+                                                     .salt = plan->salt,
+                                                     .interest = interest,
+                                                     .is_automatic = plan->is_automatic},
+                                 1);
 }
 
 static int make_start(struct api_call *call, const Trimtab__V1__StartRolloutRequest *q)
@@ -173,6 +193,8 @@ static int make_start(struct api_call *call, const Trimtab__V1__StartRolloutRequ
     *move = (struct rollout_move){.kind = MOVE_START, .reason = str_c(q->message)};
     if (!r)
         r = make_plan(call, q->plan, NULL, &interest, &move->plan);
+    if (!r)
+        r = check_first(call, q->plan, move->plan, &interest);
     if (!r)
         r = set_expiry(move->plan, q->expires_in_ms, &call->err);
     commit->moves = move;
@@ -237,10 +259,18 @@ static int make_step(struct api_call *call, const struct rollout *r, struct roll
         return ERR_NOMEM;
     forget_progress(step, 1);
     move->step = step;
-    if (!step_counts(q->step))
-        return 0;
     rc = interest_of_rollout(r, &call->arena, &interest);
-    return rc ? rc : counts_resolve(&counting, &q->step, step, 1, &call->arena, &call->err);
+    if (!rc && step_counts(q->step))
+        rc = counts_resolve(&counting, &q->step, step, 1, &call->arena, &call->err);
+    if (rc)
+        return rc;
+    return rollout_check_matches(call,
+                                 &(struct beginning){.asked = q->step,
+                                                     .step = step,
+                                                     .salt = r->salt,
+                                                     .interest = &interest,
+                                                     .is_automatic = r->is_automatic},
+                                 r->n_begun + 1);
 }
 
 /* Who does not say what the move was decided on is not in the way of one that came between. */
@@ -252,7 +282,8 @@ static bool move_again(struct api_call *call)
     if (!r || r->n_moves == move->expected)
         return false;
     move->expected = r->n_moves;
-    return true;
+    return move->kind != MOVE_CONFIRM ||
+           rollout_check_confirm(call->app, r, move_request(call)->force, move, NULL) == 0;
 }
 
 static void moved(struct api_call *call)
@@ -277,6 +308,8 @@ static int make_move(struct api_call *call, const Trimtab__V1__MoveRolloutReques
                        (unsigned long long)q->id);
     if (*q->override && kind != MOVE_CONFIRM)
         return err_set(&call->err, ERR_INVALID, "only a confirmation can override protection");
+    if (*q->force && kind != MOVE_CONFIRM)
+        return err_set(&call->err, ERR_INVALID, "only a confirmation can be forced");
     if (q->step && kind != MOVE_EXTEND)
         return err_set(&call->err, ERR_INVALID, "only an extension has a step");
     *move = (struct rollout_move){.kind = kind,
@@ -291,6 +324,8 @@ static int make_move(struct api_call *call, const Trimtab__V1__MoveRolloutReques
     if (kind == MOVE_EXTEND)
         rc = make_step(call, r, move);
     if (kind == MOVE_CONFIRM)
+        rc = rollout_check_confirm(call->app, r, q->force, move, &call->err);
+    if (!rc && kind == MOVE_CONFIRM)
         rc = rollout_changes(r, &call->arena, commit);
     return rc;
 }
@@ -337,9 +372,9 @@ static int put_pick(Trimtab__V1__PreviewStep *step, const struct pick *pick, siz
 {
     struct moment at = app_moment(call->app);
 
-
     step->matched++;
     step->connected += pick->instance->presence->is_connected;
+    step->failing += presence_is_failing(pick->instance->presence);
     if (step->n_instances == limit)
         return 0;
     step->instances[step->n_instances] = rollout_instance(pick, call->app, NULL, &at, &call->arena);
@@ -427,7 +462,7 @@ static int preview_make(struct api_call *call, struct preview *p)
     if (r)
         return r;
     if (!plan->salt.len)
-        plan->salt = random_salt(&call->arena);
+        plan->salt = rollout_salt(&call->arena);
     p->plan = plan;
     return rollout_plan_check(plan, &call->arena, &call->err);
 }

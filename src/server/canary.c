@@ -6,7 +6,7 @@
 #include "proto/convert.h"
 #include "proto/rollout.h"
 #include "proto/step_text.h"
-#include "server/rollout_view.h"
+#include "server/rollout_check.h"
 
 #define ANNOTATION STR("trimtab/canary")
 
@@ -124,6 +124,7 @@ static bool is_same_step(struct api_call *call, const struct rollout *r,
     Trimtab__V1__Step *pa, *pb;
     owned(shared_unref) struct shared *ta = NULL, *tb = NULL;
 
+    step_settle(&b, r->is_automatic); /* as the log has the other */
     a.revision = b.revision = 0;
     a.began_ms = b.began_ms = 0;
     a.is_satisfied = b.is_satisfied = false;
@@ -242,6 +243,32 @@ static struct rollout_move *make_move(struct api_call *call, enum rollout_move_k
     return m;
 }
 
+/* The annotation of a tree that nobody runs yet says so: allow_empty. */
+static int check_step(struct api_call *call, const Trimtab__V1__Step *asked,
+                      struct rollout_plan *plan)
+{
+    const struct commit *c = &call->commit.commit;
+    char **ids = ARENA_ARRAY(&call->arena, char *, c->n);
+    struct interest interest;
+    int r;
+
+    if (!ids)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < c->n; i++)
+        ids[i] = arena_c(&call->arena, c->changes[i].id);
+    r = interest_of_ids(ids, c->n, &call->arena, &interest, &call->err);
+    if (r)
+        return r;
+    plan->salt = rollout_salt(&call->arena);
+    return rollout_check_matches(call,
+                                 &(struct beginning){.asked = asked,
+                                                     .step = &plan->steps[0],
+                                                     .salt = plan->salt,
+                                                     .interest = &interest,
+                                                     .is_automatic = plan->is_automatic},
+                                 1);
+}
+
 /* Automatic, so that a target that refuses it takes it back. */
 static int start(struct api_call *call, struct str canary)
 {
@@ -256,11 +283,31 @@ static int start(struct api_call *call, struct str canary)
     *step = step_from_proto(asked, &call->arena);
     *plan = (struct rollout_plan){
         .steps = step, .n_steps = 1, .is_automatic = true, .is_declared = true};
+    r = check_step(call, asked, plan);
+    if (r)
+        return r;
     m = make_move(call, MOVE_START, NULL);
     if (!m)
         return ERR_NOMEM;
     m->plan = plan;
     return CANARY_MOVES;
+}
+
+static int check_extension(struct api_call *call, const struct rollout *r,
+                           const Trimtab__V1__Step *asked, struct step *step)
+{
+    struct interest interest;
+    int rc = interest_of_rollout(r, &call->arena, &interest);
+
+    if (rc)
+        return rc;
+    return rollout_check_matches(call,
+                                 &(struct beginning){.asked = asked,
+                                                     .step = step,
+                                                     .salt = r->salt,
+                                                     .interest = &interest,
+                                                     .is_automatic = r->is_automatic},
+                                 r->n_begun + 1);
 }
 
 static int extend(struct api_call *call, const struct rollout *r, struct str canary)
@@ -273,6 +320,9 @@ static int extend(struct api_call *call, const struct rollout *r, struct str can
     if (rc)
         return rc;
     *step = step_from_proto(asked, &call->arena);
+    rc = check_extension(call, r, asked, step);
+    if (rc)
+        return rc;
     m = make_move(call, MOVE_EXTEND, r);
     if (!m)
         return ERR_NOMEM;
@@ -328,6 +378,18 @@ static int refuse_return(struct api_call *call, const struct rollout *r,
     return ERR_LOCKED;
 }
 
+static int confirm(struct api_call *call, const struct rollout *r)
+{
+    struct rollout_move *m;
+
+    if (rollout_changes(r, &call->arena, &call->commit.commit))
+        return ERR_NOMEM;
+    m = make_move(call, MOVE_CONFIRM, r);
+    if (!m)
+        return ERR_NOMEM;
+    return rollout_check_confirm(call->app, r, "", m, &call->err) ? ERR_REFUSED : CANARY_MOVES;
+}
+
 /* The changes are those of a declared rollout; else they are refused as those of any other are. */
 static int move(struct api_call *call, const struct sights *all, struct str canary)
 {
@@ -347,9 +409,7 @@ static int move(struct api_call *call, const struct sights *all, struct str cana
     c->n = 0;
     if (goes_back)
         return make_move(call, MOVE_ROLL_BACK, r) ? CANARY_MOVES : ERR_NOMEM;
-    if (rollout_changes(r, &call->arena, c))
-        return ERR_NOMEM;
-    return make_move(call, MOVE_CONFIRM, r) ? CANARY_MOVES : ERR_NOMEM;
+    return confirm(call, r);
 }
 
 int canary_apply(struct api_call *call, const struct rollout **ret)

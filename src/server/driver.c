@@ -182,6 +182,7 @@ static void make_move(struct driver *d, struct drive *v, const struct rollout *r
     m->move = (struct rollout_move){.kind = v->decision.move,
                                     .id = r->id,
                                     .expected = r->n_moves,
+                                    .holds = v->soak.holds,
                                     .reason = str_c(m->reason)};
     *c = (struct commit){.moves = &m->move,
                          .n_moves = 1,
@@ -239,6 +240,12 @@ static void look(struct driver *d)
             drive(d, &d->drives.at[i], now);
     events_changed(&d->app->events);
     d->next_look = clock_now() + MAX(LOOK_PAUSE, LOOK_SHARE * (clock_now() - now));
+}
+
+void driver_look(struct driver *d)
+{
+    if (d->is_open)
+        look(d);
 }
 
 static bool has_news(const struct driver *d)

@@ -64,6 +64,8 @@ void driver_close(struct driver *d);
 
 /* The state or the roster has changed. */
 void driver_changed(struct driver *d);
+/* Looks now, whenever it looked last: for who decides something on what driver_find says. */
+void driver_look(struct driver *d);
 /* Time passes: a few times a second. */
 void driver_tick(struct driver *d);
 

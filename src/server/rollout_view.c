@@ -292,6 +292,12 @@ static const char *state_of(const struct pick *p, const struct app *app,
     if (r)
         return target_state_name(pick_state(p, app, r, at, why));
     why[0] = '\0';
+    if (presence_is_failing(p->instance->presence)) {
+        const Trimtab__V1__Health *h = p->instance->presence->health->health;
+
+        text_format(why, TARGET_WHY_MAX, "%s: fails already: %s%s%s", p->instance->id, h->source,
+                    *h->source ? ": " : "", h->reason);
+    }
     return presence_state_name(presence_state(p->instance->presence, at));
 }
 
@@ -320,6 +326,7 @@ Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struc
     m->connected = p->instance->presence->is_connected;
     m->state = arena_c(a, str_c(state_of(p, app, r, at, why)));
     m->step = p->step;
+    m->failing = !r && presence_is_failing(p->instance->presence);
     m->reason = arena_c(a, without_id(why, p->instance));
     return m;
 }

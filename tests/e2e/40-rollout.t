@@ -104,10 +104,10 @@ test('its plan advances and is extended; each answer counts the targets', async 
 
 test('of two who move at once one is refused; who does not say what he saw is not', async () => {
   const seen = (await rollout(first)).rollout.moves;
-  const both = await Promise.allSettled([move(first, 'extend', { expected: seen, step: { targets: [{ ids: ['x'] }] } }), move(first, 'extend', { expected: seen, step: { targets: [{ ids: ['y'] }] } })]);
+  const both = await Promise.allSettled([move(first, 'extend', { expected: seen, step: { targets: [{ ids: ['x'] }], allow_empty: true } }), move(first, 'extend', { expected: seen, step: { targets: [{ ids: ['y'] }], allow_empty: true } })]);
   assert.deepStrictEqual(both.map((b) => b.status).sort(), ['fulfilled', 'rejected']);
   assert.match(String(both.find((b) => b.status === 'rejected').reason), /409.*has moved on/);
-  await Promise.all(['p', 'q', 'r', 's'].map((id) => move(first, 'extend', { step: { targets: [{ ids: [id] }] } })));
+  await Promise.all(['p', 'q', 'r', 's'].map((id) => move(first, 'extend', { step: { targets: [{ ids: [id] }], allow_empty: true } })));
   assert.strictEqual((await rollout(first)).rollout.moves, seen + 5);
 });
 
@@ -164,7 +164,7 @@ test('rolled back, stable stays, nothing is locked, and the numbers are not used
 test('what is protected needs a rollout, and an override to be confirmed before a step has shown that it works', async () => {
   await server.commit([{ id: 'trimtab/protection/core', text: JSON.stringify({ namespaces: ['core'] }) }]);
   await fails(423, 'LOCKED', 'trimtab rollout start', 'PUT', '/v1/resources/core/item/x', 1);
-  const r = (await start([{ id: 'core/item/x', text: '1' }], plan({ everyone: true }))).rollout;
+  const r = (await start([{ id: 'core/item/x', text: '1' }], { steps: [{ targets: [{ everyone: true }], allow_empty: true }] })).rollout;
   await fails(423, 'LOCKED', 'no step of rollout', 'POST', `/v1/rollouts/${r.id}`, { move: 'confirm' });
   await move(r.id, 'confirm', { override: 'seen by eye' });
   assert.strictEqual((await stable('core/item/x')).text, '1');
@@ -182,7 +182,7 @@ test('an override publishes over a rollout and ends it, in one commit', async ()
   for (const r of [one, two]) assert.strictEqual((await rollout(r.id)).rollout.phase, 'overridden');
   assert.deepStrictEqual([(await stable(A)).text, (await stable(B)).text], ['8', '8']);
   const [c] = (await server.json('GET', `/v1/commits/${revision}`)).commits;
-  assert.deepStrictEqual(c.moves, [{ rollout: one.id, move: 'override', reason: 'fire' }, { rollout: two.id, move: 'override', reason: 'fire' }]);
+  assert.deepStrictEqual(c.moves, [{ rollout: one.id, move: 'override', reason: 'fire', force: '' }, { rollout: two.id, move: 'override', reason: 'fire', force: '' }]);
 });
 
 test('an override ends the rollouts of what it changes only; one that changes nothing ends those of all that it names', async () => {
@@ -253,7 +253,7 @@ test('the log of commits is the audit of every move', async () => {
 test('the same over gRPC', async () => {
   const p = await rpc('PreviewRollout', { targets: [{ hosts: ['nod*'], percent: 100 }], resources: [A] });
   assert.strictEqual(p.steps[0].matched, 10);
-  const s = await rpc('StartRollout', { changes: [{ id: A, text: '10' }], plan: { steps: [{ targets: [{ networks: ['10.0.0.0/8'] }] }] }, message: 'by rpc' });
+  const s = await rpc('StartRollout', { changes: [{ id: A, text: '10' }], plan: { steps: [{ targets: [{ networks: ['10.0.0.0/8'] }], allow_empty: true }] }, message: 'by rpc' });
   const id = s.rollout.id;
   assert.strictEqual(s.rollout.counts.targets, 0);
   const e = await rpc('MoveRollout', { id, move: 'extend', step: { targets: [{ fingerprints: ['*[web-2]'] }] }, expected: 1 });
@@ -299,7 +299,7 @@ function watch(id, ...more) {
 test('CLI: preview, start, status, extend, list and confirm, watched to the end', async () => {
   const p = cli('rollout', 'preview', '--label', 'zone=a', '--host', 'nod*', '--resource', A, '--step', 'percent=50', '--step', 'all');
   assert.strictEqual(p.status, 0, p.err);
-  assert.match(p.out, /^1 +web-0 +node +\w+ +\[node\]\[0\]\[web-0\]$/m);
+  assert.match(p.out, /^1 +web-0 +node +\w+ +\[node\]\[0\]\[web-0\] *$/m);
   assert.match(p.err, /^step 1: 4 instances, 4 of them connected$/m);
   const salt = p.err.match(/--salt (\w+)$/m)[1];
   assert(cli('rollout', 'preview', '--label', 'zone=a', '--step', 'percent=50', '--salt', salt).err.includes(salt));
@@ -350,7 +350,7 @@ test('CLI: a folder as one rollout; locks, and an override with its reason in th
   fs.mkdirSync(path.join(tree, 'deep'), { recursive: true });
   fs.writeFileSync(path.join(tree, 'main.conf'), 'one\n');
   fs.writeFileSync(path.join(tree, 'deep', 'x.conf'), 'x\n');
-  const id = good('rollout', 'start', '--publish', 'web/edge', tree, '--percent', '10%', '--delete', B, '-o', 'name').trim();
+  const id = good('rollout', 'start', '--publish', 'web/edge', tree, '--percent', '10%', '--salt', 's', '--allow-empty', '--delete', B, '-o', 'name').trim();
   const m = JSON.parse(good('rollout', 'status', id, '-o', 'json')).rollout;
   assert.deepStrictEqual(m.candidates.map((c) => `${c.action} ${c.id}`), [`deleted ${B}`, 'created web/edge/file/deep/x.conf', 'created web/edge/file/main.conf']);
   const locked = cli('publish', 'web/edge', tree);

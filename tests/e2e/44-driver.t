@@ -15,7 +15,7 @@ const ids = (...n) => ({ targets: [{ ids: n.map((i) => `web-${i}`) }] });
 const all = { targets: [{ everyone: true }] };
 let value = 1;
 async function start(plan, more = {}) {
-  const r = await server.json('POST', '/v1/rollouts', { changes: [{ id: A, text: String(++value) }], plan: { automatic: true, ...plan }, message: 'try', ...more });
+  const r = await server.json('POST', '/v1/rollouts', { changes: [{ id: A, text: String(++value) }], plan: { automatic: true, ...plan, steps: plan.steps.map((s) => ({ soak_ms: 0, ...s })) }, message: 'try', ...more });
   return r.rollout.id;
 }
 const get = async (id) => (await server.json('GET', `/v1/rollouts/${id}`)).rollout;
@@ -166,16 +166,24 @@ test('what is held because of something else is awaited, not counted as refused'
   web[3].acknowledge();
 });
 
-test('paused it neither goes on nor back, and its soak stands still', async () => {
-  const id = await start({ auto_confirm: true, steps: [{ ...ids(0), soak_ms: 1000 }] });
+test('paused it does not go on and its soak stands still, but it still takes itself back', async () => {
+  let id = await start({ auto_confirm: true, steps: [{ ...ids(0), soak_ms: 500 }] });
   await move(id, 'pause');
-  web[0].health(true, 'bad');
-  await until('failing is seen', async () => (await get(id)).counts.failing === 1);
-  assert.strictEqual((await get(id)).phase, 'paused');
-  web[0].health(false);
-  await until('well is seen', async () => (await get(id)).counts.ok === 1);
+  await until('applied', async () => (await get(id)).counts.ok === 1);
+  const { held_ms } = (await get(id)).progress || {};
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const r = await get(id);
+  assert.deepStrictEqual([r.phase, (r.progress || {}).held_ms, r.plan.steps[0].satisfied], ['paused', held_ms, false]);
   await move(id, 'resume');
   await phase(id, 'confirmed');
+  const before = await stable();
+  id = await start({ auto_confirm: true, steps: [{ ...ids(0), soak_ms: 3600000 }] });
+  await until('applied', async () => (await get(id)).counts.ok === 1);
+  await move(id, 'pause');
+  web[0].health(true, 'bad');
+  assert.match((await phase(id, 'rolled_back')).last_move_reason, /1 of 1 instances is failing/);
+  web[0].health(false);
+  await everybodyHas(before);
 });
 
 test('it expires when its time is over, also while it is paused', async () => {

@@ -29,7 +29,7 @@ test('a server with four instances', async () => {
 
 let id;
 test('what is annotated goes to whom the annotation names, as one rollout', async () => {
-  const r = await publish([change(A, '2', 'ids=web-0'), change(NEW, '1', 'ids=web-0'), change(B, '1', 'labels=zone=b')]);
+  const r = await publish([change(A, '2', 'ids=web-0;soak=0'), change(NEW, '1', 'ids=web-0;soak=0'), change(B, '1', 'labels=zone=b')]);
   id = r.rollout;
   assert.deepStrictEqual([r.move, id], ['start', r.revision]);
   await have([web[0]], NEW, '1');
@@ -42,7 +42,7 @@ test('what is annotated goes to whom the annotation names, as one rollout', asyn
 
 test('the same again is nothing', async () => {
   const { head } = await server.json('GET', '/v1/info');
-  const r = await publish([change(A, '2', 'ids=web-0'), change(NEW, '1', 'ids=web-0')]);
+  const r = await publish([change(A, '2', 'ids=web-0;soak=0'), change(NEW, '1', 'ids=web-0;soak=0')]);
   assert.deepStrictEqual([r.rollout, r.move, r.changes.length], [id, '', 0]);
   await until('satisfied', async () => (await get(id)).plan.steps[0].satisfied);
   assert((await server.json('GET', '/v1/info')).head <= head + 1, 'nothing but the step that was satisfied');
@@ -137,12 +137,12 @@ test('an annotation that makes no sense, and several that differ, are told', asy
   await fails('a step has no', [change(A, '7', 'nonsense=1')]);
   await fails('no percentage', [change(A, '7', 'percent=200')]);
   await fails('cannot have a count', [change(A, '7', 'count=3')]);
-  await fails('has another annotation trimtab/canary', [change(A, '7', 'all'), change(B, '7', 'ids=web-0')]);
+  await fails('has another annotation trimtab/canary', [change(A, '7', 'all'), change(B, '7', 'ids=web-0;soak=0')]);
   await fails('has another annotation trimtab/canary', [change(A, '7', 'all'), change(B, '7')]);
 });
 
 test('an override publishes, whatever is annotated', async () => {
-  const r = await publish([change(A, '8', 'ids=web-0')], { override: 'fire' });
+  const r = await publish([change(A, '8', 'ids=web-0;soak=0')], { override: 'fire' });
   assert.strictEqual(r.rollout, 0);
   const a = await resource(A);
   assert.deepStrictEqual([a.text, (a.metadata || {}).annotations || {}], ['8', {}]);
@@ -158,7 +158,7 @@ test('the command line: a put, and a file tree as export wrote it', async () => 
     c.stderr.on('data', (d) => { out += d; });
     c.on('exit', (code) => resolve({ code, out }));
   });
-  const put = await cli('put', A, '--value', '9', '--annotation', 'trimtab/canary=hosts=nowhere*;ids=web-2', '-m', 'try');
+  const put = await cli('put', A, '--value', '9', '--annotation', 'trimtab/canary=hosts=nowhere*;ids=web-2;allow_empty', '-m', 'try');
   assert.strictEqual(put.code, 0, put.out);
   assert.match(put.out, /^start rollout \d+: trimtab rollout watch \d+$/m);
   assert.match((await cli('put', A, '--value', '9', '-m', 'good')).out, /^confirm rollout/m);

@@ -28,7 +28,7 @@ async function round(number) {
   const value = String(number + 1), bad = random(2) === 0, who = random(6);
   for (const w of web) w.refuses = bad && w === web[who] ? (item) => item.id === A && item.content.toString() === value && 'will not' : null;
   const r = await server.json('POST', '/v1/rollouts', { changes: [{ id: A, text: value }], message: 'try',
-    plan: { automatic: true, auto_confirm: true, steps: [{ ...ids(0), soak_ms: random(200) }, { ...ids(1, 2), soak_ms: random(200) }, { targets: [{ everyone: true }] }] } });
+    plan: { automatic: true, auto_confirm: true, steps: [{ ...ids(0), soak_ms: random(200) }, { ...ids(1, 2), soak_ms: random(200) }, { targets: [{ everyone: true }], soak_ms: 0 }] } });
   await new Promise((done) => setTimeout(done, random(700)));
   await server.stop('SIGKILL');
   await server.start();

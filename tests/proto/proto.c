@@ -77,8 +77,8 @@ static void random_value(const ProtobufCFieldDescriptor *f, void *at, int depth,
     case PROTOBUF_C_TYPE_SFIXED64:
     case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_FIXED64: *(uint64_t *)at = random_number(); break;
+    case PROTOBUF_C_TYPE_DOUBLE: *(double *)at = (double)rnd(10001) / 100; break;
     case PROTOBUF_C_TYPE_FLOAT:
-    case PROTOBUF_C_TYPE_DOUBLE:
         tap_check(false, __FILE__, __LINE__, "no message has these");
         break;
     }
@@ -95,6 +95,7 @@ static size_t size_of_type(ProtobufCType type)
     case PROTOBUF_C_TYPE_SINT64:
     case PROTOBUF_C_TYPE_SFIXED64:
     case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_DOUBLE:
     case PROTOBUF_C_TYPE_FIXED64: return sizeof(uint64_t);
     default: return sizeof(uint32_t);
     }
@@ -133,8 +134,12 @@ static ProtobufCMessage *random_message(const ProtobufCMessageDescriptor *d, int
             continue;
         if (f->label == PROTOBUF_C_LABEL_REPEATED)
             random_list(f, m, depth, a);
+        else if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) && rnd(2))
+            continue; /* absent, which is not the same as 0 */
         else
             random_value(f, m + f->offset, depth, a);
+        if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
+            *(uint32_t *)(void *)(m + f->quantifier_offset) = f->id;
     }
     return (ProtobufCMessage *)(void *)m;
 }
@@ -188,6 +193,9 @@ static const ProtobufCMessageDescriptor *const types[] = {
     &trimtab__v1__ack_response__descriptor,
     &trimtab__v1__snapshot__descriptor,
     &trimtab__v1__error__descriptor,
+    &trimtab__v1__start_rollout_request__descriptor,
+    &trimtab__v1__rollout_response__descriptor,
+    &trimtab__v1__rollout_picture__descriptor,
 };
 
 TEST("every message comes back from JSON as it went")
@@ -228,6 +236,37 @@ TEST("fields that are not known, of another type or out of range are refused by 
         if (!CHECK_I64(r, ERR_INVALID) ||
             !CHECK(strstr(err.place, wrong[i].piece) || strstr(err.text, wrong[i].piece)))
             tap_note("%s: %s at %s", wrong[i].text, err.text, err.place);
+    }
+}
+
+TEST("JSON tells 0 from nothing where that matters")
+{
+    static const struct {
+        const char *text;
+        bool has_soak, has_lost;
+    } cases[] = {
+        {"{}", false, false},
+        {"{\"soak_ms\":0}", true, false},
+        {"{\"soak_ms\":null}", false, false},
+        {"{\"criteria\":{\"max_lost\":0}}", false, true},
+        {"{\"criteria\":{\"max_refused\":0}}", false, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        owned(arena) struct arena a = ARENA_NULL;
+        owned(buf) struct buf full = BUF_NULL(1 << 16);
+        ProtobufCMessage *m;
+        struct step step;
+
+        REQUIRE(proto_from_json_text(str_c(cases[i].text), &trimtab__v1__step__descriptor, &a,
+                                     &m, NULL) == 0);
+        step = step_from_proto((Trimtab__V1__Step *)(void *)m, &a);
+        CHECK(step.has_soak == cases[i].has_soak &&
+              step.criteria.has_max_lost == cases[i].has_lost);
+        CHECK_I64(proto_to_json_text(m, PROTO_JSON_FULL, &full), 0);
+        buf_put_byte(&full, '\0');
+        CHECK((strstr(full.data, "\"soak_ms\":0") != NULL) == cases[i].has_soak);
+        CHECK((strstr(full.data, "\"max_lost\":0") != NULL) == cases[i].has_lost);
     }
 }
 
@@ -327,9 +366,15 @@ static struct record_encoded make_start(void)
                                 .has_percent = true,
                                 .percent = 1250},
                                {.everyone = true}};
-    struct step steps[] = {
-        {.targets = targets, .n_targets = 2, .soak_ms = 5000, .criteria = {1, 2, 3, 4}},
-        {.targets = targets + 2, .n_targets = 1}};
+    struct step steps[] = {{.targets = targets,
+                            .n_targets = 2,
+                            .soak_ms = 5000,
+                            .has_soak = true,
+                            .criteria = {1, 2, 3, 4}},
+                           {.targets = targets + 2,
+                            .n_targets = 1,
+                            .has_soak = true,
+                            .criteria = {.has_max_lost = true}}};
     struct rollout_plan plan = {.name = STR("new"),
                                 .steps = steps,
                                 .n_steps = 2,
@@ -633,6 +678,10 @@ TEST("a rollout comes back from its record and from a snapshot, with its targets
     CHECK_STR(r->reason, STR("to see"));
     CHECK(r->is_automatic && r->is_declared && r->expires_ms == 99 && r->n_steps == 2 &&
           r->steps[0].criteria.max_silent == 3);
+    /* what was said to be 0 stays so, what was not said stays unsaid */
+    CHECK(r->steps[0].has_soak && !r->steps[0].criteria.has_max_lost);
+    CHECK(r->steps[1].has_soak && r->steps[1].soak_ms == 0 &&
+          r->steps[1].criteria.has_max_lost);
     CHECK(r->steps[0].targets[1].percent == 1250 && r->steps[0].targets[1].n_requirements == 1);
     check_same_rollout(r, state_rollout(back, 9));
     CHECK(state_carrier(back, STR("a\0item\0x"), &v) == state_rollout(back, 9) &&

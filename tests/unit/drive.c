@@ -51,6 +51,12 @@ TEST("a step is satisfied when one target has applied it and nobody is awaited")
         {{.applied = 3, .silent = 1}, false},
         {{.applied = 3, .refused = 1}, false},
         {{.applied = 3, .failing = 1}, false},
+        {{.applied = 3, .unjudged = 1}, false},
+        {{.applied = 3, .unproven = 1}, false},
+        {{.applied = 3, .away = 1}, false},
+        {{.applied = 3, .lost = 1}, false},
+        {{.applied = 1, .hidden = 9}, true},
+        {{.hidden = 9}, false},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -117,6 +123,97 @@ TEST("only automatic rollouts go on and back by themselves")
     CHECK(moves(&d, MOVE_ROLL_BACK));
 }
 
+TEST("criteria that are given hold for who is lost, none is not the same as nothing said")
+{
+    struct step steps[1];
+    struct rollout r = running(steps, 1);
+    static const struct {
+        struct tally tally;
+        struct criteria criteria;
+        bool is_good;
+    } cases[] = {
+        /* of up to a hundred that applied it none may be lost, above one in a hundred */
+        {{.applied = 99, .lost = 1}, {.has_max_lost = false}, false},
+        {{.applied = 100, .lost = 1}, {.has_max_lost = false}, true},
+        {{.applied = 198, .lost = 2}, {.has_max_lost = false}, true},
+        {{.applied = 197, .lost = 2}, {.has_max_lost = false}, false},
+        {{.applied = 998, .lost = 11}, {.has_max_lost = false}, false},
+        {{.applied = 1000, .pending = 0, .lost = 10}, {.has_max_lost = false}, true},
+        /* who never applied it makes no room for others to be lost */
+        {{.applied = 50, .refused = 99, .lost = 1}, {.max_refused = 99}, false},
+        {{.applied = 500, .lost = 1}, {.has_max_lost = true, .max_lost = 0}, false},
+        {{.applied = 5, .lost = 2}, {.has_max_lost = true, .max_lost = 2}, true},
+        {{.applied = 5, .lost = 3}, {.has_max_lost = true, .max_lost = 2}, false},
+    };
+
+    r.is_automatic = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct decision d;
+
+        steps[0].criteria = cases[i].criteria;
+        d = decide_after(&r, &cases[i].tally, 0);
+        if (!CHECK(moves(&d, cases[i].is_good ? MOVE_SATISFY : MOVE_ROLL_BACK)))
+            tap_note("case %zu", i);
+    }
+}
+
+TEST("who is away holds a step at once, but takes nothing back until it is lost")
+{
+    struct step steps[2];
+    struct rollout r = running(steps, 2);
+    struct tally away = {.applied = 3, .away = 1};
+    struct decision d;
+    char text[DRIVE_TEXT_MAX];
+
+    r.is_automatic = r.auto_confirm = true;
+    steps[0].criteria = (struct criteria){.has_max_lost = true, .max_lost = 9};
+    d = decide_after(&r, &away, 1000);
+    CHECK(!d.has_move && strstr(d.text, "1 of 4 instances had applied it and is away"));
+    steps[0].is_satisfied = true;
+    d = decide_after(&r, &away, 1000);
+    CHECK(!d.has_move);
+    CHECK(drive_objects(&r, &away, text) && strstr(text, "is away"));
+    CHECK(!drive_objects(&r, &(struct tally){.applied = 3, .lost = 9}, text));
+    CHECK(drive_objects(&r, &(struct tally){.applied = 3, .lost = 10}, text));
+    CHECK(drive_objects(&r, &(struct tally){.applied = 3, .refused = 1}, text));
+    CHECK(drive_objects(&r, &(struct tally){.applied = 3, .failing = 1}, text));
+    CHECK(!drive_objects(&r, &(struct tally){.applied = 3, .pending = 1, .silent = 1}, text));
+}
+
+TEST("a step gets a soak when nobody said one, and keeps one that was said, also none")
+{
+    struct step said = {.has_soak = true, .soak_ms = 0}, automatic = {.has_soak = false},
+                by_hand = automatic;
+
+    step_settle(&said, true);
+    step_settle(&automatic, true);
+    step_settle(&by_hand, false);
+    CHECK(said.has_soak && said.soak_ms == 0);
+    CHECK(automatic.has_soak && automatic.soak_ms == SOAK_DEFAULT_MS);
+    CHECK(by_hand.has_soak && by_hand.soak_ms == 0);
+}
+
+TEST("a pause stops advancing, not guarding")
+{
+    struct step steps[2];
+    struct rollout r = running(steps, 2);
+    struct decision d;
+
+    r.phase = ROLLOUT_PAUSED;
+    d = decide_after(&r, &(struct tally){.applied = 1, .refused = 1}, 0);
+    CHECK(!d.has_move); /* not an automatic one */
+    r.is_automatic = true;
+    d = decide_after(&r, &(struct tally){.applied = 1, .refused = 1}, 0);
+    CHECK(moves(&d, MOVE_ROLL_BACK));
+    d = decide_after(&r, &(struct tally){.applied = 1, .failing = 1}, 0);
+    CHECK(moves(&d, MOVE_ROLL_BACK));
+    d = decide_after(&r, &(struct tally){.applied = 1, .lost = 1}, 0);
+    CHECK(moves(&d, MOVE_ROLL_BACK));
+    d = decide_after(&r, &(struct tally){.applied = 1, .away = 1}, 0);
+    CHECK(!d.has_move);
+    CHECK(drive_meets(&r, &(struct tally){.applied = 1})); /* a person may confirm it */
+}
+
 TEST("who is paused or over is left alone, but for the day on which it expires")
 {
     struct step steps[1];
@@ -126,8 +223,6 @@ TEST("who is paused or over is left alone, but for the day on which it expires")
 
     r.is_automatic = r.auto_confirm = true;
     r.phase = ROLLOUT_PAUSED;
-    d = decide_after(&r, &bad, 0);
-    CHECK(!d.has_move);
     d = decide_after(&r, &good, 0);
     CHECK(!d.has_move);
     r.expires_ms = 1001;

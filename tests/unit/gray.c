@@ -42,8 +42,8 @@ static int start(struct state **s, const char *id, const char *content, struct e
 }
 
 /* A move on what the rollout is now. Confirming brings its candidates along. */
-static int move_by(struct state **s, uint64_t id, enum rollout_move_kind kind,
-                   struct str override, struct err *err)
+static int move_as(struct state **s, uint64_t id, enum rollout_move_kind kind,
+                   struct str override, bool holds, struct err *err)
 {
     const struct rollout *r = state_rollout(*s, id);
     struct step step = {.targets = &everyone, .n_targets = 1};
@@ -51,6 +51,7 @@ static int move_by(struct state **s, uint64_t id, enum rollout_move_kind kind,
                              .id = id,
                              .expected = r ? r->n_moves : 1,
                              .reason = STR("why"),
+                             .holds = holds,
                              .step = kind == MOVE_EXTEND ? &step : NULL};
     struct change changes[CHANGES_MAX];
     struct buf ids[CHANGES_MAX];
@@ -77,6 +78,12 @@ static int move_by(struct state **s, uint64_t id, enum rollout_move_kind kind,
     for (size_t i = 0; i < c.n; i++)
         buf_deinit(&ids[i]);
     return rc;
+}
+
+static int move_by(struct state **s, uint64_t id, enum rollout_move_kind kind,
+                   struct str override, struct err *err)
+{
+    return move_as(s, id, kind, override, true, err);
 }
 
 static int move(struct state **s, uint64_t id, enum rollout_move_kind kind, struct err *err)
@@ -284,7 +291,18 @@ TEST("what is protected changes by a gray release with a satisfied step, or by a
     CHECK_STR(str_c(err.text), STR("is protected by trimtab/protection/core, and no step of "
                                    "rollout 5 is satisfied yet"));
     CHECK_I64(move(&s, 5, MOVE_SATISFY, &err), 0);
+    /* once is not now */
+    CHECK_I64(move_as(&s, 5, MOVE_CONFIRM, STR_NULL, false, &err), ERR_LOCKED);
+    CHECK_STR(str_c(err.text), STR("is protected by trimtab/protection/core, and step 1 of "
+                                   "rollout 5 does not meet its criteria any more"));
     CHECK_I64(move(&s, 5, MOVE_CONFIRM, &err), 0);
+    CHECK_I64(start(&s, "shop/prod/item/x", "3", &err), 0);
+    CHECK_I64(move(&s, s->revision, MOVE_SATISFY, &err), 0);
+    CHECK_I64(move(&s, s->revision - 1, MOVE_EXTEND, &err), 0);
+    CHECK_I64(move(&s, s->revision - 2, MOVE_CONFIRM, &err), ERR_LOCKED);
+    CHECK(strstr(err.text, "the newest step of rollout"));
+    CHECK_I64(move(&s, s->revision - 2, MOVE_SATISFY, &err), 0);
+    CHECK_I64(move(&s, s->revision - 3, MOVE_CONFIRM, &err), 0);
     quick.keep_meta = true;
     CHECK_I64(commit_to(&s,
                         &(struct commit){.changes = &quick, .n = 1, .override = STR("\xff")},
@@ -295,6 +313,24 @@ TEST("what is protected changes by a gray release with a satisfied step, or by a
               0);
     CHECK_I64(start(&s, "other/item/y", "2", &err), 0);
     CHECK_I64(move_by(&s, s->revision, MOVE_CONFIRM, STR("we know"), &err), 0);
+    (void)state_unref(s);
+}
+
+TEST("what Trimtab itself reads is no candidate, what is called alike is one")
+{
+    struct change both[] = {
+        {.id = STR("a/item/x"), .content = STR("1")},
+        {.id = STR("trimtab/protection/p"), .content = STR("{\"namespaces\": [\"a\"]}")}};
+    struct state *s = state_new();
+    struct err err;
+
+    CHECK_I64(start_changes(&s, both, 2, &err), ERR_INVALID);
+    CHECK(strstr(err.text, "cannot be the candidate of a rollout") && *err.hint);
+    CHECK_STR(str_c(err.place), STR("trimtab/protection/p"));
+    CHECK_I64(commit_changes(&s, &both[1], 1, &err), 0);
+    CHECK_I64(start(&s, "trimtab/protection/p", NULL, &err), ERR_INVALID);
+    CHECK_I64(start(&s, "trimtabs/item/x", "1", &err), 0);
+    CHECK_I64(start(&s, "a/trimtab/item/x", "1", &err), 0);
     (void)state_unref(s);
 }
 

@@ -7,3 +7,4 @@ trimtab_test(unit_rollout SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/rollout.c USE
 target_compile_definitions(unit_rollout PRIVATE PERCENT_VECTORS="${CMAKE_CURRENT_SOURCE_DIR}/unit/vectors/percent.txt")
 trimtab_test(unit_gray SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/gray.c USES model)
 trimtab_test(unit_drive SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/drive.c USES model)
+trimtab_test(unit_applied SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/applied.c USES model)
