@@ -391,7 +391,8 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
                              .scopes = a->scopes,
                              .n_scopes = a->config.scopes.n,
                              .ops = &ops,
-                             .ctx = a};
+                             .ctx = a,
+                             .is_judged = a->config.health.n > 0};
     struct apply_opts apply = {.loop = &a->loop,
                                .config = &a->config,
                                .ledger = &a->ledger,

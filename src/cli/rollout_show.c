@@ -129,6 +129,10 @@ static const char *step_state(const Trimtab__V1__Step *s)
 
 static void show_counts(const Trimtab__V1__RolloutCounts *c)
 {
+    if (!c) {
+        (void)printf("targets    how they stood at the end is not kept\n");
+        return;
+    }
     (void)printf("targets    %" PRIu64 " (%" PRIu64 " ok, %" PRIu64 " pending, %" PRIu64
                  " error, %" PRIu64 " stale, %" PRIu64 " offline)\n",
                  c->targets, c->ok, c->pending, c->error, c->stale, c->offline);
@@ -162,6 +166,8 @@ static void show_head(struct arena *a, const Trimtab__V1__Rollout *r)
     }
     if (r->plan->automatic)
         (void)printf("automatic  %s\n", r->plan->auto_confirm ? "confirms itself" : "yes");
+    if (!is_live(r))
+        (void)printf("at the end\n");
     show_counts(r->counts);
     if (r->progress && *r->progress->waiting)
         (void)printf("now        %s\n", one_line(a, r->progress->waiting));

@@ -181,6 +181,11 @@ void applied_put_piece(struct applied *a, size_t piece, struct buf *out)
     a->dirty.at[piece] = false;
 }
 
+void applied_dirty(struct applied *a, size_t piece)
+{
+    a->dirty.at[piece] = true;
+}
+
 int applied_take_piece(struct applied *a, struct str bytes)
 {
     struct str id;

@@ -83,6 +83,8 @@ size_t applied_pieces(const struct applied *a);
 bool applied_is_dirty(const struct applied *a, size_t piece);
 /* The ids of a piece, one a line; it is no longer dirty. The piece behind the last is empty. */
 void applied_put_piece(struct applied *a, size_t piece, struct buf *out);
+/* The store could not be told of it. */
+void applied_dirty(struct applied *a, size_t piece);
 /* Adds the ids of a piece as somebody kept it; nonsense in it is passed over. ERR_NOMEM. */
 must_use int applied_take_piece(struct applied *a, struct str bytes);
 

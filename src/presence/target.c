@@ -5,12 +5,17 @@
 
 #include "base/buf.h"
 #include "proto/convert.h"
+#include "proto/subject.h"
 
 const char *target_state_name(enum target_state s)
 {
-    static const char *const names[TARGET_STATES] = {"gray_ok",    "pending", "gray_error",
-                                                     "gray_error", "stale",   "unproven",
-                                                     "gray_error", "offline", "hidden"};
+    static const char *const names[TARGET_STATES] = {
+        [TARGET_APPLIED] = "gray_ok",    [TARGET_PENDING] = "pending",
+        [TARGET_UNJUDGED] = "unjudged",  [TARGET_REFUSED] = "gray_error",
+        [TARGET_FAILING] = "gray_error", [TARGET_SILENT] = "stale",
+        [TARGET_UNPROVEN] = "unproven",  [TARGET_TOO_OLD] = "gray_error",
+        [TARGET_OFFLINE] = "offline",    [TARGET_HIDDEN] = "hidden",
+        [TARGET_AWAY] = "away",          [TARGET_LOST] = "lost"};
 
     return names[s];
 }
@@ -165,6 +170,15 @@ static enum target_state awaited(const struct target_look *l, char why[TARGET_WH
     return presence_is_late(p, l->at) ? TARGET_SILENT : TARGET_PENDING;
 }
 
+/* It announced that something judges what it applies, and there is no word from after it applied the candidates. */
+static bool is_unjudged(const struct target_look *l)
+{
+    const struct presence *p = l->presence;
+
+    return hello_has_feature(p->introduction->hello, FEATURE_HEALTH) &&
+           (!p->health || p->health->health->revision < l->since);
+}
+
 enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_MAX])
 {
     const struct presence *p = l->presence;
@@ -194,5 +208,29 @@ enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_
                     *health->source ? ": " : "", health->reason);
         return TARGET_FAILING;
     }
-    return TARGET_APPLIED;
+    return is_unjudged(l) ? TARGET_UNJUDGED : TARGET_APPLIED;
+}
+
+/* ---- what is remembered ---- */
+
+bool target_is_gone(const struct target_look *l, enum target_state state)
+{
+    return state == TARGET_OFFLINE || state == TARGET_SILENT ||
+           ((state == TARGET_APPLIED || state == TARGET_UNJUDGED) &&
+            presence_is_late(l->presence, l->at));
+}
+
+enum target_state target_recall(const struct target_look *l, const struct applied *remembered,
+                                enum target_state state, char why[TARGET_WHY_MAX])
+{
+    enum applied_is is;
+
+    if (!target_is_gone(l, state))
+        return state;
+    is = applied_find(remembered, str_c(presence_id(l->presence)));
+    if (is == APPLIED_NEVER && !target_has_applied(state))
+        return state;
+    text_format(why, TARGET_WHY_MAX, "%s: had applied it, and is %s", presence_id(l->presence),
+                l->presence->is_connected ? "silent" : "offline");
+    return is == APPLIED_LOST ? TARGET_LOST : TARGET_AWAY;
 }

@@ -4,11 +4,13 @@
 #ifndef TRIMTAB_PRESENCE_TARGET_H
 #define TRIMTAB_PRESENCE_TARGET_H
 
+#include "model/applied.h"
 #include "presence/presence.h"
 
 enum target_state {
     TARGET_APPLIED,  /* proved to run the candidates, and is well */
     TARGET_PENDING,  /* may still answer, or is held back by something else */
+    TARGET_UNJUDGED, /* proved to run them, and what judges it has not spoken since */
     TARGET_REFUSED,  /* a candidate, by itself */
     TARGET_FAILING,  /* runs them, and is not well */
     TARGET_SILENT,   /* owes an answer for too long */
@@ -16,11 +18,19 @@ enum target_state {
     TARGET_TOO_OLD,  /* knows nothing of rollouts, so it has what is stable */
     TARGET_OFFLINE,
     TARGET_HIDDEN, /* its view shows no candidate: stronger layers have the names. No target, really */
+    TARGET_AWAY, /* had applied them, and is offline or silent: target_recall */
+    TARGET_LOST, /* the same, for longer than lost_after */
 };
-enum { TARGET_STATES = TARGET_HIDDEN + 1, TARGET_WHY_MAX = 512 };
+enum { TARGET_STATES = TARGET_LOST + 1, TARGET_WHY_MAX = 512 };
 
-/* As people see it: gray_ok, pending, gray_error, unproven, stale, offline or hidden. */
+/* As people see it: gray_ok, pending, unjudged, gray_error, unproven, stale, offline, hidden, away or lost. */
 const char *target_state_name(enum target_state s);
+
+/* Whether it has the candidates and runs them, well or not. */
+static inline bool target_has_applied(enum target_state s)
+{
+    return s == TARGET_APPLIED || s == TARGET_UNJUDGED || s == TARGET_FAILING;
+}
 
 /* Whose view of what, and when. Borrowed. */
 struct target_look {
@@ -37,5 +47,15 @@ struct target_look {
  * what it says, for everything but what is applied or awaited, else "".
  */
 enum target_state target_state(const struct target_look *look, char why[TARGET_WHY_MAX]);
+
+/*
+ * The same with what is remembered: a target that had applied the candidates and is offline or silent by now is missed.
+ * state is that of target_state; why is replaced when another one comes out.
+ */
+enum target_state target_recall(const struct target_look *look,
+                                const struct applied *remembered, enum target_state state,
+                                char why[TARGET_WHY_MAX]);
+/* Whether one in this state is offline or silent: it counts as gone if it had applied the candidates. */
+bool target_is_gone(const struct target_look *look, enum target_state state);
 
 #endif

@@ -21,6 +21,8 @@ must_use struct subject *subject_of_instance(const Trimtab__V1__Instance *p);
 
 /* In a hello's features: the client takes candidates, and says of each item whether it runs it. */
 #define FEATURE_ROLLOUTS "rollouts"
+/* Something judges what the client applies, and it says Health after each batch. */
+#define FEATURE_HEALTH "health"
 /* The client answers AskReport with what it serves now. */
 #define FEATURE_REPORT "report"
 

@@ -4,6 +4,7 @@
 #include "server/api.h"
 
 #include "proto/record.h"
+#include "server/rollout_picture.h"
 
 #define METHOD(method, use, right)                                                             \
     {                                                                                          \
@@ -48,6 +49,7 @@ void api_call_free(struct api_call *call)
     (void)state_unref(call->state);
     link_remove(&call->waiter.link);
     timer_stop(&call->timer);
+    picture_free(call->picture);
     while (call->records)
         api_record_drop(call);
     arena_deinit(&call->arena);

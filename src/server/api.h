@@ -59,6 +59,7 @@ struct api_call {
     struct api_work *ctx_work; /* of the read that runs */
     struct status_wait *status;
     struct rollout_wait *rollout;
+    Trimtab__V1__RolloutPicture *picture; /* that the response points into; freed with the call */
     struct waiter waiter; /* used by what waits */
     struct timer timer;
 };

@@ -6,6 +6,7 @@
 #include "model/diff.h"
 #include "proto/record.h"
 #include "server/canary.h"
+#include "server/rollout_picture.h"
 
 enum { PRUNE_MAX = 100, AGAIN_MAX = 8, PRUNE_FEW = 10 };
 
@@ -209,12 +210,23 @@ static void publish_answer(struct api_call *call)
 
 /* ---- on the way ---- */
 
+/* Of the rollouts that the commit ends. */
+static int take_pictures(struct api_call *call)
+{
+    struct commit *c = &call->commit.commit;
+    int r = 0;
+
+    for (size_t i = 0; i < c->n_moves && !call->commit.is_dry_run && !r; i++)
+        r = picture_take(call->app, &c->moves[i], &call->arena);
+    return r;
+}
+
 static void commit_done(struct commit_job *job)
 {
     struct api_call *call = CONTAINER_OF(job, struct api_call, commit);
 
     if (job->result == ERR_CONFLICT && call->again && call->n_again++ < AGAIN_MAX &&
-        call->again(call))
+        call->again(call) && take_pictures(call) == 0)
         committer_commit(call->app->committer, job);
     else if (job->result)
         api_fail(call, &job->err);
@@ -237,6 +249,10 @@ void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
                       STORE_REQUEST_MAX);
         err_place(&err, "request_id");
         api_fail(call, &err);
+        return;
+    }
+    if (take_pictures(call)) {
+        api_fail_code(call, ERR_NOMEM);
         return;
     }
     call->committed = committed;

@@ -362,7 +362,7 @@ static bool preview_look(void *ctx, struct instance *i, const struct subject *s)
     if (!interest_met(&p->interest, i) || (p->rollout && rollout_takes(p->rollout, s)))
         return true;
     step = steps_taking(p->plan->steps, p->plan->n_steps, p->plan->salt, s);
-    if (step && !VEC_PUSH(&p->picks, (struct pick){i, step}))
+    if (step && !VEC_PUSH(&p->picks, (struct pick){i, i->id, step}))
         p->result = ERR_NOMEM;
     return p->result == 0;
 }

@@ -5,16 +5,20 @@
 
 #include "base/log.h"
 #include "server/app.h"
-#include "server/rollout_view.h"
+#include "server/rollout_picture.h"
 
 static const nsec_t LOOK_EVERY = NSEC_PER_S; /* silence and soaks come without a word */
 static const nsec_t LOOK_PAUSE = 20 * NSEC_PER_MS;
 static const nsec_t VISIT_EVERY = 3 * NSEC_PER_S; /* a third of the lease */
+static const nsec_t PIECES_EVERY = NSEC_PER_S / 2; /* who applied it is soon known for good */
 static const nsec_t SAVE_EVERY = 10 * NSEC_PER_S;
 static const nsec_t RETRY_AFTER =
     2 * NSEC_PER_S; /* what was refused may have changed by then */
 
-enum { LOOK_SHARE = 10 }; /* a look waits so many times as long as the last one took */
+enum {
+    PIECES_PER_VISIT = 8,
+    LOOK_SHARE = 10
+}; /* a look waits so many times as long as the last one took */
 
 static void look(struct driver *d);
 
@@ -36,19 +40,39 @@ static struct drive *find(const struct driver *d, uint64_t id)
     return NULL;
 }
 
+/* Without memory for that its records stay, until another driver finds them. */
+static void forget_records(struct driver *d, struct drive *v)
+{
+    if (v->saved)
+        (void)VEC_PUSH(&d->ended, (struct drive_record){.rollout = v->id, .has_ended = true});
+    for (size_t i = 0; i < applied_pieces(&v->applied); i++)
+        (void)VEC_PUSH(&d->ended,
+                       (struct drive_record){
+                           .rollout = v->id, .has_ended = true, .is_piece = true, .piece = i});
+}
+
 static void forget_ended(struct driver *d)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < d->drives.n; i++) {
-        uint64_t id = d->drives.at[i].id;
+        struct drive *v = &d->drives.at[i];
 
-        if (rollout_is_live(state_rollout(d->app->state, id)))
-            d->drives.at[n++] = d->drives.at[i];
-        else if (d->drives.at[i].saved)
-            (void)VEC_PUSH(&d->ended, (struct soak_record){.rollout = id, .has_ended = true});
+        if (rollout_is_live(state_rollout(d->app->state, v->id))) {
+            d->drives.at[n++] = *v;
+            continue;
+        }
+        forget_records(d, v);
+        applied_deinit(&v->applied);
     }
     d->drives.n = n;
+}
+
+void driver_forget_instance(struct driver *d, struct str id)
+{
+    for (size_t i = 0; i < d->drives.n; i++)
+        applied_forget(&d->drives.at[i].applied, id);
+    driver_changed(d);
 }
 
 /* Brings the list up to the newest state. Without memory what is new waits for the next look. */
@@ -74,25 +98,49 @@ static void follow(struct driver *d)
 struct looking {
     struct driver *driver;
     struct interest *interests; /* one for each drive */
+    uint64_t n_heard;           /* connected instances that answer */
+    int result;
     struct moment at;
 };
 
 static void count(struct drive *v, enum target_state state, const char *why)
 {
     v->counts[state]++;
-    if ((state == TARGET_REFUSED || state == TARGET_FAILING) && !*v->example)
+    if ((state == TARGET_REFUSED || state == TARGET_FAILING || state == TARGET_LOST) &&
+        !*v->example)
         memcpy(v->example, why, TARGET_WHY_MAX);
 }
 
-/* Who is offline or too old has no candidate in his view, and is not counted. */
+/* Who is offline and never had it, or is too old, is not counted. */
 static struct tally tally_of(const struct drive *v)
 {
     return (struct tally){.refused = v->counts[TARGET_REFUSED],
                           .failing = v->counts[TARGET_FAILING],
                           .applied = v->counts[TARGET_APPLIED],
-                          .silent = v->counts[TARGET_SILENT] + v->counts[TARGET_UNPROVEN],
+                          .unjudged = v->counts[TARGET_UNJUDGED],
+                          .unproven = v->counts[TARGET_UNPROVEN],
+                          .silent = v->counts[TARGET_SILENT],
                           .pending = v->counts[TARGET_PENDING],
+                          .away = v->counts[TARGET_AWAY],
+                          .lost = v->counts[TARGET_LOST],
+                          .hidden = v->counts[TARGET_HIDDEN],
                           .example = str_c(v->example)};
+}
+
+/* Takes note of what a target is now, and judges it by that and by what was known of it. */
+static enum target_state judge(struct drive *v, const struct target_look *look,
+                               char why[TARGET_WHY_MAX], int *ret_result)
+{
+    struct str id = str_c(presence_id(look->presence));
+    enum target_state state = target_state(look, why);
+
+    if (target_has_applied(state) && applied_here(&v->applied, id) == ERR_NOMEM)
+        *ret_result = ERR_NOMEM;
+    if (target_is_gone(look, state))
+        (void)applied_gone(&v->applied, id);
+    else if (!target_has_applied(state))
+        applied_back(&v->applied, id);
+    return target_recall(look, &v->applied, state, why);
 }
 
 static bool tally_instance(void *ctx, struct instance *i, const struct subject *s)
@@ -101,44 +149,84 @@ static bool tally_instance(void *ctx, struct instance *i, const struct subject *
     struct driver *d = l->driver;
     char why[TARGET_WHY_MAX];
 
+    l->n_heard += i->presence->is_connected && !presence_is_late(i->presence, &l->at);
     for (size_t n = 0; n < d->drives.n; n++) {
-        const struct rollout *r = state_rollout(d->app->state, d->drives.at[n].id);
+        struct drive *v = &d->drives.at[n];
+        const struct rollout *r = state_rollout(d->app->state, v->id);
         uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
+        struct target_look look = {
+            .presence = i->presence, .state = d->app->state, .rollout = r, .at = &l->at};
 
-        if (step && interest_met(&l->interests[n], i))
-            count(&d->drives.at[n],
-                  target_state(&(struct target_look){.presence = i->presence,
-                                                     .state = d->app->state,
-                                                     .rollout = r,
-                                                     .since = r->steps[step - 1].revision,
-                                                     .at = &l->at},
-                               why),
-                  why);
+        if (!step || !interest_met(&l->interests[n], i))
+            continue;
+        look.since = r->steps[step - 1].revision;
+        count(v, judge(v, &look, why, &l->result), why);
     }
-    return true;
+    return l->result == 0;
+}
+
+/* Those who applied it and were not met: no targets any more, or not known here. */
+struct missing {
+    struct driver *driver;
+    struct drive *drive;
+};
+
+static bool is_missing(void *ctx, struct str id)
+{
+    const struct missing *m = ctx;
+    const struct instance *i = roster_find(&m->driver->app->roster, id);
+
+    return !i || i->presence->is_restored; /* of whom not all is known */
+}
+
+static void count_missing(void *ctx, struct str id, enum applied_is is)
+{
+    struct missing *m = ctx;
+    char why[TARGET_WHY_MAX];
+
+    text_format(why, sizeof(why), "%.*s: had applied it, and is not known any more",
+                STR_ARG(id));
+    count(m->drive, is == APPLIED_LOST ? TARGET_LOST : TARGET_AWAY, why);
+}
+
+static int begin_tally(struct driver *d, struct looking *l, struct arena *a)
+{
+    uint64_t lost_after = d->app->config.lost_after / NSEC_PER_MS;
+
+    l->interests = ARENA_ARRAY(a, struct interest, d->drives.n);
+    if (!l->interests)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < d->drives.n; i++) {
+        struct drive *v = &d->drives.at[i];
+
+        memset(v->counts, 0, sizeof(v->counts));
+        v->example[0] = '\0';
+        if (interest_of_rollout(state_rollout(d->app->state, v->id), a, &l->interests[i]))
+            return ERR_NOMEM;
+        applied_begin(&v->applied, l->at.now, lost_after ? lost_after : UINT64_MAX);
+    }
+    return 0;
 }
 
 static int tally(struct driver *d)
 {
     owned(arena) struct arena a = ARENA_NULL;
-    struct looking l = {
-        .driver = d,
-        .interests = ARENA_ARRAY(&a, struct interest, d->drives.n),
-        .at = app_moment(d->app)};
+    struct looking l = {.driver = d, .at = app_moment(d->app)};
+    int r = begin_tally(d, &l, &a);
 
-    if (!l.interests)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < d->drives.n; i++) {
-        const struct rollout *r = state_rollout(d->app->state, d->drives.at[i].id);
-
-        memset(d->drives.at[i].counts, 0, sizeof(d->drives.at[i].counts));
-        d->drives.at[i].example[0] = '\0';
-        if (interest_of_rollout(r, &a, &l.interests[i]))
-            return ERR_NOMEM;
-    }
+    if (r)
+        return r;
     subjects_each(&d->app->roster, tally_instance, &l);
-    for (size_t i = 0; i < d->drives.n; i++)
-        d->drives.at[i].tally = tally_of(&d->drives.at[i]);
+    if (l.result)
+        return l.result;
+    for (size_t i = 0; i < d->drives.n; i++) {
+        struct drive *v = &d->drives.at[i];
+        struct missing m = {d, v};
+
+        applied_end(&v->applied, l.n_heard > 0,
+                    &(struct applied_rest){is_missing, count_missing, &m});
+        v->tally = tally_of(v);
+    }
     return 0;
 }
 
@@ -193,7 +281,8 @@ static void make_move(struct driver *d, struct drive *v, const struct rollout *r
                          .time_ms = clock_wall_ms()};
     m->job.done = move_done;
     m->state = state_ref(d->app->state);
-    if (m->move.kind == MOVE_CONFIRM && rollout_changes(r, &m->arena, c)) {
+    if (picture_take(d->app, &m->move, &m->arena) ||
+        (m->move.kind == MOVE_CONFIRM && rollout_changes(r, &m->arena, c))) {
         v->not_before = clock_now() + RETRY_AFTER;
         move_free(m);
         return;
@@ -203,10 +292,16 @@ static void make_move(struct driver *d, struct drive *v, const struct rollout *r
 
 /* ---- looks ---- */
 
+/* Targets that are connected. */
+static uint64_t n_here(const struct drive *v)
+{
+    return tally_targets(&v->tally) - v->tally.away - v->tally.lost;
+}
+
 /* Who was there before this server started may not be back yet. */
 static bool is_sure(const struct driver *d, const struct drive *v, nsec_t now)
 {
-    return !v->is_old || tally_targets(&v->tally) >= v->awaited ||
+    return !v->is_old || n_here(v) >= v->awaited ||
            now >= d->opened + d->app->config.rollout_settle;
 }
 
@@ -271,12 +366,12 @@ void driver_changed(struct driver *d)
 
 /* ---- the store ---- */
 
-static struct soak_record record_of(const struct drive *v)
+static struct drive_record record_of(const struct drive *v)
 {
-    return (struct soak_record){.rollout = v->id,
-                                .step = v->soak.step,
-                                .held_ms = v->soak.held_ms,
-                                .targets = tally_targets(&v->tally)};
+    return (struct drive_record){.rollout = v->id,
+                                 .step = v->soak.step,
+                                 .held_ms = v->soak.held_ms,
+                                 .targets = n_here(v)};
 }
 
 /* While it is not known who is back, the older record is the better one. */
@@ -285,38 +380,81 @@ static bool must_save(const struct drive *v, nsec_t now)
     return v->soak.step && !v->is_old && (!v->saved || now >= v->saved + SAVE_EVERY);
 }
 
-static struct soak_records to_save(struct driver *d, nsec_t now, bool all)
+/* A piece of who applied it. False: it has to wait, for memory or for its turn. */
+static bool save_piece(struct drive_records *records, struct drive *v, size_t piece)
 {
-    struct soak_records records = d->ended;
+    owned(buf) struct buf ids = BUF_NULL(APPLIED_PIECE * (APPLIED_ID_MAX + 1));
+    struct shared *bytes;
 
-    d->ended = (struct soak_records){.n = 0};
+    if (!VEC_ROOM(records))
+        return false;
+    applied_put_piece(&v->applied, piece, &ids);
+    bytes = buf_status(&ids) ? NULL : shared_copy(buf_str(&ids));
+    if (!bytes) {
+        applied_dirty(&v->applied, piece);
+        return false;
+    }
+    return VEC_PUSH(records,
+                    (struct drive_record){
+                        .rollout = v->id, .is_piece = true, .piece = piece, .ids = bytes});
+}
+
+static void save_pieces(struct drive_records *records, struct drive *v, bool all)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < applied_pieces(&v->applied) && (all || n < PIECES_PER_VISIT); i++) {
+        if (!applied_is_dirty(&v->applied, i))
+            continue;
+        if (!save_piece(records, v, i))
+            return;
+        n++;
+    }
+}
+
+static struct drive_records to_save(struct driver *d, nsec_t now, bool all)
+{
+    struct drive_records records = d->ended;
+
+    d->ended = (struct drive_records){.n = 0};
     for (size_t i = 0; i < d->drives.n && d->lease.is_held; i++) {
         struct drive *v = &d->drives.at[i];
 
         if ((must_save(v, now) || (all && v->saved)) && VEC_PUSH(&records, record_of(v)))
             v->saved = now;
+        save_pieces(&records, v, all);
     }
     return records;
+}
+
+static void take_record(struct driver *d, const struct drive_record *record)
+{
+    struct drive *v = find(d, record->rollout);
+
+    if (!v) { /* it has ended meanwhile */
+        (void)VEC_PUSH(&d->ended, (struct drive_record){.rollout = record->rollout,
+                                                        .has_ended = true,
+                                                        .is_piece = record->is_piece,
+                                                        .piece = record->piece});
+        return;
+    }
+    if (record->is_piece) {
+        if (applied_take_piece(&v->applied, shared_str(record->ids)))
+            LOG(WARN, "rollout_memory_failed", LOG_U64("rollout", v->id));
+        return;
+    }
+    v->awaited = record->targets;
+    v->saved = clock_now();
+    if (!v->soak.step || (v->soak.step == record->step && !v->soak.held_ms))
+        v->soak = (struct soak){.step = record->step, .held_ms = record->held_ms};
 }
 
 /* What another server, or this one before, has kept. */
 static void take_records(struct driver *d)
 {
-    for (size_t i = 0; i < d->lease.loaded.n; i++) {
-        const struct soak_record *record = &d->lease.loaded.at[i];
-        struct drive *v = find(d, record->rollout);
-
-        if (!v) { /* it has ended meanwhile */
-            (void)VEC_PUSH(&d->ended,
-                           (struct soak_record){.rollout = record->rollout, .has_ended = true});
-            continue;
-        }
-        v->awaited = record->targets;
-        v->saved = clock_now();
-        if (!v->soak.step || (v->soak.step == record->step && !v->soak.held_ms))
-            v->soak = (struct soak){.step = record->step, .held_ms = record->held_ms};
-    }
-    d->lease.loaded.n = 0;
+    for (size_t i = 0; i < d->lease.loaded.n; i++)
+        take_record(d, &d->lease.loaded.at[i]);
+    drive_records_deinit(&d->lease.loaded);
 }
 
 static void visited(void *ctx)
@@ -330,17 +468,30 @@ static void visited(void *ctx)
 
 static void visit(struct driver *d, nsec_t now)
 {
-    struct soak_records records = to_save(d, now, false);
+    struct drive_records records = to_save(d, now, false);
 
     d->next_visit = now + VISIT_EVERY;
+    d->visited = now;
     driver_lease_visit(&d->lease, &records);
 }
 
-static bool has_new(const struct driver *d)
+static bool has_dirty_piece(const struct drive *v)
 {
-    for (size_t i = 0; i < d->drives.n; i++)
-        if (!d->drives.at[i].saved && must_save(&d->drives.at[i], 0))
+    for (size_t i = 0; i < applied_pieces(&v->applied); i++)
+        if (applied_is_dirty(&v->applied, i))
             return true;
+    return false;
+}
+
+static bool has_new(const struct driver *d, nsec_t now)
+{
+    for (size_t i = 0; i < d->drives.n; i++) {
+        const struct drive *v = &d->drives.at[i];
+
+        if ((!v->saved && must_save(v, 0)) ||
+            (now >= d->visited + PIECES_EVERY && has_dirty_piece(v)))
+            return true;
+    }
     return false;
 }
 
@@ -351,7 +502,7 @@ void driver_tick(struct driver *d)
     if (now >= d->next_look &&
         (has_news(d) || (d->drives.n && (now >= d->looked + LOOK_EVERY || now >= d->due))))
         look(d);
-    if (!d->lease.is_busy && (now >= d->next_visit || (d->lease.is_held && has_new(d))))
+    if (!d->lease.is_busy && (now >= d->next_visit || (d->lease.is_held && has_new(d, now))))
         visit(d, now);
 }
 
@@ -379,7 +530,7 @@ int driver_open(struct driver *d, struct app *app, struct err *err)
 
 void driver_leave(struct driver *d)
 {
-    struct soak_records records;
+    struct drive_records records;
 
     if (!d->is_open)
         return;
@@ -387,7 +538,8 @@ void driver_leave(struct driver *d)
     defer_cancel(&d->soon);
     records = to_save(d, clock_now(), true);
     if (d->lease.is_busy)
-        VEC_DEINIT(&records); /* it was kept a moment ago, and the lease ends by itself */
+        drive_records_deinit(
+            &records); /* it was kept a moment ago, and the lease ends by itself */
     else
         driver_lease_leave(&d->lease, &records);
 }
@@ -397,6 +549,8 @@ void driver_close(struct driver *d)
     if (d->move.is_under_way)
         move_free(&d->move);
     driver_lease_close(&d->lease);
+    for (size_t i = 0; i < d->drives.n; i++)
+        applied_deinit(&d->drives.at[i].applied);
     VEC_DEINIT(&d->drives);
-    VEC_DEINIT(&d->ended);
+    drive_records_deinit(&d->ended);
 }

@@ -7,6 +7,7 @@
 #ifndef TRIMTAB_SERVER_DRIVER_H
 #define TRIMTAB_SERVER_DRIVER_H
 
+#include "model/applied.h"
 #include "model/drive.h"
 #include "presence/target.h"
 #include "server/committer.h"
@@ -20,6 +21,7 @@ struct drive {
     struct soak soak;
     uint64_t counts[TARGET_STATES]; /* of the instances that its rules take */
     struct tally tally;             /* the same for the decision */
+    struct applied applied;         /* who has applied it, and is missed */
     struct decision decision;
     char example[TARGET_WHY_MAX]; /* what tally.example points to */
     bool is_old;                  /* it lives since before this server started */
@@ -47,9 +49,9 @@ struct driver {
     VEC(struct drive) drives;
     struct driver_lease lease;
     struct driver_move move;
-    struct soak_records ended; /* to be forgotten by the store */
+    struct drive_records ended; /* to be forgotten by the store */
     struct defer soon;
-    nsec_t opened, looked, next_look, next_visit;
+    nsec_t opened, looked, next_look, next_visit, visited;
     nsec_t due;               /* when a soak is over; UINT64_MAX: none runs */
     uint64_t revision, stamp; /* of state and roster, when it looked */
     uint64_t started_at;      /* revision at which this server started */
@@ -68,6 +70,9 @@ void driver_changed(struct driver *d);
 void driver_look(struct driver *d);
 /* Time passes: a few times a second. */
 void driver_tick(struct driver *d);
+
+/* An instance will not be back, as people say: no rollout misses it. */
+void driver_forget_instance(struct driver *d, struct str id);
 
 /* How a live rollout stands, as the last look found it; NULL: it was not looked at yet. */
 const struct drive *driver_find(const struct driver *d, uint64_t id);

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "model/applied.h"
 
 #include <inttypes.h>
 
@@ -14,8 +15,17 @@ static const nsec_t SOAKS_TTL = (nsec_t)24 * 3600 * NSEC_PER_S;
 
 #define HOLDER STR("driver")
 #define SOAKS  STR("soak/")
+#define PIECES STR("applied/")
 
-enum { KEY_MAX = 64, VALUE_MAX = 96, BATCH = 64 };
+enum {
+    KEY_MAX = 64,
+    VALUE_MAX = 96,
+    BATCH =
+        12, /* so that a batch of pieces, each of up to APPLIED_PIECE ids, is below the store's limit */
+};
+_Static_assert(BATCH *APPLIED_PIECE *(APPLIED_ID_MAX + 1) <
+                   STORE_EPHEMERAL_BYTES_MAX - BATCH * KEY_MAX,
+               "a batch of pieces fits");
 
 /* ---- who this is ---- */
 
@@ -48,8 +58,15 @@ int driver_lease_open(struct driver_lease *l, const char *data_dir, struct commi
 
 void driver_lease_close(struct driver_lease *l)
 {
-    VEC_DEINIT(&l->loaded);
-    VEC_DEINIT(&l->saving);
+    drive_records_deinit(&l->loaded);
+    drive_records_deinit(&l->saving);
+}
+
+void drive_records_deinit(struct drive_records *records)
+{
+    for (size_t i = 0; i < records->n; i++)
+        records->at[i].ids = shared_unref(records->at[i].ids);
+    VEC_DEINIT(records);
 }
 
 /* ---- in the store ---- */
@@ -95,7 +112,7 @@ static int take_lease(struct driver_lease *l, struct store *store, bool *ret_hel
 static int load_soak(void *ctx, const struct store_ephemeral *item)
 {
     struct driver_lease *l = ctx;
-    struct soak_record record = {.rollout = 0};
+    struct drive_record record = {.rollout = 0};
     struct str rest = item->bytes, parts[3];
     size_t n = 0;
 
@@ -108,27 +125,53 @@ static int load_soak(void *ctx, const struct store_ephemeral *item)
     return VEC_PUSH(&l->loaded, record) ? 0 : ERR_NOMEM;
 }
 
+static int load_piece(void *ctx, const struct store_ephemeral *item)
+{
+    struct driver_lease *l = ctx;
+    struct drive_record record = {.is_piece = true};
+    struct str rest = str_from(item->key, PIECES.len), id;
+
+    if (!str_next(&rest, '/', &id) || !str_u64(id, &record.rollout) ||
+        !str_u64(rest, &record.piece))
+        return 0;
+    if (!VEC_ROOM(&l->loaded))
+        return ERR_NOMEM;
+    record.ids = shared_copy(item->bytes);
+    return record.ids && VEC_PUSH(&l->loaded, record) ? 0 : ERR_NOMEM;
+}
+
 /* A few records at a time, each in one transaction. */
-struct soak_batch {
+struct record_batch {
     struct store_ephemeral items[BATCH];
     struct str ended[BATCH];
     char keys[BATCH][KEY_MAX], values[BATCH][VALUE_MAX];
     size_t n, n_ended;
 };
 
-static void batch_add(struct soak_batch *b, size_t at, const struct soak_record *record)
+static struct str value_of(const struct drive_record *record, char value[VALUE_MAX])
 {
-    (void)snprintf(b->keys[at], KEY_MAX, "soak/%" PRIu64, record->rollout);
-    (void)snprintf(b->values[at], VALUE_MAX, "%" PRIu64 " %" PRIu64 " %" PRIu64, record->step,
+    if (record->is_piece)
+        return shared_str(record->ids);
+    (void)snprintf(value, VALUE_MAX, "%" PRIu64 " %" PRIu64 " %" PRIu64, record->step,
                    record->held_ms, record->targets);
+    return str_c(value);
+}
+
+static void batch_add(struct record_batch *b, size_t at, const struct drive_record *record)
+{
+    if (record->is_piece)
+        (void)snprintf(b->keys[at], KEY_MAX, "applied/%" PRIu64 "/%" PRIu64, record->rollout,
+                       record->piece);
+    else
+        (void)snprintf(b->keys[at], KEY_MAX, "soak/%" PRIu64, record->rollout);
     if (record->has_ended)
         b->ended[b->n_ended++] = str_c(b->keys[at]);
     else
-        b->items[b->n++] =
-            (struct store_ephemeral){.key = str_c(b->keys[at]), .bytes = str_c(b->values[at])};
+        b->items[b->n++] = (struct store_ephemeral){.key = str_c(b->keys[at]),
+                                                    .bytes = value_of(record, b->values[at])};
 }
 
-static int save_batch(struct driver_lease *l, struct store *store, struct soak_batch *b,
+static int save_batch(struct driver_lease *l, struct store *store, struct record_batch *b,
                       struct err *err)
 {
     int r = 0;
@@ -149,7 +192,7 @@ static int save(struct driver_lease *l, struct store *store, struct err *err)
     int r = 0;
 
     for (size_t from = 0; from < l->saving.n && !r; from += BATCH) {
-        struct soak_batch b = {.n = 0};
+        struct record_batch b = {.n = 0};
 
         for (size_t i = 0; i < BATCH && from + i < l->saving.n; i++)
             batch_add(&b, i, &l->saving.at[from + i]);
@@ -167,6 +210,8 @@ static void run(struct read_job *job, struct store *store)
 
     if (!r && held && !l->has_loaded) {
         r = store_ephemeral_list(store, SOAKS, load_soak, l, &err);
+        if (!r)
+            r = store_ephemeral_list(store, PIECES, load_piece, l, &err);
         l->has_loaded = r == 0;
     }
     if (!r && held)
@@ -192,19 +237,19 @@ static void done(struct read_job *job)
 
 /* ---- visits ---- */
 
-void driver_lease_visit(struct driver_lease *l, struct soak_records *records)
+void driver_lease_visit(struct driver_lease *l, struct drive_records *records)
 {
     ASSERT(!l->is_busy);
-    VEC_DEINIT(&l->saving);
+    drive_records_deinit(&l->saving);
     l->saving = *records;
-    *records = (struct soak_records){.n = 0};
+    *records = (struct drive_records){.n = 0};
     l->job.run = run;
     l->job.done = done;
     l->is_busy = true;
     committer_read(l->committer, &l->job);
 }
 
-void driver_lease_leave(struct driver_lease *l, struct soak_records *records)
+void driver_lease_leave(struct driver_lease *l, struct drive_records *records)
 {
     l->is_leaving = true;
     driver_lease_visit(l, records);

@@ -2,28 +2,33 @@
  * Who drives, and how far its soaks are: kept in the store, so that one of several servers drives and another can go on.
  *
  * The lease only saves work: every move compares the rollout, so that two drivers would be refused, not obeyed twice.
- * Soaks are ephemeral items under a lease of their own, which outlives a server by a day.
+ * Soaks and pieces are ephemeral items under a lease of their own, which outlives a server by a day.
  *
  * Called on the loop; the store is used on the committer's thread, one visit at a time.
  */
 #ifndef TRIMTAB_SERVER_DRIVER_LEASE_H
 #define TRIMTAB_SERVER_DRIVER_LEASE_H
 
+#include "base/shared.h"
 #include "base/vec.h"
 #include "server/committer.h"
 
 enum { SERVER_ID_BYTES = 16 };
 
-/* The soak of one rollout as it is kept. */
-struct soak_record {
+/* What is kept of a rollout: its soak, or a piece of who has applied it (model/applied.h). */
+struct drive_record {
     uint64_t rollout, step, held_ms;
     uint64_t targets; /* that were connected: whom to wait for after a restart */
     bool has_ended;   /* it is to be forgotten */
+    bool is_piece;
+    uint64_t piece;     /* its number */
+    struct shared *ids; /* in it; a reference */
 };
-struct soak_records {
-    struct soak_record *at; /* freed by VEC_DEINIT */
+struct drive_records {
+    struct drive_record *at;
     size_t n, cap;
 };
+void drive_records_deinit(struct drive_records *records);
 
 struct driver_lease {
     struct committer *committer;
@@ -36,8 +41,8 @@ struct driver_lease {
     struct read_job job;   /* below: the committer's thread while busy */
     uint64_t lease, soaks; /* ids in the store; 0: none */
     bool has_loaded;
-    struct soak_records loaded; /* what was kept when this server began to drive */
-    struct soak_records saving;
+    struct drive_records loaded; /* what was kept when this server began to drive */
+    struct drive_records saving;
     bool is_leaving, holds, failed;
 };
 
@@ -48,8 +53,8 @@ must_use int driver_lease_open(struct driver_lease *l, const char *data_dir,
 void driver_lease_close(struct driver_lease *l);
 
 /* Takes or keeps the lease, and saves these. Takes over records, which may be empty. Not while busy. */
-void driver_lease_visit(struct driver_lease *l, struct soak_records *records);
+void driver_lease_visit(struct driver_lease *l, struct drive_records *records);
 /* The last visit: saves, and lets another server drive at once. */
-void driver_lease_leave(struct driver_lease *l, struct soak_records *records);
+void driver_lease_leave(struct driver_lease *l, struct drive_records *records);
 
 #endif

@@ -3,7 +3,7 @@
  */
 #include "base/vec.h"
 #include "model/diff.h"
-#include "server/rollout_view.h"
+#include "server/rollout_picture.h"
 
 enum {
     LIST_DEFAULT = 100,
@@ -116,9 +116,10 @@ static uint64_t stamp_of(const struct app *app, const struct rollout *r,
                          const Trimtab__V1__RolloutCounts *c)
 {
     const struct drive *v = driver_find(&app->driver, r->id);
-    const uint64_t parts[] = {r->node.revision, c->targets,        c->ok,      c->pending,
-                              c->refused,       c->failing,        c->too_old, c->stale,
-                              c->offline,       v && v->soak.holds};
+    const uint64_t parts[] = {
+        r->node.revision, c->targets,  c->ok,    c->pending, c->refused,
+        c->failing,       c->too_old,  c->stale, c->offline, c->hidden,
+        c->unproven,      c->unjudged, c->away,  c->lost,    v && v->soak.holds};
     uint64_t hash = 14695981039346656037u; /* FNV-1a, by words */
 
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -154,20 +155,13 @@ static int put_diffs(struct api_call *call, const struct rollout *r, Trimtab__V1
     return rc;
 }
 
-static int by_id(const void *a, const void *b)
-{
-    const struct pick *pa = a, *pb = b;
-
-    return strcmp(pa->instance->id, pb->instance->id);
-}
-
 static bool is_wanted(const struct api_call *call, const struct pick *p,
                       const struct rollout *r, const struct moment *at)
 {
     const Trimtab__V1__GetRolloutRequest *q = get_request(call);
     char why[TARGET_WHY_MAX];
 
-    if (*q->after && strcmp(p->instance->id, q->after) <= 0)
+    if (*q->after && strcmp(p->id, q->after) <= 0)
         return false;
     return !*q->state ||
            strcmp(q->state, target_state_name(pick_state(p, call->app, r, at, why))) == 0;
@@ -180,8 +174,7 @@ static int put_instances(struct api_call *call, const struct rollout *r, struct 
     size_t limit = MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX);
     struct moment at = app_moment(call->app);
 
-    if (picks->n)
-        qsort(picks->at, picks->n, sizeof(*picks->at), by_id);
+    picks_sort_by_id(picks);
     m->instances =
         ARENA_ARRAY(&call->arena, Trimtab__V1__RolloutInstance *, MIN(limit, picks->n));
     if (!m->instances)
@@ -200,6 +193,31 @@ static int put_instances(struct api_call *call, const struct rollout *r, struct 
             return ERR_NOMEM;
     }
     return 0;
+}
+
+/* How its targets stood at the end, if that was kept. */
+static int put_picture(struct api_call *call, Trimtab__V1__GetRolloutResponse *m)
+{
+    const Trimtab__V1__GetRolloutRequest *q = get_request(call);
+    const Trimtab__V1__RolloutPicture *picture = call->picture;
+    size_t n = picture ? picture->n_instances : 0;
+    size_t limit = MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX);
+
+    m->rollout->counts = picture ? picture->counts : NULL;
+    m->instances = ARENA_ARRAY(&call->arena, Trimtab__V1__RolloutInstance *, MIN(limit, n));
+    for (size_t i = 0; m->instances && i < n; i++) {
+        Trimtab__V1__RolloutInstance *one = picture->instances[i];
+
+        if ((*q->after && strcmp(one->id, q->after) <= 0) ||
+            (*q->state && strcmp(one->state, q->state) != 0))
+            continue;
+        if (m->n_instances == limit) {
+            m->next = m->instances[limit - 1]->id;
+            break;
+        }
+        m->instances[m->n_instances++] = one;
+    }
+    return m->instances ? 0 : ERR_NOMEM;
 }
 
 static int put_rollout(struct api_call *call, const struct rollout *r, struct picks *picks,
@@ -222,11 +240,11 @@ static int put_rollout(struct api_call *call, const struct rollout *r, struct pi
     m->rollout->progress = rollout_progress(app, r, &call->arena);
     m->stamp = stamp_of(app, r, counts);
     m->revision = app->state->revision;
-    rc = put_instances(call, r, picks, m);
+    rc = rollout_is_live(r) ? put_instances(call, r, picks, m) : put_picture(call, m);
     return !rc && get_request(call)->diff ? put_diffs(call, r, m->rollout) : rc;
 }
 
-static void get_answer(struct api_call *call)
+static void answer_now(struct api_call *call)
 {
     const struct rollout *r = state_rollout(call->app->state, get_request(call)->id);
     Trimtab__V1__GetRolloutResponse *m =
@@ -245,6 +263,28 @@ static void get_answer(struct api_call *call)
         api_fail_here(call, rc);
     else
         api_answer(call, &m->base);
+}
+
+/* Without the record, which retention may have removed, there is no picture. */
+static void read_picture(struct api_call *call, struct store *store)
+{
+    const struct rollout *r = state_rollout(call->state, get_request(call)->id);
+    const Trimtab__V1__Record *record;
+
+    if (r && api_record(call, store, r->node.revision, &record) == 0)
+        call->picture = picture_find(record, r->id);
+    call->err = ERR_NULL;
+}
+
+static void get_answer(struct api_call *call)
+{
+    const struct rollout *r = state_rollout(call->app->state, get_request(call)->id);
+
+    timer_stop(&call->timer);
+    if (r && !rollout_is_live(r))
+        api_read(call, read_picture, answer_now);
+    else
+        answer_now(call);
 }
 
 /* ---- waiting for news ---- */
@@ -291,7 +331,8 @@ static int check_state(const char *name, struct err *err)
             return 0;
     (void)err_set(err, ERR_INVALID, "there is no state \"%.100s\"", name);
     err_place(err, "state");
-    err_hint(err, "gray_ok, pending, gray_error, unproven, hidden, stale or offline");
+    err_hint(err, "gray_ok, pending, unjudged, gray_error, unproven, hidden, stale, offline, "
+                  "away or lost");
     return ERR_INVALID;
 }
 

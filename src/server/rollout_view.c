@@ -111,7 +111,20 @@ static int pick_cmp(const void *a, const void *b)
 
     if (pa->step != pb->step)
         return pa->step < pb->step ? -1 : 1;
-    return strcmp(pa->instance->id, pb->instance->id);
+    return strcmp(pa->id, pb->id);
+}
+
+static int pick_cmp_by_id(const void *a, const void *b)
+{
+    const struct pick *pa = a, *pb = b;
+
+    return strcmp(pa->id, pb->id);
+}
+
+void picks_sort_by_id(struct picks *p)
+{
+    if (p->n)
+        qsort(p->at, p->n, sizeof(*p->at), pick_cmp_by_id);
 }
 
 void picks_sort(struct picks *p)
@@ -133,24 +146,49 @@ struct look {
 static void count(Trimtab__V1__RolloutCounts *c, enum target_state state)
 {
     uint64_t *const numbers[TARGET_STATES] = {
-        &c->ok,       &c->pending, &c->refused, &c->failing, &c->stale,
-        &c->unproven, &c->too_old, &c->offline, &c->hidden};
+        [TARGET_APPLIED] = &c->ok,        [TARGET_PENDING] = &c->pending,
+        [TARGET_UNJUDGED] = &c->unjudged, [TARGET_REFUSED] = &c->refused,
+        [TARGET_FAILING] = &c->failing,   [TARGET_SILENT] = &c->stale,
+        [TARGET_UNPROVEN] = &c->unproven, [TARGET_TOO_OLD] = &c->too_old,
+        [TARGET_OFFLINE] = &c->offline,   [TARGET_HIDDEN] = &c->hidden,
+        [TARGET_AWAY] = &c->away,         [TARGET_LOST] = &c->lost};
 
     c->targets += state != TARGET_HIDDEN;
     ++*numbers[state];
-    c->error += state == TARGET_REFUSED || state == TARGET_FAILING || state == TARGET_TOO_OLD;
+    c->error += state == TARGET_REFUSED || state == TARGET_FAILING || state == TARGET_TOO_OLD ||
+                state == TARGET_LOST;
+}
+
+static enum target_state missing_state(const char *id, const struct drive *v,
+                                       char why[TARGET_WHY_MAX])
+{
+    text_format(why, TARGET_WHY_MAX, "%s: had applied it, and is not known any more", id);
+    return applied_find(&v->applied, str_c(id)) == APPLIED_LOST ? TARGET_LOST : TARGET_AWAY;
 }
 
 enum target_state pick_state(const struct pick *p, const struct app *app,
                              const struct rollout *r, const struct moment *at,
                              char why[TARGET_WHY_MAX])
 {
-    return target_state(&(struct target_look){.presence = p->instance->presence,
-                                              .state = app->state,
-                                              .rollout = r,
-                                              .since = r->steps[p->step - 1].revision,
-                                              .at = at},
-                        why);
+    const struct drive *v = driver_find(&app->driver, r->id);
+    struct target_look look = {.state = app->state, .rollout = r, .at = at};
+    enum target_state state;
+
+    if (!p->instance)
+        return missing_state(p->id, v, why);
+    look.presence = p->instance->presence;
+    look.since = r->steps[p->step - 1].revision;
+    state = target_state(&look, why);
+    return v ? target_recall(&look, &v->applied, state, why) : state;
+}
+
+static void pick(struct look *l, struct pick p)
+{
+    char why[TARGET_WHY_MAX];
+
+    count(l->counts, pick_state(&p, l->app, l->rollout, &l->at, why));
+    if (l->picks && !VEC_PUSH(l->picks, p))
+        l->result = ERR_NOMEM;
 }
 
 static bool look_at(void *ctx, struct instance *i, const struct subject *s)
@@ -158,14 +196,29 @@ static bool look_at(void *ctx, struct instance *i, const struct subject *s)
     struct look *l = ctx;
     const struct rollout *r = l->rollout;
     uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
-    char why[TARGET_WHY_MAX];
 
     if (!step || !interest_met(&l->interest, i))
         return true;
-    count(l->counts, pick_state(&(struct pick){i, step}, l->app, r, &l->at, why));
-    if (l->picks && !VEC_PUSH(l->picks, (struct pick){i, step}))
-        l->result = ERR_NOMEM;
+    pick(l, (struct pick){i, i->id, step});
     return l->result == 0;
+}
+
+/* Those who had applied it and are no targets of the walk, because too little is known of them by now. */
+static void look_at_missing(struct look *l)
+{
+    const struct drive *v = driver_find(&l->app->driver, l->rollout->id);
+    const struct rollout *r = l->rollout;
+
+    for (size_t n = 0; v && n < v->applied.list.n && !l->result; n++) {
+        const char *id = v->applied.list.at[n]->id;
+        struct instance *i = roster_find(&l->app->roster, str_c(id));
+
+        if (!i ||
+            (i->presence->is_restored && !(steps_taking(r->steps, r->n_begun, r->salt,
+                                                        i->presence->introduction->subject) &&
+                                           interest_met(&l->interest, i))))
+            pick(l, (struct pick){NULL, id, 0});
+    }
 }
 
 int rollout_look(const struct app *app, const struct rollout *r,
@@ -181,6 +234,8 @@ int rollout_look(const struct app *app, const struct rollout *r,
 
     if (!rc && rollout_is_live(r))
         subjects_each(&app->roster, look_at, &l);
+    if (!rc && rollout_is_live(r))
+        look_at_missing(&l);
     return rc ? rc : l.result;
 }
 
@@ -295,16 +350,16 @@ static const char *state_of(const struct pick *p, const struct app *app,
     if (presence_is_failing(p->instance->presence)) {
         const Trimtab__V1__Health *h = p->instance->presence->health->health;
 
-        text_format(why, TARGET_WHY_MAX, "%s: fails already: %s%s%s", p->instance->id, h->source,
-                    *h->source ? ": " : "", h->reason);
+        text_format(why, TARGET_WHY_MAX, "%s: fails already: %s%s%s", p->instance->id,
+                    h->source, *h->source ? ": " : "", h->reason);
     }
     return presence_state_name(presence_state(p->instance->presence, at));
 }
 
 /* What it says, without its own name before it. */
-static struct str without_id(const char *why, const struct instance *i)
+static struct str without_id(const char *why, const char *whose)
 {
-    size_t id = strlen(i->id);
+    size_t id = strlen(whose);
 
     return *why ? str_from(str_c(why), id + 2) : STR("");
 }
@@ -314,20 +369,23 @@ Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struc
                                                const struct moment *at, struct arena *a)
 {
     Trimtab__V1__RolloutInstance *m = ARENA_NEW(a, Trimtab__V1__RolloutInstance);
-    const Trimtab__V1__Instance *who = p->instance->presence->introduction->hello->instance;
     char why[TARGET_WHY_MAX];
 
     if (!m)
         return NULL;
     trimtab__v1__rollout_instance__init(m);
-    m->id = who->id;
-    m->host = who->host;
-    m->fingerprint = instance_fingerprint(who, a);
-    m->connected = p->instance->presence->is_connected;
+    m->id = arena_c(a, str_c(p->id));
+    if (p->instance) {
+        const Trimtab__V1__Instance *who = p->instance->presence->introduction->hello->instance;
+
+        m->host = who->host;
+        m->fingerprint = instance_fingerprint(who, a);
+        m->connected = p->instance->presence->is_connected;
+    }
     m->state = arena_c(a, str_c(state_of(p, app, r, at, why)));
     m->step = p->step;
     m->failing = !r && presence_is_failing(p->instance->presence);
-    m->reason = arena_c(a, without_id(why, p->instance));
+    m->reason = arena_c(a, without_id(why, p->id));
     return m;
 }
 

@@ -42,8 +42,10 @@ must_use int rollout_changes(const struct rollout *r, struct arena *a, struct co
 
 /* An instance and the step that takes it. */
 struct pick {
-    struct instance *instance;
-    uint32_t step;
+    struct instance
+        *instance;  /* NULL: it had applied the candidates, and is not known any more */
+    const char *id; /* borrowed, as the instance is */
+    uint32_t step;  /* 0: not known any more either */
 };
 
 struct picks {
@@ -51,6 +53,7 @@ struct picks {
     size_t n, cap;
 };
 void picks_sort(struct picks *p); /* by step, then by id */
+void picks_sort_by_id(struct picks *p);
 
 /* Counts the instances that a rollout has, and collects them unless picks is NULL. ERR_NOMEM. */
 must_use int rollout_look(const struct app *app, const struct rollout *r,

@@ -114,8 +114,8 @@ void sync_link_up(struct sync *s, nsec_t now)
     Trimtab__V1__Serving serving = TRIMTAB__V1__SERVING__INIT;
     unsigned char digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
     char server[] = "server", copy[] = "copy";
-    char rollouts[] = FEATURE_ROLLOUTS, report[] = FEATURE_REPORT;
-    char *features[] = {rollouts, report};
+    char rollouts[] = FEATURE_ROLLOUTS, report[] = FEATURE_REPORT, health[] = FEATURE_HEALTH;
+    char *features[] = {rollouts, report, health};
 
     stage_clear(&s->stage); /* what was on its way came by another link */
     s->status.phase = SYNC_HELLO;
@@ -126,7 +126,7 @@ void sync_link_up(struct sync *s, nsec_t now)
     hello.scopes = s->opts.scopes;
     hello.n_scopes = s->opts.n_scopes;
     hello.features = features;
-    hello.n_features = ARRAY_LEN(features);
+    hello.n_features = ARRAY_LEN(features) - !s->opts.is_judged;
     digest_put(s->status.cursor.digest, digest);
     digest_put(s->serving, serving_digest);
     cursor.store_id = proto_bytes(str_of(s->status.cursor.store_id, SYNC_STORE_ID_BYTES));

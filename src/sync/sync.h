@@ -95,6 +95,7 @@ struct sync_opts {
     size_t n_scopes;
     const struct sync_ops *ops;
     void *ctx;
+    bool is_judged; /* something judges each batch: the hello announces the words that follow */
 };
 
 /* A subscriber that has nothing yet. NULL without memory. */

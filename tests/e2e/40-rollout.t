@@ -205,7 +205,7 @@ test('a wait ends when the rollout moves, and not before', async () => {
   const m = await waiting;
   assert.strictEqual(m.rollout.phase, 'rolled_back');
   assert.notStrictEqual(m.stamp, stamp);
-  assert.strictEqual(m.rollout.counts.targets, 0);
+  assert.deepStrictEqual([m.rollout.counts.targets, m.rollout.counts.ok, m.instances[0].id, m.instances[0].state], [1, 1, 'web-1', 'gray_ok'], 'as it stood at the end');
 });
 
 test('lists: live ones, all, by phase, by resource, page by page', async () => {

@@ -107,14 +107,20 @@ t rollout abort "$ROLLOUT" -m "not today" >/dev/null && until_ expect 0
 ok $? "taken back, everybody has what was stable: changed, created and deleted"
 
 # ---- away at the end
+counts() { [ "$(t rollout status "$ROLLOUT" -o json | pick "a.rollout.counts.$1")" = "$2" ]; }
 ROUND=1
 start $(ids 1 5)
 [ -n "$ROLLOUT" ] && until_ expect 5
 ok $? "another rollout"
 kill "${PID[2]}" "${PID[8]}"
 wait "${PID[2]}" "${PID[8]}" 2>/dev/null
-t rollout confirm "$ROLLOUT" -m good >/dev/null
-ok $? "confirmed while one that has it and one that has it not are away"
+until_ counts away 1
+t rollout confirm "$ROLLOUT" -m good 2>"$DIR/out"
+[ $? = 7 ] && grep -q "had applied it and is away" "$DIR/out"
+ok $? "while one that has it is away it is not confirmed without a reason"
+t rollout confirm "$ROLLOUT" -m good --force "it is being repaired" >/dev/null &&
+    t history --rollout "$ROLLOUT" | grep -q "forced: it is being repaired; good"
+ok $? "with one it is, and the history keeps that; one that has it not is no matter"
 before=$(sent 1)
 agent_start 2
 agent_start 8

@@ -10,11 +10,11 @@
 
 /* The instance "web-1" has the scopes "one" (a, then b) and "two" (c). */
 static char id[] = "web-1", one[] = "one", two[] = "two", a[] = "a", b[] = "b", c[] = "c";
-static char feature[] = FEATURE_ROLLOUTS;
+static char feature[] = FEATURE_ROLLOUTS, judged[] = FEATURE_HEALTH;
 
-static struct presence *presence_make(bool is_old)
+static struct presence *presence_make(bool is_old, bool is_judged)
 {
-    char *spaces_one[] = {a, b}, *spaces_two[] = {c}, *features[] = {feature};
+    char *spaces_one[] = {a, b}, *spaces_two[] = {c}, *features[] = {feature, judged};
     Trimtab__V1__Instance who = TRIMTAB__V1__INSTANCE__INIT;
     Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
     Trimtab__V1__Scope scopes[] = {TRIMTAB__V1__SCOPE__INIT, TRIMTAB__V1__SCOPE__INIT},
@@ -33,7 +33,7 @@ static struct presence *presence_make(bool is_old)
     hello.scopes = list;
     hello.n_scopes = 2;
     hello.features = features;
-    hello.n_features = is_old ? 0 : 1;
+    hello.n_features = is_old ? 0 : is_judged ? 2 : 1;
     if (introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
         return NULL;
     p = presence_new(in);
@@ -93,7 +93,10 @@ struct said {
     uint64_t proved;  /* 0: nothing */
     enum proof proof; /* of its report, when it is not proved */
     uint64_t failing; /* revision at which its health was found to fail; 0: it is well */
-    bool is_old, is_offline;
+    uint64_t well;    /* revision at which it was found to be well; 0: nothing was said */
+    bool is_old, is_offline, is_judged;
+    bool is_late;                     /* it owes a word */
+    const struct applied *remembered; /* NULL: nothing is */
 };
 
 static struct str hash_said(const struct state *s, const struct said *what)
@@ -128,9 +131,10 @@ static void except(struct presence *p, const struct state *s, const struct said 
 static enum target_state judge(const struct state *s, uint64_t rollout, const struct said *what,
                                char why[TARGET_WHY_MAX])
 {
-    struct presence *p = presence_make(what->is_old);
+    struct presence *p = presence_make(what->is_old, what->is_judged);
     struct moment at = {.now = 100, .complete = s->revision, .ack_late = 10};
     Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
+    struct target_look look;
     enum target_state state;
 
     if (!p)
@@ -141,12 +145,16 @@ static enum target_state judge(const struct state *s, uint64_t rollout, const st
     p->standing.proof = what->proved ? PROOF_HOLDS : what->proof;
     if (what->key)
         except(p, s, what);
-    health.failing = true;
-    health.revision = what->failing;
-    if (what->failing)
+    health.failing = what->failing != 0;
+    health.revision = what->failing ? what->failing : what->well;
+    if (what->is_late)
+        p->standing.owes_since = 1;
+    if (what->failing || what->well)
         p->health = verdict_new(&health);
-    state =
-        target_state(&(struct target_look){p, s, state_rollout(s, rollout), rollout, &at}, why);
+    look = (struct target_look){p, s, state_rollout(s, rollout), rollout, &at};
+    state = target_state(&look, why);
+    if (what->remembered)
+        state = target_recall(&look, what->remembered, state, why);
     (void)presence_unref(p);
     return state;
 }
@@ -191,6 +199,73 @@ TEST("a failing health counts when it was found with the candidate, not before")
     r = start(&s, "a/item/x", "2");
     check_state(s, r, (struct said){.proved = r, .failing = r}, TARGET_FAILING);
     check_state(s, r, (struct said){.proved = r, .failing = r - 1}, TARGET_APPLIED);
+    (void)state_unref(s);
+}
+
+TEST("who announced a judge is not applied before that has spoken of it")
+{
+    struct state *s = state_new();
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    check_state(s, r, (struct said){.proved = r, .is_judged = true}, TARGET_UNJUDGED);
+    check_state(s, r, (struct said){.proved = r, .is_judged = true, .well = r - 1},
+                TARGET_UNJUDGED);
+    check_state(s, r, (struct said){.proved = r, .is_judged = true, .failing = r - 1},
+                TARGET_UNJUDGED);
+    check_state(s, r, (struct said){.proved = r, .is_judged = true, .well = r}, TARGET_APPLIED);
+    check_state(s, r, (struct said){.proved = r, .is_judged = true, .failing = r},
+                TARGET_FAILING);
+    check_state(s, r, (struct said){.proved = r, .well = r - 1}, TARGET_APPLIED);
+    (void)state_unref(s);
+}
+
+static bool no(void *ctx, struct str whose)
+{
+    (void)ctx;
+    (void)whose;
+    return true;
+}
+
+static void nobody(void *ctx, struct str whose, enum applied_is is)
+{
+    (void)ctx;
+    (void)whose;
+    (void)is;
+}
+
+TEST("who had applied it and is offline or silent is away, then lost; who never had is not")
+{
+    struct state *s = state_new();
+    struct applied none = {.look = 0}, had = none;
+    struct applied_rest rest = {no, nobody, NULL};
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    check_state(s, r, (struct said){.is_offline = true, .remembered = &none}, TARGET_OFFLINE);
+    check_state(s, r, (struct said){.is_late = true, .remembered = &none}, TARGET_SILENT);
+    /* it runs it, and owes a word about something newer */
+    check_state(s, r, (struct said){.proved = r, .is_late = true, .remembered = &none},
+                TARGET_AWAY);
+    applied_begin(&had, NSEC_PER_S, 1000);
+    REQUIRE(applied_here(&had, STR("web-1")) == 0);
+    applied_end(&had, true, &rest);
+    check_state(s, r, (struct said){.is_offline = true, .remembered = &had}, TARGET_AWAY);
+    check_state(s, r, (struct said){.is_late = true, .remembered = &had}, TARGET_AWAY);
+    check_state(s, r, (struct said){.proved = r, .remembered = &had}, TARGET_APPLIED);
+    check_state(s, r, (struct said){.remembered = &had}, TARGET_PENDING);
+    check_state(s, r,
+                (struct said){.proved = r, .failing = r, .is_late = true, .remembered = &had},
+                TARGET_FAILING);
+    for (nsec_t now = 2; now <= 3; now++) {
+        applied_begin(&had, now * NSEC_PER_S, 1000);
+        (void)applied_gone(&had, STR("web-1"));
+        applied_end(&had, true, &rest);
+    }
+    check_state(s, r, (struct said){.is_offline = true, .remembered = &had}, TARGET_LOST);
+    applied_deinit(&had);
     (void)state_unref(s);
 }
 

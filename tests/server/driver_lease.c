@@ -71,9 +71,9 @@ static void wait_for(struct driver_lease *l, struct place *p)
         loop_turn(&p->loop, LOOP_WAIT);
 }
 
-static void visit(struct driver_lease *l, struct place *p, const struct soak_record *record)
+static void visit(struct driver_lease *l, struct place *p, const struct drive_record *record)
 {
-    struct soak_records records = {.n = 0};
+    struct drive_records records = {.n = 0};
 
     if (record)
         REQUIRE(VEC_PUSH(&records, *record));
@@ -83,7 +83,7 @@ static void visit(struct driver_lease *l, struct place *p, const struct soak_rec
 
 static void leave(struct driver_lease *l, struct place *p)
 {
-    struct soak_records records = {.n = 0};
+    struct drive_records records = {.n = 0};
 
     driver_lease_leave(l, &records);
     wait_for(l, p);
@@ -141,12 +141,12 @@ TEST("the next driver gets the soaks as they were kept last, but for those that 
     place_open(&p);
     open_lease(&one, &p, 0);
     visit(&one, &p,
-          &(struct soak_record){.rollout = 7, .step = 7, .held_ms = 10, .targets = 3});
+          &(struct drive_record){.rollout = 7, .step = 7, .held_ms = 10, .targets = 3});
     visit(&one, &p,
-          &(struct soak_record){.rollout = 8, .step = 9, .held_ms = 20, .targets = 4});
+          &(struct drive_record){.rollout = 8, .step = 9, .held_ms = 20, .targets = 4});
     visit(&one, &p,
-          &(struct soak_record){.rollout = 7, .step = 7, .held_ms = 15, .targets = 2});
-    visit(&one, &p, &(struct soak_record){.rollout = 8, .has_ended = true});
+          &(struct drive_record){.rollout = 7, .step = 7, .held_ms = 15, .targets = 2});
+    visit(&one, &p, &(struct drive_record){.rollout = 8, .has_ended = true});
     leave(&one, &p);
     open_lease(&two, &p, 1);
     visit(&two, &p, NULL);
@@ -168,9 +168,9 @@ TEST("who does not drive keeps nothing")
     open_lease(&one, &p, 0);
     open_lease(&two, &p, 1);
     visit(&one, &p,
-          &(struct soak_record){.rollout = 7, .step = 7, .held_ms = 10, .targets = 3});
+          &(struct drive_record){.rollout = 7, .step = 7, .held_ms = 10, .targets = 3});
     visit(&two, &p,
-          &(struct soak_record){.rollout = 7, .step = 7, .held_ms = 99, .targets = 9});
+          &(struct drive_record){.rollout = 7, .step = 7, .held_ms = 99, .targets = 9});
     leave(&one, &p);
     visit(&two, &p, NULL);
     REQUIRE(two.loaded.n == 1);
