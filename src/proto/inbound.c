@@ -151,7 +151,8 @@ static const struct rule start_rules[] = {PART_RULE(changes, COMMIT_CHANGES_MAX 
                                           TEXT_RULE(request_id, NAME_MAX_HERE)};
 static const struct rule move_rules[] = {
     TEXT_RULE(move, NAME_MAX_HERE), LINES_RULE(reason, PEOPLE_MAX_HERE),
-    LINES_RULE(override, PEOPLE_MAX_HERE), TEXT_RULE(request_id, NAME_MAX_HERE)};
+    LINES_RULE(override, PEOPLE_MAX_HERE), LINES_RULE(force, PEOPLE_MAX_HERE),
+    TEXT_RULE(request_id, NAME_MAX_HERE)};
 static const struct rule get_rollout_rules[] = {TEXT_RULE(after, NAME_MAX_HERE),
                                                 TEXT_RULE(state, NAME_MAX_HERE)};
 static const struct rule list_rollouts_rules[] = {TEXT_RULE(phase, NAME_MAX_HERE),
