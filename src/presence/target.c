@@ -213,6 +213,19 @@ enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_
 
 /* ---- what is remembered ---- */
 
+bool target_left_applied(const struct target_look *l)
+{
+    struct presence last = *l->presence; /* borrowed for this call, never counted */
+    struct target_look look = *l;
+    char why[TARGET_WHY_MAX];
+
+    if (last.is_connected)
+        return false;
+    last.is_connected = true;
+    look.presence = &last;
+    return target_has_applied(target_state(&look, why));
+}
+
 bool target_is_gone(const struct target_look *l, enum target_state state)
 {
     return state == TARGET_OFFLINE || state == TARGET_SILENT ||

@@ -58,4 +58,7 @@ enum target_state target_recall(const struct target_look *look,
 /* Whether one in this state is offline or silent: it counts as gone if it had applied the candidates. */
 bool target_is_gone(const struct target_look *look, enum target_state state);
 
+/* Whether an instance that is offline had proved the candidates when it went: nobody may have looked meanwhile. */
+bool target_left_applied(const struct target_look *look);
+
 #endif

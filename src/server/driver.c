@@ -134,7 +134,9 @@ static enum target_state judge(struct drive *v, const struct target_look *look,
     struct str id = str_c(presence_id(look->presence));
     enum target_state state = target_state(look, why);
 
-    if (target_has_applied(state) && applied_here(&v->applied, id) == ERR_NOMEM)
+    bool has_left = applied_find(&v->applied, id) == APPLIED_NEVER && target_left_applied(look);
+
+    if ((target_has_applied(state) || has_left) && applied_here(&v->applied, id) == ERR_NOMEM)
         *ret_result = ERR_NOMEM;
     if (target_is_gone(look, state))
         (void)applied_gone(&v->applied, id);

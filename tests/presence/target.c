@@ -190,6 +190,29 @@ TEST("a candidate counts when it is proved, and nothing that it says proves it o
     (void)state_unref(s);
 }
 
+TEST("who had proved a candidate when it went is known to have applied it, who had not is not")
+{
+    struct state *s = state_new();
+    struct presence *p = presence_make(false, false);
+    struct moment at = {.now = 100, .ack_late = 10};
+    uint64_t r;
+
+    REQUIRE(s && p && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    struct target_look look = {
+        .presence = p, .state = s, .rollout = state_rollout(s, r), .since = r, .at = &at};
+    at.complete = p->standing.concerned = s->revision;
+    p->standing.proved = r;
+    CHECK(target_left_applied(&look));
+    p->is_connected = true;
+    CHECK(!target_left_applied(&look)); /* it is here */
+    p->is_connected = false;
+    p->standing.proved = r - 1;
+    CHECK(!target_left_applied(&look));
+    (void)presence_unref(p);
+    (void)state_unref(s);
+}
+
 TEST("a failing health counts when it was found with the candidate, not before")
 {
     struct state *s = state_new();
