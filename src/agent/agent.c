@@ -390,6 +390,7 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
     struct sync_opts opts = {.instance = a->instance,
                              .scopes = a->scopes,
                              .n_scopes = a->config.scopes.n,
+                             .secret = a->secret,
                              .ops = &ops,
                              .ctx = a,
                              .is_judged = a->config.health.n > 0};

@@ -29,6 +29,7 @@ struct agent {
     struct http_server *admin;
     struct sha256 admin_token;
     Trimtab__V1__Instance *instance;
+    struct str secret; /* of this host, on the arena; tells it from others with the same credential */
     Trimtab__V1__Scope **scopes;
     struct timer verify, retry, flush, again;
     struct signal_watch on_term, on_int, on_hup;

@@ -12,7 +12,7 @@
 #include <net/if.h>
 #include <unistd.h>
 
-enum { ADDRESSES_MAX = 16, ID_FILE_MAX = 4096 };
+enum { ADDRESSES_MAX = 16, ID_FILE_MAX = 4096, SECRET_BYTES = 24 };
 
 /* ---- the id ---- */
 
@@ -57,6 +57,48 @@ static int find_id(struct agent *a, const char *known, char **ret_id, struct err
     buf_clear(&text);
     buf_printf(&text, "%s\n", *ret_id);
     return file_replace(buf_c(&path), buf_str(&text), 0600, err);
+}
+
+/* ---- the secret ---- */
+
+static int make_secret(const char *path, char hex[2 * SECRET_BYTES + 1], struct err *err)
+{
+    unsigned char bytes[SECRET_BYTES];
+    owned(buf) struct buf text = BUF_NULL(ID_FILE_MAX);
+
+    if (random_bytes(bytes, sizeof(bytes)))
+        return err_set(err, ERR_IO, "the system has no random bytes");
+    hex_encode(bytes, sizeof(bytes), hex);
+    buf_printf(&text, "%s\n", hex);
+    return buf_status(&text) ? ERR_NOMEM : file_replace(path, buf_str(&text), 0600, err);
+}
+
+/* From its file beside the id, made at the first start. One that cannot be a secret is made anew. */
+static int find_secret(struct agent *a, struct err *err)
+{
+    owned(buf) struct buf text = BUF_NULL(ID_FILE_MAX),
+                          path = BUF_NULL((size_t)4 * PLACE_PATH_MAX);
+    char hex[2 * SECRET_BYTES + 1];
+    unsigned char bytes[SECRET_BYTES];
+    struct str word;
+    int r;
+
+    buf_printf(&path, "%s/instance.secret", a->config.data_dir);
+    if (!buf_c(&path))
+        return ERR_NOMEM;
+    r = file_read(buf_c(&path), &text, err);
+    word = str_trim(buf_str(&text));
+    if (r && r != ERR_NOT_FOUND)
+        return r;
+    if (err)
+        *err = ERR_NULL;
+    if (r || word.len != (size_t)2 * SECRET_BYTES || !hex_decode(word, bytes, SECRET_BYTES)) {
+        r = make_secret(buf_c(&path), hex, err);
+        word = str_c(hex);
+    }
+    if (!r)
+        a->secret = arena_str(&a->arena, word);
+    return r;
 }
 
 /* ---- host and addresses ---- */
@@ -134,6 +176,8 @@ int agent_identify(struct agent *a, const char *known, struct err *err)
         return err_set(err, ERR_NOMEM, "out of memory");
     trimtab__v1__instance__init(m);
     r = find_id(a, known, &m->id, err);
+    if (!r)
+        r = find_secret(a, err);
     if (r)
         return r;
     m->host = arena_c(&a->arena, str_c(find_host(a)));

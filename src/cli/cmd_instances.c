@@ -70,6 +70,21 @@ static void instance_row(struct table *t, const Trimtab__V1__InstanceInfo *i)
               items, i->instance->program, reason_of(t->arena, i));
 }
 
+static int forget(struct cli *cli, char *id, struct err *err)
+{
+    Trimtab__V1__ForgetInstanceRequest q = TRIMTAB__V1__FORGET_INSTANCE_REQUEST__INIT;
+    ProtobufCMessage *m;
+    int r;
+
+    q.id = id;
+    r = call(cli, "ForgetInstance", &q.base,
+             &trimtab__v1__forget_instance_response__descriptor, &m, 0, err);
+    if (!r)
+        say(cli, "forgotten: whoever says hello as %s next has it\n",
+            one_line(&cli->arena, id));
+    return r;
+}
+
 static int run_instances(struct cli *cli, int argc, char **argv, struct err *err)
 {
     static const char *const heads[] = {"INSTANCE", "HOST",  "STATE",   "EXPECTED",
@@ -89,6 +104,8 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
 
     if (r)
         return r;
+    if (words.n == 2 && strcmp(words.at[0], "forget") == 0)
+        return forget(cli, words.at[1], err);
     if (words.n > 1)
         return usage(&cmd_instances, err, "instances takes the beginning of one id or host");
     q.prefix = words.n ? words.at[0] : q.prefix;
@@ -112,8 +129,8 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
 }
 
 const struct command cmd_instances = {
-    "instances", "instances [PREFIX] [--connected] [--resource ID]",
-    "lists instances and what each really runs", run_instances};
+    "instances", "instances [PREFIX] [--connected] [--resource ID] | instances forget ID",
+    "lists instances and what each really runs; forgets whose an id is", run_instances};
 
 /* ---- status ---- */
 

@@ -101,6 +101,8 @@ static void show_instance(struct arena *a, const Trimtab__V1__InstanceInfo *i)
     if (i->n_refused)
         (void)printf(" %s %s: %s", i->refused[0]->key, i->refused[0]->code,
                      one_line(a, i->refused[0]->message));
+    if (*i->taken_over)
+        (void)printf(" taken over at %s by a program without its secret", i->taken_over);
     (void)printf("\n");
 }
 

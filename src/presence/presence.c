@@ -67,6 +67,20 @@ static int fill_scopes(struct introduction *g, const Trimtab__V1__Hello *hello, 
     return g->scopes ? 0 : ERR_NOMEM;
 }
 
+/* The secret is not kept, its hash is. */
+static void take_secret(struct introduction *g)
+{
+    ProtobufCBinaryData *secret = g->hello ? &g->hello->secret : NULL;
+
+    if (!secret || !secret->len)
+        return;
+    g->has_secret = true;
+    g->secret = sha256_of(proto_str(*secret));
+    memset(secret->data, 0, secret->len);
+    (void)mem_free(secret->data);
+    *secret = (ProtobufCBinaryData){0, NULL};
+}
+
 int introduction_new(const struct introduction_opts *o, struct introduction **ret,
                      struct err *err)
 {
@@ -81,6 +95,11 @@ int introduction_new(const struct introduction_opts *o, struct introduction **re
     r = fill_scopes(g, o->hello, err);
     if (!r) {
         g->hello = copy_message(&o->hello->base);
+        take_secret(g);
+        if (o->secret) {
+            g->has_secret = true;
+            g->secret = *o->secret;
+        }
         g->subject = subject_of_instance(o->hello->instance);
         g->owner = mem_dup(o->owner, strlen(o->owner));
         g->peer = mem_dup(o->peer, strlen(o->peer));

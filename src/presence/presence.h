@@ -39,6 +39,8 @@ struct introduction {
     size_t n_scopes;
     bool takes_rollouts;   /* else it has what is stable */
     char *owner;           /* the credential that it came with */
+    bool has_secret;
+    struct sha256 secret; /* hash of what the hello had; the copy of the hello has none */
     char *peer;            /* address of the connection */
     const char *transport; /* "grpc", "http", "sse"; static */
 };
@@ -47,6 +49,7 @@ struct introduction_opts {
     const Trimtab__V1__Hello *hello; /* copied */
     const char *owner, *peer;        /* copied */
     const char *transport;           /* static text */
+    const struct sha256 *secret;     /* hash of one that was kept; NULL: that of the hello, if it has one */
 };
 /* ERR_INVALID and the like for scopes that are none, ERR_NOMEM. */
 must_use int introduction_new(const struct introduction_opts *o, struct introduction **ret,
@@ -111,6 +114,7 @@ struct presence {
     bool is_connected;
     bool is_restored;     /* read back after a restart of the server: not heard of since */
     int64_t connected_ms; /* wall clock, since 1970 */
+    int64_t taken_ms; /* when a program without its secret took the id over; 0: none did */
     int64_t seen_ms;      /* when it was heard of last; while offline, since when */
 };
 

@@ -8,7 +8,8 @@
 
 void roster_init(struct roster *r)
 {
-    *r = (struct roster){.stamp = 1};
+    *r = (struct roster){.stamp = 1, .max = ROSTER_MAX};
+    owners_init(&r->owners);
     link_init(&r->offline);
     link_init(&r->due);
 }
@@ -18,6 +19,7 @@ static void instance_free(struct roster *r, struct instance *i)
     (void)map_remove(&r->instances, str_c(i->id));
     link_remove(&i->link);
     link_remove(&i->due);
+    owners_unlist(&r->owners, str_c(i->id));
     (void)presence_unref(i->presence);
     (void)mem_free(i);
 }
@@ -33,6 +35,7 @@ void roster_deinit(struct roster *r)
         at = 0; /* removal moves entries */
     }
     map_deinit(&r->instances);
+    owners_deinit(&r->owners);
 }
 
 static void forget(struct roster *r, struct instance *i)
@@ -58,7 +61,7 @@ void roster_kept(struct instance *i, nsec_t now)
     i->kept = now;
 }
 
-void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
+static void expire_records(struct roster *r, int64_t now_ms, int64_t keep_ms)
 {
     LIST_EACH (&r->offline, l) {
         struct instance *i = LINK_OF(l, struct instance, link);
@@ -67,6 +70,12 @@ void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
             return;
         forget(r, i);
     }
+}
+
+void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
+{
+    expire_records(r, now_ms, keep_ms);
+    owners_expire(&r->owners, now_ms, keep_ms);
 }
 
 struct instance *roster_find(const struct roster *r, struct str id)
@@ -121,25 +130,67 @@ static void note_replaced(struct instance *i, nsec_t now)
         i->replaced_since = now;
 }
 
+static int check_owner(const struct roster *r, struct str id, const struct claimant *who,
+                       struct err *err)
+{
+    switch (owners_claim(&r->owners, id, who)) {
+    case OWNER_FREE:
+    case OWNER_SAME:
+    case OWNER_TAKES_OVER: return 0;
+    case OWNER_FOREIGN:
+        (void)err_set(err, ERR_DENIED, "the instance %.*s belongs to another credential",
+                      STR_ARG(id));
+        err_hint(err, "give every instance an id of its own, or: trimtab instances forget ID");
+        return ERR_DENIED;
+    case OWNER_BUSY:
+        (void)err_set(err, ERR_EXISTS, "the instance %.*s is connected with another secret",
+                      STR_ARG(id));
+        err_hint(err, "give every instance an id of its own; a host that lost its secret "
+                      "has its id again when the old connection is gone");
+        return ERR_EXISTS;
+    }
+    return ERR_BUG;
+}
+
+bool roster_owns(const struct roster *r, struct str id, const struct claimant *who)
+{
+    return owners_is(&r->owners, id, who);
+}
+
+int roster_forget(struct roster *r, struct str id, struct err *err)
+{
+    struct instance *i = roster_find(r, id);
+    bool was_known = i != NULL;
+
+    if (i && i->stream) {
+        (void)err_set(err, ERR_LOCKED, "the instance %s is connected", i->id);
+        err_hint(err, "stop it first, or take its token away");
+        return ERR_LOCKED;
+    }
+    if (i)
+        forget(r, i);
+    was_known |= owners_forget(&r->owners, id);
+    return was_known ? 0 : err_set(err, ERR_NOT_FOUND, "there is no instance %.*s", STR_ARG(id));
+}
+
 int roster_admit(const struct roster *r, const Trimtab__V1__Hello *hello, const char *owner,
                  nsec_t now, struct err *err)
 {
     struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
     const struct instance *i = roster_find(r, id);
+    struct claimant who = claimant_with(owner, proto_str(hello->secret));
     int rc = instance_id_check(id, err);
+
 
     if (rc)
         return rc;
     if (protobuf_c_message_get_packed_size(&hello->base) > HELLO_BYTES_MAX)
         return err_set(err, ERR_LIMIT, "a hello of more than %d bytes", HELLO_BYTES_MAX);
-    if (!i && r->instances.n >= ROSTER_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d instances", ROSTER_MAX);
-    if (i && i->stream && strcmp(i->presence->introduction->owner, owner) != 0) {
-        (void)err_set(err, ERR_DENIED, "the instance %s is connected with another credential",
-                      i->id);
-        err_hint(err, "give every instance an id of its own");
-        return ERR_DENIED;
-    }
+    rc = check_owner(r, id, &who, err);
+    if (rc)
+        return rc;
+    if (!i && r->instances.n >= r->max && !owners_first_to_go(&r->owners).len)
+        return err_set(err, ERR_LIMIT, "more than %zu connected instances", r->max);
     if (i && is_another(i, hello) && is_recent(i, now) && i->n_replaced >= REPLACED_MAX) {
         (void)err_set(err, ERR_EXISTS, "two programs keep replacing each other as instance %s",
                       i->id);
@@ -205,10 +256,28 @@ static struct presence *first_record(const struct instance *i, struct introducti
     if (i && !is_another_start(i, who->hello))
         p->health = verdict_ref(i->presence->health);
     p->whole = i ? i->presence->whole : 0;
+    p->taken_ms = i ? i->presence->taken_ms : 0;
     p->is_connected = true;
     p->connected_ms = now_ms;
     p->seen_ms = now_ms;
     return p;
+}
+
+/* Whose the id is, as the introduction says. */
+static struct claimant claimant_of(const struct introduction *who)
+{
+    return (struct claimant){str_c(who->owner), who->has_secret, who->secret};
+}
+
+/* Forgets one record when there are too many; whose the id is stays known. */
+static void make_room(struct roster *r)
+{
+    struct instance *i = r->instances.n < r->max
+                             ? NULL
+                             : roster_find(r, owners_first_to_go(&r->owners));
+
+    if (i)
+        forget(r, i);
 }
 
 struct instance *roster_connect(struct roster *r, struct introduction *who, void *stream,
@@ -216,12 +285,24 @@ struct instance *roster_connect(struct roster *r, struct introduction *who, void
 {
     struct instance *i = roster_find(r, str_c(who->hello->instance->id));
     struct presence *p = first_record(i, who, now_ms);
+    struct claimant claimant = claimant_of(who);
+    enum claim claim = owners_claim(&r->owners, str_c(who->hello->instance->id), &claimant);
 
     if (!p)
         return NULL;
+    if (claim == OWNER_TAKES_OVER)
+        p->taken_ms = now_ms;
+    if (!i)
+        make_room(r);
+    if (!owners_connect(&r->owners, str_c(presence_id(p)), &claimant)) {
+        (void)presence_unref(p);
+        return NULL;
+    }
     if (!i) {
         i = instance_new(r, p);
         if (!i) {
+            owners_leave(&r->owners, str_c(presence_id(p)), now_ms);
+            owners_unlist(&r->owners, str_c(presence_id(p)));
             (void)presence_unref(p);
             return NULL;
         }
@@ -240,14 +321,19 @@ struct instance *roster_connect(struct roster *r, struct introduction *who, void
 
 bool roster_restore(struct roster *r, struct presence *p)
 {
+    struct claimant who = claimant_of(p->introduction);
+    struct str id = str_c(presence_id(p));
     struct instance *i;
 
     ASSERT(!p->is_connected);
-    if (roster_find(r, str_c(presence_id(p))) || r->instances.n >= ROSTER_MAX)
+    if (roster_find(r, id) || r->instances.n >= r->max ||
+        !owners_restore(&r->owners, id, &who, p->seen_ms))
         return false;
     i = instance_new(r, p);
-    if (!i)
+    if (!i) {
+        (void)owners_forget(&r->owners, id); /* away, so it can be */
         return false;
+    }
     link_before(&r->offline, &i->link); /* they come in the order in which they left */
     r->stamp++;
     return true;
@@ -263,6 +349,7 @@ void roster_leave(struct roster *r, struct instance *i, const void *stream, nsec
     p = writable(r, i);
     i->stream = NULL;
     r->n_connected--;
+    owners_leave(&r->owners, str_c(i->id), now_ms);
     if (!p) { /* what cannot be said to be away must not be said to be there */
         instance_free(r, i);
         r->stamp++;

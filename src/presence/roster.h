@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "presence/owner.h"
 #include "presence/presence.h"
 
 enum {
@@ -37,6 +38,8 @@ struct instance {
 
 struct roster {
     struct map instances; /* id -> struct instance */
+    struct owners owners; /* whose each id is; they outlive the records */
+    size_t max;           /* records, ROSTER_MAX; less in tests */
     struct link offline;
     struct link due; /* struct instance.due, oldest first */
     void (*forgotten)(void *ctx,
@@ -60,21 +63,26 @@ struct instance *roster_find(const struct roster *r, struct str id);
 must_use int instance_id_check(struct str id, struct err *err);
 
 /*
- * Whether a caller of this name may be the instance of a hello; changes nothing. ERR_DENIED: it is connected with
- * another credential (I11). ERR_EXISTS: two programs keep replacing each other under this id. ERR_INVALID: an id that
- * is none. ERR_LIMIT: a hello that is too large to keep, too many instances.
+ * Whether a caller of this name may be the instance of a hello; changes nothing. ERR_DENIED: it belongs to another
+ * credential (I11). ERR_EXISTS: it is connected with another secret, or two programs keep replacing each other under this id.
+ * ERR_INVALID: an id that is none. ERR_LIMIT: a hello that is too large to keep, too many connected instances.
  */
 must_use int roster_admit(const struct roster *r, const Trimtab__V1__Hello *hello,
                           const char *owner, nsec_t now, struct err *err);
 
 /*
- * A stream that was admitted takes its place, made if it is new; an older stream has lost it. Another start of its program
+ * A stream that was admitted takes its place, made if it is new, for which the oldest offline one of the credential that holds
+ * most may have to go; an older stream has lost it. Another start of its program
  * knows nothing of its health. NULL without memory: nothing has changed.
  */
 must_use struct instance *roster_connect(struct roster *r, struct introduction *who,
                                          void *stream, nsec_t now, int64_t now_ms);
 /* An offline instance as the store had it. False without memory, or when it is there already. */
 must_use bool roster_restore(struct roster *r, struct presence *p);
+/* Whether words in the name of an instance are its own: of the credential that has the id, with its secret. */
+must_use bool roster_owns(const struct roster *r, struct str id, const struct claimant *who);
+/* Forgets an instance and whose it is. ERR_NOT_FOUND; ERR_LOCKED: it is connected. */
+must_use int roster_forget(struct roster *r, struct str id, struct err *err);
 /* Its stream ended; nothing happens when another stream has taken its place. */
 void roster_leave(struct roster *r, struct instance *i, const void *stream, nsec_t now,
                   int64_t now_ms);

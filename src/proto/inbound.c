@@ -78,7 +78,7 @@ static const struct rule client_frame_rules[] = {
     SIZED_RULE(ack, INBOUND_REPORT_BYTES_MAX),
 };
 static const struct rule poll_rules[] = {SIZED_RULE(hello, INBOUND_HELLO_BYTES_MAX)};
-static const struct rule ack_request_rules[] = {ID_RULE(instance),
+static const struct rule ack_request_rules[] = {ID_RULE(instance), TEXT_RULE(secret, WORD_MAX),
                                                 SIZED_RULE(ack, INBOUND_REPORT_BYTES_MAX)};
 static const struct rule instance_rules[] = {
     ID_RULE(id),
@@ -96,7 +96,8 @@ static const struct rule scope_rules[] = {
 static const struct rule selector_rules[] = {
     LIST_RULE(kinds, NAME_MAX_HERE, SCOPE_PATTERNS_MAX + 1),
     LIST_RULE(names, NAME_MAX_HERE, SCOPE_PATTERNS_MAX + 1)};
-static const struct rule hello_rules[] = {PART_RULE(scopes, SCOPES_MAX + 1),
+static const struct rule forget_rules[] = {TEXT_RULE(id, NAME_MAX_HERE)};
+static const struct rule hello_rules[] = {TEXT_RULE(secret, WORD_MAX), PART_RULE(scopes, SCOPES_MAX + 1),
                                           LIST_RULE(features, WORD_MAX, 64)};
 static const struct rule serving_rules[] = {SHOWN_RULE(source, WORD_MAX)};
 static const struct rule inventory_rules[] = {PART_RULE(entries, INBOUND_INVENTORY_MAX)};
@@ -210,6 +211,7 @@ static const struct rules table[] = {
     RULES(rollback_request, rollback_rules),
     RULES(instances_request, instances_rules),
     RULES(running_request, running_rules),
+    RULES(forget_instance_request, forget_rules),
     RULES(status_request, status_rules),
     RULES(events_request, events_rules),
     LARGE(start_rollout_request, start_rules),
@@ -511,6 +513,13 @@ static int check_text(char **at, const struct rule *rule, struct arena *a, const
     return check_deciding(s, rule, p, err);
 }
 
+/* Bytes may be anything, and are bounded where the table says so. */
+static int check_bytes(const ProtobufCBinaryData *bytes, const struct rule *rule,
+                       const struct path *p, struct err *err)
+{
+    return rule && bytes->len > rule->max ? over_limit(p, "bytes", rule->max, err) : 0;
+}
+
 /* ---- messages ---- */
 
 static int check_message(ProtobufCMessage *m, struct arena *a, const struct path *up,
@@ -565,6 +574,8 @@ static int check_message(ProtobufCMessage *m, struct arena *a, const struct path
                            rule_of(rules, f), a, &p, err);
         else if (f->type == PROTOBUF_C_TYPE_STRING)
             r = check_text(at, rule_of(rules, f), a, &p, err);
+        else if (f->type == PROTOBUF_C_TYPE_BYTES)
+            r = check_bytes(at, rule_of(rules, f), &p, err);
         else if (f->type == PROTOBUF_C_TYPE_MESSAGE)
             r = check_part(*(ProtobufCMessage **)at, rule_of(rules, f), a, &p, err);
     }

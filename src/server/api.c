@@ -20,6 +20,7 @@ const struct api_method api_methods[] = {
     METHOD(Diff, diff, RIGHT_READ),
     METHOD(Rollback, rollback, RIGHT_WRITE),
     METHOD(Instances, instances, RIGHT_READ),
+    METHOD(ForgetInstance, forget_instance, RIGHT_OPERATE),
     METHOD(Status, status, RIGHT_READ),
     METHOD(Running, running, RIGHT_READ),
     METHOD(Info, info, RIGHT_READ),

@@ -108,6 +108,7 @@ void api_running(struct api_call *call);
 /* api_instances.c */
 void api_instances(struct api_call *call);
 void api_status(struct api_call *call);
+void api_forget_instance(struct api_call *call);
 
 /* ---- shared by what commits ---- */
 

@@ -3,6 +3,7 @@
  */
 #include "server/api.h"
 
+#include "base/log.h"
 #include "proto/convert.h"
 #include "server/instance_info.h"
 
@@ -63,6 +64,30 @@ void api_instances(struct api_call *call)
     }
     if (!arena_failed(a))
         qsort(response->instances, response->n_instances, sizeof(*response->instances), by_id);
+    api_answer(call, &response->base);
+}
+
+/* ---- identity ---- */
+
+void api_forget_instance(struct api_call *call)
+{
+    const Trimtab__V1__ForgetInstanceRequest *q =
+        (const Trimtab__V1__ForgetInstanceRequest *)call->request;
+    Trimtab__V1__ForgetInstanceResponse *response =
+        ARENA_NEW(&call->arena, Trimtab__V1__ForgetInstanceResponse);
+    struct err err = ERR_NULL;
+
+    if (!response) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    trimtab__v1__forget_instance_response__init(response);
+    if (roster_forget(&call->app->roster, str_c(q->id), &err)) {
+        api_fail(call, &err);
+        return;
+    }
+    LOG(INFO, "instance_forgotten", LOG_C("instance", q->id), LOG_C("identity", call->who.name));
+    app_changed(call->app);
     api_answer(call, &response->base);
 }
 

@@ -280,6 +280,7 @@ static uint64_t sum_up_instance(const struct presence *p, const struct moment *a
 
     hash = mix(hash, v ? 1 + (uint64_t)v->health->failing : 0);
     hash = mix(hash, (uint64_t)p->connected_ms);
+    hash = mix(hash, (uint64_t)p->taken_ms);
     for (size_t n = 0; n < n_exceptions; n++) {
         const Trimtab__V1__Refusal *f = exceptions[n];
 

@@ -64,6 +64,7 @@ Trimtab__V1__InstanceInfo *instance_info(const struct presence *p, const struct 
     info->source = arena_c(a, str_c(who->hello->serving ? who->hello->serving->source : ""));
     info->health = p->health ? p->health->health : NULL;
     info->restored = p->is_restored;
+    info->taken_over = wall_text(p->taken_ms, a);
     put_standing(p, info, a);
     return info;
 }

@@ -46,6 +46,9 @@ static struct shared *pack(const struct keeper *k, const struct presence *p)
     m.proved = p->standing.proved;
     m.whole = p->whole;
     m.concerned = p->standing.concerned;
+    m.taken_ms = p->taken_ms;
+    if (who->has_secret)
+        m.secret_hash = proto_bytes(str_of(who->secret.bytes, SHA256_BYTES));
     digest_put(p->standing.serving, digest);
     if (p->standing.has_serving)
         m.serving_digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
@@ -57,14 +60,23 @@ static struct presence *unpack(const struct keeper *k, struct str bytes, int64_t
 {
     Trimtab__V1__KeptPresence *m = trimtab__v1__kept_presence__unpack(
         &proto_allocator, bytes.len, (const uint8_t *)bytes.data);
+    struct introduction_opts opts = {.peer = "", .transport = ""};
     struct introduction *who = NULL;
     struct presence *p = NULL;
+    struct sha256 secret;
 
-    if (m && m->hello && m->hello->instance &&
-        introduction_new(&(struct introduction_opts){m->hello, m->owner, "", ""}, &who, NULL) ==
-            0)
+    if (m) {
+        opts.hello = m->hello;
+        opts.owner = m->owner;
+    }
+    if (m && m->secret_hash.len == SHA256_BYTES) {
+        memcpy(secret.bytes, m->secret_hash.data, SHA256_BYTES);
+        opts.secret = &secret;
+    }
+    if (m && m->hello && m->hello->instance && introduction_new(&opts, &who, NULL) == 0)
         p = presence_new(who);
     if (p) {
+        p->taken_ms = m->taken_ms;
         p->is_restored = true;
         p->seen_ms = m->offline_since_ms ? m->offline_since_ms : now_ms;
     }

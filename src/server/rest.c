@@ -56,6 +56,7 @@ static const struct route routes[] = {
     {"GET", "/v1/rollouts/**", "GetRollout", "id", BODY_NONE, 0, NULL},
     {"POST", "/v1/rollouts/**", "MoveRollout", "id", BODY_DOCUMENT, 0, NULL},
     {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
+    {"DELETE", "/v1/instances/**", "ForgetInstance", "id", BODY_NONE, 0, NULL},
     {"GET", "/v1/running", "Running", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/events", NULL, NULL, BODY_NONE, RIGHT_READ, events_http},
     {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL},

@@ -163,6 +163,10 @@ static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, str
     if (!i)
         return ERR_NOMEM;
     s->instance = i;
+    if (i->presence->taken_ms && i->presence->taken_ms == i->presence->connected_ms)
+        LOG(WARN, "instance_taken_over", LOG_C("instance", i->id),
+            LOG_C("identity", s->who.name), LOG_C("peer", s->peer),
+            LOG_C("by", "a program without the secret of the one before"));
     subscribe_changed(s);
     end_older(older, s);
     return 0;

@@ -696,6 +696,14 @@ static struct poller *find_poller(struct app *app, const char *instance)
     return NULL;
 }
 
+/* Whether words in the name of an instance are its own. */
+static bool owns(const struct rest *r, const char *instance, ProtobufCBinaryData secret)
+{
+    struct claimant who = claimant_with(r->who.name, proto_str(secret));
+
+    return roster_owns(&r->app->roster, str_c(instance), &who);
+}
+
 /* The next poll of a known session: its cursor says that it has stored the batch before. */
 static bool poll_again(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t wait_ms)
 {
@@ -704,7 +712,7 @@ static bool poll_again(struct rest *r, const Trimtab__V1__Hello *hello, uint32_t
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
     struct err err = ERR_NULL;
 
-    if (!p || p->rest || !hello->cursor || strcmp(p->subscriber.who.name, r->who.name) != 0 ||
+    if (!p || p->rest || !hello->cursor || !owns(r, p->instance, hello->secret) ||
         feed_session_status(p->subscriber.session).sent != hello->cursor->revision)
         return false;
     ack.stage = TRIMTAB__V1__STAGE__STORED;
@@ -946,8 +954,8 @@ void subscribe_http_ack(struct rest *r)
         rc = err_set(&err, ERR_NOT_FOUND, "the instance is not connected");
         err_hint(&err, "poll first, and acknowledge within %d s", LINGER_MS / 1000);
     }
-    if (!rc && strcmp(i->presence->introduction->owner, r->who.name) != 0)
-        rc = err_set(&err, ERR_DENIED, "the instance belongs to another credential");
+    if (!rc && !owns(r, q->instance, q->secret))
+        rc = err_set(&err, ERR_DENIED, "the instance belongs to another credential, or secret");
     if (!rc) {
         frame.ack = q->ack;
         frame.health = q->health;

@@ -127,6 +127,7 @@ void sync_link_up(struct sync *s, nsec_t now)
     hello.n_scopes = s->opts.n_scopes;
     hello.features = features;
     hello.n_features = ARRAY_LEN(features) - !s->opts.is_judged;
+    hello.secret = proto_bytes(s->opts.secret);
     digest_put(s->status.cursor.digest, digest);
     digest_put(s->serving, serving_digest);
     cursor.store_id = proto_bytes(str_of(s->status.cursor.store_id, SYNC_STORE_ID_BYTES));

@@ -93,6 +93,7 @@ struct sync_opts {
     const Trimtab__V1__Instance *instance; /* borrowed for the life of the sync */
     Trimtab__V1__Scope **scopes;           /* likewise */
     size_t n_scopes;
+    struct str secret; /* of the host, for its hello; likewise; empty: none */
     const struct sync_ops *ops;
     void *ctx;
     bool is_judged; /* something judges each batch: the hello announces the words that follow */

@@ -4,7 +4,7 @@
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const { test, run, Server, root } = require('./lib.js');
+const { test, run, Server, root, Subscriber, until } = require('./lib.js');
 const { document } = require('./openapi.js');
 
 const doc = JSON.parse(fs.readFileSync(path.join(root, 'api', 'openapi.json'), 'utf8'));
@@ -51,6 +51,7 @@ const calls = {
   'post /v1/rollouts/preview': { url: '/v1/rollouts/preview', ...n({ targets: [{ everyone: true }], resources: ['shop/prod/item/r'] }) },
   'get /v1/rollouts/{id}': { url: '/v1/rollouts/3?diff=true&limit=5' },
   'post /v1/rollouts/{id}': { url: '/v1/rollouts/3', ...n({ move: 'pause', reason: 'lunch' }) },
+  'delete /v1/instances/{id}': { url: '/v1/instances/gone' },
   'get /v1/instances': { url: '/v1/instances?connected_only=false' },
   'get /v1/running': { url: `/v1/running?resource=${item}&offline=true&limit=5` },
   'get /v1/events': { url: '/v1/events?types=commit,rollout&prefix=shop/', stream: /"hello"/ },
@@ -72,6 +73,10 @@ test('the file is what the .proto files and the routes make', async () => {
   for (const text of ['1', '2']) await server.json('POST', '/v1/commits', { changes: [{ id: item, text }, { id: 'shop/prod/item/z', text }] });
   const started = await server.json('POST', '/v1/rollouts', { changes: [{ id: 'shop/prod/item/s', text: '1' }], plan: { steps: [{ targets: [{ everyone: true }] }] } });
   assert.strictEqual(started.rollout.id, 3);
+  const gone = new Subscriber(server, 'gone', [{ namespaces: ['shop/prod'] }]).open();
+  await gone.at(1);
+  gone.close();
+  await until('it has gone', async () => (await server.instance('gone')).state === 'offline');
   assert.deepStrictEqual(doc, JSON.parse(JSON.stringify(document())));
 });
 

@@ -88,8 +88,59 @@ test('another credential does not take over the id of a connected instance', asy
   first.close();
   await until('the first has gone', async () => (await server.instance('owned')).state === 'offline');
   const heir = subscribe(tokens.get('two'), 'owned', 2).hello();
+  assert.strictEqual((await heir.failed()).code, grpc.status.PERMISSION_DENIED);
+  await publishWorks();
+});
+
+test('an id stays its credential\'s over a rotation and a restart, and goes to another one when it is forgotten', async () => {
+  tokens.delete('one');
+  await setTokens({ one: 'agent', two: 'agent' });
+  const again = subscribe(tokens.get('one'), 'owned', 3).hello();
+  await again.served();
+  assert.strictEqual((await server.request('DELETE', '/v1/instances/owned')).status, 423);
+  again.close();
+  await until('it has gone', async () => (await server.instance('owned')).state === 'offline');
+  await server.stop();
+  await server.start();
+  await until('it is known again', async () => server.instance('owned'));
+  const thief = subscribe(tokens.get('two'), 'owned', 4).hello();
+  assert.strictEqual((await thief.failed()).code, grpc.status.PERMISSION_DENIED);
+  const denied = await server.request('DELETE', '/v1/instances/owned', undefined, { authorization: `Bearer ${tokens.get('two')}` });
+  assert.strictEqual(denied.status, 403, String(denied.body));
+  assert.strictEqual((await server.request('DELETE', '/v1/instances/owned')).status, 200);
+  assert.strictEqual((await server.request('DELETE', '/v1/instances/owned')).status, 404);
+  const heir = subscribe(tokens.get('two'), 'owned', 5).hello();
   await heir.served();
+  assert.strictEqual((await server.instance('owned')).identity, 'two');
   heir.close();
+  await publishWorks();
+});
+
+test('hosts of one credential are told apart by their secret; who lost it has the id again when the old stream is gone, and that is shown', async () => {
+  const secret = Buffer.from('s'.repeat(48)), other = Buffer.from('t'.repeat(48));
+  const first = subscribe(tokens.get('one'), 'host-1', 1).hello({ secret });
+  await first.served();
+  for (const wrong of [{ secret: other }, {}]) {
+    const e = await subscribe(tokens.get('one'), 'host-1', 2).hello(wrong).failed();
+    assert.strictEqual(e.code, grpc.status.ALREADY_EXISTS, e.message);
+  }
+  const word = (over) => server.request('POST', '/v1/subscribe/ack', JSON.stringify({ instance: 'host-1', health: { failing: true, reason: 'forged' }, ...over }), { authorization: `Bearer ${tokens.get('one')}` });
+  assert.strictEqual((await word({})).status, 403);
+  assert.strictEqual((await word({ secret: other.toString('base64') })).status, 403);
+  assert(!(await server.instance('host-1')).health);
+  assert.strictEqual((await word({ secret: secret.toString('base64') })).status, 200);
+  await until('its own word counts', async () => ((await server.instance('host-1')).health || {}).failing);
+  const back = subscribe(tokens.get('one'), 'host-1', 1).hello({ secret }); /* takes its place at once */
+  await back.served();
+  assert(!(await server.instance('host-1')).taken_over);
+  back.close();
+  await until('it has gone', async () => (await server.instance('host-1')).state === 'offline');
+  const lost = subscribe(tokens.get('one'), 'host-1', 3).hello({ secret: other });
+  await lost.served();
+  await until('it is shown', async () => (await server.instance('host-1')).taken_over);
+  assert(fs.readFileSync(path.join(server.dir, 'log'), 'utf8').includes('instance_taken_over'));
+  assert(!JSON.stringify(await server.instance('host-1')).includes(other.toString('base64')));
+  lost.close();
   await publishWorks();
 });
 

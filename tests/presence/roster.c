@@ -33,6 +33,17 @@ static struct instance *connect(struct roster *r, const char *id, const char *st
     return i;
 }
 
+/* The same with another id, of a credential; false: it was not admitted. */
+static bool come_and_go(struct roster *r, const char *id, const char *owner, int64_t now_ms)
+{
+    int stream;
+    struct instance *i = connect(r, id, "one", owner, &stream);
+
+    if (i)
+        roster_leave(r, i, &stream, 1, now_ms);
+    return i;
+}
+
 static int say_health(struct roster *r, struct instance *i, char *reason)
 {
     Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
@@ -284,5 +295,45 @@ TEST("what is to be kept waits in the order in which it came, and newer proofs o
     roster_kept(a, moment.now);
     roster_leave(&r, a, &streams[0], moment.now, 9);
     CHECK(b->due.next == &a->due); /* that it is gone is written whenever it was */
+    roster_deinit(&r);
+}
+
+TEST("ids that left do not lock a new host out, and stay their owner's")
+{
+    struct roster r;
+    int64_t now_ms = 1;
+
+    roster_init(&r);
+    r.max = 8;
+    CHECK(come_and_go(&r, "honest", "web", now_ms++));
+    for (int i = 0; i < 40; i++) {
+        char id[24];
+
+        (void)snprintf(id, sizeof(id), "junk-%d", i);
+        CHECK(come_and_go(&r, id, "junk", now_ms++));
+        CHECK(r.instances.n <= r.max);
+    }
+    CHECK(roster_find(&r, STR("honest")) != NULL);
+    CHECK(!roster_find(&r, STR("junk-0")));
+    CHECK(!come_and_go(&r, "junk-0", "web", now_ms)); /* forgotten, and still not hers */
+    CHECK(come_and_go(&r, "new", "web", now_ms++));
+    roster_deinit(&r);
+}
+
+TEST("an offline instance is its credential's until somebody forgets it")
+{
+    struct roster r;
+    struct instance *i;
+    struct err err = ERR_NULL;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i != NULL);
+    CHECK_I64(roster_forget(&r, STR("a"), &err), ERR_LOCKED);
+    roster_leave(&r, i, &streams[0], 1, 5);
+    CHECK(!connect(&r, "a", "one", "other", &streams[1]));
+    CHECK_I64(roster_forget(&r, STR("a"), &err), 0);
+    CHECK_I64(roster_forget(&r, STR("a"), &err), ERR_NOT_FOUND);
+    CHECK(connect(&r, "a", "one", "other", &streams[1]) != NULL);
     roster_deinit(&r);
 }
