@@ -155,11 +155,11 @@ static void started(struct api_call *call)
            job->is_dry_run);
 }
 
-/* A plan without steps is refused with the commit. */
+/* A plan without steps, or with too many, is refused with the commit. */
 static int check_first(struct api_call *call, const Trimtab__V1__RolloutPlan *asked,
                        const struct rollout_plan *plan, const struct interest *interest)
 {
-    if (!plan->n_steps)
+    if (!plan->n_steps || plan->n_steps > ROLLOUT_STEPS_MAX)
         return 0;
     return rollout_check_matches(call,
                                  &(struct beginning){.asked = asked->steps[0],
