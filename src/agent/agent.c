@@ -39,6 +39,7 @@ static void op_moved(void *ctx, const struct sync_cursor *cursor)
 {
     struct agent *a = ctx;
 
+    orders_heard(a);
     copy_moved(a->copy, cursor);
     if (!timer_is_running(&a->flush))
         timer_start(&a->flush, &a->loop, FLUSH_MS, 0);
@@ -80,6 +81,7 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
             a->must_rescan = true;
     if (a->must_rescan)
         rescan(a);
+    orders_heard(a);
     apply_kick(a->apply);
 }
 
@@ -91,7 +93,12 @@ static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
     sync_link_reconnect(a->link, after_ms, reason);
 }
 
-static const struct sync_ops ops = {op_send, op_store, op_moved, op_apply, op_reconnect};
+static const struct sync_ops ops = {.send = op_send,
+                                    .store = op_store,
+                                    .moved = op_moved,
+                                    .apply = op_apply,
+                                    .order = orders_take,
+                                    .reconnect = op_reconnect};
 
 /* ---- what is served ---- */
 
@@ -109,6 +116,16 @@ static void fill_refusal(const struct agent *a, const struct pending *p,
                                  .code = p->code,
                                  .message = str_c(p->message),
                                  .held_by = str_c(p->held_by)};
+}
+
+/* What came while the fleet is paused. */
+static void fill_paused(const struct agent *a, const struct pending *p,
+                        struct sync_refusal *out)
+{
+    fill_refusal(a, p, out);
+    out->code = "PAUSED";
+    out->message = str_c(a->orders.reason);
+    out->held_by = STR("the pause of the fleet");
 }
 
 /* ---- how it is ---- */
@@ -167,6 +184,8 @@ static struct sync_refusal *list_refusals(const struct agent *a, size_t *ret_n)
 
         if (p->is_refused)
             fill_refusal(a, p, &list[n++]);
+        else if (a->orders.is_paused)
+            fill_paused(a, p, &list[n++]);
     }
     *ret_n = n;
     return list;
@@ -399,6 +418,7 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
                                .ledger = &a->ledger,
                                .copy = a->copy,
                                .applied = tell_applied,
+                               .idle = orders_idle,
                                .ctx = a};
     int r;
 
@@ -420,6 +440,9 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
         r = apply_new(&apply, content, &a->apply);
     if (r)
         return err_set(err, r, "out of memory");
+    r = orders_open(a, err);
+    if (r)
+        return r;
     a->knows_nothing = content->applied == 0;
     if (content->applied)
         tell_applied(a, content->applied);
@@ -579,6 +602,7 @@ void agent_close(struct agent *a)
                a->apply)) /* asked twice to stop: what is under way on a worker must end */
         loop_turn(&a->loop, LOOP_WAIT);
     a->apply = apply_free(a->apply);
+    orders_close(a);
     a->prober = prober_close(a->prober);
     loop_close(&a->loop);
     if (a->has_ledger)

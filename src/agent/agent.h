@@ -9,6 +9,7 @@
 #define TRIMTAB_AGENT_AGENT_H
 
 #include "agent/apply.h"
+#include "agent/orders.h"
 #include "agent/prober.h"
 #include "net/http.h"
 #include "sync/link.h"
@@ -25,6 +26,7 @@ struct agent {
     struct ledger ledger;
     bool has_ledger;
     struct apply *apply;
+    struct orders orders;
     struct prober *prober;
     struct http_server *admin;
     struct sha256 admin_token;

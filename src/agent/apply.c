@@ -46,7 +46,7 @@ struct apply {
     struct work work;
     size_t failed_sink; /* n: none */
     bool is_void;       /* what the plans say has not come to be */
-    bool must_verify, is_verifying, must_tell, is_stopping;
+    bool must_verify, is_verifying, must_tell, is_stopping, is_paused;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct defer kick;
@@ -1046,10 +1046,24 @@ static void begin_later(struct apply *a)
     timer_start(&a->again, a->opts.loop, AGAIN_MS, 0);
 }
 
+/* There is nothing to do, or nothing that may be done now. */
+static void tell_idle(struct apply *a)
+{
+    if (a->must_tell)
+        finish_job(a);
+    if (!a->must_tell)
+        a->opts.idle(a->opts.ctx);
+}
+
 static void begin_job(struct apply *a)
 {
     if (a->state != APPLY_IDLE || a->is_stopping)
         return;
+    if (a->is_paused) {
+        a->revision = sync_status(a->opts.ledger->sync).cursor.revision;
+        tell_idle(a);
+        return;
+    }
     if (ledger_groups(a->opts.ledger, &a->groups)) {
         begin_later(a);
         return;
@@ -1058,8 +1072,7 @@ static void begin_job(struct apply *a)
     a->revision = sync_status(a->opts.ledger->sync).cursor.revision;
     if (a->n_groups == 0 && !a->must_verify) {
         groups_deinit(&a->groups);
-        if (a->must_tell)
-            finish_job(a);
+        tell_idle(a);
         return;
     }
     if (!make_room(a)) {
@@ -1120,6 +1133,51 @@ void apply_retry(struct apply *a, enum apply_retry which)
     }
     if (any || a->must_verify)
         apply_kick(a);
+}
+
+static bool is_named(const struct version *v, char *const *ids, size_t n)
+{
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+
+    if (!v)
+        return false;
+    key_put_id(v->key, &id);
+    for (size_t i = 0; i < n && !buf_status(&id); i++)
+        if (str_eq(buf_str(&id), str_c(ids[i])))
+            return true;
+    return false;
+}
+
+void apply_retry_these(struct apply *a, char *const *ids, size_t n)
+{
+    const struct ledger *l = a->opts.ledger;
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&l->pending, &at))) {
+        struct pending *p = slot->value;
+
+        p->must_retry |= p->is_refused && (is_named(ledger_received(l, slot->key), ids, n) ||
+                                           is_named(ledger_serving(l, slot->key), ids, n));
+    }
+    apply_kick(a);
+}
+
+bool apply_is_retrying(const struct apply *a)
+{
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&a->opts.ledger->pending, &at)))
+        if (((const struct pending *)slot->value)->must_retry)
+            return true;
+    return false;
+}
+
+void apply_pause(struct apply *a, bool is_paused)
+{
+    a->is_paused = is_paused;
+    apply_kick(a);
 }
 
 /* ---- life ---- */

@@ -47,6 +47,8 @@ struct apply_opts {
     struct copy *copy;
     /* A job has ended or there was nothing to do: what is served is final for this revision. */
     void (*applied)(void *ctx, uint64_t revision);
+    /* Nothing is to be done, and what is served was told. */
+    void (*idle)(void *ctx);
     void *ctx;
 };
 
@@ -63,6 +65,16 @@ void apply_verify(struct apply *a);
 /* What was refused is tried again; only_passing: only what failed for want of space or the like. */
 enum apply_retry { APPLY_RETRY_ALL, APPLY_RETRY_PASSING };
 void apply_retry(struct apply *a, enum apply_retry which);
+
+/* The same for these resources, by their ids. */
+void apply_retry_these(struct apply *a, char *const *ids, size_t n);
+/* Whether something refused is still to be tried again. */
+bool apply_is_retrying(const struct apply *a);
+/*
+ * While it is paused no job begins: what is new is told to be held, nothing is restored, retried or reloaded. A job under
+ * way goes on to its end.
+ */
+void apply_pause(struct apply *a, bool is_paused);
 
 /* Ends the job under way, if it has not switched; no other begins. done is called from the loop when it is idle. */
 void apply_stop(struct apply *a, void (*done)(void *ctx), void *ctx);

@@ -151,8 +151,11 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
-    cmd_running, cmd_events,
-    cmd_info, cmd_admin, cmd_rollout, cmd_context, cmd_completion, cmd_complete;
+    cmd_running, cmd_events, cmd_info, cmd_admin, cmd_rollout, cmd_fleet, cmd_context, cmd_completion,
+    cmd_complete;
+
+/* instances retry: an order. */
+must_use int instances_retry(struct cli *cli, int argc, char **argv, struct err *err);
 
 /* Prints the subcommands of rollout that begin so. */
 void rollout_complete(const char *begin);

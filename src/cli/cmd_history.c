@@ -131,11 +131,13 @@ static const char *why_of(struct arena *a, const Trimtab__V1__CommitInfo *c)
 static void commit_row(struct table *t, const Trimtab__V1__CommitInfo *c)
 {
     char revision[24], changes[400];
-    const char *action = c->n_moves ? c->moves[0]->move : c->action;
+    const char *action = c->n_moves ? c->moves[0]->move : *c->order ? c->order : c->action;
 
     (void)snprintf(revision, sizeof(revision), "%" PRIu64, c->revision);
     if (c->n_moves && strcmp(action, "override") != 0)
         (void)snprintf(changes, sizeof(changes), "rollout %" PRIu64, c->moves[0]->rollout);
+    else if (*c->order && !c->n_changes)
+        (void)snprintf(changes, sizeof(changes), "%s", "instances");
     else if (c->n_changes == 1)
         (void)snprintf(changes, sizeof(changes), "%s %s", c->changes[0]->action,
                        c->changes[0]->id);

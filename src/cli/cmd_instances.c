@@ -48,14 +48,15 @@ static const char *reason_of(struct arena *a, const Trimtab__V1__InstanceInfo *i
     return arena_c(a, str_c(text));
 }
 
-/* One word, for who reads columns: "ok,failing" has applied everything, and it does not do. */
+/* One word, for who reads columns: "ok,failing" has applied everything, and it does not do; "held,paused" holds it. */
 static const char *state_of(struct arena *a, const Trimtab__V1__InstanceInfo *i)
 {
     char text[32];
 
-    if (!is_failing(i) || is_offline(i))
+    if (is_offline(i) || (!is_failing(i) && !i->paused))
         return i->state;
-    (void)snprintf(text, sizeof(text), "%s,failing", i->state);
+    (void)snprintf(text, sizeof(text), "%s%s%s", i->state, is_failing(i) ? ",failing" : "",
+                   i->paused ? ",paused" : "");
     return arena_c(a, str_c(text));
 }
 
@@ -100,7 +101,11 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
          NULL, NULL},
     };
     struct words words;
-    int r = take_flags(&cmd_instances, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+    int r;
+
+    if (argc > 1 && strcmp(argv[1], "retry") == 0)
+        return instances_retry(cli, argc - 1, argv + 1, err);
+    r = take_flags(&cmd_instances, flags, ARRAY_LEN(flags), argc, argv, &words, err);
 
     if (r)
         return r;
@@ -129,8 +134,11 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
 }
 
 const struct command cmd_instances = {
-    "instances", "instances [PREFIX] [--connected] [--resource ID] | instances forget ID",
-    "lists instances and what each really runs; forgets whose an id is", run_instances};
+    "instances",
+    "instances [PREFIX] [--connected] [--resource ID] | instances retry ID... [-m WHY] | "
+    "instances forget ID",
+    "lists instances and what each really runs; tells them to try again; forgets whose an id is",
+    run_instances};
 
 /* ---- status ---- */
 

@@ -41,6 +41,10 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
         show_canary(c);
     else if (cli->output == OUTPUT_TABLE && c->rollout)
         (void)printf("rollout %" PRIu64 " carries just this already\n", c->rollout);
+    if (cli->output == OUTPUT_TABLE && c->retried)
+        (void)printf("%" PRIu64 " instance%s will try again what %s\n", c->retried,
+                     c->retried == 1 ? "" : "s",
+                     c->retried == 1 ? "it refuses" : "they refuse");
     if (cli->output == OUTPUT_TABLE && c->dry_run)
         (void)printf("dry run: nothing was stored\n");
     else if (cli->output == OUTPUT_TABLE)

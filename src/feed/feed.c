@@ -377,6 +377,7 @@ void feed_publish(struct feed *f, struct state *next, struct version *const *ver
     (void)mem_free(t.keys);
     if (is_gray)
         feed_publish_gray(f, before);
+    feed_publish_orders(f, before);
     LIST_EACH (&f->cutting, l)
         cut_renew(LINK_OF(l, struct feed_session, cutting_link));
     (void)state_unref(before);

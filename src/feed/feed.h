@@ -14,6 +14,7 @@
  *   (F5) A batch that keeps more than `pinned_max` superseded bytes from being freed, because its subscriber reads
  *        slowly, goes on from the newest state; what changed meanwhile comes again at its end (I8).
  *   (F6) Subscribers of equal scopes that owe nothing share one encoded frame per commit.
+ *   (F7) An order is sent to whom it concerns until it is acknowledged, oldest first, and never again after that.
  *
  *           hello                    all pulled            stored
  *   NEW ----------> CUTTING -------------------> FLIGHT ----------> STEADY

@@ -183,6 +183,12 @@ struct feed_session {
     nsec_t due;
     struct subject *subject; /* NULL: nobody in particular, who has stable */
     struct gray gray;
+    struct session_orders {
+        bool takes_any;
+        uint64_t done; /* revision: acknowledged */
+        uint64_t sent; /* all up to this one that concern it were sent, or acknowledged */
+        uint64_t fleet_done, fleet_sent; /* likewise of the switch of the fleet */
+    } orders;
 };
 
 /* scopes.c */
@@ -262,5 +268,15 @@ void testimony_hello(struct feed_session *s, const Trimtab__V1__Hello *hello);
 void testimony_announced(struct feed_session *s, uint64_t revision, struct digest digest);
 void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now);
 void testimony_deinit(struct feed_session *s);
+
+/* orders.c */
+void session_orders_hello(struct feed_session *s, const Trimtab__V1__Hello *hello);
+/* The next order that is to be sent; NULL: none. */
+const struct order *session_next_order(struct feed_session *s);
+must_use int session_pull_order(struct feed_session *s, const struct order *o,
+                                struct feed_frame *ret_frame);
+void session_order_ack(struct feed_session *s, const Trimtab__V1__OrderAck *ack);
+/* Calls ready for those whom a new order concerns. */
+void feed_publish_orders(struct feed *f, const struct state *before);
 
 #endif

@@ -263,6 +263,7 @@ static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, n
     }
     testimony_hello(s, hello);
     s->status.changed = newest_concern(s);
+    session_orders_hello(s, hello);
     s->due = now + s->feed->opts.bookmark_every;
     link_before(&s->feed->bookmarks, &s->due_link);
     be_ready(s);
@@ -385,6 +386,8 @@ int feed_session_frame(struct feed_session *s, const Trimtab__V1__ClientFrame *f
         r = take_ack(s, frame->ack, now, err);
     if (!r && frame->inventory)
         r = take_inventory(s, frame->inventory, err);
+    if (!r && frame->order_ack)
+        session_order_ack(s, frame->order_ack);
     return r;
 }
 
@@ -534,10 +537,13 @@ static int pull_question(struct feed_session *s, struct feed_frame *ret_frame)
 
 int feed_session_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
 {
+    const struct order *order = s->wants_welcome ? NULL : session_next_order(s);
     int r = FEED_NOTHING;
 
     if (s->wants_welcome)
         r = pull_welcome(s, ret_frame);
+    else if (order)
+        r = session_pull_order(s, order, ret_frame);
     else if (s->status.phase == FEED_ASKING && s->ask_reason)
         r = pull_ask(s, ret_frame);
     else if (s->status.phase == FEED_CUTTING)

@@ -170,6 +170,9 @@ struct standing feed_session_standing(struct feed_session *s)
                           .mode = s->status.mode,
                           .items_sent = s->status.items_sent,
                           .repairs = s->status.repairs,
+                          .takes_orders = s->orders.takes_any,
+                          .orders_done = s->orders.done,
+                          .fleet_done = s->orders.fleet_done,
                           .report = report_ref(s->said.exceptions)};
 
     s->is_changed = false;

@@ -263,7 +263,7 @@ static int check_texts(const struct commit *c, struct err *err)
 {
     size_t bytes = 0;
 
-    if (c->n == 0 && c->n_moves == 0)
+    if (c->n == 0 && c->n_moves == 0 && !c->order)
         return err_set(err, ERR_INVALID, "a commit needs at least one change");
     if (c->n > COMMIT_CHANGES_MAX)
         return err_set(err, ERR_LIMIT, "%zu changes, more than the %d that a commit may hold",
@@ -349,6 +349,28 @@ static int check_candidates(const struct check *q, const struct change_plan *pla
     return 0;
 }
 
+static int check_order(const struct state *s, struct commit *c, struct err *err)
+{
+    struct order_request *q = c->order;
+    int r;
+
+    if (!q)
+        return 0;
+    q->author = c->author;
+    q->time_ms = c->time_ms;
+    if (c->n_moves || (c->n && q->kind != ORDER_RETRY))
+        return err_set(err, ERR_INVALID, "an order comes alone");
+    r = order_check(q, err);
+    if (!r && order_is_of_fleet(q->kind) &&
+        (q->kind == ORDER_PAUSE) == state_is_paused(s)) {
+        (void)err_set(err, ERR_CONFLICT, "the fleet is %s",
+                      q->kind == ORDER_PAUSE ? "paused already" : "not paused");
+        err_hint(err, "see: trimtab fleet status");
+        return ERR_CONFLICT;
+    }
+    return r;
+}
+
 int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
                  struct arena *a, struct err *err)
 {
@@ -362,6 +384,8 @@ int commit_check(const struct state *s, struct commit *c, struct change_plan *pl
         r = check_twice(c, &changes, err);
     if (!r)
         r = moves_check(s, c, a, err);
+    if (!r)
+        r = check_order(s, c, err);
     if (!r) {
         q.starts = moves_start(c);
         q.confirms = moves_confirm(s, c);

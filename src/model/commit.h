@@ -45,6 +45,7 @@ bool change_gives(const struct change *c, const struct version *v);
  *   a confirmation  its changes are the candidates that become stable, all of them
  *   an override     its changes are published in place of what the rollouts that carry them were trying
  *   other moves     come alone, without changes
+ *   an order        comes alone, but for one to try again, which may come with changes
  */
 struct commit {
     struct change *changes;
@@ -52,6 +53,7 @@ struct commit {
     struct rollout_move *moves; /* author, time and revision are filled in from the commit */
     size_t n_moves;
     const struct restored *restored; /* that this commit notes, or releases; NULL: none */
+    struct order_request *order; /* NULL: none; author, time and revision as of moves */
     struct str
         override; /* the reason for which protection does not hold this time; empty: it holds */
     struct str author, message, origin, action, request_id;
@@ -92,14 +94,17 @@ struct outcome {
     struct rollout_move *moves;
     size_t n_moves;
     const struct restored *restored;
+    const struct order_request *order; /* NULL: none */
 };
 
 /*
- * What an outcome comes to in s: rollouts has room for o->n_moves, and holds a reference to each afterwards, which the
- * caller drops. The effect borrows both. ERR_NOMEM; ERR_CORRUPT for a move of a rollout that is not there.
+ * What an outcome comes to in s: rollouts has room for o->n_moves, and holds a reference to each afterwards. The
+ * effect borrows versions and rollouts, and owns its order: effect_deinit drops order and rollouts. ERR_NOMEM;
+ * ERR_CORRUPT for a move of a rollout that is not there; then there is nothing to drop.
  */
 must_use int outcome_effect(const struct state *s, const struct outcome *o,
                             struct rollout **rollouts, struct effect *ret, struct err *err);
+void effect_deinit(struct effect *e, struct rollout **rollouts);
 
 /* "application/json" and the like from the ending of a name; "text/plain" or "application/octet-stream" else. */
 struct str content_type_guess(struct str kind, struct str name, struct str content);

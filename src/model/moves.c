@@ -248,6 +248,13 @@ static int make_rollout(const struct state *s, const struct outcome *o,
     return *ret ? 0 : ERR_NOMEM;
 }
 
+static void drop_effect(struct effect *e, struct rollout **rollouts, size_t n)
+{
+    while (n-- > 0)
+        rollouts[n] = rollout_unref(rollouts[n]);
+    e->order = order_unref(e->order);
+}
+
 int outcome_effect(const struct state *s, const struct outcome *o, struct rollout **rollouts,
                    struct effect *ret, struct err *err)
 {
@@ -257,15 +264,25 @@ int outcome_effect(const struct state *s, const struct outcome *o, struct rollou
                            .n_versions = starts ? 0 : o->n_versions,
                            .rollouts = rollouts,
                            .restored = o->restored};
+    if (o->order) {
+        ret->order = order_new(o->order);
+        if (!ret->order)
+            return ERR_NOMEM;
+    }
     for (size_t i = 0; i < o->n_moves; i++) {
         int r = make_rollout(s, o, &o->moves[i], &rollouts[i], err);
 
         if (r) {
-            while (i-- > 0)
-                rollouts[i] = rollout_unref(rollouts[i]);
+            drop_effect(ret, rollouts, i);
             return r;
         }
     }
     ret->n_rollouts = o->n_moves;
     return 0;
+}
+
+void effect_deinit(struct effect *e, struct rollout **rollouts)
+{
+    drop_effect(e, rollouts, e->n_rollouts);
+    *e = (struct effect){.n_rollouts = 0};
 }

@@ -28,6 +28,7 @@ struct state *state_unref(struct state *s)
         (void)tree_unref(s->rollouts);
         (void)tree_unref(s->candidates);
         (void)tree_unref(s->uses);
+        (void)tree_unref(s->orders);
         (void)mem_free(s);
     }
     return NULL;
@@ -201,6 +202,68 @@ static bool put_candidate(struct state *s, struct str key, uint64_t rollout, uin
     return ok;
 }
 
+/* ---- orders ---- */
+
+const struct order *state_order(const struct state *s, uint64_t revision)
+{
+    unsigned char key[ORDER_KEY_BYTES];
+
+    order_put_key(revision, key);
+    return order_of(tree_find(s->orders, str_of(key, ORDER_KEY_BYTES)));
+}
+
+const struct order *state_fleet(const struct state *s)
+{
+    return s->fleet ? state_order(s, s->fleet) : NULL;
+}
+
+bool state_is_paused(const struct state *s)
+{
+    const struct order *o = state_fleet(s);
+
+    return o && o->what.kind == ORDER_PAUSE;
+}
+
+/* The oldest but the switch of the fleet goes. */
+static bool forget_order(struct state *s)
+{
+    struct tree_walk walk;
+    const struct order *o;
+
+    tree_walk_from(&walk, s->orders, STR(""), 0);
+    while ((o = order_of(tree_walk_next(&walk))))
+        if (o->node.revision != s->fleet) {
+            unsigned char key[ORDER_KEY_BYTES]; /* it goes away with what it names */
+
+            order_put_key(o->node.revision, key);
+            s->n_orders--;
+            s->orders_bytes -= o->bytes;
+            return tree_remove(&s->orders, str_of(key, ORDER_KEY_BYTES));
+        }
+    return true;
+}
+
+static bool apply_order(struct state *s, struct order *o)
+{
+    unsigned char key[ORDER_KEY_BYTES];
+    bool ok = true;
+
+    if (order_is_of_fleet(o->what.kind)) {
+        order_put_key(s->fleet, key);
+        if (s->fleet)
+            ok = tree_remove(&s->orders, str_of(key, ORDER_KEY_BYTES));
+        s->fleet = o->node.revision;
+    } else {
+        s->n_orders++;
+        s->orders_bytes += o->bytes;
+    }
+    ok = ok && tree_put(&s->orders, &o->node);
+    while (ok && (s->n_orders > ORDERS_MAX ||
+                  (s->orders_bytes > ORDERS_BYTES_MAX && s->n_orders > 1)))
+        ok = forget_order(s);
+    return ok;
+}
+
 /* ---- applying ---- */
 
 static bool apply_version(struct state *s, struct version *v)
@@ -308,7 +371,7 @@ static bool apply(struct state *s, const struct effect *e)
     for (size_t i = 0; i < e->n_rollouts; i++)
         if (!apply_rollout(s, e->rollouts[i]))
             return false;
-    return true;
+    return !e->order || apply_order(s, e->order);
 }
 
 bool state_deletes_newer(const struct state *s, struct str store_id)
@@ -373,6 +436,10 @@ struct state *state_apply(const struct state *s, const struct effect *e, uint64_
     next->rollouts = tree_ref(s->rollouts);
     next->candidates = tree_ref(s->candidates);
     next->uses = tree_ref(s->uses);
+    next->orders = tree_ref(s->orders);
+    next->n_orders = s->n_orders;
+    next->orders_bytes = s->orders_bytes;
+    next->fleet = s->fleet;
     if (state_apply_more(&next, e, revision))
         return NULL;
     return next;

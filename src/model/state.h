@@ -10,6 +10,7 @@
 #ifndef TRIMTAB_MODEL_STATE_H
 #define TRIMTAB_MODEL_STATE_H
 
+#include "model/order.h"
 #include "model/rollout.h"
 
 /* The rules by which state is computed from the log. A server that meets a higher number refuses to serve. */
@@ -36,6 +37,9 @@ struct state {
     struct tree
         *candidates;   /* struct candidate: resources that a rollout carries, or carried last */
     struct tree *uses; /* struct use: who refers to what, stable and candidate versions */
+    struct tree *orders; /* struct order: the last ones, and the switch of the fleet */
+    uint64_t n_orders, orders_bytes; /* but for the switch */
+    uint64_t fleet;           /* revision of the newest pause or resume; 0: none yet */
     uint64_t n_resources;     /* not deleted */
     uint64_t content_bytes;   /* of those */
     uint64_t n_live, n_ended; /* rollouts */
@@ -105,6 +109,12 @@ struct version *state_effective(const struct state *s, struct str key,
 void state_uses_from(const struct state *s, struct str target, struct tree_walk *w);
 struct use *state_uses_next(struct tree_walk *w, struct str target); /* NULL at the end */
 
+/* The newest pause or resume of the fleet; NULL: it was never paused. Borrowed. */
+const struct order *state_fleet(const struct state *s);
+bool state_is_paused(const struct state *s);
+/* An order that is kept, by its revision; NULL: none. Borrowed. */
+const struct order *state_order(const struct state *s, uint64_t revision);
+
 /* What a commit comes to. Versions and rollouts are referenced by the state. */
 struct effect {
     struct version *const *versions; /* new stable versions */
@@ -112,6 +122,7 @@ struct effect {
     struct rollout *const *rollouts; /* started, or moved */
     size_t n_rollouts;
     const struct restored *restored; /* NULL: none; its revision 0: this commit's */
+    struct order *order; /* NULL: none */
 };
 
 /*

@@ -264,7 +264,9 @@ enum exception exception_kind(const Trimtab__V1__Refusal *f)
     static const struct {
         const char *code;
         enum exception kind;
-    } codes[] = {{"HELD_DELETION", EXCEPTION_HELD}, {"DRIFTED", EXCEPTION_DRIFTED}};
+    } codes[] = {{"HELD_DELETION", EXCEPTION_HELD},
+                 {"DRIFTED", EXCEPTION_DRIFTED},
+                 {"PAUSED", EXCEPTION_PAUSED}};
 
     for (size_t i = 0; i < ARRAY_LEN(codes); i++)
         if (strcmp(f->code, codes[i].code) == 0)
@@ -317,7 +319,7 @@ static bool worst_exception(const struct presence *p, enum presence_state *ret)
 {
     size_t n;
     Trimtab__V1__Refusal **list = presence_exceptions(p, &n);
-    bool kinds[] = {false, false, false};
+    bool kinds[EXCEPTIONS] = {false};
 
     for (size_t i = 0; i < n; i++)
         kinds[exception_kind(list[i])] = true;
@@ -425,4 +427,34 @@ const Trimtab__V1__Refusal *presence_exception_at(const struct presence *p, stru
         if (is_at(list[i], key, b) && str_eq(proto_str(list[i]->hash), wanted))
             return list[i];
     return NULL;
+}
+
+/* ---- orders ---- */
+
+bool presence_has_order(const struct presence *p, const struct order *o)
+{
+    if (order_is_of_fleet(o->what.kind))
+        return true;
+    if (o->what.n_instances)
+        return order_names(o, str_c(presence_id(p)));
+    for (size_t i = 0; i < o->what.n_resources; i++) {
+        struct name name;
+
+        if (name_parse(o->what.resources[i], &name, NULL) == 0 && presence_wants(p, name))
+            return true;
+    }
+    return false;
+}
+
+bool presence_owes_order(const struct presence *p, const struct order *o)
+{
+    uint64_t done =
+        order_is_of_fleet(o->what.kind) ? p->standing.fleet_done : p->standing.orders_done;
+
+    return p->standing.takes_orders && done < o->node.revision && presence_has_order(p, o);
+}
+
+bool presence_is_paused(const struct presence *p, const struct moment *at)
+{
+    return at->paused && p->standing.takes_orders && p->standing.fleet_done >= at->paused;
 }

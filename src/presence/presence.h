@@ -97,6 +97,9 @@ struct standing {
     nsec_t owes_since;      /* it owes a word since then; 0: it does not */
     Trimtab__V1__Mode mode; /* how the session began */
     uint64_t items_sent, repairs;
+    bool takes_orders;    /* else it is sent none */
+    uint64_t orders_done; /* revision of the newest order that it has carried out, as it said */
+    uint64_t fleet_done;  /* likewise of the fleet: pause or resume */
     struct report *report;
     struct tree *referred;
 };
@@ -134,9 +137,9 @@ static inline const char *presence_id(const struct presence *p)
 /* ---- what it comes to ---- */
 
 enum presence_state {
-    PRESENCE_OK,       /* proved to serve its view */
-    PRESENCE_PENDING,  /* has not answered yet */
-    PRESENCE_HELD,     /* serves its view, but for deletions without a cause */
+    PRESENCE_OK,      /* proved to serve its view */
+    PRESENCE_PENDING, /* has not answered yet */
+    PRESENCE_HELD, /* serves its view, but for what is held: deletions without a cause, or what came in a pause */
     PRESENCE_DRIFTED,  /* serves its view, but for what was altered on its host */
     PRESENCE_ERROR,    /* refuses something */
     PRESENCE_UNPROVEN, /* has answered, but what it serves is not proved */
@@ -154,6 +157,7 @@ struct moment {
     uint64_t complete;  /* revision up to which every record says all (E2) */
     nsec_t ack_late;    /* after that an acknowledgement is late */
     int64_t lost_after; /* milliseconds after which an offline instance is lost; 0: never */
+    uint64_t paused;    /* revision of the order by which the fleet is paused; 0: it is not */
 };
 enum presence_state presence_state(const struct presence *p, const struct moment *at);
 
@@ -172,6 +176,14 @@ bool presence_has_reached(const struct presence *p, uint64_t revision, const str
  */
 uint64_t presence_serving_revision(const struct presence *p);
 
+/* Whether an order is for it: it is named, or its view wants one of the resources, or it is for the fleet. */
+bool presence_has_order(const struct presence *p, const struct order *o);
+/* Whether it takes orders, this one is for it, and it has not said that it carried it out. */
+bool presence_owes_order(const struct presence *p, const struct order *o);
+
+/* Whether the fleet is paused and it has said that it holds to that. */
+bool presence_is_paused(const struct presence *p, const struct moment *at);
+
 /* Whether it is connected and the last word about its health is that it fails. */
 bool presence_is_failing(const struct presence *p);
 
@@ -179,7 +191,13 @@ bool presence_is_failing(const struct presence *p);
 Trimtab__V1__Refusal **presence_exceptions(const struct presence *p, size_t *ret_n);
 
 /* What an exception is, by its code. Unknown codes are refusals. */
-enum exception { EXCEPTION_REFUSED, EXCEPTION_HELD, EXCEPTION_DRIFTED };
+enum exception {
+    EXCEPTION_REFUSED,
+    EXCEPTION_HELD, /* a deletion without a cause */
+    EXCEPTION_DRIFTED,
+    EXCEPTION_PAUSED, /* new, and held while the fleet is paused */
+};
+enum { EXCEPTIONS = EXCEPTION_PAUSED + 1 };
 enum exception exception_kind(const Trimtab__V1__Refusal *f);
 
 /* ---- its view ---- */

@@ -161,6 +161,10 @@ static const struct rule list_rollouts_rules[] = {TEXT_RULE(phase, NAME_MAX_HERE
 static const struct rule preview_rules[] = {
     PART_RULE(targets, TARGETS_MAX + 1),
     LIST_RULE(resources, NAME_MAX_HERE, COMMIT_CHANGES_MAX)};
+static const struct rule order_rules[] = {
+    TEXT_RULE(kind, NAME_MAX_HERE), LIST_RULE(instances, NAME_MAX_HERE, ORDER_INSTANCES_MAX + 1),
+    LIST_RULE(resources, NAME_MAX_HERE, ORDER_RESOURCES_MAX + 1),
+    LINES_RULE(reason, PEOPLE_MAX_HERE), TEXT_RULE(request_id, NAME_MAX_HERE)};
 static const struct rule plan_rules[] = {TEXT_RULE(name, NAME_MAX_HERE),
                                          TEXT_RULE(salt, NAME_MAX_HERE),
                                          PART_RULE(steps, ROLLOUT_STEPS_MAX + 1)};
@@ -219,6 +223,7 @@ static const struct rules table[] = {
     RULES(get_rollout_request, get_rollout_rules),
     RULES(list_rollouts_request, list_rollouts_rules),
     LARGE(preview_rollout_request, preview_rules),
+    RULES(order_request, order_rules),
     RULES(rollout_plan, plan_rules),
     RULES(step, step_rules),
     RULES(target, target_rules),

@@ -3,6 +3,7 @@
  */
 #include "proto/record.h"
 
+#include "proto/order.h"
 #include "proto/rollout.h"
 
 /* ---- writing ---- */
@@ -125,6 +126,8 @@ static struct shared *make_envelope(struct encoding *e)
     record.request_id = arena_c(a, c->request_id);
     record.override = arena_c(a, c->override);
     record.restore = restored_to_proto(c->restored, a);
+    if (c->order)
+        record.order = order_to_proto(c->order, a);
     return arena_failed(a) ? NULL : proto_pack(&record.base, 0);
 }
 
@@ -303,6 +306,25 @@ static int read_moves(struct record *r, uint64_t revision, struct err *err)
     return 0;
 }
 
+static int read_order(struct record *r, uint64_t revision, struct err *err)
+{
+    const Trimtab__V1__Record *m = r->message;
+    struct order_request *q;
+    int rc;
+
+    if (!m->order)
+        return 0;
+    q = ARENA_NEW(&r->arena, struct order_request);
+    rc = q ? order_from_proto(m->order, &r->arena, q, err) : ERR_NOMEM;
+    if (rc)
+        return rc;
+    q->author = str_c(m->author);
+    q->time_ms = m->time_ms;
+    q->revision = revision;
+    r->outcome.order = q;
+    return 0;
+}
+
 void record_deinit(struct record *r)
 {
     for (size_t i = 0; i < r->outcome.n_versions; i++)
@@ -334,6 +356,8 @@ int record_decode(struct record_parts parts, uint64_t revision, struct record *r
         r = restored_from_proto(ret->message->restore, &ret->restored, err);
         ret->outcome.restored = &ret->restored;
     }
+    if (!r)
+        r = read_order(ret, revision, err);
     if (r)
         record_deinit(ret);
     return r;

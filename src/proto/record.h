@@ -80,7 +80,7 @@ must_use int restored_from_proto(const Trimtab__V1__Restore *p, struct restored 
 struct snapshot_walk {
     const struct state *state;
     bool is_begun;
-    struct tree_walk versions, rollouts, candidates;
+    struct tree_walk versions, rollouts, candidates, orders;
 };
 void snapshot_walk_init(struct snapshot_walk *w, const struct state *s);
 

@@ -1,10 +1,11 @@
 /*
  * States as the parts of a snapshot: stable versions, then rollouts with their candidates, then the numbers that
- * ended candidates took. See record.h.
+ * ended candidates took, then orders. See record.h.
  */
 #include "proto/record.h"
 
 #include "base/vec.h"
+#include "proto/order.h"
 #include "proto/rollout.h"
 
 /* ---- writing ---- */
@@ -72,6 +73,7 @@ struct filling {
     VEC(Trimtab__V1__SnapshotEntry *) entries;
     VEC(Trimtab__V1__SnapshotRollout *) rollouts;
     VEC(Trimtab__V1__SpentNumber *) spent;
+    VEC(Trimtab__V1__SnapshotOrder *) orders;
     size_t size;
 };
 
@@ -112,6 +114,21 @@ static bool add_spent(struct filling *f, const struct candidate *c)
     return !arena_failed(&f->arena) && !buf_status(&id) && VEC_PUSH(&f->spent, p);
 }
 
+static bool add_order(struct filling *f, const struct order *o)
+{
+    Trimtab__V1__SnapshotOrder *p = ARENA_NEW(&f->arena, Trimtab__V1__SnapshotOrder);
+
+    if (!p)
+        return false;
+    trimtab__v1__snapshot_order__init(p);
+    p->revision = o->node.revision;
+    p->author = arena_c(&f->arena, o->what.author);
+    p->time_ms = o->what.time_ms;
+    p->order = order_to_proto(&o->what, &f->arena);
+    f->size += o->bytes + 64;
+    return !arena_failed(&f->arena) && VEC_PUSH(&f->orders, p);
+}
+
 void snapshot_walk_init(struct snapshot_walk *w, const struct state *s)
 {
     w->state = s;
@@ -119,6 +136,7 @@ void snapshot_walk_init(struct snapshot_walk *w, const struct state *s)
     tree_walk_from(&w->versions, s->versions, STR(""), 0);
     tree_walk_from(&w->rollouts, s->rollouts, STR(""), 0);
     tree_walk_from(&w->candidates, s->candidates, STR(""), 0);
+    tree_walk_from(&w->orders, s->orders, STR(""), 0);
 }
 
 static bool fill(struct snapshot_walk *w, size_t bytes, struct filling *f)
@@ -132,6 +150,8 @@ static bool fill(struct snapshot_walk *w, size_t bytes, struct filling *f)
         ok = add_rollout(f, rollout_of(item));
     while (ok && f->size < bytes && (item = tree_walk_next(&w->candidates)))
         ok = add_spent(f, candidate_of(item));
+    while (ok && f->size < bytes && (item = tree_walk_next(&w->orders)))
+        ok = add_order(f, order_of(item));
     return ok;
 }
 
@@ -144,7 +164,7 @@ struct shared *snapshot_part(struct snapshot_walk *w, size_t bytes, bool *ret_fa
 
     *ret_failed = !fill(w, bytes, &f);
     if (!*ret_failed &&
-        (f.entries.n + f.rollouts.n + f.spent.n || (is_first && w->state->restored.revision))) {
+        (f.entries.n + f.rollouts.n + f.spent.n + f.orders.n || (is_first && w->state->restored.revision))) {
         w->is_begun = true;
         part.revision = w->state->revision;
         part.semantics = STATE_SEMANTICS;
@@ -157,12 +177,15 @@ struct shared *snapshot_part(struct snapshot_walk *w, size_t bytes, bool *ret_fa
                             : NULL;
         part.spent = f.spent.at;
         part.n_spent = f.spent.n;
+        part.orders = f.orders.at;
+        part.n_orders = f.orders.n;
         packed = arena_failed(&f.arena) ? NULL : proto_pack(&part.base, 0);
         *ret_failed = !packed;
     }
     VEC_DEINIT(&f.entries);
     VEC_DEINIT(&f.rollouts);
     VEC_DEINIT(&f.spent);
+    VEC_DEINIT(&f.orders);
     arena_deinit(&f.arena);
     return packed;
 }
@@ -271,6 +294,25 @@ static int load_restored(const Trimtab__V1__SnapshotPart *part, struct state **s
     return r ? r : state_load(s, &(struct effect){.restored = &restored}, part->revision);
 }
 
+static int load_order(const Trimtab__V1__SnapshotOrder *p, struct state **s, uint64_t revision,
+                      struct err *err)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    owned(order_unref) struct order *o = NULL;
+    struct order_request q;
+    int r = p->order && p->revision
+                ? order_from_proto(p->order, &a, &q, err)
+                : err_set(err, ERR_CORRUPT, "an order of a snapshot cannot be read");
+
+    if (r)
+        return r;
+    q.revision = p->revision;
+    q.author = str_c(p->author);
+    q.time_ms = p->time_ms;
+    o = order_new(&q);
+    return o ? state_load(s, &(struct effect){.order = o}, revision) : ERR_NOMEM;
+}
+
 static int load_part(const Trimtab__V1__SnapshotPart *part, struct state **s, struct err *err)
 {
     int r = part->restored ? load_restored(part, s, err) : 0;
@@ -282,6 +324,8 @@ static int load_part(const Trimtab__V1__SnapshotPart *part, struct state **s, st
         r = load_rollout(part->rollouts[i], s, part->revision, err);
     for (size_t i = 0; i < part->n_spent && !r; i++)
         r = load_spent(part->spent[i], s, err);
+    for (size_t i = 0; i < part->n_orders && !r; i++)
+        r = load_order(part->orders[i], s, part->revision, err);
     return r;
 }
 

@@ -62,3 +62,8 @@ bool hello_takes_rollouts(const Trimtab__V1__Hello *hello)
     return hello->instance && *hello->instance->id &&
            hello_has_feature(hello, FEATURE_ROLLOUTS);
 }
+
+bool hello_takes_orders(const Trimtab__V1__Hello *hello)
+{
+    return hello_takes_rollouts(hello) && hello_has_feature(hello, FEATURE_ORDERS);
+}

@@ -28,6 +28,12 @@ must_use struct subject *subject_of_instance(const Trimtab__V1__Instance *p);
 
 bool hello_has_feature(const Trimtab__V1__Hello *hello, const char *feature);
 
+/* And: it carries out orders, and says so. */
+#define FEATURE_ORDERS "orders"
+
+/* Whether it gets orders: it has the feature, and rollouts could take it. */
+bool hello_takes_orders(const Trimtab__V1__Hello *hello);
+
 /* Whether rollouts can take who says this hello: it has an id and the feature. Others have what is stable. */
 bool hello_takes_rollouts(const Trimtab__V1__Hello *hello);
 

@@ -29,6 +29,8 @@ const struct api_method api_methods[] = {
     METHOD(MoveRollout, move_rollout, RIGHT_WRITE),
     METHOD(GetRollout, get_rollout, RIGHT_READ),
     METHOD(ListRollouts, list_rollouts, RIGHT_READ),
+    METHOD(Order, order, RIGHT_WRITE),
+    METHOD(Orders, orders, RIGHT_READ),
 };
 const size_t api_methods_n = ARRAY_LEN(api_methods);
 

@@ -95,6 +95,9 @@ void api_preview_rollout(struct api_call *call);
 /* rollout_read.c */
 void api_get_rollout(struct api_call *call);
 void api_list_rollouts(struct api_call *call);
+/* api_order.c */
+void api_order(struct api_call *call);
+void api_orders(struct api_call *call);
 /* api_read.c */
 void api_get(struct api_call *call);
 void api_list(struct api_call *call);

@@ -179,6 +179,11 @@ static Trimtab__V1__CommitInfo *commit_info(struct arena *a, const Trimtab__V1__
     info->action = arena_c(a, str_c(record->action));
     info->request_id = arena_c(a, str_c(record->request_id));
     info->override = arena_c(a, str_c(record->override));
+    if (record->order && (int)record->order->kind >= 0 &&
+        (int)record->order->kind < ORDER_KINDS) {
+        info->order = arena_c(a, str_c(order_kind_name((enum order_kind)record->order->kind)));
+        info->order_reason = arena_c(a, str_c(record->order->reason));
+    }
     return add_changes(a, record, info) && add_moves(a, record, revision, info) ? info : NULL;
 }
 

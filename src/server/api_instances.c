@@ -139,12 +139,20 @@ static bool is_for(const struct status_wait *w, const struct presence *p,
 static enum fate fate_of(const struct status_wait *w, const struct presence *p,
                          const struct state *state, const struct moment *at)
 {
+    const struct order *order = state_order(state, w->revision);
+    bool is_ordered = order && p->is_connected && presence_has_order(p, order);
     const Trimtab__V1__Refusal *exception;
+    size_t n;
 
-    if (!p->is_connected || !is_for(w, p, state) || !acts_on(w, p, state, &exception))
+    if (is_ordered && presence_owes_order(p, order))
+        return PENDING; /* whatever it refuses until then: it is to look again */
+    if (!p->is_connected || !is_for(w, p, state) ||
+        (!acts_on(w, p, state, &exception) && !is_ordered))
         return UNCONCERNED;
+    if (is_ordered && !w->n_keys && presence_exceptions(p, &n))
+        exception = n ? presence_exceptions(p, &n)[0] : NULL;
     if (exception) /* E3 */
-        return REFUSED;
+        return exception_kind(exception) == EXCEPTION_PAUSED ? PENDING : REFUSED;
     if (presence_has_reached(p, w->revision, at))
         return APPLIED;
     return *proof_story(p->standing.proof) ? UNPROVEN : PENDING;

@@ -6,6 +6,7 @@
 #include "model/diff.h"
 #include "proto/record.h"
 #include "server/canary.h"
+#include "server/order_view.h"
 #include "server/rollout_picture.h"
 
 enum { PRUNE_MAX = 100, AGAIN_MAX = 8, PRUNE_FEW = 10 };
@@ -202,6 +203,8 @@ static void publish_answer(struct api_call *call)
         response->dry_run = job->is_dry_run;
         if (!job->commit.override.len)
             put_move(job, response);
+        if (job->commit.order)
+            response->retried = job->commit.order->n_instances;
         if (api_results(call, &response->changes, &response->n_changes))
             response = NULL;
     }
@@ -416,6 +419,8 @@ static int make_commit(struct api_call *call, const struct rollout **ret_same)
     rc = canary_apply(call, &r);
     if (rc == CANARY_SAME)
         *ret_same = r;
+    if (rc == CANARY_NONE)
+        return order_again(call);
     return rc == CANARY_NONE || rc == CANARY_MOVES || rc == CANARY_SAME ? 0 : rc;
 }
 

@@ -93,6 +93,7 @@ struct moment app_moment(const struct app *app)
                            .now_ms = clock_wall_ms(),
                            .complete = app->roster.complete,
                            .ack_late = app->config.ack_late,
+                           .paused = state_is_paused(app->state) ? app->state->fleet : 0,
                            .lost_after = (int64_t)(app->config.lost_after / NSEC_PER_MS)};
 }
 

@@ -135,8 +135,7 @@ static int fold_outcome(struct committer *c, const struct outcome *o, uint64_t r
         next = state_apply(c->state, &effect, revision);
         r = next ? publication_add(c, effect.versions, effect.n_versions) : ERR_NOMEM;
     }
-    for (size_t i = 0; i < effect.n_rollouts; i++)
-        (void)rollout_unref(rollouts[i]);
+    effect_deinit(&effect, rollouts);
     (void)mem_free(rollouts);
     if (r) {
         (void)state_unref(next);
@@ -239,19 +238,20 @@ static int prepare_after(struct commit_job *job, const struct state *state, uint
 {
     struct commit *c = &job->commit;
     struct rollout **rollouts = ARENA_ARRAY(&job->arena, struct rollout *, c->n_moves);
-    struct outcome outcome = {job->versions, job->n_versions, c->moves, c->n_moves, c->restored};
+    struct outcome outcome = {job->versions, job->n_versions, c->moves, c->n_moves, c->restored, c->order};
     struct effect effect = {.n_rollouts = 0};
     int r;
 
     for (size_t i = 0; i < c->n_moves; i++)
         c->moves[i].revision = revision;
+    if (c->order)
+        c->order->revision = revision;
     r = rollouts ? outcome_effect(state, &outcome, rollouts, &effect, &job->err) : ERR_NOMEM;
     if (r)
         return r;
     job->after = state_apply(state, &effect, revision);
     r = job->after ? graph_check(job->after, &effect, &job->err) : ERR_NOMEM;
-    for (size_t i = 0; i < effect.n_rollouts; i++)
-        (void)rollout_unref(rollouts[i]);
+    effect_deinit(&effect, rollouts);
     return r;
 }
 
@@ -270,7 +270,8 @@ static int prepare(struct commit_job *job, struct state *state, uint64_t revisio
     if (!r)
         r = make_versions(job, revision);
     job->revision = state->revision;
-    if (r || (job->n_versions + job->commit.n_moves == 0 && !job->commit.restored))
+    if (r || (job->n_versions + job->commit.n_moves == 0 && !job->commit.restored &&
+              !job->commit.order))
         return r ? r : JOB_DONE;
     r = prepare_after(job, state, revision);
     if (r || job->is_dry_run)

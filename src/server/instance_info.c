@@ -65,6 +65,9 @@ Trimtab__V1__InstanceInfo *instance_info(const struct presence *p, const struct 
     info->health = p->health ? p->health->health : NULL;
     info->restored = p->is_restored;
     info->taken_over = wall_text(p->taken_ms, a);
+    info->takes_orders = p->standing.takes_orders;
+    info->orders_done = p->standing.orders_done;
+    info->paused = presence_is_paused(p, at);
     put_standing(p, info, a);
     return info;
 }

@@ -25,6 +25,9 @@ struct sync {
         report; /* the last acknowledgement "applied", packed; NULL: nothing is said of what is served */
     uint64_t stored_revision; /* of the newest batch that was stored */
     struct health *health;    /* as said last; NULL: nobody judges */
+    struct order_place {
+        uint64_t given, done; /* revisions of the newest */
+    } orders, fleet;
 };
 
 /* What sync_health was told; the texts stand behind it. */

@@ -114,8 +114,10 @@ void sync_link_up(struct sync *s, nsec_t now)
     Trimtab__V1__Serving serving = TRIMTAB__V1__SERVING__INIT;
     unsigned char digest[DIGEST_BYTES], serving_digest[DIGEST_BYTES];
     char server[] = "server", copy[] = "copy";
-    char rollouts[] = FEATURE_ROLLOUTS, report[] = FEATURE_REPORT, health[] = FEATURE_HEALTH;
-    char *features[] = {rollouts, report, health};
+    char rollouts[] = FEATURE_ROLLOUTS, report[] = FEATURE_REPORT;
+    char health[] = FEATURE_HEALTH, orders[] = FEATURE_ORDERS;
+    char *features[4] = {rollouts, report};
+    size_t n_features = 2;
 
     stage_clear(&s->stage); /* what was on its way came by another link */
     s->status.phase = SYNC_HELLO;
@@ -126,8 +128,14 @@ void sync_link_up(struct sync *s, nsec_t now)
     hello.scopes = s->opts.scopes;
     hello.n_scopes = s->opts.n_scopes;
     hello.features = features;
-    hello.n_features = ARRAY_LEN(features) - !s->opts.is_judged;
+    if (s->opts.is_judged)
+        features[n_features++] = health;
+    if (s->opts.ops->order)
+        features[n_features++] = orders;
+    hello.n_features = n_features;
     hello.secret = proto_bytes(s->opts.secret);
+    hello.order = s->orders.done;
+    hello.fleet_order = s->fleet.done;
     digest_put(s->status.cursor.digest, digest);
     digest_put(s->serving, serving_digest);
     cursor.store_id = proto_bytes(str_of(s->status.cursor.store_id, SYNC_STORE_ID_BYTES));
@@ -463,6 +471,9 @@ static void forget_revisions(struct sync *s)
     s->report = shared_unref(s->report);
     if (s->health)
         s->health->revision = 0;
+    s->orders = s->fleet = (struct order_place){0, 0};
+    if (s->opts.ops->order)
+        s->opts.ops->order(s->opts.ctx, NULL);
 }
 
 static int take_welcome(struct sync *s, const Trimtab__V1__Welcome *w, struct err *err)
@@ -525,6 +536,62 @@ static int take_bookmark(struct sync *s, const Trimtab__V1__Bookmark *b, struct 
     return 0;
 }
 
+/* ---- orders ---- */
+
+static void send_order_ack(struct sync *s, uint64_t revision)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__OrderAck ack = TRIMTAB__V1__ORDER_ACK__INIT;
+
+    ack.revision = revision;
+    frame.order_ack = &ack;
+    send(s, &frame);
+}
+
+void sync_load_orders(struct sync *s, uint64_t order, uint64_t fleet)
+{
+    s->orders = (struct order_place){order, order};
+    s->fleet = (struct order_place){fleet, fleet};
+}
+
+/* One of another history, or that was overtaken by a newer one, is not acknowledged. */
+void sync_order_done(struct sync *s, uint64_t revision)
+{
+    struct order_place *p = revision == s->fleet.given ? &s->fleet : &s->orders;
+
+    if (revision <= p->done || revision > p->given)
+        return;
+    p->done = revision;
+    if (is_welcome(s)) /* else the next hello says it */
+        send_order_ack(s, revision);
+}
+
+static bool is_of_fleet(Trimtab__V1__OrderKind kind)
+{
+    return kind == TRIMTAB__V1__ORDER_KIND__PAUSE_FLEET ||
+           kind == TRIMTAB__V1__ORDER_KIND__RESUME_FLEET;
+}
+
+/* One that is on its way already comes again over each new link until it is acknowledged. */
+static int take_order(struct sync *s, const Trimtab__V1__Order *order, struct err *err)
+{
+    struct sync_order given = {order->revision,    order->kind,   order->resources,
+                               order->n_resources, order->reason, s->store_id};
+    struct order_place *p = is_of_fleet(order->kind) ? &s->fleet : &s->orders;
+
+    if (!is_welcome(s))
+        return err_set(err, ERR_INVALID, "an order before the welcome");
+    if (!s->opts.ops->order)
+        return 0;
+    if (order->revision <= p->done)
+        send_order_ack(s, order->revision);
+    else if (order->revision > p->given) {
+        p->given = order->revision;
+        s->opts.ops->order(s->opts.ctx, &given);
+    }
+    return 0;
+}
+
 static bool carries_batch(const Trimtab__V1__ServerFrame *frame)
 {
     return frame->part || frame->n_changes || frame->end;
@@ -552,6 +619,8 @@ int sync_frame(struct sync *s, const Trimtab__V1__ServerFrame *frame, nsec_t now
     s->heard = now;
     if (frame->welcome)
         r = take_welcome(s, frame->welcome, err);
+    if (!r && frame->order)
+        r = take_order(s, frame->order, err);
     if (!r && carries_batch(frame))
         r = take_batch(s, frame, err);
     if (!r && frame->bookmark)

@@ -70,6 +70,16 @@ struct sync_batch {
     size_t n_held;
 };
 
+/* Something to do with what is there. Borrowed. */
+struct sync_order {
+    uint64_t revision;
+    Trimtab__V1__OrderKind kind;
+    char *const *resources; /* ids: what it is about; none: everything */
+    size_t n_resources;
+    const char *reason;
+    const unsigned char *store_id; /* of the history that it belongs to; SYNC_STORE_ID_BYTES */
+};
+
 struct sync_ops {
     /* Sends a frame to the server; failures show as a link that goes down. */
     void (*send)(void *ctx, const Trimtab__V1__ClientFrame *frame);
@@ -85,6 +95,13 @@ struct sync_ops {
      * or later. Versions in it may be referenced.
      */
     void (*apply)(void *ctx, const struct sync_batch *batch);
+    /*
+     * An order of the server: carry it out, tell what is served (sync_applied), then call sync_order_done, now or later.
+     * Comes once, in the order of revisions; another that comes meanwhile may be carried out beside it. NULL: what was
+     * ordered before holds no more, because the server has another history; nothing is to be called. May be NULL: this
+     * client carries out no orders, and is sent none.
+     */
+    void (*order)(void *ctx, const struct sync_order *order);
     /* The server asks for the link to be made anew, after this many milliseconds at most. */
     void (*reconnect)(void *ctx, uint32_t after_ms, const char *reason);
 };
@@ -112,6 +129,11 @@ must_use int sync_load(struct sync *s, const struct sync_change *changes, size_t
 
 /* After it, what the copy held besides. ERR_CORRUPT: a name that is received, too. ERR_NOMEM. */
 must_use int sync_load_held(struct sync *s, const struct sync_held *held, size_t n);
+/* After sync_load: the newest orders that were carried out, in the history of the cursor; fleet: pause or resume. */
+void sync_load_orders(struct sync *s, uint64_t order, uint64_t fleet);
+
+/* This order, and all of its sort (of the fleet, or not) that came before it, are carried out; write that down first, for the next start. */
+void sync_order_done(struct sync *s, uint64_t revision);
 
 /* The link is up: says hello. */
 void sync_link_up(struct sync *s, nsec_t now);

@@ -47,6 +47,8 @@ const calls = {
   'get /v1/diff/{id}': { url: `/v1/diff/${item}?from=1&to=2` },
   'post /v1/rollback': { url: '/v1/rollback', ...n({ id: item, message: 'back', dry_run: true }) },
   'post /v1/rollouts': { url: '/v1/rollouts', ...n({ changes: [{ id: 'shop/prod/item/r', text: '1' }], message: 'm', plan: { name: 'n', steps: [{ targets: [{ labels: 'a=b', percent: 12.5 }, { networks: ['10.0.0.0/8'] }], soak_ms: 1000, criteria: { max_refused: 1 } }] } }) },
+  'post /v1/orders': { url: '/v1/orders', ...n({ kind: 'pause', reason: 'm' }) },
+  'get /v1/orders': { url: '/v1/orders?limit=5' },
   'get /v1/rollouts': { url: '/v1/rollouts?phase=all&resource=shop/prod/item/r&limit=5' },
   'post /v1/rollouts/preview': { url: '/v1/rollouts/preview', ...n({ targets: [{ everyone: true }], resources: ['shop/prod/item/r'] }) },
   'get /v1/rollouts/{id}': { url: '/v1/rollouts/3?diff=true&limit=5' },

@@ -689,6 +689,51 @@ TEST("a rollout comes back from its record and from a snapshot, with its targets
     CHECK_U64(back->n_live, 1);
 }
 
+TEST("an order comes back from its record and from a snapshot, and so does the switch of the "
+     "fleet")
+{
+    struct str who[2] = {STR("web-2"), STR("web-1")}, what = STR("a/item/x");
+    struct order_request retry = {.kind = ORDER_RETRY,
+                                  .instances = who,
+                                  .n_instances = 2,
+                                  .resources = &what,
+                                  .n_resources = 1,
+                                  .reason = STR("again")},
+                         pause = {.kind = ORDER_PAUSE, .reason = STR("fire")};
+    struct commit commits[2] = {{.order = &retry, .author = STR("ann"), .time_ms = 5},
+                                {.order = &pause, .author = STR("eve"), .time_ms = 6}};
+    struct state *s = state_new(), *back;
+    const struct order *o;
+
+    for (uint64_t i = 0; i < 2; i++) {
+        struct record_encoded made = {.envelope = NULL};
+        struct record record;
+        struct effect e;
+        struct state *next;
+
+        REQUIRE(record_encode(&commits[i], NULL, NULL, &made) == 0 &&
+                record_decode(record_encoded_parts(&made), 9 + i, &record, NULL) == 0);
+        CHECK_I64(outcome_effect(s, &record.outcome, NULL, &e, NULL), 0);
+        next = state_apply(s, &e, 9 + i);
+        effect_deinit(&e, NULL);
+        (void)state_unref(s);
+        s = next;
+        record_deinit(&record);
+        record_encoded_deinit(&made);
+    }
+    back = through_snapshot(s);
+    o = state_order(back, 9);
+    REQUIRE(o != NULL);
+    CHECK(order_names(o, STR("web-1")) && order_names(o, STR("web-2")));
+    CHECK_STR(o->what.resources[0], what);
+    CHECK_STR(o->what.reason, STR("again"));
+    CHECK_STR(o->what.author, STR("ann"));
+    CHECK_I64(o->what.time_ms, 5);
+    CHECK(state_is_paused(back) && back->fleet == 10 && back->n_orders == 1);
+    (void)state_unref(s);
+    (void)state_unref(back);
+}
+
 TEST("an ended rollout comes back too, and so do the numbers that it took")
 {
     struct record_encoded start = make_start();

@@ -371,8 +371,11 @@ static void client_reconnect(void *ctx, uint32_t after_ms, const char *reason)
     c->timed_out = true;
 }
 
-static const struct sync_ops client_ops = {client_send, client_store, client_moved,
-                                           client_apply, client_reconnect};
+static const struct sync_ops client_ops = {.send = client_send,
+                                           .store = client_store,
+                                           .moved = client_moved,
+                                           .apply = client_apply,
+                                           .reconnect = client_reconnect};
 
 static struct str key_of_node(int node, char key[16])
 {

@@ -142,7 +142,8 @@ static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
     sync_link_reconnect(w->link, after_ms, reason);
 }
 
-static const struct sync_ops ops = {op_send, op_store, NULL, op_apply, op_reconnect};
+static const struct sync_ops ops = {
+    .send = op_send, .store = op_store, .apply = op_apply, .reconnect = op_reconnect};
 
 static void on_state(void *ctx, enum sync_link_state state, const char *address,
                      const struct err *story)

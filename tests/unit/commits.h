@@ -45,8 +45,7 @@ static inline int commit_fold(struct state **s, const struct outcome *o, uint64_
         after = state_apply(*s, &e, revision);
         r = after ? graph_check(after, &e, err) : ERR_NOMEM;
     }
-    for (size_t i = 0; i < e.n_rollouts; i++)
-        (void)rollout_unref(rollouts[i]);
+    effect_deinit(&e, rollouts);
     if (r) {
         (void)state_unref(after);
         return r;
@@ -62,7 +61,8 @@ static inline int commit_to(struct state **s, struct commit *c, struct err *err)
     owned(arena) struct arena a = ARENA_NULL;
     struct change_plan plans[CHANGES_MAX] = {0};
     struct version *versions[CHANGES_MAX];
-    struct outcome o = {.versions = versions, .moves = c->moves, .n_moves = c->n_moves};
+    struct outcome o = {
+        .versions = versions, .moves = c->moves, .n_moves = c->n_moves, .order = c->order};
     uint64_t revision = (*s)->revision + 1;
     int r;
 
@@ -76,6 +76,8 @@ static inline int commit_to(struct state **s, struct commit *c, struct err *err)
         }
     for (size_t i = 0; i < c->n_moves; i++)
         c->moves[i].revision = revision;
+    if (c->order)
+        c->order->revision = revision;
     if (!r)
         r = commit_fold(s, &o, revision, err);
     for (size_t i = 0; i < o.n_versions; i++)

@@ -642,3 +642,77 @@ TEST("every sequence of four operations by two people ends as a plain model says
     }
     CHECK_I64(n_same, OPS * OPS * OPS * OPS);
 }
+
+/* ---- orders ---- */
+
+static int give(struct state **s, enum order_kind kind, const char *instance,
+                const char *reason, struct err *err)
+{
+    struct str who = str_c(instance);
+    struct order_request q = {.kind = kind,
+                              .instances = &who,
+                              .n_instances = instance != NULL,
+                              .reason = str_c(reason)};
+
+    q.revision = (*s)->revision + 1;
+    return commit_to(s, &(struct commit){.order = &q, .author = STR("ann")}, err);
+}
+
+TEST("an order needs somebody whom it is for, and a reason; the fleet is paused once")
+{
+    struct str id = STR("a"), wrong = STR("not an id"), resource = STR("a/item/x"),
+               empty = STR("");
+    const struct {
+        struct order_request q;
+        int code;
+    } rows[] = {
+        {{.kind = ORDER_RETRY}, ERR_INVALID},
+        {{.kind = ORDER_RETRY, .instances = &empty, .n_instances = 1}, ERR_INVALID},
+        {{.kind = ORDER_RETRY, .resources = &wrong, .n_resources = 1}, ERR_INVALID},
+        {{.kind = ORDER_RETRY, .resources = &resource, .n_resources = 1}, 0},
+        {{.kind = ORDER_RETRY, .instances = &id, .n_instances = ORDER_INSTANCES_MAX + 1},
+         ERR_LIMIT},
+        {{.kind = ORDER_RELEASE, .instances = &id, .n_instances = 1, .reason = STR("x")},
+         ERR_INVALID},
+        {{.kind = ORDER_PAUSE}, ERR_INVALID},
+        {{.kind = ORDER_PAUSE, .instances = &id, .n_instances = 1, .reason = STR("x")},
+         ERR_INVALID},
+        {{.kind = ORDER_PAUSE, .reason = STR("\xff")}, ERR_INVALID},
+    };
+    struct change change = {.id = STR("a/item/x"), .content = STR("1")};
+    struct order_request pause = {.kind = ORDER_PAUSE, .reason = STR("x")};
+    struct state *s = state_new();
+    struct err err;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        CHECK_I64(order_check(&rows[i].q, &err), rows[i].code);
+    CHECK_I64(
+        commit_to(&s, &(struct commit){.changes = &change, .n = 1, .order = &pause}, &err),
+        ERR_INVALID);
+    CHECK_I64(give(&s, ORDER_RESUME, NULL, "x", &err), ERR_CONFLICT);
+    CHECK_I64(give(&s, ORDER_PAUSE, NULL, "fire", &err), 0);
+    CHECK(state_is_paused(s));
+    CHECK_STR(state_fleet(s)->what.reason, STR("fire"));
+    CHECK_STR(state_fleet(s)->what.author, STR("ann"));
+    CHECK_I64(give(&s, ORDER_PAUSE, NULL, "x", &err), ERR_CONFLICT);
+    CHECK_I64(give(&s, ORDER_RESUME, NULL, "x", &err), 0);
+    CHECK(!state_is_paused(s));
+    (void)state_unref(s);
+}
+
+TEST("the oldest orders are forgotten, the switch of the fleet never is")
+{
+    struct state *s = state_new();
+    struct err err;
+
+    CHECK_I64(give(&s, ORDER_PAUSE, NULL, "fire", &err), 0);
+    for (int i = 0; i < ORDERS_MAX + 5; i++)
+        if (!CHECK_I64(give(&s, ORDER_RETRY, "web-1", "", &err), 0))
+            break;
+    CHECK_U64(s->n_orders, ORDERS_MAX);
+    CHECK(state_is_paused(s));
+    CHECK(!state_order(s, 2) && !state_order(s, 6));
+    CHECK(state_order(s, 7) && order_names(state_order(s, 7), STR("web-1")));
+    CHECK(!order_names(state_order(s, 7), STR("web-2")));
+    (void)state_unref(s);
+}
