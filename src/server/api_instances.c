@@ -69,6 +69,18 @@ void api_instances(struct api_call *call)
 
 /* ---- identity ---- */
 
+/* Whoever is told that an id is free must not meet its old owner again after a crash. */
+static void forget_stored(struct api_call *call, struct store *store)
+{
+    const Trimtab__V1__ForgetInstanceRequest *q =
+        (const Trimtab__V1__ForgetInstanceRequest *)call->request;
+
+    call->result = keeper_forget(store, str_c(q->id), &call->err);
+    if (call->result)
+        err_hint(&call->err,
+                 "it is forgotten until a restart; its stored record is tried again");
+}
+
 void api_forget_instance(struct api_call *call)
 {
     const Trimtab__V1__ForgetInstanceRequest *q =
@@ -86,9 +98,11 @@ void api_forget_instance(struct api_call *call)
         api_fail(call, &err);
         return;
     }
-    LOG(INFO, "instance_forgotten", LOG_C("instance", q->id), LOG_C("identity", call->who.name));
+    LOG(INFO, "instance_forgotten", LOG_C("instance", q->id),
+        LOG_C("identity", call->who.name));
     app_changed(call->app);
-    api_answer(call, &response->base);
+    call->response = &response->base;
+    api_read(call, forget_stored, api_read_finish);
 }
 
 /* ---- status of a commit ---- */

@@ -253,6 +253,14 @@ static int open_auth(struct app *app, struct err *err)
     return r;
 }
 
+/* Whose an id is must be known before anybody can say hello with it. */
+static void know_instances(struct app *app)
+{
+    keeper_open(&app->keeper, &app->roster, app->committer);
+    while (!app->keeper.has_loaded)
+        loop_turn(&app->loop, LOOP_WAIT);
+}
+
 static void app_init(struct app *app, const struct config *config)
 {
     *app = (struct app){.config = *config, .started_ms = clock_wall_ms()};
@@ -287,11 +295,11 @@ int app_open(struct app *app, const struct config *config, struct err *err)
     if (!r)
         r = open_state(app, err); /* a server serves nothing before its state is loaded */
     if (!r)
-        r = watch_signals(app, err);
-    if (!r)
         r = driver_open(&app->driver, app, err);
     if (!r)
-        keeper_open(&app->keeper, &app->roster, app->committer);
+        know_instances(app);
+    if (!r)
+        r = watch_signals(app, err); /* until now a signal simply ends the process */
     if (!r)
         r = open_http(app, err);
     if (r)

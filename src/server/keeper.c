@@ -140,10 +140,11 @@ static int write_batch(struct keeper *k, struct store *store, size_t from, struc
         else
             gone[n_gone++] = key;
     }
-    if (n)
-        r = store_ephemeral_put(store, k->lease, items, n, err);
-    if (!r && n_gone)
+    /* First what is to be forgotten: who took the id since is written by the same batch. */
+    if (n_gone)
         r = store_ephemeral_delete(store, gone, n_gone, err);
+    if (!r && n)
+        r = store_ephemeral_put(store, k->lease, items, n, err);
     return r;
 }
 
@@ -158,6 +159,17 @@ static void write_all(struct read_job *job, struct store *store)
     if (r && !k->failed)
         LOG(WARN, "instances_not_kept", LOG_C("error", err.text));
     k->failed = r != 0;
+}
+
+int keeper_forget(struct store *store, struct str id, struct err *err)
+{
+    struct shared *key = key_of(id);
+    struct str keys[] = {key ? shared_str(key) : STR_NULL};
+    int r = key ? store_ephemeral_delete(store, keys, 1, err)
+                : err_set(err, ERR_NOMEM, "no memory");
+
+    (void)shared_unref(key);
+    return r;
 }
 
 /* ---- on the loop ---- */
@@ -221,8 +233,9 @@ static void written(struct read_job *job)
     struct keeper *k = CONTAINER_OF(job, struct keeper, job);
 
     k->is_busy = false;
-    if (!k->failed)
-        k->n_written += k->items.n;
+    if (k->failed) /* it is tried again, before anything newer */
+        return;
+    k->n_written += k->items.n;
     items_clear(k);
 }
 
@@ -265,7 +278,8 @@ void keeper_tick(struct keeper *k, nsec_t now)
     if (!k->is_open || !k->has_loaded || k->is_busy || now < k->next)
         return;
     k->next = now + NSEC_PER_S;
-    take_due(k, KEEPER_BYTES_PER_S, now);
+    if (!k->items.n)
+        take_due(k, KEEPER_BYTES_PER_S, now);
     if (k->items.n)
         write_items(k);
 }

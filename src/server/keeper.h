@@ -46,6 +46,9 @@ void keeper_leave(struct keeper *k);
 /* After the committer was closed and the loop has run what it posted. */
 void keeper_close(struct keeper *k);
 
+/* Removes what is stored of an id; on the committer's thread. All that store_ephemeral_delete may answer; ERR_NOMEM. */
+must_use int keeper_forget(struct store *store, struct str id, struct err *err);
+
 /* For how long the oldest that is due has waited; 0: nothing is due. */
 nsec_t keeper_lag(const struct keeper *k, nsec_t now);
 

@@ -178,8 +178,11 @@ server_start 127.0.0.1:0 --tls_cert="$DIR/server.pem" --tls_key="$DIR/server.key
 write_config "127.0.0.1:1,$ADDR"
 sed -i "s|^token_file.*|tls_ca = $DIR/ca.pem\ntls_cert = $DIR/agent.pem\ntls_key = $DIR/agent.key|" "$DIR/agent.conf"
 agent_start
+until_ grep -q "belongs to another credential" "$DIR/agent.log"
+ok $? "with another credential it is not the instance that it was"
+id=$(instances | pick 'a.instances[0].instance.id') && until_ api DELETE "/v1/instances/$id" >/dev/null
 until_ in_status '"connected": true' && until_ says '"state":"ok"'
-ok $? "with mutual TLS and no token it connects to the second of two servers"
+ok $? "once its id is forgotten, with mutual TLS and no token it connects to the second of two servers"
 put app/prod/file/one/tls secret
 until_ holds t1/one/tls secret
 ok $? "and is fed"

@@ -34,6 +34,18 @@ test('a restarted server knows its offline instances, whose they are, and what t
   again.close();
 });
 
+test('an id that was forgotten stays so over a crash right behind the answer', async () => {
+  const s = new Subscriber(server, 'web-gone', scopes).open();
+  await until('ok', async () => await state('web-gone') === 'ok');
+  s.close();
+  await until('offline', async () => await state('web-gone') === 'offline');
+  await until('it is written', async () => !/^trimtab_presence_lag_seconds [1-9]/m.test((await server.request('GET', '/metrics')).body.toString()));
+  await server.json('DELETE', '/v1/instances/web-gone');
+  await server.stop('SIGKILL');
+  await server.start();
+  assert.strictEqual(await state('web-gone'), undefined);
+});
+
 test('an acknowledgement that proves nothing is unproven, whatever its revision, and a rollout does not count it', async () => {
   const s = new Subscriber(server, 'web-2', scopes, { auto: false }).open();
   await until('the batch', () => s.last);
