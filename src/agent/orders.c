@@ -8,12 +8,16 @@
 
 #include <jansson.h>
 
-enum { ORDERS_FILE_MAX = 16384 };
+enum {
+    ORDERS_FILE_MAX = 16384,
+    AGAIN_MS = 1000, /* after an order could not be carried out */
+};
 
 /* An order to try again that waits for its turn. Texts stand behind it. */
 struct order_waiting {
     struct order_waiting *next;
     uint64_t revision;
+    bool is_release; /* else to try again */
     size_t n;
     char **ids;
     struct arena arena;
@@ -128,11 +132,66 @@ static struct order_waiting *waiting_new(const struct sync_order *order)
     if (!w)
         return NULL;
     w->revision = order->revision;
+    w->is_release = order->kind == TRIMTAB__V1__ORDER_KIND__RELEASE;
     w->n = order->n_resources;
     w->ids = ARENA_ARRAY(&w->arena, char *, w->n);
     for (size_t i = 0; w->ids && i < w->n; i++)
         w->ids[i] = arena_c(&w->arena, str_c(order->resources[i]));
     return arena_failed(&w->arena) ? waiting_free(w) : w;
+}
+
+/* ---- letting go ---- */
+
+struct letting_go {
+    const struct order_waiting *order;
+    VEC(struct sync_release) names;
+};
+
+/* What is only needed goes by itself. */
+static int add_held(void *ctx, const struct sync_held *h)
+{
+    struct letting_go *l = ctx;
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+    bool is_named = false;
+
+    key_put_id(h->item->key, &id);
+    if (buf_status(&id))
+        return ERR_NOMEM;
+    for (size_t i = 0; i < l->order->n && !is_named; i++)
+        is_named = str_eq(buf_str(&id), str_c(l->order->ids[i]));
+    if (!is_named || h->is_needed)
+        return 0;
+    return VEC_PUSH(&l->names, (struct sync_release){h->scope, h->key, h->item->item_hash})
+               ? 0
+               : ERR_NOMEM;
+}
+
+/* What of the order's resources is held goes. A failure: the order comes again. */
+static int let_go(struct agent *a, const struct order_waiting *w)
+{
+    struct letting_go l = {.order = w};
+    struct err err = ERR_NULL;
+    size_t n = 0;
+    int r = sync_each_held(a->sync, add_held, &l);
+
+    if (!r && l.names.n)
+        r = sync_release(a->sync, l.names.at, l.names.n, &n, &err);
+    VEC_DEINIT(&l.names);
+    if (r)
+        LOG(ERROR, "not_released", LOG_U64("order", w->revision),
+            LOG_C("error", err.code ? err.text : "out of memory"));
+    else
+        LOG(WARN, "released", LOG_U64("order", w->revision), LOG_U64("items", n));
+    return r;
+}
+
+static void try_again(struct agent *a, const struct order_waiting *w)
+{
+    LOG(INFO, "ordered_to_retry", LOG_U64("order", w->revision), LOG_U64("resources", w->n));
+    if (w->n)
+        apply_retry_these(a->apply, w->ids, w->n);
+    else
+        apply_retry(a->apply, APPLY_RETRY_ALL);
 }
 
 /* Begins what waits, when no job is under way (O2). */
@@ -144,20 +203,21 @@ static void begin_waiting(struct agent *a)
         struct order_waiting *w = o->first;
 
         o->first = w->next;
+        if (w->is_release && let_go(a, w)) {
+            (void)waiting_free(w);
+            sync_link_reconnect(a->link, AGAIN_MS, "an order could not be carried out");
+            return;
+        }
         o->running = w->revision;
-        LOG(INFO, "ordered_to_retry", LOG_U64("order", w->revision),
-            LOG_U64("resources", w->n));
-        if (w->n)
-            apply_retry_these(a->apply, w->ids, w->n);
-        else
-            apply_retry(a->apply, APPLY_RETRY_ALL);
+        if (!w->is_release)
+            try_again(a, w);
         apply_kick(a->apply); /* also when nothing is refused: that is told, too */
         (void)waiting_free(w);
     }
 }
 
 /* Without memory the link is made anew, so that it comes again. */
-static void take_retry(struct agent *a, const struct sync_order *order)
+static void take_other(struct agent *a, const struct sync_order *order)
 {
     struct order_waiting **end = &a->orders.first, *w = waiting_new(order);
 
@@ -191,8 +251,9 @@ void orders_take(void *agent, const struct sync_order *order)
     if (order->kind == TRIMTAB__V1__ORDER_KIND__PAUSE_FLEET ||
         order->kind == TRIMTAB__V1__ORDER_KIND__RESUME_FLEET)
         take_fleet(a, order);
-    else if (order->kind == TRIMTAB__V1__ORDER_KIND__RETRY)
-        take_retry(a, order);
+    else if (order->kind == TRIMTAB__V1__ORDER_KIND__RETRY ||
+             order->kind == TRIMTAB__V1__ORDER_KIND__RELEASE)
+        take_other(a, order);
     else /* of a newer server: it is not acknowledged, so the server shows that it was not done */
         LOG(WARN, "order_unknown", LOG_U64("order", order->revision));
 }

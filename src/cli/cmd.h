@@ -156,6 +156,7 @@ extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_i
 
 /* instances retry: an order. */
 must_use int instances_retry(struct cli *cli, int argc, char **argv, struct err *err);
+must_use int instances_release(struct cli *cli, int argc, char **argv, struct err *err);
 
 /* Prints the subcommands of rollout that begin so. */
 void rollout_complete(const char *begin);

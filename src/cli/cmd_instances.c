@@ -105,6 +105,8 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
 
     if (argc > 1 && strcmp(argv[1], "retry") == 0)
         return instances_retry(cli, argc - 1, argv + 1, err);
+    if (argc > 1 && strcmp(argv[1], "release") == 0)
+        return instances_release(cli, argc - 1, argv + 1, err);
     r = take_flags(&cmd_instances, flags, ARRAY_LEN(flags), argc, argv, &words, err);
 
     if (r)

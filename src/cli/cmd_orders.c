@@ -98,6 +98,117 @@ int instances_retry(struct cli *cli, int argc, char **argv, struct err *err)
     return wait_applied(cli, &what, err);
 }
 
+/* ---- instances release ---- */
+
+enum { RELEASED_MAX = 1000 }; /* that one order names */
+
+static const struct command cmd_release = {
+    "release", "instances release ID [-m WHY] [--yes] [--dry-run] [--wait [--timeout S]]",
+    "lets go of what an instance holds: what a server dropped and nothing explains",
+    instances_release};
+
+static int find_instance(struct cli *cli, const char *id, Trimtab__V1__InstanceInfo **ret,
+                         struct err *err)
+{
+    Trimtab__V1__InstancesRequest q = TRIMTAB__V1__INSTANCES_REQUEST__INIT;
+    Trimtab__V1__InstancesResponse *m;
+    int r;
+
+    q.prefix = unconst(id);
+    r = call(cli, "Instances", &q.base, &trimtab__v1__instances_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    for (size_t i = 0; !r && i < m->n_instances; i++)
+        if (strcmp(m->instances[i]->instance->id, id) == 0) {
+            *ret = m->instances[i];
+            return 0;
+        }
+    return r ? r : err_set(err, ERR_NOT_FOUND, "there is no instance \"%s\"", id);
+}
+
+static bool is_listed(char *const *list, size_t n, const char *id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], id) == 0)
+            return true;
+    return false;
+}
+
+/* Ids of what it holds, once each: as many as an order names. What only held items need goes with them. */
+static int list_held(struct cli *cli, const Trimtab__V1__InstanceInfo *i,
+                     Trimtab__V1__OrderRequest *q, struct err *err)
+{
+    q->resources = ARENA_ARRAY(&cli->arena, char *, i->n_refused);
+    for (size_t at = 0; q->resources && at < i->n_refused; at++) {
+        char *id = i->refused[at]->id;
+
+        if (*id && strcmp(i->refused[at]->code, "HELD_DELETION") == 0 &&
+            q->n_resources < RELEASED_MAX && !is_listed(q->resources, q->n_resources, id))
+            q->resources[q->n_resources++] = id;
+    }
+    if (!q->resources)
+        return ERR_NOMEM;
+    return q->n_resources ? 0
+                          : err_set(err, ERR_NOT_FOUND, "%s holds nothing", i->instance->id);
+}
+
+/* What goes is named before anybody is asked. */
+static int confirm_release(struct cli *cli, const Trimtab__V1__OrderRequest *q, bool yes,
+                           struct err *err)
+{
+    char question[ERR_TEXT_MAX];
+
+    for (size_t i = 0; i < q->n_resources; i++)
+        say(cli, "  %s\n", one_line(&cli->arena, q->resources[i]));
+    (void)snprintf(question, sizeof(question), "%s deletes these %zu, as they are in no log.",
+                   q->instances[0], q->n_resources);
+    if (yes || q->dry_run || ask_word(question, q->instances[0]))
+        return 0;
+    (void)err_set(err, ERR_REFUSED, "%zu held resources of %s would be deleted", q->n_resources,
+                  q->instances[0]);
+    err_hint(err, "publish again what is to stay; --yes lets go of the rest");
+    return ERR_REFUSED;
+}
+
+int instances_release(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__OrderRequest q = TRIMTAB__V1__ORDER_REQUEST__INIT;
+    Trimtab__V1__InstanceInfo *info = NULL;
+    Trimtab__V1__OrderResponse *m;
+    struct awaited what = {.timeout_s = 60, .allow_none = true};
+    const char *reason = "";
+    bool dry_run = false, wait = false, yes = false;
+    const struct flag flags[] = {
+        {"--message", 'm', "why", &reason, NULL, NULL, NULL},
+        {"--yes", 0, "without a question", NULL, &yes, NULL, NULL},
+        {"--dry-run", 0, "only tell what would go", NULL, &dry_run, NULL, NULL},
+        {"--wait", 'w', "return when it is done", NULL, &wait, NULL, NULL},
+        {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &what.timeout_s, NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_release, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n != 1)
+        return usage(&cmd_release, err, "release takes the id of one instance");
+    q.kind = unconst("release");
+    q.instances = words.at;
+    q.n_instances = 1;
+    q.reason = unconst(reason);
+    q.dry_run = dry_run;
+    r = find_instance(cli, words.at[0], &info, err);
+    if (!r)
+        r = list_held(cli, info, &q, err);
+    if (!r)
+        r = confirm_release(cli, &q, yes, err);
+    if (!r)
+        r = send_order(cli, &q, &m, err);
+    if (r || !wait || dry_run)
+        return r;
+    what.revision = m->revision;
+    return wait_applied(cli, &what, err);
+}
+
 /* ---- fleet ---- */
 
 static int switch_fleet(const struct command *c, const char *kind, struct cli *cli, int argc,

@@ -108,8 +108,8 @@ static const struct rule ack_rules[] = {PART_RULE(refused, INBOUND_REFUSALS_MAX)
                                         LINES_RULE(reason, INBOUND_REASON_MAX)};
 static const struct rule refusal_rules[] = {
     TEXT_RULE(scope, SEGMENT_BYTES_MAX), TEXT_RULE(key, ID_BYTES_MAX),
-    TEXT_RULE(code, WORD_MAX), LINES_RULE(message, INBOUND_REASON_MAX),
-    TEXT_RULE(held_by, ID_BYTES_MAX)};
+    TEXT_RULE(code, WORD_MAX),           LINES_RULE(message, INBOUND_REASON_MAX),
+    TEXT_RULE(held_by, ID_BYTES_MAX),    TEXT_RULE(id, ID_BYTES_MAX)};
 static const struct rule health_rules[] = {LINES_RULE(reason, INBOUND_HEALTH_REASON_MAX),
                                            SHOWN_RULE(source, INBOUND_HOST_MAX)};
 

@@ -88,10 +88,10 @@ static int make_order(struct api_call *call, const Trimtab__V1__OrderRequest *q)
         .resources = texts_from_proto(q->resources, q->n_resources, &call->arena),
         .n_resources = q->n_resources,
         .reason = str_c(q->reason)};
-    if (!order_kind_from_name(str_c(q->kind), &order->kind) || order->kind == ORDER_RELEASE) {
+    if (!order_kind_from_name(str_c(q->kind), &order->kind)) {
         (void)err_set(&call->err, ERR_INVALID, "there is no order \"%.100s\"", q->kind);
         err_place(&call->err, "kind");
-        err_hint(&call->err, "retry, pause or resume");
+        err_hint(&call->err, "retry, release, pause or resume");
         return ERR_INVALID;
     }
     call->commit.commit.order = order;

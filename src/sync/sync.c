@@ -655,6 +655,8 @@ static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimt
         return;
     m->serving_hash = proto_bytes(str_of(r->serving->item_hash.bytes, SHA256_BYTES));
     m->serving_version = r->serving->number;
+    if (strcmp(r->code, SYNC_HELD_DELETION) == 0)
+        m->id = key_text(a, r->serving->key);
 }
 
 /* ---- what is held, in a report ---- */

@@ -79,9 +79,19 @@ kill -HUP "${PID[1]}"
 until_ content h1/f2.conf "few 2"
 ok $? "a held file is looked after like others: a local edit is put right"
 
+t instances release h1 -m "not wanted" 2>"$DIR/out" </dev/null
+[ $? = 7 ] && grep -q few/file/f2.conf "$DIR/out" && grep -q -- --yes "$DIR/out" && [ "$(n_files h1)" = 5 ]
+ok $? "a release names what would go, and asks"
+printf 'kept' | api PUT /v1/resources/few/file/f3.conf --data-binary @- >/dev/null
+until_ held h1 3 && t instances release h1 -m "not wanted" --yes >/dev/null 2>&1
+until_ held h1 0 && until_ test ! -f "$DIR/h1/f2.conf" && content h1/f3.conf kept && [ "$(n_files h1)" = 2 ]
+ok $? "then it lets go, of nothing else"
+until_ test "$(t instances h1 -o json | pick 'a.instances[0].refused.length')" = 0
+ok $? "and the server sees it"
+
 kill "${PID[1]}" && wait "${PID[1]}"
 agent h1 few 1
-until_ live h1 && held h1 4 && [ "$(n_files h1)" = 5 ]
+until_ live h1 && held h1 0 && [ "$(n_files h1)" = 2 ] && held h2 "$MANY"
 ok $? "a restart of the agent changes nothing"
 
 back_with empty right
