@@ -91,7 +91,7 @@ void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_
     if (ack->revision < s->said.applied)
         return; /* an older word that was overtaken on its way */
     s->has_claim = false;
-    s->said.applied = ack->revision;
+    s->said.applied = MIN(ack->revision, s->status.sent); /* of another history: overtakes nothing */
     s->said.has_serving = digest_get(proto_str(ack->serving_digest), &s->said.serving);
     s->said.proof = proof_judge(&view, ack, &proved);
     keep_exceptions(s, ack);
@@ -121,6 +121,8 @@ void testimony_hello(struct feed_session *s, const Trimtab__V1__Hello *hello)
     if (!serving || !c || c->revision > head || serving->revision > head ||
         s->status.mode != TRIMTAB__V1__MODE__RESUME)
         return;
+    if (!str_eq(proto_str(serving->digest), proto_str(c->digest)))
+        return; /* what it has received it may be applying just now, and it would not say so before the first batch */
     s->has_claim = digest_get(proto_str(serving->digest), &s->said.serving);
     s->said.has_serving = s->has_claim;
 }

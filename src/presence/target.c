@@ -28,11 +28,16 @@ struct showing {
     const Trimtab__V1__Refusal *held;    /* because of something else; NULL: none */
 };
 
-/* Whether the rollout carries the deletion of a name in one of the scope's layers. */
+/*
+ * Whether the rollout carries the deletion of a name in one of the scope's layers, and so what the view has there, or its
+ * absence: a deletion in a weaker layer than that of the item changes nothing.
+ */
 static bool carries_deletion(const struct target_look *l, const struct scope *scope,
-                             struct str kind, struct str name)
+                             struct str kind, struct str name, const struct version *item)
 {
-    for (size_t i = 0; i < scope->n_layers; i++) {
+    struct str stop = item ? key_name(item->key).space : STR_NULL;
+
+    for (size_t i = 0; i < scope->n_layers && !str_eq(scope->layers[i], stop); i++) {
         owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
         struct version *candidate;
 
@@ -63,7 +68,7 @@ static bool is_about_bound(const struct target_look *l, const struct scope *scop
     if (item ? !str_eq(hash, str_of(item->item_hash.bytes, SHA256_BYTES)) : hash.len != 0)
         return false;
     return (item && state_carrier(l->state, item->key, NULL) == l->rollout) ||
-           carries_deletion(l, scope, kind, name);
+           carries_deletion(l, scope, kind, name, item);
 }
 
 /* An exception of what is referred to, by its full id. */
@@ -201,7 +206,8 @@ enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_
     show_candidates(l, &s);
     if (!s.is_acting)
         return hidden(presence_id(p), &s, why);
-    if (!presence_has_reached(p, l->since, l->at))
+    /* a change since may have uncovered the candidate: only who has proved all of its view has proved what shows in it */
+    if (!presence_has_reached(p, MAX(l->since, p->standing.concerned), l->at))
         return awaited(l, why);
     if (health && health->failing && health->revision >= l->since) {
         text_format(why, TARGET_WHY_MAX, "%s: %s%s%s", presence_id(p), health->source,
