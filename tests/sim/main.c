@@ -53,12 +53,24 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
         sum.checks += r.checks;
         sum.referred += r.referred;
         sum.held += r.held;
+        sum.claims += r.claims;
+        sum.well += r.well;
+        sum.hidden += r.hidden;
+        sum.went_on += r.went_on;
+        sum.driven += r.driven;
     }
     tap_note("%llu rollouts, %llu moves of them, %llu batches that went on from a newer state",
              (unsigned long long)sum.rollouts, (unsigned long long)sum.moves,
              (unsigned long long)sum.renewals);
     tap_note("%llu bindings of what is referred to, %llu items held because of others",
              (unsigned long long)sum.referred, (unsigned long long)sum.held);
+    tap_note("judged: %llu times an instance, %llu targets that had applied, %llu that had it hidden; %llu moves by "
+             "the driver, %llu of them because all went well",
+             (unsigned long long)sum.claims, (unsigned long long)sum.well,
+             (unsigned long long)sum.hidden, (unsigned long long)sum.driven,
+             (unsigned long long)sum.went_on);
+    if (!one)
+        CHECK(sum.claims > 0 && sum.well > 0 && sum.hidden > 0 && sum.went_on > 0);
     if (!one)
         CHECK(sum.referred > 0 && sum.held > 0 && sum.rollouts > 0 && sum.moves > 0 &&
               sum.renewals > 0);

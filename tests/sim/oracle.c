@@ -81,13 +81,20 @@ static uint64_t at(const struct history *h, uint64_t revision)
 }
 
 /* What a client has of a name of a namespace: the candidate of a rollout that has it at that revision, or what is stable. */
-static uint64_t has(const struct oracle *o, int client, int space, int kind, int name,
+struct looker {
+    int client;
+    const struct trial *without; /* this one it does not see */
+};
+
+static uint64_t has(const struct oracle *o, const struct looker *l, int space, int kind, int name,
                     uint64_t revision)
 {
+    int client = l->client;
+
     for (size_t i = 0; i < o->n_trials; i++) {
         const struct trial *t = &o->trials[i];
 
-        if (t->id > revision || (t->ended && t->ended <= revision) || !t->added[client] ||
+        if (t == l->without || t->id > revision || (t->ended && t->ended <= revision) || !t->added[client] ||
             t->added[client] > revision)
             continue;
         for (int c = 0; c < t->n_carried; c++)
@@ -98,21 +105,29 @@ static uint64_t has(const struct oracle *o, int client, int space, int kind, int
     return at(&o->names[space][kind][name], revision);
 }
 
-uint64_t oracle_expect(const struct oracle *o, const struct wisher *who, int scope, int kind,
-                       int name, uint64_t revision)
+uint64_t oracle_expect_without(const struct oracle *o, const struct wisher *who, int scope,
+                               int kind, int name, uint64_t revision,
+                               const struct trial *without)
 {
+    const struct looker looker = {who->client, without};
     const struct wish *w = who->wish;
 
     if (w->scopes[scope].kind >= 0 && w->scopes[scope].kind != kind)
         return 0;
     for (int i = 0; i < w->scopes[scope].n_layers; i++) {
         uint64_t content =
-            has(o, who->client, w->scopes[scope].layers[i], kind, name, revision);
+            has(o, &looker, w->scopes[scope].layers[i], kind, name, revision);
 
         if (content)
             return content;
     }
     return 0;
+}
+
+uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope, int kind,
+                       int name, uint64_t revision)
+{
+    return oracle_expect_without(o, w, scope, kind, name, revision, NULL);
 }
 
 void oracle_made(struct oracle *o, uint64_t content, const struct origin *origin)
@@ -136,7 +151,7 @@ const struct origin *oracle_origin(const struct oracle *o, uint64_t content)
 }
 
 /* Follows what a content refers to; is_bound tells which resources need not be had by their id. */
-static bool refer(const struct oracle *o, int client, uint64_t content, uint64_t revision,
+static bool refer(const struct oracle *o, const struct looker *l, uint64_t content, uint64_t revision,
                   const bool *is_bound, uint64_t *referred)
 {
     const struct origin *from = oracle_origin(o, content);
@@ -147,24 +162,32 @@ static bool refer(const struct oracle *o, int client, uint64_t content, uint64_t
 
         if (is_bound[to] || referred[to])
             continue;
-        referred[to] = has(o, client, to / KEYS, to / NAMES % KINDS, to % NAMES, revision);
+        referred[to] = has(o, l, to / KEYS, to / NAMES % KINDS, to % NAMES, revision);
         resolves &=
-            referred[to] && refer(o, client, referred[to], revision, is_bound, referred);
+            referred[to] && refer(o, l, referred[to], revision, is_bound, referred);
     }
     return resolves;
 }
 
-bool oracle_refer(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
-                  size_t n, uint64_t revision, uint64_t referred[NODES])
+bool oracle_refer_without(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
+                          size_t n, uint64_t revision, const struct trial *without,
+                          uint64_t referred[NODES])
 {
+    const struct looker looker = {w->client, without};
     bool is_bound[NODES] = {false}, resolves = true;
 
     memset(referred, 0, NODES * sizeof(*referred));
     for (size_t i = 0; i < n; i++)
         is_bound[oracle_origin(o, bound[i])->node] = true;
     for (size_t i = 0; i < n; i++)
-        resolves &= refer(o, w->client, bound[i], revision, is_bound, referred);
+        resolves &= refer(o, &looker, bound[i], revision, is_bound, referred);
     return resolves;
+}
+
+bool oracle_refer(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
+                  size_t n, uint64_t revision, uint64_t referred[NODES])
+{
+    return oracle_refer_without(o, w, bound, n, revision, NULL, referred);
 }
 
 /* A JSON number list, so that items may have it too; one in seventy is large enough to travel in parts. */

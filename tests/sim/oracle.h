@@ -48,6 +48,13 @@ struct trial {
     int n_carried;
     uint64_t added
         [TARGETS_MAX_SIM]; /* for each client, the revision at which it became a target; 0: it is none */
+    bool planned[TARGETS_MAX_SIM]; /* those of the second step */
+    bool counted[TARGETS_MAX_SIM]; /* for the judge: the server has said that it had applied it */
+};
+
+/* Content numbers by name, and by resource for what is referred to. */
+struct held {
+    uint64_t bound[SCOPES][KINDS][NAMES], referred[NODES];
 };
 
 /* Whose content it is, and what it refers to. */
@@ -93,6 +100,11 @@ struct wisher {
 uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope, int kind,
                        int name, uint64_t revision);
 
+/* The same as if a rollout had never been; NULL: with all. */
+uint64_t oracle_expect_without(const struct oracle *o, const struct wisher *w, int scope,
+                               int kind, int name, uint64_t revision,
+                               const struct trial *without);
+
 /* A content is made, for this resource; it may never get into the log. */
 void oracle_made(struct oracle *o, uint64_t content, const struct origin *origin);
 void oracle_published(struct oracle *o, uint64_t content, uint64_t revision);
@@ -104,6 +116,10 @@ const struct origin *oracle_origin(const struct oracle *o, uint64_t content);
  */
 bool oracle_refer(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
                   size_t n, uint64_t revision, uint64_t referred[NODES]);
+
+bool oracle_refer_without(const struct oracle *o, const struct wisher *w, const uint64_t *bound,
+                          size_t n, uint64_t revision, const struct trial *without,
+                          uint64_t referred[NODES]);
 
 /* The bytes of a content: a function of its number alone. Returns the length; out has room for CONTENT_ROOM. */
 enum { CONTENT_ROOM = 700 * 1024 };

@@ -9,6 +9,7 @@
  */
 #include "sim.h"
 
+#include "claims.h"
 #include "oracle.h"
 
 #include "agent/ledger.h"
@@ -25,10 +26,11 @@
 const char *const sim_fault_names[N_FAULTS] = {
     "cut",         "stuck",     "server crash", "client crash",  "client store failed",
     "disk failed", "disk lost", "disk done",    "disk unsynced", "clock jump",
-    "refusal",     "no memory",
+    "refusal",     "no memory", "dead",         "unjudged",     "failing",
+    "report lost", "older log", "restored log", "emptied log",  "emptied host",
 };
 
-enum { WIRE_FRAMES_MAX = 6, CLIENTS_MAX = 64, CHANGES_MAX = 5, SETTLE_ROUNDS = 4000 };
+enum { WIRE_FRAMES_MAX = 6, CLIENTS_MAX = 64, CHANGES_MAX = 5, SETTLE_ROUNDS = 4000, PING_S = 50 };
 
 struct packet {
     struct packet *next;
@@ -43,24 +45,26 @@ struct queue {
 
 struct sim;
 
-/* Content numbers by name, and by resource for what is referred to. */
-struct held {
-    uint64_t bound[SCOPES][KINDS][NAMES], referred[NODES];
-};
-
 /* What a local copy notes of a name that is not served as it was received. */
 enum { SAVED_MAX = SCOPES * KEYS + NODES };
 struct saved {
     char key[32]; /* scope NUL the rest */
     size_t len;
     uint64_t content, batch, group;
-    bool is_refused;
+    bool is_refused, is_held;
 };
 
 struct client {
     struct sim *sim;
     int index;
     bool up, linked, stuck, timed_out;
+    nsec_t dead_since; /* the server does not know; 0: it is not so */
+    bool restless;     /* its standing has changed */
+    bool is_new;       /* the server has not heard of this start of its program */
+    bool stays_down;
+    bool has_judge, is_mute, must_judge, must_say; /* mute: its judge says nothing */
+    uint8_t boot[8];
+    uint64_t history; /* in which it stored last */
     struct wish wish;
     struct sync *sync;
     Trimtab__V1__Instance instance;
@@ -69,8 +73,14 @@ struct client {
     char id[32], scope_names[SCOPES][16], *namespaces[SCOPES][LAYERS], *kinds[SCOPES][1];
     struct queue to_server, to_client;
     struct feed_session *session;
-    /* its local copy: what survives a crash */
-    struct held copy;
+    /* its local copy: what survives a crash; and what is on the host */
+    struct held copy, serves, kept; /* the last: no more received, held */
+    struct hold_row {
+        uint64_t since;
+        bool is_needed;
+    } holds[SCOPES * KEYS + NODES]; /* by place */
+    uint64_t
+        put_in[SCOPES * KEYS + NODES]; /* by place, the history that put something there last */
     struct sync_cursor cursor;
     struct saved saved[SAVED_MAX];
     int n_saved;
@@ -93,7 +103,11 @@ struct sim {
     struct store_watch *watch;
     struct state *state;
     struct feed *feed;
-    uint64_t next_content, next_request;
+    uint64_t next_content, next_request, next_boot;
+    uint64_t seed;    /* of the disk */
+    uint64_t history; /* counts the logs that this server had */
+    struct claims claims;
+    struct truth truths[CLIENTS_MAX];
     bool faults_on;
     int n_clients;
     struct client clients[CLIENTS_MAX];
@@ -194,10 +208,14 @@ static void unlink_client(struct client *c)
     if (c->session)
         c->sim->result.renewals += feed_session_status(c->session).renewals;
     c->session = feed_session_free(c->session);
+    claims_leave(&c->sim->claims, c->id, c);
+    c->dead_since = 0;
     queue_clear(&c->to_server);
     queue_clear(&c->to_client);
     if (c->linked && c->sync)
         sync_link_down(c->sync);
+    if (c->linked)
+        c->sim->truths[c->index].away_since = c->sim->now;
     c->linked = false;
 }
 
@@ -207,8 +225,13 @@ static void client_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
 {
     struct client *c = ctx;
     struct shared *packed = proto_pack(&frame->base, 0);
-    struct segment segment = {packed, shared_str(packed)};
+    struct segment segment;
 
+    if (!packed) { /* as the link does it: made anew, and all is said again */
+        c->timed_out = true;
+        return;
+    }
+    segment = (struct segment){packed, shared_str(packed)};
     queue_put(&c->to_server, &segment, 1, 0);
     (void)shared_unref(packed);
 }
@@ -307,13 +330,46 @@ static uint64_t *place_of(struct held *held, struct str scope, struct str key)
     return &held->bound[scope.data[0] - '0'][kind_of(key.data[0])][name.data[1] - '0'];
 }
 
+static size_t index_of(const struct held *held, const uint64_t *place)
+{
+    const uint64_t *bound = &held->bound[0][0][0];
+
+    return place >= held->referred ? SCOPES * KEYS + (size_t)(place - held->referred)
+                                   : (size_t)(place - bound);
+}
+
+/* J8: what another log put there goes only with a cause in this one. */
+static void check_deletion(struct client *c, const struct sync_change *change, uint64_t content)
+{
+    size_t at = index_of(&c->kept, place_of(&c->kept, change->scope, change->key));
+    char why[WHY_MAX];
+
+    if (!content || str_eq(change->scope, SCOPE_REFERRED) || c->put_in[at] == c->sim->history)
+        return;
+    c->sim->result.deletions++;
+    if (!judge_deletion(&c->sim->oracle, content, why))
+        violate(c->sim, "J8: client %d is to delete %llu: %s", c->index,
+                (unsigned long long)content, why);
+}
+
 static void apply_batch(struct client *c, struct held *held, const struct sync_batch *batch)
 {
     for (size_t i = 0; i < batch->n; i++) {
         const struct sync_change *change = &batch->changes[i];
 
-        *place_of(held, change->scope, change->key) = content_number(c->sim, change->item);
+        uint64_t *place = place_of(held, change->scope, change->key);
+
+        if (change->is_held)
+            continue;
+        if (!change->item)
+            check_deletion(c, change,
+                           *place ? *place : *place_of(&c->kept, change->scope, change->key));
+        *place = content_number(c->sim, change->item);
+        if (*place)
+            c->put_in[index_of(held, place)] = c->sim->history;
     }
+    for (size_t i = 0; i < batch->n_held; i++)
+        *place_of(held, batch->held[i].scope, batch->held[i].key) = 0;
 }
 
 static int client_store(void *ctx, const struct sync_batch *batch, struct err *err)
@@ -328,6 +384,9 @@ static int client_store(void *ctx, const struct sync_batch *batch, struct err *e
     if (batch->cursor.revision > s->oracle.head)
         violate(s, "I1: client %d was told of revision %llu, the log ends at %llu", c->index,
                 (unsigned long long)batch->cursor.revision, (unsigned long long)s->oracle.head);
+    if (c->history != s->history) /* another log: nothing of the old one holds */
+        c->highest = 0;
+    c->history = s->history;
     if (batch->cursor.revision < c->highest)
         violate(s, "I1: client %d went back from revision %llu to %llu", c->index,
                 (unsigned long long)c->highest, (unsigned long long)batch->cursor.revision);
@@ -346,15 +405,28 @@ static void client_moved(void *ctx, const struct sync_cursor *cursor)
     struct client *c = ctx;
 
     c->sim->result.bookmarks++;
+    c->history = c->sim->history;
     c->cursor = *cursor;
     c->highest = cursor->revision;
     check_view(c, &c->copy, cursor->revision, "at bookmark of");
+}
+
+static int keep_held(void *ctx, const struct sync_held *held)
+{
+    struct client *c = ctx;
+    uint64_t *place = place_of(&c->kept, held->scope, held->key);
+
+    *place = content_number(c->sim, held->item);
+    c->holds[index_of(&c->kept, place)] = (struct hold_row){held->since, held->is_needed};
+    return 0;
 }
 
 static void client_apply(void *ctx, const struct sync_batch *batch)
 {
     struct client *c = ctx;
 
+    memset(&c->kept, 0, sizeof(c->kept));
+    (void)sync_each_held(c->sync, keep_held, c);
     for (size_t i = 0; i < batch->n; i++)
         if (ledger_note(&c->ledger, &batch->changes[i], batch->cursor.revision))
             violate(c->sim, "a change cannot be noted");
@@ -421,6 +493,7 @@ static struct version *version_of_content(struct client *c, uint64_t content)
 struct loading {
     struct client *c;
     struct sync_change items[SCOPES * KEYS + NODES];
+    struct sync_held held[SCOPES * KEYS + NODES];
     struct copy_served served[SAVED_MAX];
     struct copy_content content;
 };
@@ -436,9 +509,32 @@ static void load_item(struct loading *l, struct str scope, uint64_t content)
         scope, str_eq(scope, SCOPE_REFERRED) ? v->key : str_from(v->key, 2), v};
 }
 
+static void load_held(struct loading *l, struct str scope, uint64_t content,
+                      const struct hold_row *hold)
+{
+    struct version *v;
+
+    if (!content)
+        return;
+    v = version_of_content(l->c, content);
+    l->held[l->content.n_held++] =
+        (struct sync_held){.scope = scope,
+                           .key = str_eq(scope, SCOPE_REFERRED) ? v->key : str_from(v->key, 2),
+                           .item = v,
+                           .since = hold->since,
+                           .is_needed = hold->is_needed};
+}
+
 static void load_rows(struct loading *l)
 {
     struct client *c = l->c;
+
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
+        load_held(l, str_c(c->scope_names[i / KEYS]),
+                  c->kept.bound[i / KEYS][i / NAMES % KINDS][i % NAMES], &c->holds[i]);
+    for (int i = 0; i < NODES; i++)
+        load_held(l, SCOPE_REFERRED, c->kept.referred[i], &c->holds[SCOPES * KEYS + i]);
+    l->content.held = l->held;
 
     for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
         load_item(l, str_c(c->scope_names[i / KEYS]),
@@ -455,7 +551,10 @@ static void load_rows(struct loading *l)
             .served = saved->content ? version_of_content(c, saved->content) : NULL,
             .batch = saved->batch,
             .group = saved->group,
-            .code = saved->is_refused ? STR("CHECK_FAILED") : STR("")};
+            .code = !saved->is_refused ? STR("")
+                    : saved->is_held   ? STR("HELD")
+                                       : STR("CHECK_FAILED"),
+            .held_by = saved->is_held ? STR("another") : STR("")};
     }
     l->content.items = l->items;
     l->content.served = l->served;
@@ -472,11 +571,15 @@ static void client_load(struct client *c)
     load_rows(l);
     if (c->cursor.revision && sync_load(c->sync, l->items, l->content.n_items, &c->cursor))
         violate(c->sim, "I7: client %d cannot take back what it had stored", c->index);
+    if (sync_load_held(c->sync, l->held, l->content.n_held))
+        violate(c->sim, "I7: client %d cannot take back what it held", c->index);
     ledger_init(&c->ledger, c->sync);
     if (ledger_load(&c->ledger, &l->content))
         violate(c->sim, "client %d cannot take back what it served", c->index);
     for (size_t i = 0; i < l->content.n_items; i++)
         (void)version_unref(l->items[i].item);
+    for (size_t i = 0; i < l->content.n_held; i++)
+        (void)version_unref(l->held[i].item);
     for (size_t i = 0; i < l->content.n_served; i++)
         (void)version_unref(l->served[i].served);
     free(l);
@@ -498,7 +601,8 @@ static void client_save(struct client *c)
                                 .content = serving ? leading_number(serving->content) : 0,
                                 .batch = p->batch,
                                 .group = p->group,
-                                .is_refused = p->is_refused};
+                                .is_refused = p->is_refused,
+                                .is_held = p->held_by && *p->held_by};
         memcpy(saved->key, slot->key.data, slot->key.len);
     }
 }
@@ -511,18 +615,50 @@ static void client_start(struct client *c)
                                            .ops = &client_ops,
                                            .ctx = c});
     c->up = true;
+    c->is_new = true;
+    memcpy(c->boot, &(uint64_t){++c->sim->next_boot}, sizeof(c->boot));
+    c->must_say = false;
+    c->must_judge = false;
     client_load(c);
     c->must_apply = c->cursor.revision != 0;
     c->apply_revision = c->cursor.revision;
 }
 
-static void client_crash(struct client *c)
+static void client_stop(struct client *c)
 {
-    unlink_client(c);
     client_save(c);
     ledger_deinit(&c->ledger);
     c->sync = sync_free(c->sync);
     c->up = false;
+}
+
+static void client_crash(struct client *c)
+{
+    unlink_client(c);
+    client_stop(c);
+}
+
+/* Without a word: the server goes on to believe that it is connected. */
+static void client_die(struct client *c)
+{
+    c->linked = false;
+    c->stays_down = true;
+    c->dead_since = c->sim->now;
+    c->sim->truths[c->index].away_since = c->sim->now;
+    queue_clear(&c->to_client);
+    client_stop(c);
+}
+
+/* Its host is set up anew. */
+static void client_lose_host(struct client *c)
+{
+    client_crash(c);
+    memset(&c->copy, 0, sizeof(c->copy));
+    memset(&c->serves, 0, sizeof(c->serves));
+    memset(&c->kept, 0, sizeof(c->kept));
+    c->cursor = (struct sync_cursor){.revision = 0};
+    c->applied = c->highest = 0;
+    c->n_saved = 0;
 }
 
 /* The wish of a client, from the generator, as messages. */
@@ -534,6 +670,12 @@ static void client_init(struct sim *s, struct client *c, int index)
     (void)snprintf(c->id, sizeof(c->id), "client-%d", index);
     trimtab__v1__instance__init(&c->instance);
     c->instance.id = c->id;
+    c->instance.boot_id = (ProtobufCBinaryData){sizeof(c->boot), c->boot};
+    c->has_judge = chance(s, 600);
+    s->truths[index] = (struct truth){.who = {&c->wish, index},
+                                      .serves = &c->serves,
+                                      .received = &c->copy,
+                                      .away_since = s->now};
     c->wish.n_scopes = chance(s, 300) ? 2 : 1;
     for (int i = 0; i < c->wish.n_scopes; i++) {
         int first = (int)rng_below(&s->rng, SPACES);
@@ -569,6 +711,14 @@ static bool refuses(const struct group_member *m)
     return !key_is_referred(m->key) && m->want && leading_number(m->want->content) % 37 == 36;
 }
 
+/* On the host, and in the ledger. */
+static int serve(struct client *c, const struct group_member *m)
+{
+    *place_of(&c->serves, key_scope(m->key), key_tail(m->key)) =
+        m->want ? leading_number(m->want->content) : 0;
+    return ledger_serve(&c->ledger, m->key, m->want);
+}
+
 /* A group is served as a whole or not at all. With the planted defect, what is not refused itself is served. */
 static void judge(struct client *c, const struct group *g)
 {
@@ -584,12 +734,13 @@ static void judge(struct client *c, const struct group *g)
         c->sim->result.faults[FAULT_REFUSAL]++;
     for (size_t m = 0; m < g->n && !r; m++) {
         bool own = refuses(&g->members[m]);
-        struct refusal_text text = {own ? "CHECK_FAILED" : "HELD", STR("simulated"), ""};
+        struct refusal_text text = {own ? "CHECK_FAILED" : "HELD", STR("simulated"),
+                                    own ? "" : "another"};
 
         if (is_refused && (own || c->sim->defect != DEFECT_HELD_ALONE))
             r = ledger_refuse(&c->ledger, &g->members[m], number, &text);
         else
-            r = ledger_serve(&c->ledger, g->members[m].key, g->members[m].want);
+            r = serve(c, &g->members[m]);
         c->sim->result.held += is_refused && !own;
     }
     if (r)
@@ -616,6 +767,13 @@ static void check_serving(struct client *c)
     }
 }
 
+/* An allocation soon fails: turned off by whoever asked for it. */
+static void fail_report(struct sim *s)
+{
+    if (strikes(s, FAULT_REPORT, 30))
+        (void)mem_fail_after(rng_below(&s->rng, 8));
+}
+
 static void say_applied(struct client *c)
 {
     struct sync_refusal refused[SAVED_MAX];
@@ -632,10 +790,13 @@ static void say_applied(struct client *c)
                                                  .hash = received ? &received->item_hash : NULL,
                                                  .serving = ledger_serving(&c->ledger, slot->key),
                                                  .code = p->code,
-                                                 .message = STR("simulated")};
+                                                 .message = STR("simulated"),
+                                                 .held_by = str_c(p->held_by)};
     }
-    if (sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n))
-        violate(c->sim, "client %d cannot say what it serves", c->index);
+    fail_report(c->sim);
+    c->must_say = sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n) != 0;
+    (void)mem_fail_after(UINT64_MAX);
+    c->must_judge = c->has_judge;
 }
 
 /* Applies: everything but what it refuses and what belongs to that, which stays at what was served before. */
@@ -658,6 +819,27 @@ static void client_apply_now(struct client *c)
     groups_deinit(&groups);
     check_serving(c);
     say_applied(c);
+}
+
+/* Some contents are bad for what runs with them, though nothing refuses them. */
+static bool is_well(const struct client *c)
+{
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
+        if (c->serves.bound[i / KEYS][i / NAMES % KINDS][i % NAMES] % 41 == 40)
+            return false;
+    return true;
+}
+
+/* What judges the host looks at it, and says what it finds. */
+static void judge_host(struct client *c)
+{
+    struct sync_judgement j = {.revision = c->applied, .reason = "simulated", .source = "probe"};
+
+    j.failing = !is_well(c);
+    if (j.failing && c->sim->faults_on)
+        c->sim->result.faults[FAULT_FAILING]++;
+    if (sync_health(c->sync, &j) == 0)
+        c->must_judge = false;
 }
 
 /* ---- the server ---- */
@@ -693,6 +875,12 @@ static void note_targets(struct trial *t, const Trimtab__V1__Step *step, uint64_
     }
 }
 
+static void note_planned(struct trial *t, const Trimtab__V1__Step *step)
+{
+    for (size_t i = 0; i < step->targets[0]->n_ids; i++)
+        t->planned[client_number(step->targets[0]->ids[i])] = true;
+}
+
 static void note_move(struct sim *s, const Trimtab__V1__RolloutMove *m, uint64_t revision)
 {
     struct trial *t = m->kind == TRIMTAB__V1__MOVE__START
@@ -701,11 +889,17 @@ static void note_move(struct sim *s, const Trimtab__V1__RolloutMove *m, uint64_t
 
     if (!t)
         violate(s, "a move of a rollout that never started");
-    else if (m->kind == TRIMTAB__V1__MOVE__START)
+    else if (m->kind == TRIMTAB__V1__MOVE__START) {
         note_targets(t, m->plan->steps[0], revision);
-    else if (m->kind == TRIMTAB__V1__MOVE__EXTEND)
+        if (m->plan->n_steps > 1)
+            note_planned(t, m->plan->steps[1]);
+    } else if (m->kind == TRIMTAB__V1__MOVE__EXTEND)
         note_targets(t, m->step, revision);
-    else
+    else if (m->kind == TRIMTAB__V1__MOVE__ADVANCE) {
+        for (int i = 0; i < CLIENTS_MAX; i++)
+            if (t->planned[i] && !t->added[i])
+                t->added[i] = revision;
+    } else if (m->kind != TRIMTAB__V1__MOVE__SATISFY)
         t->ended = revision;
 }
 
@@ -835,13 +1029,21 @@ static void on_ready(void *ctx)
     (void)ctx; /* everybody is looked at in every step */
 }
 
+static void on_changed(void *ctx)
+{
+    struct client *c = ctx;
+
+    c->restless = true;
+}
+
 static void server_start(struct sim *s)
 {
     struct store_opts opts = {.semantics = 1, .disk = s->disk, .now = s->now};
     struct store_watcher watcher = {.record = on_record, .ctx = s};
     struct store_identity identity = {.semantics = 0};
+    struct err err = ERR_NULL;
     struct feed_opts feed = {
-        .bookmark_every = 5 * NSEC_PER_S, .pinned_max = 1000, .ready = on_ready};
+        .bookmark_every = 5 * NSEC_PER_S, .pinned_max = 1000, .ready = on_ready, .changed = on_changed};
 
     if (store_open("mem:", &opts, &s->store, NULL) ||
         store_identity(s->store, &identity, NULL)) {
@@ -854,10 +1056,11 @@ static void server_start(struct sim *s)
                 (unsigned long long)s->oracle.acked);
     oracle_cut(&s->oracle, store_head(s->store).revision);
     s->state = state_new();
-    if (store_watch_open(s->store, 1, &watcher, &s->watch, NULL))
-        violate(s, "the log cannot be read");
+    if (store_watch_open(s->store, 1, &watcher, &s->watch, &err))
+        violate(s, "the log cannot be read: %s", err.text);
     memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
     s->feed = feed_new(&feed, s->state);
+    claims_start(&s->claims, false, s->now);
 }
 
 static void server_stop(struct sim *s)
@@ -868,6 +1071,68 @@ static void server_stop(struct sim *s)
     s->watch = store_watch_close(s->watch);
     s->store = store_drop(s->store);
     s->state = state_unref(s->state);
+}
+
+/* ---- servers that come back with another log ---- */
+
+struct copying {
+    struct store *to;
+    uint64_t until;
+};
+
+static int copy_record(void *ctx, const struct store_entry *entry)
+{
+    struct copying *c = ctx;
+    struct store_record r = {.request = entry->request,
+                             .bytes = entry->bytes,
+                             .contents = entry->contents,
+                             .n_contents = entry->n_contents};
+    struct store_appended done;
+
+    if (entry->revision > c->until)
+        return 0;
+    return store_append(c->to, &(struct store_append){&r, 1, entry->revision - 1}, &done, NULL);
+}
+
+/* The log up to this revision, on a disk of this seed: with the same id as the old one if it has the same seed. */
+static void replace_log(struct sim *s, uint64_t until, uint64_t seed)
+{
+    struct store_opts opts = {.semantics = 1, .disk = s->disk, .now = s->now};
+    struct store_disk *disk = store_disk_new(seed);
+    struct copying copying = {.until = until};
+    struct store *from = NULL;
+
+    store_disk_faults(s->disk, NULL, NULL);
+    if (store_open("mem:", &opts, &from, NULL))
+        violate(s, "the store does not open after a crash");
+    opts.disk = disk;
+    if (store_open("mem:", &opts, &copying.to, NULL) ||
+        store_read(from, 1, UINT64_MAX, copy_record, &copying, NULL))
+        violate(s, "the log cannot be copied");
+    (void)store_drop(from);
+    (void)store_drop(copying.to);
+    s->disk = store_disk_free(s->disk);
+    s->disk = disk;
+    store_disk_faults(s->disk, disk_fault, s);
+    oracle_cut(&s->oracle, until);
+    s->oracle.acked = MIN(s->oracle.acked, until);
+    s->history++;
+    claims_start(&s->claims, true, s->now);
+    for (int i = 0; i < s->n_clients; i++)
+        s->truths[i].has_word = false;
+}
+
+static void server_return(struct sim *s)
+{
+    uint64_t part = s->oracle.head - rng_below(&s->rng, s->oracle.head / 4 + 1);
+
+    if (strikes(s, FAULT_OLDER, 60))
+        replace_log(s, part, s->seed);
+    else if (strikes(s, FAULT_RESTORED, 60))
+        replace_log(s, part, ++s->seed);
+    else if (strikes(s, FAULT_EMPTIED, 30))
+        replace_log(s, 0, ++s->seed);
+    server_start(s);
 }
 
 /* ---- what happens ---- */
@@ -1005,20 +1270,38 @@ static void append(struct sim *s, struct commit *commit, const struct change_pla
 /* A step for some of the clients, by their ids. */
 struct targets {
     struct str ids[CLIENTS_MAX];
-    struct target target;
-    struct step step;
+    struct target target, few[2]; /* few: of the steps of an automatic one */
+    struct step step, steps[2];
     struct rollout_plan plan;
 };
 
 static void make_targets(struct sim *s, struct targets *t)
 {
+    int first = (int)rng_below(&s->rng, (uint64_t)s->n_clients);
+
     *t = (struct targets){.target = {.ids = t->ids}};
-    for (int i = 0; i < s->n_clients; i++)
+    for (int i = first; i < first + s->n_clients; i++)
         if (t->target.n_ids == 0 || chance(s, 200))
             t->ids[t->target.n_ids++] =
                 str_c(s->clients[(i + (int)rng_below(&s->rng, 2)) % s->n_clients].id);
     t->step = (struct step){.targets = &t->target, .n_targets = 1};
     t->plan = (struct rollout_plan){.steps = &t->step, .n_steps = 1};
+    if (!chance(s, 500))
+        return;
+    for (int i = 0; i < 2; i++) {
+        t->few[i].ids = t->ids + (size_t)i * (t->target.n_ids / 2);
+        t->few[i].n_ids = MIN(t->target.n_ids, 1 + rng_below(&s->rng, 3));
+    }
+    t->step.soak_ms = 1000 + rng_below(&s->rng, 20000);
+    t->step.criteria.max_silent = (uint32_t)rng_below(&s->rng, 2);
+    for (int i = 0; i < 2; i++) {
+        t->steps[i] = t->step;
+        t->steps[i].targets = &t->few[i];
+    }
+    t->plan = (struct rollout_plan){.steps = t->steps,
+                                    .n_steps = 1 + rng_below(&s->rng, 2),
+                                    .is_automatic = true,
+                                    .auto_confirm = chance(s, 500)};
 }
 
 static void do_commit(struct sim *s)
@@ -1085,12 +1368,9 @@ static struct rollout *some_live(struct sim *s)
     return found;
 }
 
-/* A live rollout is extended, confirmed or taken back. */
-static void do_move(struct sim *s)
+/* Moves a live rollout. */
+static void make_move(struct sim *s, const struct rollout *r, enum rollout_move_kind kind)
 {
-    static const enum rollout_move_kind kinds_of_moves[] = {MOVE_EXTEND, MOVE_CONFIRM,
-                                                            MOVE_ROLL_BACK};
-    enum rollout_move_kind kind = kinds_of_moves[rng_below(&s->rng, 3)];
     struct change changes[CHANGES_MAX];
     struct change_plan plans[CHANGES_MAX];
     char ids[CHANGES_MAX][32], request[32];
@@ -1098,13 +1378,7 @@ static void do_move(struct sim *s)
     struct rollout_move m = {.kind = kind};
     struct commit commit = {.changes = changes, .moves = &m, .n_moves = 1, .time_ms = 1};
     owned(arena) struct arena arena = ARENA_NULL;
-    const struct rollout *r;
 
-    if (!s->store || store_catch_up(s->store, NULL))
-        return;
-    r = some_live(s);
-    if (!r)
-        return;
     make_targets(s, &targets);
     m.id = r->id;
     m.expected = r->n_moves;
@@ -1120,18 +1394,103 @@ static void do_move(struct sim *s)
     s->result.moves++;
 }
 
+/* As a person does it: a live rollout is extended, confirmed or taken back. */
+static void do_move(struct sim *s)
+{
+    static const enum rollout_move_kind kinds_of_moves[] = {MOVE_EXTEND, MOVE_CONFIRM,
+                                                            MOVE_ROLL_BACK};
+    const struct rollout *r;
+
+    if (!s->store || store_catch_up(s->store, NULL))
+        return;
+    r = some_live(s);
+    if (r && (!r->is_automatic || chance(s, 150)))
+        make_move(s, r, kinds_of_moves[rng_below(&s->rng, 3)]);
+}
+
+/* Takes note of how all sessions stand, as far as there is memory. False: not of all. */
+static bool take_standings(struct sim *s)
+{
+    bool all = true;
+
+    for (int i = 0; i < s->n_clients; i++) {
+        struct client *c = &s->clients[i];
+
+        if (!c->session || !c->restless)
+            continue;
+        fail_report(s);
+        c->restless = !claims_stand(&s->claims, c->id, c->session);
+        (void)mem_fail_after(UINT64_MAX);
+        all &= !c->restless;
+    }
+    s->claims.now = s->now;
+    if (all && s->state)
+        s->claims.complete = s->state->revision;
+    return all;
+}
+
+static void take_violation(struct sim *s)
+{
+    if (s->claims.violation[0])
+        violate(s, "%s", s->claims.violation);
+}
+
+/* What the server says of everybody, and what it does by itself. */
+static void do_judge(struct sim *s)
+{
+    struct decision decision;
+    uint64_t id, back = rng_below(&s->rng, 6);
+
+    if (!s->store || store_catch_up(s->store, NULL) || !take_standings(s))
+        return;
+    if (chance(s, 200))
+        claims_check(&s->claims, s->state, s->state->revision - MIN(back, s->state->revision));
+    if (claims_drive(&s->claims, s->state, &id, &decision)) {
+        make_move(s, state_rollout(s->state, id), decision.move);
+        s->result.driven++;
+    }
+    take_violation(s);
+}
+
 static void do_link(struct client *c)
 {
     struct sim *s = c->sim;
 
     if (!c->up || c->linked || !s->feed)
         return;
-    if (c->cursor.revision) /* a cursor says: everything up to here is held */
+    if (c->session) /* of its program before, which died */
+        unlink_client(c);
+    if (c->cursor.revision && c->history == s->history) /* a cursor says: everything up to here is held */
         check_view(c, &c->copy, sync_status(c->sync).cursor.revision, "coming back with");
     c->session = feed_session_new(s->feed, FEED_CLIENT_ANSWERS, c);
     c->linked = true;
     c->timed_out = false;
+    s->truths[c->index].away_since = 0;
     sync_link_up(c->sync, s->now);
+}
+
+/* What a frame says of its instance: to the roster, and to the judge of the roster. */
+static bool take_words(struct client *c, const Trimtab__V1__ClientFrame *frame)
+{
+    struct claims *claims = &c->sim->claims;
+    struct truth *t = &c->sim->truths[c->index];
+
+    claims->now = c->sim->now;
+    c->restless = true;
+    if (frame->hello && !claims_hello(claims, frame->hello, c))
+        return false;
+    if (frame->hello && c->is_new) {
+        t->has_word = false;
+        c->is_new = false;
+    }
+    if (!frame->health)
+        return true;
+    if (!claims_health(claims, c->id, frame->health))
+        return false;
+    t->has_word = true;
+    t->is_failing = frame->health->failing;
+    t->judged = frame->health->revision;
+    return true;
 }
 
 /* The server takes one frame of a client. */
@@ -1144,8 +1503,11 @@ static void do_receive(struct client *c)
         return;
     frame = trimtab__v1__client_frame__unpack(NULL, p->len, p->bytes);
     free(p);
-    if (!frame || feed_session_frame(c->session, frame, c->sim->now, NULL))
+    fail_report(c->sim);
+    if (!frame || feed_session_frame(c->session, frame, c->sim->now, NULL) ||
+        !take_words(c, frame))
         unlink_client(c);
+    (void)mem_fail_after(UINT64_MAX);
     if (frame)
         trimtab__v1__client_frame__free_unpacked(frame, NULL);
 }
@@ -1218,6 +1580,8 @@ static void do_time(struct sim *s)
     for (int i = 0; i < s->n_clients; i++) {
         struct client *c = &s->clients[i];
 
+        if (c->dead_since && s->now > c->dead_since + PING_S * NSEC_PER_S)
+            unlink_client(c); /* it has not answered a ping */
         if (!c->up || !c->linked || (sync_tick(c->sync, s->now) && !c->timed_out))
             continue;
         unlink_client(c);
@@ -1237,8 +1601,18 @@ static void do_faults(struct sim *s)
         unlink_client(c);
     if (c->up && strikes(s, FAULT_CLIENT_CRASH, 40))
         client_crash(c);
-    else if (!c->up)
+    else if (c->up && c->linked && strikes(s, FAULT_DEAD, 15))
+        client_die(c);
+    else if (c->up && strikes(s, FAULT_HOST, 5))
+        client_lose_host(c);
+    else if (!c->up && (!c->stays_down || chance(s, 200))) {
+        c->stays_down = false;
         client_start(c);
+    }
+    if (c->has_judge && !c->is_mute && strikes(s, FAULT_UNJUDGED, 20))
+        c->is_mute = true;
+    else if (chance(s, 200))
+        c->is_mute = false;
     if (!c->stuck && strikes(s, FAULT_STUCK, 30))
         c->stuck = true;
     else if (c->stuck && chance(s, 200))
@@ -1247,7 +1621,7 @@ static void do_faults(struct sim *s)
         store_disk_crash(s->disk);
         server_stop(s);
     } else if (!s->store && chance(s, 200)) {
-        server_start(s);
+        server_return(s);
     }
 }
 
@@ -1260,6 +1634,10 @@ static void client_step(struct client *c)
     do_deliver(c);
     if (c->up && c->must_apply && chance(c->sim, 500))
         client_apply_now(c);
+    if (c->up && c->must_say && !c->must_apply && chance(c->sim, 300))
+        say_applied(c);
+    if (c->up && c->must_judge && !c->is_mute && !c->must_apply && chance(c->sim, 300))
+        judge_host(c);
     if (c->to_client.n > WIRE_FRAMES_MAX + 1)
         violate(c->sim, "I8: %d frames are under way to client %d", c->to_client.n, c->index);
 }
@@ -1274,20 +1652,21 @@ static void step(struct sim *s)
         client_step(&s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)]);
     if (chance(s, 300))
         do_time(s);
+    do_judge(s);
     if (s->faults_on)
         do_faults(s);
 }
 
 /* ---- the end: faults stop, everybody must arrive ---- */
 
-/* Whether the server knows that it serves its view, but for what it refuses. */
-static bool has_proved(struct client *c)
+/* Whether the server says of it what is so: that it serves its view, or that it refuses something. */
+static bool is_known(struct client *c)
 {
-    struct standing st = feed_session_standing(c->session);
-    bool proved = st.proof == PROOF_HOLDS && st.proved >= st.concerned;
+    enum presence_state is = claims_state(&c->sim->claims, c->id);
 
-    standing_deinit(&st);
-    return proved;
+    if (sync_n_held(c->sync) && is == PRESENCE_HELD)
+        return true;
+    return is == (c->ledger.pending.n ? PRESENCE_ERROR : PRESENCE_OK);
 }
 
 static bool has_arrived(struct client *c)
@@ -1299,7 +1678,7 @@ static bool has_arrived(struct client *c)
         return false;
     fed = feed_session_status(c->session);
     return digest_eq(status.cursor.digest, fed.expected) && fed.phase == FEED_STEADY &&
-           has_proved(c) && !c->to_client.n && !c->to_server.n;
+           is_known(c) && !c->to_client.n && !c->to_server.n;
 }
 
 /* What it serves otherwise it has reported; and nothing is held when nothing is refused. */
@@ -1310,7 +1689,8 @@ static void check_refusals(struct client *c)
     bool any = false;
 
     for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
-        any |= c->copy.bound[i / KEYS][i / NAMES % KINDS][i % NAMES] % 37 == 36;
+        any |= c->copy.bound[i / KEYS][i / NAMES % KINDS][i % NAMES] % 37 == 36 ||
+               c->kept.bound[i / KEYS][i / NAMES % KINDS][i % NAMES] % 37 == 36;
     if (!any && c->ledger.pending.n)
         violate(c->sim, "I3: client %d holds something though nothing is refused", c->index);
     while ((slot = map_each(&c->ledger.pending, &at)))
@@ -1340,6 +1720,7 @@ static void settle(struct sim *s)
             if (i > 0 && !has_arrived(&s->clients[i]))
                 all = false;
         }
+        (void)take_standings(s);
         if (round % 50 == 49)
             do_time(s);
     }
@@ -1347,7 +1728,16 @@ static void settle(struct sim *s)
         struct client *c = &s->clients[i];
 
         if (!has_arrived(c)) {
-            violate(s, "I3: client %d does not come to the view of the head", i);
+            const char *story = "";
+            struct standing st = {.proof = PROOF_NONE};
+
+            if (c->session)
+                st = feed_session_standing(c->session);
+            story = proof_story(st.proof);
+            violate(s, "I3: client %d does not come to the view of the head: it is %s, with %zu pending, %s; proved %llu, concerned %llu, applied %llu must %d %d phase %d", i,
+                    presence_state_name(claims_state(&s->claims, c->id)), c->ledger.pending.n, story,
+                    (unsigned long long)st.proved, (unsigned long long)st.concerned, (unsigned long long)st.applied, c->must_apply, c->must_say, sync_status(c->sync).phase);
+            standing_deinit(&st);
             return;
         }
         check_view(c, &c->copy, s->oracle.head, "at the end of");
@@ -1368,7 +1758,9 @@ struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, in
     s->next_content = 1;
     s->n_clients = clients;
     s->faults_on = true;
+    s->seed = seed;
     s->disk = store_disk_new(seed);
+    claims_init(&s->claims, &s->oracle, s->truths, clients);
     server_start(s);
     store_disk_faults(s->disk, disk_fault, s);
     for (int i = 0; i < clients; i++)
@@ -1390,6 +1782,11 @@ struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, in
     if (s->store)
         server_stop(s);
     s->disk = store_disk_free(s->disk);
+    s->result.claims = s->claims.n_checked;
+    s->result.well = s->claims.n_well;
+    s->result.hidden = s->claims.n_hidden;
+    s->result.went_on = s->claims.n_went_on;
+    claims_deinit(&s->claims);
     oracle_free(&s->oracle);
     result = s->result;
     return result;

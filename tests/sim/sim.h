@@ -1,7 +1,8 @@
 /*
  * One server and many subscribers in one process and one thread, from a seed: the real model, store (in memory, with a
  * disk that loses what was not synced), feed, sync and the agent's ledger of what is served; a simulated network, clock and
- * power supply.
+ * power supply. The server's roster and its driver of rollouts are there too, and judges on the hosts; what they claim is held
+ * against a model of its own (judge.h).
  */
 #ifndef TRIMTAB_TESTS_SIM_SIM_H
 #define TRIMTAB_TESTS_SIM_SIM_H
@@ -22,6 +23,14 @@ enum sim_fault {
     FAULT_CLOCK_JUMP,
     FAULT_REFUSAL, /* an item that a subscriber refuses */
     FAULT_MEMORY,  /* an allocation fails while a commit is published */
+    FAULT_DEAD,    /* a program dies, and the server sees nothing of it for a while */
+    FAULT_UNJUDGED, /* what judges a host falls silent for a while */
+    FAULT_FAILING,  /* what a host serves is not well */
+    FAULT_REPORT,   /* an allocation fails while a report is made or taken */
+    FAULT_OLDER,    /* a server comes back with an older log, as if it were the newest */
+    FAULT_RESTORED, /* likewise, with a new id */
+    FAULT_EMPTIED,  /* a server comes back with nothing */
+    FAULT_HOST,     /* a host comes back with nothing */
     N_FAULTS,
 };
 extern const char *const sim_fault_names[N_FAULTS];
@@ -41,7 +50,7 @@ enum sim_defect {
 struct sim_result {
     uint64_t faults[N_FAULTS];
     uint64_t commits, rollouts, moves, batches, bookmarks, repairs, renewals, checks, referred,
-        held;
+        held, claims, well, hidden, went_on, driven, deletions;
     char violation[256]; /* empty: none */
 };
 

@@ -1,0 +1,298 @@
+/*
+ * Claims of the simulated server. See claims.h.
+ */
+#include "claims.h"
+
+#include "base/str.h"
+#include "model/rollout.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { LOST_AFTER_S = 120, ACK_LATE_S = 30, SETTLE_S = 60 };
+
+#define U(n) ((unsigned long long)(n))
+
+static void violate(struct claims *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void violate(struct claims *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (c->violation[0])
+        return;
+    va_start(ap, fmt);
+    (void)vsnprintf(c->violation, sizeof(c->violation), fmt, ap);
+    va_end(ap);
+}
+
+void claims_init(struct claims *c, struct oracle *oracle, struct truth *truths, int n)
+{
+    *c = (struct claims){.oracle = oracle, .truths = truths, .n = n};
+    roster_init(&c->roster);
+}
+
+void claims_deinit(struct claims *c)
+{
+    roster_deinit(&c->roster);
+}
+
+void claims_start(struct claims *c, bool forgets, nsec_t now)
+{
+    c->started_at = c->oracle->head;
+    c->now = now;
+    c->opened = now;
+    c->complete = 0;
+    c->n_drives = 0;
+    if (!forgets)
+        return;
+    roster_deinit(&c->roster);
+    roster_init(&c->roster);
+    for (size_t i = 0; i < c->oracle->n_trials; i++)
+        memset(c->oracle->trials[i].counted, 0, sizeof(c->oracle->trials[i].counted));
+}
+
+static int64_t wall(const struct claims *c)
+{
+    return (int64_t)(c->now / NSEC_PER_MS);
+}
+
+static struct moment moment(const struct claims *c)
+{
+    return (struct moment){.now = c->now,
+                           .now_ms = wall(c),
+                           .complete = c->complete,
+                           .ack_late = ACK_LATE_S * NSEC_PER_S,
+                           .lost_after = (int64_t)LOST_AFTER_S * 1000};
+}
+
+bool claims_hello(struct claims *c, const Trimtab__V1__Hello *hello, void *stream)
+{
+    struct introduction_opts opts = {
+        .hello = hello, .owner = "somebody", .peer = "here", .transport = "grpc"};
+    struct introduction *who;
+    struct instance *i;
+
+    if (introduction_new(&opts, &who, NULL))
+        return false;
+    i = roster_connect(&c->roster, who, stream, c->now, wall(c));
+    (void)introduction_unref(who);
+    return i != NULL;
+}
+
+void claims_leave(struct claims *c, const char *id, const void *stream)
+{
+    struct instance *i = roster_find(&c->roster, str_c(id));
+
+    if (i)
+        roster_leave(&c->roster, i, stream, c->now, wall(c));
+}
+
+bool claims_stand(struct claims *c, const char *id, struct feed_session *session)
+{
+    struct instance *i = roster_find(&c->roster, str_c(id));
+    struct moment at = moment(c);
+    struct standing standing;
+
+    if (!i || !i->stream)
+        return true;
+    standing = feed_session_standing(session);
+    return roster_stand(&c->roster, i, &standing, true, &at) == 0;
+}
+
+bool claims_health(struct claims *c, const char *id, const Trimtab__V1__Health *health)
+{
+    struct instance *i = roster_find(&c->roster, str_c(id));
+
+    return !i || roster_health(&c->roster, i, health, wall(c)) == 0;
+}
+
+int client_number(const char *id)
+{
+    uint64_t n = 0;
+    bool is_number = str_u64(str_from(str_c(id), strlen("client-")), &n);
+
+    ASSERT(is_number);
+    return (int)n;
+}
+
+static int client_of(const struct instance *i)
+{
+    return client_number(i->id);
+}
+
+/* ---- instances ---- */
+
+static void check_instance(struct claims *c, const struct instance *i,
+                           const struct moment *at, uint64_t revision)
+{
+    const struct truth *t = &c->truths[client_of(i)];
+    char why[WHY_MAX];
+
+    c->n_checked++;
+    if (presence_state(i->presence, at) == PRESENCE_OK && !judge_ok(c->oracle, t, why))
+        violate(c, "J1: %s is said to be ok: %s", i->id, why);
+    if (revision && presence_has_reached(i->presence, revision, at) &&
+        !judge_reached(c->oracle, t, revision, why))
+        violate(c, "J2: %s is said to have reached %llu: %s", i->id, U(revision), why);
+}
+
+/* ---- targets ---- */
+
+/* Revision of the first begun step that takes it by its id; 0: none does. */
+static uint64_t taken_since(const struct rollout *r, const char *id)
+{
+    for (size_t s = 0; s < r->n_begun; s++)
+        for (size_t t = 0; t < r->steps[s].n_targets; t++)
+            for (size_t n = 0; n < r->steps[s].targets[t].n_ids; n++)
+                if (str_eq(r->steps[s].targets[t].ids[n], str_c(id)))
+                    return r->steps[s].revision;
+    return 0;
+}
+
+static enum target_state look(struct claims *c, struct state *state, const struct rollout *r,
+                              const struct instance *i, char why[TARGET_WHY_MAX])
+{
+    struct moment at = moment(c);
+    struct target_look l = {.presence = i->presence,
+                            .state = state,
+                            .rollout = r,
+                            .since = taken_since(r, i->id),
+                            .at = &at};
+    struct trial *trial = oracle_trial(c->oracle, r->id);
+    struct trying trying = {trial, l.since};
+    enum target_state is = target_state(&l, why);
+    char wrong[WHY_MAX];
+
+    const struct truth *t = &c->truths[client_of(i)];
+
+    c->n_hidden += is == TARGET_HIDDEN;
+    if (is == TARGET_REFUSED && !judge_refuses(c->oracle, t, &trying, wrong))
+        violate(c, "J6: %s is said to refuse rollout %llu: %s: %s", i->id, U(r->id), wrong, why);
+    if (is == TARGET_FAILING && !judge_fails(c->oracle, t, &trying, wrong))
+        violate(c, "J7: %s is said to fail with rollout %llu: %s", i->id, U(r->id), wrong);
+    if (is != TARGET_APPLIED)
+        return is;
+    c->n_well++;
+    trial->counted[client_of(i)] = true;
+    if (!judge_applied(c->oracle, t, &trying, wrong))
+        violate(c, "J3: %s is said to have applied rollout %llu: %s", i->id, U(r->id), wrong);
+    return is;
+}
+
+static void check_targets(struct claims *c, struct state *state, const struct instance *i)
+{
+    char why[TARGET_WHY_MAX];
+    struct tree_walk walk;
+    const struct rollout *r;
+
+    tree_walk_from(&walk, state->rollouts, STR(""), 0);
+    while ((r = rollout_of(tree_walk_next(&walk))))
+        if (rollout_is_live(r) && taken_since(r, i->id))
+            (void)look(c, state, r, i, why);
+}
+
+void claims_check(struct claims *c, struct state *state, uint64_t revision)
+{
+    struct moment at = moment(c);
+    struct map_slot *slot;
+    size_t next = 0;
+
+    while ((slot = map_each(&c->roster.instances, &next))) {
+        check_instance(c, slot->value, &at, revision);
+        check_targets(c, state, slot->value);
+    }
+}
+
+enum presence_state claims_state(const struct claims *c, const char *id)
+{
+    struct instance *i = roster_find(&c->roster, str_c(id));
+    struct moment at = moment(c);
+
+    return i ? presence_state(i->presence, &at) : PRESENCE_OFFLINE;
+}
+
+/* ---- the driver ---- */
+
+static struct driving *driving_of(struct claims *c, uint64_t id)
+{
+    for (int i = 0; i < c->n_drives; i++)
+        if (c->drives[i].id == id)
+            return &c->drives[i];
+    if (c->n_drives == DRIVES_MAX)
+        return NULL;
+    c->drives[c->n_drives] = (struct driving){.id = id};
+    return &c->drives[c->n_drives++];
+}
+
+static void count(struct driving *d, enum target_state is, const char *why)
+{
+    struct tally *t = &d->tally;
+
+    t->refused += is == TARGET_REFUSED;
+    t->failing += is == TARGET_FAILING;
+    t->applied += is == TARGET_APPLIED;
+    t->silent += is == TARGET_SILENT;
+    t->pending += is == TARGET_PENDING || is == TARGET_UNPROVEN;
+    if ((is == TARGET_REFUSED || is == TARGET_FAILING) && !*d->example)
+        memcpy(d->example, why, TARGET_WHY_MAX);
+}
+
+static void tally(struct claims *c, struct state *state, const struct rollout *r,
+                  struct driving *d)
+{
+    struct map_slot *slot;
+    size_t next = 0;
+
+    d->tally = (struct tally){.refused = 0};
+    d->example[0] = '\0';
+    while ((slot = map_each(&c->roster.instances, &next))) {
+        const struct instance *i = slot->value;
+        char why[TARGET_WHY_MAX];
+
+        if (taken_since(r, i->id))
+            count(d, look(c, state, r, i, why), why);
+    }
+    d->tally.example = str_c(d->example);
+}
+
+/* J5 */
+static void check_decision(struct claims *c, const struct rollout *r, enum rollout_move_kind move)
+{
+    const struct trial *trial = oracle_trial(c->oracle, r->id);
+    char why[WHY_MAX];
+
+    if (move != MOVE_SATISFY && move != MOVE_ADVANCE && move != MOVE_CONFIRM)
+        return;
+    c->n_went_on++;
+    if (!judge_goes_on(c->oracle, c->truths, c->n, trial, c->now, why))
+        violate(c, "J5: rollout %llu goes on by %s: %s", U(r->id), rollout_move_name(move), why);
+}
+
+/* Who was there before this server started may not be back yet. */
+static bool is_sure(const struct claims *c, const struct rollout *r)
+{
+    return r->id > c->started_at || c->now >= c->opened + SETTLE_S * NSEC_PER_S;
+}
+
+bool claims_drive(struct claims *c, struct state *state, uint64_t *ret_id, struct decision *ret)
+{
+    struct tree_walk walk;
+    const struct rollout *r;
+
+    tree_walk_from(&walk, state->rollouts, STR(""), 0);
+    while ((r = rollout_of(tree_walk_next(&walk)))) {
+        struct driving *d = rollout_is_live(r) ? driving_of(c, r->id) : NULL;
+
+        if (!d || !r->is_automatic)
+            continue;
+        tally(c, state, r, d);
+        soak_note(&d->soak, r, &d->tally, is_sure(c, r), c->now);
+        drive_decide(r, &d->tally, &d->soak, wall(c), ret);
+        if (!ret->has_move)
+            continue;
+        check_decision(c, r, ret->move);
+        *ret_id = r->id;
+        return true;
+    }
+    return false;
+}

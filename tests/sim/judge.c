@@ -1,0 +1,188 @@
+/*
+ * The model of judgement. See judge.h.
+ */
+#include "judge.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A host that dies without a word is noticed after 50 s at most; then it must count. */
+static const uint64_t AWAY_NOTICED = 60ULL * 1000 * 1000 * 1000;
+
+#define SAY(why, ...) ((void)snprintf((why), WHY_MAX, __VA_ARGS__), false)
+
+#define U(n) ((unsigned long long)(n))
+
+/* The view, with what it refers to; of without: as if that rollout were not there. */
+static void view_at(const struct oracle *o, const struct wisher *w, uint64_t revision,
+                    const struct trial *without, struct held *view)
+{
+    uint64_t bound[SCOPES * KEYS];
+    size_t n = 0;
+
+    memset(view, 0, sizeof(*view));
+    for (int s = 0; s < w->wish->n_scopes; s++)
+        for (int k = 0; k < KINDS; k++)
+            for (int i = 0; i < NAMES; i++) {
+                uint64_t content = oracle_expect_without(o, w, s, k, i, revision, without);
+
+                view->bound[s][k][i] = content;
+                if (content)
+                    bound[n++] = content;
+            }
+    (void)oracle_refer_without(o, w, bound, n, revision, without, view->referred);
+}
+
+/* All names of a set, one after the other. */
+enum { PLACES = SCOPES * KEYS + NODES };
+static uint64_t place(const struct held *h, int at)
+{
+    if (at >= SCOPES * KEYS)
+        return h->referred[at - SCOPES * KEYS];
+    return h->bound[at / KEYS][at / NAMES % KINDS][at % NAMES];
+}
+
+bool judge_ok(const struct oracle *o, const struct truth *t, char why[WHY_MAX])
+{
+    struct held view;
+
+    view_at(o, &t->who, o->head, NULL, &view);
+    for (int i = 0; i < PLACES; i++)
+        if (place(&view, i) != place(t->serves, i))
+            return SAY(why, "of place %d it serves %llu, its view at %llu has %llu", i,
+                       U(place(t->serves, i)), U(o->head), U(place(&view, i)));
+    return true;
+}
+
+bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision, char why[WHY_MAX])
+{
+    bool is_so[PLACES] = {false};
+
+    for (uint64_t r = revision; r <= o->head; r++) {
+        struct held view;
+
+        view_at(o, &t->who, r, NULL, &view);
+        for (int i = 0; i < PLACES; i++)
+            is_so[i] |= place(&view, i) == place(t->serves, i);
+    }
+    for (int i = 0; i < PLACES; i++)
+        if (!is_so[i] && place(t->serves, i) == place(t->received, i))
+            return SAY(why, "of place %d it serves %llu, which no view since %llu has", i,
+                       U(place(t->serves, i)), U(revision));
+    return true;
+}
+
+/* Whether this difference is a candidate, or what its deletion leaves; what follows from it elsewhere is not. */
+static bool is_its_work(const struct oracle *o, const struct trial *trial, uint64_t with,
+                        uint64_t without)
+{
+    for (int c = 0; c < trial->n_carried; c++) {
+        int node = node_of(trial->carried[c].space, trial->carried[c].kind, trial->carried[c].name);
+
+        if (trial->carried[c].content ? with == trial->carried[c].content
+                                      : without && oracle_origin(o, without)->node == node)
+            return true;
+    }
+    return false;
+}
+
+bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+{
+    struct held with, without;
+    int n = 0;
+
+    view_at(o, &t->who, o->head, NULL, &with);
+    view_at(o, &t->who, o->head, r->trial, &without);
+    for (int i = 0; i < PLACES; i++) {
+        if (place(&with, i) == place(&without, i) ||
+            !is_its_work(o, r->trial, place(&with, i), place(&without, i)))
+            continue;
+        if (place(t->serves, i) != place(&with, i))
+            return SAY(why, "of place %d it serves %llu, the candidate is %llu", i,
+                       U(place(t->serves, i)), U(place(&with, i)));
+        n++;
+    }
+    return n ? true : SAY(why, "its view shows no candidate");
+}
+
+bool judge_well(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+{
+    if (!judge_applied(o, t, r, why))
+        return false;
+    if (t->has_word && t->is_failing)
+        return SAY(why, "it said that it fails");
+    if (t->has_word && t->judged < r->since)
+        return SAY(why, "it was judged at %llu, before the step of %llu", U(t->judged), U(r->since));
+    return true;
+}
+
+bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+{
+    struct held with, without;
+
+    view_at(o, &t->who, o->head, NULL, &with);
+    view_at(o, &t->who, o->head, r->trial, &without);
+    for (int i = 0; i < PLACES; i++)
+        if (place(&with, i) != place(&without, i) &&
+            is_its_work(o, r->trial, place(&with, i), place(&without, i)) &&
+            place(t->received, i) == place(&with, i) && place(t->serves, i) != place(&with, i))
+            return true;
+    return SAY(why, "it has not been given a candidate that it does not serve");
+}
+
+bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+{
+    if (!judge_applied(o, t, r, why))
+        return false;
+    if (!t->has_word || !t->is_failing)
+        return SAY(why, "nobody says so");
+    return t->judged >= r->since
+               ? true
+               : SAY(why, "it was judged at %llu, before the step of %llu", U(t->judged), U(r->since));
+}
+
+/* Whether the log has had this content in a namespace, or has removed its name there. */
+static bool explains(const struct oracle *o, int space, int node, uint64_t content)
+{
+    int kind = node / NAMES % KINDS, name = node % NAMES;
+    const struct history *h = &o->names[space][kind][name];
+
+    for (size_t i = 0; i < h->n; i++)
+        if (h->events[i].content == content || !h->events[i].content)
+            return true;
+    for (size_t i = 0; i < o->n_trials; i++)
+        for (int c = 0; c < o->trials[i].n_carried; c++)
+            if (o->trials[i].carried[c].kind == kind && o->trials[i].carried[c].name == name)
+                return true;
+    return false;
+}
+
+/* A change of the same name in another layer may have come between. */
+bool judge_deletion(const struct oracle *o, uint64_t content, char why[WHY_MAX])
+{
+    for (int space = 0; space < SPACES; space++)
+        if (explains(o, space, oracle_origin(o, content)->node, content))
+            return true;
+    return SAY(why, "the log neither has had it nor removed it");
+}
+
+bool judge_goes_on(const struct oracle *o, const struct truth *t, int n, const struct trial *trial,
+                   uint64_t now, char why[WHY_MAX])
+{
+    int n_well = 0;
+
+    for (int i = 0; i < n; i++) {
+        struct trying r = {trial, trial->added[i]};
+        char ignored[WHY_MAX];
+
+        if (!trial->added[i])
+            continue;
+        if (t[i].away_since && now > t[i].away_since + AWAY_NOTICED)
+            continue;
+        n_well += judge_applied(o, &t[i], &r, ignored);
+        if (t[i].has_word && t[i].is_failing && t[i].judged >= trial->added[i] &&
+            judge_applied(o, &t[i], &r, ignored))
+            return SAY(why, "client %d has applied it and fails", i);
+    }
+    return n_well ? true : SAY(why, "no target is well");
+}

@@ -1,0 +1,54 @@
+/*
+ * The model of judgement: what a server may claim of an instance or a rollout, by what is so on the hosts and by what they
+ * said. It looks at the plain model of the log (oracle.h) and at the hosts of the simulation, and shares no code with the
+ * server: whatever a server claims that this model does not find true is a violation.
+ *
+ *   (J1) ok: the host serves exactly the view at the newest revision.
+ *   (J2) has reached R: each name is served as some view since R had it, or it is one that the host said it excepts.
+ *   (J3) applied, as a target: the view shows a candidate, and all that it shows are served.
+ *   (J4) well: J3, and whatever judges the host has said so of an apply since the step began.
+ *   (J5) a step goes on only when enough targets are well, none that the server heard of refuses or fails, and none that
+ *        had applied it is away.
+ *   (J6) refuses, as a target: it was given a candidate, and does not serve it.
+ *   (J7) fails, as a target: J3, and the last word on its host is a bad one, about an apply since the step began.
+ *   (J8) deletes: what another log gave a host goes only when this log has had it, or has removed it (I13).
+ */
+#ifndef TRIMTAB_TESTS_SIM_JUDGE_H
+#define TRIMTAB_TESTS_SIM_JUDGE_H
+
+#include "oracle.h"
+
+/* What is so of one host, and what it said that has arrived. */
+struct truth {
+    struct wisher who;
+    const struct held *serves, *received;
+    /* the last word of what judges it, since its program started */
+    bool has_word, is_failing;
+    uint64_t judged;     /* the revision of the newest apply when it was said, in the log that is */
+    uint64_t away_since; /* when it was lost, or its program ended; 0: it is there */
+};
+
+enum { WHY_MAX = 160 };
+
+/* J1. False: why says what differs. */
+bool judge_ok(const struct oracle *o, const struct truth *t, char why[WHY_MAX]);
+/* J2 */
+bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision, char why[WHY_MAX]);
+
+/* A rollout and the revision of the step that takes the host. */
+struct trying {
+    const struct trial *trial;
+    uint64_t since;
+};
+/* J3, J4, J6, J7 */
+bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
+bool judge_well(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
+bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
+bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
+/* J8, of a content that a host removes. */
+bool judge_deletion(const struct oracle *o, uint64_t content, char why[WHY_MAX]);
+/* J5, of n hosts. */
+bool judge_goes_on(const struct oracle *o, const struct truth *t, int n, const struct trial *trial,
+                   uint64_t now, char why[WHY_MAX]);
+
+#endif
