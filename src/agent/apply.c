@@ -47,6 +47,7 @@ struct apply {
     size_t failed_sink; /* n: none */
     bool is_void;       /* what the plans say has not come to be */
     bool must_verify, is_verifying, must_tell, is_stopping, is_paused;
+    uint64_t kicks, begun; /* how often it was kicked, and the same when the job began */
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct defer kick;
@@ -553,7 +554,7 @@ static void finish_job(struct apply *a)
             count_files(a, &a->plans[i]);
             retry_neighbours(a, a->plans[i].config->scope);
         }
-    a->must_tell = !is_noted;
+    a->must_tell = !is_noted || a->kicks != a->begun; /* what came during the job */
     if (is_noted)
         a->opts.applied(a->opts.ctx, a->revision);
     else
@@ -1059,6 +1060,7 @@ static void begin_job(struct apply *a)
 {
     if (a->state != APPLY_IDLE || a->is_stopping)
         return;
+    a->begun = a->kicks;
     if (a->is_paused) {
         a->revision = sync_status(a->opts.ledger->sync).cursor.revision;
         tell_idle(a);
@@ -1105,6 +1107,7 @@ static void on_again(struct timer *t, void *ctx)
 void apply_kick(struct apply *a)
 {
     a->must_tell = true;
+    a->kicks++;
     if (a->state == APPLY_IDLE)
         loop_defer(a->opts.loop, &a->kick);
 }

@@ -91,7 +91,8 @@ void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_
     if (ack->revision < s->said.applied)
         return; /* an older word that was overtaken on its way */
     s->has_claim = false;
-    s->said.applied = MIN(ack->revision, s->status.sent); /* of another history: overtakes nothing */
+    s->said.applied =
+        MIN(ack->revision, s->status.sent); /* of another history: overtakes nothing */
     s->said.has_serving = digest_get(proto_str(ack->serving_digest), &s->said.serving);
     s->said.proof = proof_judge(&view, ack, &proved);
     keep_exceptions(s, ack);
@@ -136,6 +137,9 @@ void testimony_announced(struct feed_session *s, uint64_t revision, struct diges
         s->said.proved = revision;
     }
     s->has_claim = false;
+    if (s->said.proof == PROOF_UNANNOUNCED)
+        ask_again(
+            s); /* a client that comes back may report what it has before it is told what that is */
 }
 
 void testimony_deinit(struct feed_session *s)

@@ -381,13 +381,15 @@ static int refuse_return(struct api_call *call, const struct rollout *r,
 static int confirm(struct api_call *call, const struct rollout *r)
 {
     struct rollout_move *m;
+    int rc;
 
     if (rollout_changes(r, &call->arena, &call->commit.commit))
         return ERR_NOMEM;
     m = make_move(call, MOVE_CONFIRM, r);
     if (!m)
         return ERR_NOMEM;
-    return rollout_check_confirm(call->app, r, "", m, &call->err) ? ERR_REFUSED : CANARY_MOVES;
+    rc = rollout_check_confirm(call->app, r, "", m, &call->err);
+    return rc ? rc : CANARY_MOVES;
 }
 
 /* The changes are those of a declared rollout; else they are refused as those of any other are. */

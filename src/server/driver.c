@@ -9,7 +9,7 @@
 
 static const nsec_t LOOK_EVERY = NSEC_PER_S; /* silence and soaks come without a word */
 static const nsec_t LOOK_PAUSE = 20 * NSEC_PER_MS;
-static const nsec_t VISIT_EVERY = 3 * NSEC_PER_S; /* a third of the lease */
+static const nsec_t VISIT_EVERY = 3 * NSEC_PER_S;  /* a third of the lease */
 static const nsec_t PIECES_EVERY = NSEC_PER_S / 2; /* who applied it is soon known for good */
 static const nsec_t SAVE_EVERY = 10 * NSEC_PER_S;
 static const nsec_t RETRY_AFTER =
@@ -20,7 +20,7 @@ enum {
     LOOK_SHARE = 10
 }; /* a look waits so many times as long as the last one took */
 
-static void look(struct driver *d);
+static int look(struct driver *d);
 
 /* ---- the live rollouts ---- */
 
@@ -45,7 +45,7 @@ static void forget_records(struct driver *d, struct drive *v)
 {
     if (v->saved)
         (void)VEC_PUSH(&d->ended, (struct drive_record){.rollout = v->id, .has_ended = true});
-    for (size_t i = 0; i < applied_pieces(&v->applied); i++)
+    for (size_t i = 0; i < applied_pieces(&v->heads.applied); i++)
         (void)VEC_PUSH(&d->ended,
                        (struct drive_record){
                            .rollout = v->id, .has_ended = true, .is_piece = true, .piece = i});
@@ -63,7 +63,7 @@ static void forget_ended(struct driver *d)
             continue;
         }
         forget_records(d, v);
-        applied_deinit(&v->applied);
+        headcount_deinit(&v->heads);
     }
     d->drives.n = n;
 }
@@ -71,7 +71,7 @@ static void forget_ended(struct driver *d)
 void driver_forget_instance(struct driver *d, struct str id)
 {
     for (size_t i = 0; i < d->drives.n; i++)
-        applied_forget(&d->drives.at[i].applied, id);
+        applied_forget(&d->drives.at[i].heads.applied, id);
     driver_changed(d);
 }
 
@@ -103,53 +103,11 @@ struct looking {
     struct moment at;
 };
 
-static void count(struct drive *v, enum target_state state, const char *why)
-{
-    v->counts[state]++;
-    if ((state == TARGET_REFUSED || state == TARGET_FAILING || state == TARGET_LOST) &&
-        !*v->example)
-        memcpy(v->example, why, TARGET_WHY_MAX);
-}
-
-/* Who is offline and never had it, or is too old, is not counted. */
-static struct tally tally_of(const struct drive *v)
-{
-    return (struct tally){.refused = v->counts[TARGET_REFUSED],
-                          .failing = v->counts[TARGET_FAILING],
-                          .applied = v->counts[TARGET_APPLIED],
-                          .unjudged = v->counts[TARGET_UNJUDGED],
-                          .unproven = v->counts[TARGET_UNPROVEN],
-                          .silent = v->counts[TARGET_SILENT],
-                          .pending = v->counts[TARGET_PENDING],
-                          .away = v->counts[TARGET_AWAY],
-                          .lost = v->counts[TARGET_LOST],
-                          .hidden = v->counts[TARGET_HIDDEN],
-                          .example = str_c(v->example)};
-}
-
-/* Takes note of what a target is now, and judges it by that and by what was known of it. */
-static enum target_state judge(struct drive *v, const struct target_look *look,
-                               char why[TARGET_WHY_MAX], int *ret_result)
-{
-    struct str id = str_c(presence_id(look->presence));
-    enum target_state state = target_state(look, why);
-
-    bool has_left = applied_find(&v->applied, id) == APPLIED_NEVER && target_left_applied(look);
-
-    if ((target_has_applied(state) || has_left) && applied_here(&v->applied, id) == ERR_NOMEM)
-        *ret_result = ERR_NOMEM;
-    if (target_is_gone(look, state))
-        (void)applied_gone(&v->applied, id);
-    else if (!target_has_applied(state))
-        applied_back(&v->applied, id);
-    return target_recall(look, &v->applied, state, why);
-}
-
 static bool tally_instance(void *ctx, struct instance *i, const struct subject *s)
 {
     struct looking *l = ctx;
     struct driver *d = l->driver;
-    char why[TARGET_WHY_MAX];
+    enum target_state is;
 
     l->n_heard += i->presence->is_connected && !presence_is_late(i->presence, &l->at);
     for (size_t n = 0; n < d->drives.n; n++) {
@@ -162,50 +120,31 @@ static bool tally_instance(void *ctx, struct instance *i, const struct subject *
         if (!step || !interest_met(&l->interests[n], i))
             continue;
         look.since = r->steps[step - 1].revision;
-        count(v, judge(v, &look, why, &l->result), why);
+        if (headcount_take(&v->heads, &look, &is))
+            l->result = ERR_NOMEM;
     }
     return l->result == 0;
 }
 
-/* Those who applied it and were not met: no targets any more, or not known here. */
-struct missing {
-    struct driver *driver;
-    struct drive *drive;
-};
-
+/* Who is known with all that is to be known was met, if it is a target. */
 static bool is_missing(void *ctx, struct str id)
 {
-    const struct missing *m = ctx;
-    const struct instance *i = roster_find(&m->driver->app->roster, id);
+    const struct instance *i = roster_find(ctx, id);
 
     return !i || i->presence->is_restored; /* of whom not all is known */
 }
 
-static void count_missing(void *ctx, struct str id, enum applied_is is)
-{
-    struct missing *m = ctx;
-    char why[TARGET_WHY_MAX];
-
-    text_format(why, sizeof(why), "%.*s: had applied it, and is not known any more",
-                STR_ARG(id));
-    count(m->drive, is == APPLIED_LOST ? TARGET_LOST : TARGET_AWAY, why);
-}
-
 static int begin_tally(struct driver *d, struct looking *l, struct arena *a)
 {
-    uint64_t lost_after = d->app->config.lost_after / NSEC_PER_MS;
-
     l->interests = ARENA_ARRAY(a, struct interest, d->drives.n);
     if (!l->interests)
         return ERR_NOMEM;
     for (size_t i = 0; i < d->drives.n; i++) {
         struct drive *v = &d->drives.at[i];
 
-        memset(v->counts, 0, sizeof(v->counts));
-        v->example[0] = '\0';
         if (interest_of_rollout(state_rollout(d->app->state, v->id), a, &l->interests[i]))
             return ERR_NOMEM;
-        applied_begin(&v->applied, l->at.now, lost_after ? lost_after : UINT64_MAX);
+        headcount_begin(&v->heads, l->at.now, d->app->config.lost_after / NSEC_PER_MS);
     }
     return 0;
 }
@@ -221,14 +160,8 @@ static int tally(struct driver *d)
     subjects_each(&d->app->roster, tally_instance, &l);
     if (l.result)
         return l.result;
-    for (size_t i = 0; i < d->drives.n; i++) {
-        struct drive *v = &d->drives.at[i];
-        struct missing m = {d, v};
-
-        applied_end(&v->applied, l.n_heard > 0,
-                    &(struct applied_rest){is_missing, count_missing, &m});
-        v->tally = tally_of(v);
-    }
+    for (size_t i = 0; i < d->drives.n; i++)
+        headcount_end(&d->drives.at[i].heads, l.n_heard > 0, is_missing, &d->app->roster);
     return 0;
 }
 
@@ -297,7 +230,9 @@ static void make_move(struct driver *d, struct drive *v, const struct rollout *r
 /* Targets that are connected. */
 static uint64_t n_here(const struct drive *v)
 {
-    return tally_targets(&v->tally) - v->tally.away - v->tally.lost;
+    struct tally t = headcount_tally(&v->heads);
+
+    return tally_targets(&t) - t.away - t.lost;
 }
 
 /* Who was there before this server started may not be back yet. */
@@ -311,11 +246,12 @@ static void drive(struct driver *d, struct drive *v, nsec_t now)
 {
     const struct rollout *r = state_rollout(d->app->state, v->id);
     const struct step *step = &r->steps[r->n_begun - 1];
+    struct tally t = headcount_tally(&v->heads);
 
     if (v->is_old && is_sure(d, v, now))
         v->is_old = false; /* and stays so: who leaves now has left */
-    soak_note(&v->soak, r, &v->tally, !v->is_old, now);
-    drive_decide(r, &v->tally, &v->soak, clock_wall_ms(), &v->decision);
+    soak_note(&v->soak, r, &t, !v->is_old, now);
+    drive_decide(r, &t, &v->soak, clock_wall_ms(), &v->decision);
     if (v->soak.holds && !step->is_satisfied && v->soak.held_ms < step->soak_ms)
         d->due = MIN(d->due, now + (step->soak_ms - v->soak.held_ms) * NSEC_PER_MS);
     if (v->decision.has_move && d->lease.is_held && !d->move.is_under_way &&
@@ -323,26 +259,28 @@ static void drive(struct driver *d, struct drive *v, nsec_t now)
         make_move(d, v, r);
 }
 
-static void look(struct driver *d)
+/* ERR_NOMEM: the counts are not whole, and nothing was decided on them. */
+static int look(struct driver *d)
 {
     nsec_t now = clock_now();
+    int r;
 
     follow(d);
     d->revision = d->app->state->revision;
     d->stamp = d->app->roster.stamp;
     d->looked = now;
     d->due = UINT64_MAX;
-    if (d->drives.n && tally(d) == 0)
-        for (size_t i = 0; i < d->drives.n; i++)
-            drive(d, &d->drives.at[i], now);
+    r = d->drives.n ? tally(d) : 0;
+    for (size_t i = 0; i < d->drives.n && !r; i++)
+        drive(d, &d->drives.at[i], now);
     events_changed(&d->app->events);
     d->next_look = clock_now() + MAX(LOOK_PAUSE, LOOK_SHARE * (clock_now() - now));
+    return r;
 }
 
-void driver_look(struct driver *d)
+int driver_look(struct driver *d)
 {
-    if (d->is_open)
-        look(d);
+    return d->is_open ? look(d) : 0;
 }
 
 static bool has_news(const struct driver *d)
@@ -357,7 +295,7 @@ static void look_soon(struct defer *soon, void *ctx)
 
     (void)soon;
     if (clock_now() >= d->next_look && has_news(d))
-        look(d); /* else at a tick */
+        (void)look(d); /* else at a tick */
 }
 
 void driver_changed(struct driver *d)
@@ -390,10 +328,10 @@ static bool save_piece(struct drive_records *records, struct drive *v, size_t pi
 
     if (!VEC_ROOM(records))
         return false;
-    applied_put_piece(&v->applied, piece, &ids);
+    applied_put_piece(&v->heads.applied, piece, &ids);
     bytes = buf_status(&ids) ? NULL : shared_copy(buf_str(&ids));
     if (!bytes) {
-        applied_dirty(&v->applied, piece);
+        applied_dirty(&v->heads.applied, piece);
         return false;
     }
     return VEC_PUSH(records,
@@ -405,8 +343,9 @@ static void save_pieces(struct drive_records *records, struct drive *v, bool all
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < applied_pieces(&v->applied) && (all || n < PIECES_PER_VISIT); i++) {
-        if (!applied_is_dirty(&v->applied, i))
+    for (size_t i = 0; i < applied_pieces(&v->heads.applied) && (all || n < PIECES_PER_VISIT);
+         i++) {
+        if (!applied_is_dirty(&v->heads.applied, i))
             continue;
         if (!save_piece(records, v, i))
             return;
@@ -441,7 +380,7 @@ static void take_record(struct driver *d, const struct drive_record *record)
         return;
     }
     if (record->is_piece) {
-        if (applied_take_piece(&v->applied, shared_str(record->ids)))
+        if (applied_take_piece(&v->heads.applied, shared_str(record->ids)))
             LOG(WARN, "rollout_memory_failed", LOG_U64("rollout", v->id));
         return;
     }
@@ -479,8 +418,8 @@ static void visit(struct driver *d, nsec_t now)
 
 static bool has_dirty_piece(const struct drive *v)
 {
-    for (size_t i = 0; i < applied_pieces(&v->applied); i++)
-        if (applied_is_dirty(&v->applied, i))
+    for (size_t i = 0; i < applied_pieces(&v->heads.applied); i++)
+        if (applied_is_dirty(&v->heads.applied, i))
             return true;
     return false;
 }
@@ -503,7 +442,7 @@ void driver_tick(struct driver *d)
 
     if (now >= d->next_look &&
         (has_news(d) || (d->drives.n && (now >= d->looked + LOOK_EVERY || now >= d->due))))
-        look(d);
+        (void)look(d);
     if (!d->lease.is_busy && (now >= d->next_visit || (d->lease.is_held && has_new(d, now))))
         visit(d, now);
 }
@@ -552,7 +491,7 @@ void driver_close(struct driver *d)
         move_free(&d->move);
     driver_lease_close(&d->lease);
     for (size_t i = 0; i < d->drives.n; i++)
-        applied_deinit(&d->drives.at[i].applied);
+        headcount_deinit(&d->drives.at[i].heads);
     VEC_DEINIT(&d->drives);
     drive_records_deinit(&d->ended);
 }

@@ -7,9 +7,8 @@
 #ifndef TRIMTAB_SERVER_DRIVER_H
 #define TRIMTAB_SERVER_DRIVER_H
 
-#include "model/applied.h"
 #include "model/drive.h"
-#include "presence/target.h"
+#include "presence/headcount.h"
 #include "server/committer.h"
 #include "server/driver_lease.h"
 
@@ -19,12 +18,9 @@ struct app;
 struct drive {
     uint64_t id;
     struct soak soak;
-    uint64_t counts[TARGET_STATES]; /* of the instances that its rules take */
-    struct tally tally;             /* the same for the decision */
-    struct applied applied;         /* who has applied it, and is missed */
+    struct headcount heads; /* what its targets have come to */
     struct decision decision;
-    char example[TARGET_WHY_MAX]; /* what tally.example points to */
-    bool is_old;                  /* it lives since before this server started */
+    bool is_old; /* it lives since before this server started */
     uint64_t
         awaited;  /* how many of its targets were connected then; UINT64_MAX: nobody knows */
     nsec_t saved; /* when its soak was kept last; 0: never */
@@ -66,8 +62,8 @@ void driver_close(struct driver *d);
 
 /* The state or the roster has changed. */
 void driver_changed(struct driver *d);
-/* Looks now, whenever it looked last: for who decides something on what driver_find says. */
-void driver_look(struct driver *d);
+/* Looks now, whenever it looked last: for who decides something on what driver_find says. ERR_NOMEM: it says nothing. */
+must_use int driver_look(struct driver *d);
 /* Time passes: a few times a second. */
 void driver_tick(struct driver *d);
 

@@ -208,7 +208,7 @@ static uint64_t sum_up_rollout(const struct app *app, const struct rollout *r)
     uint64_t hash = mix(MIX_BASIS, r->node.revision);
 
     for (int i = 0; v && i < TARGET_STATES; i++)
-        hash = mix(hash, v->counts[i]);
+        hash = mix(hash, v->heads.counts[i]);
     return mix(hash, v && v->soak.holds);
 }
 

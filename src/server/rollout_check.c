@@ -70,11 +70,15 @@ int rollout_check_confirm(struct app *app, const struct rollout *r, const char *
 {
     char text[DRIVE_TEXT_MAX];
     const struct drive *v;
+    struct tally t;
 
-    driver_look(&app->driver);
-    v = driver_find(&app->driver, r->id);
-    m->holds = v && !v->is_old && drive_meets(r, &v->tally);
-    if (!v || !rollout_is_live(r) || !drive_objects(r, &v->tally, text))
+    if (!rollout_is_live(r))
+        return 0;
+    if (driver_look(&app->driver) || !(v = driver_find(&app->driver, r->id)))
+        return ERR_NOMEM; /* what was not counted speaks for nothing */
+    t = headcount_tally(&v->heads);
+    m->holds = !v->is_old && drive_meets(r, &t);
+    if (!drive_objects(r, &t, text))
         return 0;
     if (*force) {
         m->force = str_c(force);

@@ -30,7 +30,7 @@ must_use int rollout_check_matches(struct api_call *call, const struct beginning
 
 /*
  * A confirmation of r: notes in m whether the newest step meets its criteria now. When targets refuse, fail, are away or
- * lost it needs a reason `force`, which is then kept with the move. ERR_REFUSED.
+ * lost it needs a reason `force`, which is then kept with the move. ERR_REFUSED, ERR_NOMEM.
  */
 must_use int rollout_check_confirm(struct app *app, const struct rollout *r, const char *force,
                                    struct rollout_move *m, struct err *err);

@@ -163,7 +163,7 @@ static enum target_state missing_state(const char *id, const struct drive *v,
                                        char why[TARGET_WHY_MAX])
 {
     text_format(why, TARGET_WHY_MAX, "%s: had applied it, and is not known any more", id);
-    return applied_find(&v->applied, str_c(id)) == APPLIED_LOST ? TARGET_LOST : TARGET_AWAY;
+    return applied_find(&v->heads.applied, str_c(id)) == APPLIED_LOST ? TARGET_LOST : TARGET_AWAY;
 }
 
 enum target_state pick_state(const struct pick *p, const struct app *app,
@@ -179,7 +179,7 @@ enum target_state pick_state(const struct pick *p, const struct app *app,
     look.presence = p->instance->presence;
     look.since = r->steps[p->step - 1].revision;
     state = target_state(&look, why);
-    return v ? target_recall(&look, &v->applied, state, why) : state;
+    return v ? target_recall(&look, &v->heads.applied, state, why) : state;
 }
 
 static void pick(struct look *l, struct pick p)
@@ -209,8 +209,8 @@ static void look_at_missing(struct look *l)
     const struct drive *v = driver_find(&l->app->driver, l->rollout->id);
     const struct rollout *r = l->rollout;
 
-    for (size_t n = 0; v && n < v->applied.list.n && !l->result; n++) {
-        const char *id = v->applied.list.at[n]->id;
+    for (size_t n = 0; v && n < v->heads.applied.list.n && !l->result; n++) {
+        const char *id = v->heads.applied.list.at[n]->id;
         struct instance *i = roster_find(&l->app->roster, str_c(id));
 
         if (!i ||

@@ -13,7 +13,8 @@ enum { LOST_AFTER_S = 120, ACK_LATE_S = 30, SETTLE_S = 60 };
 
 #define U(n) ((unsigned long long)(n))
 
-static void violate(struct claims *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void violate(struct claims *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 static void violate(struct claims *c, const char *fmt, ...)
 {
     va_list ap;
@@ -31,9 +32,36 @@ void claims_init(struct claims *c, struct oracle *oracle, struct truth *truths, 
     roster_init(&c->roster);
 }
 
+static void drives_clear(struct claims *c)
+{
+    for (int i = 0; i < c->n_drives; i++)
+        headcount_deinit(&c->drives[i].heads);
+    c->n_drives = 0;
+}
+
 void claims_deinit(struct claims *c)
 {
+    drives_clear(c);
     roster_deinit(&c->roster);
+}
+
+/* Of a driver's work only who had applied is kept in the store. */
+static void drives_restart(struct claims *c)
+{
+    for (int i = 0; i < c->n_drives; i++) {
+        struct driving *d = &c->drives[i];
+        struct driving again = {.id = d->id};
+
+        for (size_t piece = 0; piece < applied_pieces(&d->heads.applied); piece++) {
+            owned(buf) struct buf ids = BUF_NULL(UINT32_MAX);
+
+            applied_put_piece(&d->heads.applied, piece, &ids);
+            if (applied_take_piece(&again.heads.applied, buf_str(&ids)))
+                violate(c, "out of memory");
+        }
+        headcount_deinit(&d->heads);
+        *d = again;
+    }
 }
 
 void claims_start(struct claims *c, bool forgets, nsec_t now)
@@ -42,9 +70,11 @@ void claims_start(struct claims *c, bool forgets, nsec_t now)
     c->now = now;
     c->opened = now;
     c->complete = 0;
-    c->n_drives = 0;
-    if (!forgets)
+    if (!forgets) {
+        drives_restart(c);
         return;
+    }
+    drives_clear(c);
     roster_deinit(&c->roster);
     roster_init(&c->roster);
     for (size_t i = 0; i < c->oracle->n_trials; i++)
@@ -122,8 +152,8 @@ static int client_of(const struct instance *i)
 
 /* ---- instances ---- */
 
-static void check_instance(struct claims *c, const struct instance *i,
-                           const struct moment *at, uint64_t revision)
+static void check_instance(struct claims *c, const struct instance *i, const struct moment *at,
+                           uint64_t revision)
 {
     const struct truth *t = &c->truths[client_of(i)];
     char why[WHY_MAX];
@@ -149,38 +179,32 @@ static uint64_t taken_since(const struct rollout *r, const char *id)
     return 0;
 }
 
-static enum target_state look(struct claims *c, struct state *state, const struct rollout *r,
-                              const struct instance *i, char why[TARGET_WHY_MAX])
+/* What is said of a target, held against what is so. */
+static void check_target(struct claims *c, const struct instance *i, const struct rollout *r,
+                         enum target_state is)
 {
-    struct moment at = moment(c);
-    struct target_look l = {.presence = i->presence,
-                            .state = state,
-                            .rollout = r,
-                            .since = taken_since(r, i->id),
-                            .at = &at};
     struct trial *trial = oracle_trial(c->oracle, r->id);
-    struct trying trying = {trial, l.since};
-    enum target_state is = target_state(&l, why);
-    char wrong[WHY_MAX];
-
+    struct trying trying = {trial, taken_since(r, i->id)};
     const struct truth *t = &c->truths[client_of(i)];
+    char wrong[WHY_MAX];
 
     c->n_hidden += is == TARGET_HIDDEN;
     if (is == TARGET_REFUSED && !judge_refuses(c->oracle, t, &trying, wrong))
-        violate(c, "J6: %s is said to refuse rollout %llu: %s: %s", i->id, U(r->id), wrong, why);
+        violate(c, "J6: %s is said to refuse rollout %llu: %s", i->id, U(r->id), wrong);
     if (is == TARGET_FAILING && !judge_fails(c->oracle, t, &trying, wrong))
         violate(c, "J7: %s is said to fail with rollout %llu: %s", i->id, U(r->id), wrong);
-    if (is != TARGET_APPLIED)
-        return is;
-    c->n_well++;
-    trial->counted[client_of(i)] = true;
+    if (is != TARGET_APPLIED && is != TARGET_UNJUDGED)
+        return;
+    c->n_well += is == TARGET_APPLIED;
+    if (is == TARGET_APPLIED && !judge_well(c->oracle, t, &trying, wrong))
+        violate(c, "J4: %s is said to be well with rollout %llu: %s", i->id, U(r->id), wrong);
     if (!judge_applied(c->oracle, t, &trying, wrong))
         violate(c, "J3: %s is said to have applied rollout %llu: %s", i->id, U(r->id), wrong);
-    return is;
 }
 
 static void check_targets(struct claims *c, struct state *state, const struct instance *i)
 {
+    struct moment at = moment(c);
     char why[TARGET_WHY_MAX];
     struct tree_walk walk;
     const struct rollout *r;
@@ -188,7 +212,13 @@ static void check_targets(struct claims *c, struct state *state, const struct in
     tree_walk_from(&walk, state->rollouts, STR(""), 0);
     while ((r = rollout_of(tree_walk_next(&walk))))
         if (rollout_is_live(r) && taken_since(r, i->id))
-            (void)look(c, state, r, i, why);
+            check_target(c, i, r,
+                         target_state(&(struct target_look){.presence = i->presence,
+                                                            .state = state,
+                                                            .rollout = r,
+                                                            .since = taken_since(r, i->id),
+                                                            .at = &at},
+                                      why));
 }
 
 void claims_check(struct claims *c, struct state *state, uint64_t revision)
@@ -224,39 +254,43 @@ static struct driving *driving_of(struct claims *c, uint64_t id)
     return &c->drives[c->n_drives++];
 }
 
-static void count(struct driving *d, enum target_state is, const char *why)
+static bool is_missing(void *ctx, struct str id)
 {
-    struct tally *t = &d->tally;
-
-    t->refused += is == TARGET_REFUSED;
-    t->failing += is == TARGET_FAILING;
-    t->applied += is == TARGET_APPLIED;
-    t->silent += is == TARGET_SILENT;
-    t->pending += is == TARGET_PENDING || is == TARGET_UNPROVEN;
-    if ((is == TARGET_REFUSED || is == TARGET_FAILING) && !*d->example)
-        memcpy(d->example, why, TARGET_WHY_MAX);
+    return roster_find(ctx, id) == NULL;
 }
 
 static void tally(struct claims *c, struct state *state, const struct rollout *r,
                   struct driving *d)
 {
+    struct moment at = moment(c);
     struct map_slot *slot;
-    size_t next = 0;
+    size_t next = 0, heard = 0;
 
-    d->tally = (struct tally){.refused = 0};
-    d->example[0] = '\0';
+    headcount_begin(&d->heads, c->now, LOST_AFTER_S * 1000);
     while ((slot = map_each(&c->roster.instances, &next))) {
         const struct instance *i = slot->value;
-        char why[TARGET_WHY_MAX];
+        struct target_look l = {.presence = i->presence,
+                                .state = state,
+                                .rollout = r,
+                                .since = taken_since(r, i->id),
+                                .at = &at};
+        enum target_state is;
 
-        if (taken_since(r, i->id))
-            count(d, look(c, state, r, i, why), why);
+        heard += i->presence->is_connected && !presence_is_late(i->presence, &at);
+        if (!l.since)
+            continue;
+        if (headcount_take(&d->heads, &l, &is))
+            violate(c, "out of memory");
+        check_target(c, i, r, is);
+        if (target_has_applied(is))
+            oracle_trial(c->oracle, r->id)->counted[client_of(i)] = true;
     }
-    d->tally.example = str_c(d->example);
+    headcount_end(&d->heads, heard > 0, is_missing, &c->roster);
 }
 
 /* J5 */
-static void check_decision(struct claims *c, const struct rollout *r, enum rollout_move_kind move)
+static void check_decision(struct claims *c, const struct rollout *r,
+                           enum rollout_move_kind move)
 {
     const struct trial *trial = oracle_trial(c->oracle, r->id);
     char why[WHY_MAX];
@@ -265,7 +299,8 @@ static void check_decision(struct claims *c, const struct rollout *r, enum rollo
         return;
     c->n_went_on++;
     if (!judge_goes_on(c->oracle, c->truths, c->n, trial, c->now, why))
-        violate(c, "J5: rollout %llu goes on by %s: %s", U(r->id), rollout_move_name(move), why);
+        violate(c, "J5: rollout %llu goes on by %s: %s", U(r->id), rollout_move_name(move),
+                why);
 }
 
 /* Who was there before this server started may not be back yet. */
@@ -278,6 +313,7 @@ bool claims_drive(struct claims *c, struct state *state, uint64_t *ret_id, struc
 {
     struct tree_walk walk;
     const struct rollout *r;
+    struct tally t;
 
     tree_walk_from(&walk, state->rollouts, STR(""), 0);
     while ((r = rollout_of(tree_walk_next(&walk)))) {
@@ -286,8 +322,9 @@ bool claims_drive(struct claims *c, struct state *state, uint64_t *ret_id, struc
         if (!d || !r->is_automatic)
             continue;
         tally(c, state, r, d);
-        soak_note(&d->soak, r, &d->tally, is_sure(c, r), c->now);
-        drive_decide(r, &d->tally, &d->soak, wall(c), ret);
+        t = headcount_tally(&d->heads);
+        soak_note(&d->soak, r, &t, is_sure(c, r), c->now);
+        drive_decide(r, &t, &d->soak, wall(c), ret);
         if (!ret->has_move)
             continue;
         check_decision(c, r, ret->move);

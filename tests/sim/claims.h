@@ -10,8 +10,8 @@
 
 #include "feed/feed.h"
 #include "model/drive.h"
+#include "presence/headcount.h"
 #include "presence/roster.h"
-#include "presence/target.h"
 
 enum { DRIVES_MAX = 64, CLAIMS_WHY_MAX = 256 };
 
@@ -19,8 +19,7 @@ enum { DRIVES_MAX = 64, CLAIMS_WHY_MAX = 256 };
 struct driving {
     uint64_t id;
     struct soak soak;
-    struct tally tally;
-    char example[TARGET_WHY_MAX];
+    struct headcount heads;
 };
 
 struct claims {
@@ -39,7 +38,7 @@ struct claims {
 
 void claims_init(struct claims *c, struct oracle *oracle, struct truth *truths, int n);
 void claims_deinit(struct claims *c);
-/* The server starts; forgets: it knows nothing of instances that were there. */
+/* The server starts; forgets: its store knows nothing of instances and targets that were there. */
 void claims_start(struct claims *c, bool forgets, nsec_t now);
 
 /* A session took this hello. False without memory: the stream must end. */

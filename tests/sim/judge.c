@@ -11,7 +11,7 @@ static const uint64_t AWAY_NOTICED = 60ULL * 1000 * 1000 * 1000;
 
 #define SAY(why, ...) ((void)snprintf((why), WHY_MAX, __VA_ARGS__), false)
 
-#define U(n) ((unsigned long long)(n))
+#define U(n)          ((unsigned long long)(n))
 
 /* The view, with what it refers to; of without: as if that rollout were not there. */
 static void view_at(const struct oracle *o, const struct wisher *w, uint64_t revision,
@@ -54,7 +54,8 @@ bool judge_ok(const struct oracle *o, const struct truth *t, char why[WHY_MAX])
     return true;
 }
 
-bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision, char why[WHY_MAX])
+bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision,
+                   char why[WHY_MAX])
 {
     bool is_so[PLACES] = {false};
 
@@ -77,7 +78,8 @@ static bool is_its_work(const struct oracle *o, const struct trial *trial, uint6
                         uint64_t without)
 {
     for (int c = 0; c < trial->n_carried; c++) {
-        int node = node_of(trial->carried[c].space, trial->carried[c].kind, trial->carried[c].name);
+        int node =
+            node_of(trial->carried[c].space, trial->carried[c].kind, trial->carried[c].name);
 
         if (trial->carried[c].content ? with == trial->carried[c].content
                                       : without && oracle_origin(o, without)->node == node)
@@ -86,7 +88,8 @@ static bool is_its_work(const struct oracle *o, const struct trial *trial, uint6
     return false;
 }
 
-bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r,
+                   char why[WHY_MAX])
 {
     struct held with, without;
     int n = 0;
@@ -105,18 +108,25 @@ bool judge_applied(const struct oracle *o, const struct truth *t, const struct t
     return n ? true : SAY(why, "its view shows no candidate");
 }
 
-bool judge_well(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+bool judge_well(const struct oracle *o, const struct truth *t, const struct trying *r,
+                char why[WHY_MAX])
 {
     if (!judge_applied(o, t, r, why))
         return false;
-    if (t->has_word && t->is_failing)
+    if (!t->has_judge)
+        return true;
+    if (!t->has_word)
+        return SAY(why, "its judge has not spoken");
+    if (t->is_failing)
         return SAY(why, "it said that it fails");
-    if (t->has_word && t->judged < r->since)
-        return SAY(why, "it was judged at %llu, before the step of %llu", U(t->judged), U(r->since));
+    if (t->judged < r->since)
+        return SAY(why, "it was judged at %llu, before the step of %llu", U(t->judged),
+                   U(r->since));
     return true;
 }
 
-bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r,
+                   char why[WHY_MAX])
 {
     struct held with, without;
 
@@ -130,15 +140,16 @@ bool judge_refuses(const struct oracle *o, const struct truth *t, const struct t
     return SAY(why, "it has not been given a candidate that it does not serve");
 }
 
-bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX])
+bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r,
+                 char why[WHY_MAX])
 {
     if (!judge_applied(o, t, r, why))
         return false;
     if (!t->has_word || !t->is_failing)
         return SAY(why, "nobody says so");
-    return t->judged >= r->since
-               ? true
-               : SAY(why, "it was judged at %llu, before the step of %llu", U(t->judged), U(r->since));
+    return t->judged >= r->since ? true
+                                 : SAY(why, "it was judged at %llu, before the step of %llu",
+                                       U(t->judged), U(r->since));
 }
 
 /* Whether the log has had this content in a namespace, or has removed its name there. */
@@ -166,8 +177,8 @@ bool judge_deletion(const struct oracle *o, uint64_t content, char why[WHY_MAX])
     return SAY(why, "the log neither has had it nor removed it");
 }
 
-bool judge_goes_on(const struct oracle *o, const struct truth *t, int n, const struct trial *trial,
-                   uint64_t now, char why[WHY_MAX])
+bool judge_goes_on(const struct oracle *o, const struct truth *t, int n,
+                   const struct trial *trial, uint64_t now, char why[WHY_MAX])
 {
     int n_well = 0;
 
@@ -177,9 +188,13 @@ bool judge_goes_on(const struct oracle *o, const struct truth *t, int n, const s
 
         if (!trial->added[i])
             continue;
-        if (t[i].away_since && now > t[i].away_since + AWAY_NOTICED)
+        if (t[i].away_since && now > t[i].away_since + AWAY_NOTICED) {
+            if (trial->counted[i])
+                return SAY(why, "client %d had applied it and is away since %llu s", i,
+                           U((now - t[i].away_since) / 1000000000));
             continue;
-        n_well += judge_applied(o, &t[i], &r, ignored);
+        }
+        n_well += judge_well(o, &t[i], &r, ignored);
         if (t[i].has_word && t[i].is_failing && t[i].judged >= trial->added[i] &&
             judge_applied(o, &t[i], &r, ignored))
             return SAY(why, "client %d has applied it and fails", i);

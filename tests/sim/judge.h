@@ -6,7 +6,7 @@
  *   (J1) ok: the host serves exactly the view at the newest revision.
  *   (J2) has reached R: each name is served as some view since R had it, or it is one that the host said it excepts.
  *   (J3) applied, as a target: the view shows a candidate, and all that it shows are served.
- *   (J4) well: J3, and whatever judges the host has said so of an apply since the step began.
+ *   (J4) well: J3, and if anything judges the host, it has said so of an apply since the step began.
  *   (J5) a step goes on only when enough targets are well, none that the server heard of refuses or fails, and none that
  *        had applied it is away.
  *   (J6) refuses, as a target: it was given a candidate, and does not serve it.
@@ -23,8 +23,8 @@ struct truth {
     struct wisher who;
     const struct held *serves, *received;
     /* the last word of what judges it, since its program started */
-    bool has_word, is_failing;
-    uint64_t judged;     /* the revision of the newest apply when it was said, in the log that is */
+    bool has_judge, has_word, is_failing;
+    uint64_t judged; /* the revision of the newest apply when it was said, in the log that is */
     uint64_t away_since; /* when it was lost, or its program ended; 0: it is there */
 };
 
@@ -33,7 +33,8 @@ enum { WHY_MAX = 160 };
 /* J1. False: why says what differs. */
 bool judge_ok(const struct oracle *o, const struct truth *t, char why[WHY_MAX]);
 /* J2 */
-bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision, char why[WHY_MAX]);
+bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision,
+                   char why[WHY_MAX]);
 
 /* A rollout and the revision of the step that takes the host. */
 struct trying {
@@ -41,14 +42,18 @@ struct trying {
     uint64_t since;
 };
 /* J3, J4, J6, J7 */
-bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
-bool judge_well(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
-bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
-bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r, char why[WHY_MAX]);
+bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r,
+                   char why[WHY_MAX]);
+bool judge_well(const struct oracle *o, const struct truth *t, const struct trying *r,
+                char why[WHY_MAX]);
+bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r,
+                   char why[WHY_MAX]);
+bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r,
+                 char why[WHY_MAX]);
 /* J8, of a content that a host removes. */
 bool judge_deletion(const struct oracle *o, uint64_t content, char why[WHY_MAX]);
 /* J5, of n hosts. */
-bool judge_goes_on(const struct oracle *o, const struct truth *t, int n, const struct trial *trial,
-                   uint64_t now, char why[WHY_MAX]);
+bool judge_goes_on(const struct oracle *o, const struct truth *t, int n,
+                   const struct trial *trial, uint64_t now, char why[WHY_MAX]);
 
 #endif

@@ -3,6 +3,7 @@
  *
  *   TRIMTAB_SIM_SEEDS=N   how many seeds      TRIMTAB_SIM_SEED=S   only this one, to reproduce
  *   TRIMTAB_SIM_FIRST=S   the first of them, 1: several processes share the work
+ *   TRIMTAB_SIM_FAILURES=N   how many may fail before it ends, 5
  */
 #include "sim.h"
 #include "tap.h"
@@ -30,9 +31,9 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
     uint64_t n =
         one ? 1 : number("TRIMTAB_SIM_SEEDS", getenv("TRIMTAB_QUICK") ? 20 : SEEDS_DEFAULT);
     struct sim_result sum = {.commits = 0};
-    unsigned failed = 0;
+    uint64_t failed = 0, failed_max = number("TRIMTAB_SIM_FAILURES", 5);
 
-    for (uint64_t i = 0; i < n && failed < 5; i++) {
+    for (uint64_t i = 0; i < n && failed < failed_max; i++) {
         uint64_t seed = first + i;
         struct sim_result r = sim_run(seed, DEFECT_NONE, CLIENTS, STEPS);
 
@@ -64,7 +65,8 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
              (unsigned long long)sum.renewals);
     tap_note("%llu bindings of what is referred to, %llu items held because of others",
              (unsigned long long)sum.referred, (unsigned long long)sum.held);
-    tap_note("judged: %llu times an instance, %llu targets that had applied, %llu that had it hidden; %llu moves by "
+    tap_note("judged: %llu times an instance, %llu targets that had applied, %llu that had it "
+             "hidden; %llu moves by "
              "the driver, %llu of them because all went well",
              (unsigned long long)sum.claims, (unsigned long long)sum.well,
              (unsigned long long)sum.hidden, (unsigned long long)sum.driven,

@@ -613,7 +613,8 @@ static void client_start(struct client *c)
                                            .scopes = c->scope_list,
                                            .n_scopes = (size_t)c->wish.n_scopes,
                                            .ops = &client_ops,
-                                           .ctx = c});
+                                           .ctx = c,
+                                           .is_judged = c->has_judge});
     c->up = true;
     c->is_new = true;
     memcpy(c->boot, &(uint64_t){++c->sim->next_boot}, sizeof(c->boot));
@@ -675,6 +676,7 @@ static void client_init(struct sim *s, struct client *c, int index)
     s->truths[index] = (struct truth){.who = {&c->wish, index},
                                       .serves = &c->serves,
                                       .received = &c->copy,
+                                      .has_judge = c->has_judge,
                                       .away_since = s->now};
     c->wish.n_scopes = chance(s, 300) ? 2 : 1;
     for (int i = 0; i < c->wish.n_scopes; i++) {
@@ -1293,6 +1295,7 @@ static void make_targets(struct sim *s, struct targets *t)
         t->few[i].n_ids = MIN(t->target.n_ids, 1 + rng_below(&s->rng, 3));
     }
     t->step.soak_ms = 1000 + rng_below(&s->rng, 20000);
+    t->step.has_soak = true;
     t->step.criteria.max_silent = (uint32_t)rng_below(&s->rng, 2);
     for (int i = 0; i < 2; i++) {
         t->steps[i] = t->step;
