@@ -34,13 +34,13 @@ static bool is_deleted(const struct feed_session *s, const struct state *state, 
 
 /* It had a candidate, which was taken back, or which a live rollout does not give it any more. */
 static bool is_taken_back(const struct state *state, struct str key, uint64_t since,
-                          uint64_t revision)
+                          const struct sha256 *hash)
 {
     const struct candidate *c = candidate_of(tree_find(state->candidates, key));
 
     if (!c)
         return false;
-    return c->version ? c->version->revision == revision : c->node.revision > since;
+    return c->version ? sha256_eq(&c->version->item_hash, hash) : c->node.revision > since;
 }
 
 /*
@@ -63,7 +63,7 @@ static bool id_is_caused(const struct feed_session *s, const struct state *state
         return state->restored.deletes_newer;
     if (s->is_foreign && !s->knows_copy)
         return false;
-    return is_deleted(s, state, key, since) || is_taken_back(state, key, since, e->revision);
+    return is_deleted(s, state, key, since) || is_taken_back(state, key, since, &e->hash);
 }
 
 /* A subscriber that does not say what it has: any trace of the name in a layer will do. */

@@ -193,7 +193,7 @@ static bool is_held(struct feed_session *s, const struct scope_step *step)
     e = inventory_find(s->inventory, scope_name(s, s->cut->scope), step->key);
     if (!e)
         return false;
-    e->seen = true;
+    e->seen = e->is_ours = true;
     return !e->is_held && sha256_eq(&e->hash, &step->item->item_hash);
 }
 
@@ -215,6 +215,44 @@ static bool needs_parts(const struct cut *c, const struct version *v)
     return v->content.len && v->content.data == v->item.data + v->item.len && c->in_parts != v;
 }
 
+static void put_drop(struct feed_session *s, struct filling *f, struct str tail, bool is_caused)
+{
+    encode_drop(&f->drops, tail);
+    s->status.drops_sent++;
+    if (is_caused)
+        return;
+    encode_uncaused(&f->drops, tail);
+    s->cut->uncaused++;
+}
+
+/* Of what the subscriber has and no item is there for. Of what it holds already only what has a cause by now. */
+static void drop_entry(struct feed_session *s, struct filling *f,
+                       const struct inventory_entry *e)
+{
+    struct cut *c = s->cut;
+    bool is_caused = e->is_ours || entry_is_caused(s, c->state, scope_at(s, c->scope), e);
+
+    if (is_caused || !e->is_held)
+        put_drop(s, f, entry_tail(e), is_caused);
+}
+
+/*
+ * A name that was touched and has no item. For who resumes that is a recorded change; who is compared may have had
+ * something else there.
+ */
+static void fill_drop(struct feed_session *s, struct filling *f, struct str tail)
+{
+    const struct inventory_entry *e =
+        s->cut->mode == TRIMTAB__V1__MODE__INVENTORY && s->inventory
+            ? inventory_find(s->inventory, scope_name(s, s->cut->scope), tail)
+            : NULL;
+
+    if (e)
+        drop_entry(s, f, e);
+    else
+        put_drop(s, f, tail, true);
+}
+
 /* Takes steps of the current scope until a frame is full, the scope ends, or a content must go first in parts. */
 static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended)
 {
@@ -233,8 +271,7 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
             return buf_status(&f->drops);
         }
         if (!step.item) {
-            encode_drop(&f->drops, step.key);
-            s->status.drops_sent++;
+            fill_drop(s, f, step.key);
         } else if (is_held(s, &step)) {
             continue; /* no byte of it is sent, parts neither */
         } else if (is_full(f, step.item) || (needs_parts(c, step.item) && f->n_puts)) {
@@ -256,10 +293,7 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
     }
 }
 
-/*
- * Drops of what the subscriber has and no item is left for, of the current scope. Of what it holds already only those
- * that have a cause by now.
- */
+/* Drops of what the subscriber has and no item is left for, of the current scope. */
 static void fill_inventory_drops(struct feed_session *s, struct filling *f)
 {
     struct cut *c = s->cut;
@@ -267,20 +301,11 @@ static void fill_inventory_drops(struct feed_session *s, struct filling *f)
 
     while (!is_full(f, NULL) && (slot = map_each(&s->inventory->entries, &c->drops_at))) {
         struct inventory_entry *e = slot->value;
-        bool is_caused;
 
         if (e->seen || !str_eq(entry_scope(e), scope_name(s, c->scope)))
             continue;
         e->seen = true;
-        is_caused = entry_is_caused(s, c->state, scope_at(s, c->scope), e);
-        if (e->is_held && !is_caused)
-            continue;
-        encode_drop(&f->drops, entry_tail(e));
-        s->status.drops_sent++;
-        if (is_caused)
-            continue;
-        encode_uncaused(&f->drops, entry_tail(e));
-        c->uncaused++;
+        drop_entry(s, f, e);
     }
 }
 

@@ -81,6 +81,7 @@ struct inventory_entry {
     uint64_t revision; /* of the item; 0: the subscriber does not say */
     bool seen;
     bool is_held; /* it does not receive it any more */
+    bool is_ours; /* the name had an item in a state that the batch was cut from */
     size_t scope_len, len, space_len;
     char key[]; /* scope NUL kind NUL name, then the namespace */
 };

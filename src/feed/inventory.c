@@ -60,6 +60,7 @@ static struct inventory_entry *entry_new(const Trimtab__V1__Inventory__Entry *e,
     entry->revision = e->revision;
     entry->seen = false;
     entry->is_held = e->held;
+    entry->is_ours = false;
     entry->scope_len = scope_len;
     entry->space_len = space.len;
     entry->len = scope_len + 1 + tail.len;

@@ -295,7 +295,6 @@ static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec
     if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
         return 0; /* of a batch that is no longer awaited */
     s->status.stored = ack->revision;
-    s->is_foreign = false;
     if (!s->said.since)
         s->said.since = now;
     session_changed(s);
@@ -306,6 +305,7 @@ static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec
         s->wants_repair = true;
     } else {
         s->proved = ack->revision;
+        s->is_foreign = false;
     }
     return go_on(s);
 }

@@ -184,6 +184,13 @@ static bool is_unjudged(const struct target_look *l)
            (!p->health || p->health->health->revision < l->since);
 }
 
+/* Whether its last report is from after the step: what it refused before may be the same content, but was not this try. */
+static bool has_spoken(const struct target_look *l)
+{
+    return l->presence->standing.applied >= l->since ||
+           presence_has_reached(l->presence, l->since, l->at);
+}
+
 enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_MAX])
 {
     const struct presence *p = l->presence;
@@ -200,7 +207,8 @@ enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_
     }
     if (MAX(p->standing.complete, l->at->complete) < l->since)
         return TARGET_PENDING; /* E2 */
-    show_exceptions(l, &s);
+    if (has_spoken(l))
+        show_exceptions(l, &s);
     if (s.refusal || s.held)
         return refused(presence_id(p), &s, why);
     show_candidates(l, &s);

@@ -45,40 +45,38 @@ static void list_change(struct listing *l, const struct binding *name, struct ve
         (struct sync_change){binding_scope(name), binding_tail(name), item, is_held};
 }
 
-/* A drop is none when its name is held after it. */
-static void list_word(struct listing *l, const struct binding *word)
+/* What was to be served under a name goes on, as the next hold says: the copy has to know that. */
+static void list_hold(struct listing *l, const struct hold *next)
 {
-    const struct sync *s = l->c->sync;
-    const struct hold *next = word->item ? NULL : holds_find(&l->c->next, binding_key(word));
+    struct str key = binding_key(next->binding);
+    const struct hold *now = holds_find(&l->c->sync->holds, key);
 
-    if (!next)
-        list_change(l, word, word->item, false);
-    else if (map_get(&s->bindings, binding_key(word)))
+    if (map_get(&l->c->sync->bindings, key) || (now && now->is_needed != next->is_needed))
         l->held[l->c->batch.n_held++] = held_of(next);
-    else if (!holds_find(&s->holds, binding_key(word)))
+    else if (!now)
         list_change(l, next->binding, next->binding->item, true);
 }
 
+/* A drop is none when its name is held after it. */
 static void list_all(struct listing *l)
 {
-    const struct sync *s = l->c->sync;
     const struct map *staged = l->c->staged;
     struct map_slot *slot;
     size_t at = 0;
 
-    while (staged && (slot = map_each(staged, &at)))
-        list_word(l, slot->value);
+    while (staged && (slot = map_each(staged, &at))) {
+        const struct binding *word = slot->value;
+
+        if (word->item || !holds_find(&l->c->next, slot->key))
+            list_change(l, word, word->item, false);
+    }
     at = 0;
-    while ((slot = map_each(&s->holds.by_name, &at)))
+    while ((slot = map_each(&l->c->sync->holds.by_name, &at)))
         if (!(staged && map_get(staged, slot->key)) && !holds_find(&l->c->next, slot->key))
             list_change(l, ((const struct hold *)slot->value)->binding, NULL, false);
     at = 0;
-    while ((slot = map_each(&l->c->next.by_name, &at))) {
-        const struct binding *b = ((const struct hold *)slot->value)->binding;
-
-        if (!(staged && map_get(staged, slot->key)) && !holds_find(&s->holds, slot->key))
-            list_change(l, b, b->item, true);
-    }
+    while ((slot = map_each(&l->c->next.by_name, &at)))
+        list_hold(l, slot->value);
 }
 
 static int make_lists(struct changing *c)

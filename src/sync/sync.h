@@ -65,8 +65,8 @@ struct sync_batch {
     struct sync_cursor cursor; /* after it */
     Trimtab__V1__Mode
         mode; /* FULL: names that no change binds are unbound, and listed as such in changes */
-    const struct sync_held
-        *held; /* names that are received no more, and served on as they are */
+    /* Names that begin to be held, or are now needed only, or no more; they are served on as they are. */
+    const struct sync_held *held;
     size_t n_held;
 };
 

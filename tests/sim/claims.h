@@ -27,13 +27,14 @@ struct claims {
     struct oracle *oracle;
     struct truth *truths; /* by client */
     int n;
-    nsec_t now, opened; /* the second: when the server started */
+    nsec_t now, opened;  /* the second: when the server started */
     uint64_t started_at; /* revision at which it started */
     uint64_t complete;   /* revision up to which the standing of all sessions was taken */
     struct driving drives[DRIVES_MAX];
     int n_drives;
-    uint64_t n_checked, n_well, n_hidden, n_went_on; /* how often there was something to judge */
-    char violation[CLAIMS_WHY_MAX];                  /* the first; "" for none */
+    uint64_t n_checked, n_well, n_hidden,
+        n_went_on;                  /* how often there was something to judge */
+    char violation[CLAIMS_WHY_MAX]; /* the first; "" for none */
 };
 
 void claims_init(struct claims *c, struct oracle *oracle, struct truth *truths, int n);
@@ -52,7 +53,8 @@ bool claims_health(struct claims *c, const char *id, const Trimtab__V1__Health *
 void claims_check(struct claims *c, struct state *state, uint64_t revision);
 
 /* What the driver decides for one of its rollouts, which is then held against the model; false: nothing to be done. */
-bool claims_drive(struct claims *c, struct state *state, uint64_t *ret_id, struct decision *ret);
+bool claims_drive(struct claims *c, struct state *state, uint64_t *ret_id,
+                  struct decision *ret);
 
 /* The client whose id this is. */
 int client_number(const char *id);

@@ -152,31 +152,6 @@ bool judge_fails(const struct oracle *o, const struct truth *t, const struct try
                                        U(t->judged), U(r->since));
 }
 
-/* Whether the log has had this content in a namespace, or has removed its name there. */
-static bool explains(const struct oracle *o, int space, int node, uint64_t content)
-{
-    int kind = node / NAMES % KINDS, name = node % NAMES;
-    const struct history *h = &o->names[space][kind][name];
-
-    for (size_t i = 0; i < h->n; i++)
-        if (h->events[i].content == content || !h->events[i].content)
-            return true;
-    for (size_t i = 0; i < o->n_trials; i++)
-        for (int c = 0; c < o->trials[i].n_carried; c++)
-            if (o->trials[i].carried[c].kind == kind && o->trials[i].carried[c].name == name)
-                return true;
-    return false;
-}
-
-/* A change of the same name in another layer may have come between. */
-bool judge_deletion(const struct oracle *o, uint64_t content, char why[WHY_MAX])
-{
-    for (int space = 0; space < SPACES; space++)
-        if (explains(o, space, oracle_origin(o, content)->node, content))
-            return true;
-    return SAY(why, "the log neither has had it nor removed it");
-}
-
 bool judge_goes_on(const struct oracle *o, const struct truth *t, int n,
                    const struct trial *trial, uint64_t now, char why[WHY_MAX])
 {

@@ -11,7 +11,7 @@
  *        had applied it is away.
  *   (J6) refuses, as a target: it was given a candidate, and does not serve it.
  *   (J7) fails, as a target: J3, and the last word on its host is a bad one, about an apply since the step began.
- *   (J8) deletes: what another log gave a host goes only when this log has had it, or has removed it (I13).
+ *   (J8) deletes: what a host was to serve goes only with a cause in the log as it is (I13); see causes.h.
  */
 #ifndef TRIMTAB_TESTS_SIM_JUDGE_H
 #define TRIMTAB_TESTS_SIM_JUDGE_H
@@ -50,8 +50,6 @@ bool judge_refuses(const struct oracle *o, const struct truth *t, const struct t
                    char why[WHY_MAX]);
 bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r,
                  char why[WHY_MAX]);
-/* J8, of a content that a host removes. */
-bool judge_deletion(const struct oracle *o, uint64_t content, char why[WHY_MAX]);
 /* J5, of n hosts. */
 bool judge_goes_on(const struct oracle *o, const struct truth *t, int n,
                    const struct trial *trial, uint64_t now, char why[WHY_MAX]);

@@ -86,16 +86,16 @@ struct looker {
     const struct trial *without; /* this one it does not see */
 };
 
-static uint64_t has(const struct oracle *o, const struct looker *l, int space, int kind, int name,
-                    uint64_t revision)
+static uint64_t has(const struct oracle *o, const struct looker *l, int space, int kind,
+                    int name, uint64_t revision)
 {
     int client = l->client;
 
     for (size_t i = 0; i < o->n_trials; i++) {
         const struct trial *t = &o->trials[i];
 
-        if (t == l->without || t->id > revision || (t->ended && t->ended <= revision) || !t->added[client] ||
-            t->added[client] > revision)
+        if (t == l->without || t->id > revision || (t->ended && t->ended <= revision) ||
+            !t->added[client] || t->added[client] > revision)
             continue;
         for (int c = 0; c < t->n_carried; c++)
             if (t->carried[c].space == space && t->carried[c].kind == kind &&
@@ -115,8 +115,7 @@ uint64_t oracle_expect_without(const struct oracle *o, const struct wisher *who,
     if (w->scopes[scope].kind >= 0 && w->scopes[scope].kind != kind)
         return 0;
     for (int i = 0; i < w->scopes[scope].n_layers; i++) {
-        uint64_t content =
-            has(o, &looker, w->scopes[scope].layers[i], kind, name, revision);
+        uint64_t content = has(o, &looker, w->scopes[scope].layers[i], kind, name, revision);
 
         if (content)
             return content;
@@ -151,8 +150,8 @@ const struct origin *oracle_origin(const struct oracle *o, uint64_t content)
 }
 
 /* Follows what a content refers to; is_bound tells which resources need not be had by their id. */
-static bool refer(const struct oracle *o, const struct looker *l, uint64_t content, uint64_t revision,
-                  const bool *is_bound, uint64_t *referred)
+static bool refer(const struct oracle *o, const struct looker *l, uint64_t content,
+                  uint64_t revision, const bool *is_bound, uint64_t *referred)
 {
     const struct origin *from = oracle_origin(o, content);
     bool resolves = true;
@@ -163,8 +162,7 @@ static bool refer(const struct oracle *o, const struct looker *l, uint64_t conte
         if (is_bound[to] || referred[to])
             continue;
         referred[to] = has(o, l, to / KEYS, to / NAMES % KINDS, to % NAMES, revision);
-        resolves &=
-            referred[to] && refer(o, l, referred[to], revision, is_bound, referred);
+        resolves &= referred[to] && refer(o, l, referred[to], revision, is_bound, referred);
     }
     return resolves;
 }

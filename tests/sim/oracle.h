@@ -49,7 +49,8 @@ struct trial {
     uint64_t added
         [TARGETS_MAX_SIM]; /* for each client, the revision at which it became a target; 0: it is none */
     bool planned[TARGETS_MAX_SIM]; /* those of the second step */
-    bool counted[TARGETS_MAX_SIM]; /* for the judge: the server has said that it had applied it */
+    bool counted
+        [TARGETS_MAX_SIM]; /* for the judge: the server has said that it had applied it */
 };
 
 /* Content numbers by name, and by resource for what is referred to. */

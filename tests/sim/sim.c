@@ -9,6 +9,7 @@
  */
 #include "sim.h"
 
+#include "causes.h"
 #include "claims.h"
 #include "oracle.h"
 
@@ -23,14 +24,22 @@
 
 #include <stdarg.h>
 
+#define U(n) ((unsigned long long)(n))
+
 const char *const sim_fault_names[N_FAULTS] = {
     "cut",         "stuck",     "server crash", "client crash",  "client store failed",
     "disk failed", "disk lost", "disk done",    "disk unsynced", "clock jump",
-    "refusal",     "no memory", "dead",         "unjudged",     "failing",
-    "report lost", "older log", "restored log", "emptied log",  "emptied host",
+    "refusal",     "no memory", "dead",         "unjudged",      "failing",
+    "report lost", "older log", "restored log", "emptied log",   "emptied host",
 };
 
-enum { WIRE_FRAMES_MAX = 6, CLIENTS_MAX = 64, CHANGES_MAX = 5, SETTLE_ROUNDS = 4000, PING_S = 50 };
+enum {
+    WIRE_FRAMES_MAX = 6,
+    CLIENTS_MAX = 64,
+    CHANGES_MAX = 5,
+    SETTLE_ROUNDS = 4000,
+    PING_S = 50
+};
 
 struct packet {
     struct packet *next;
@@ -79,8 +88,7 @@ struct client {
         uint64_t since;
         bool is_needed;
     } holds[SCOPES * KEYS + NODES]; /* by place */
-    uint64_t
-        put_in[SCOPES * KEYS + NODES]; /* by place, the history that put something there last */
+    uint64_t connected;             /* head of the log when it connected */
     struct sync_cursor cursor;
     struct saved saved[SAVED_MAX];
     int n_saved;
@@ -338,20 +346,6 @@ static size_t index_of(const struct held *held, const uint64_t *place)
                                    : (size_t)(place - bound);
 }
 
-/* J8: what another log put there goes only with a cause in this one. */
-static void check_deletion(struct client *c, const struct sync_change *change, uint64_t content)
-{
-    size_t at = index_of(&c->kept, place_of(&c->kept, change->scope, change->key));
-    char why[WHY_MAX];
-
-    if (!content || str_eq(change->scope, SCOPE_REFERRED) || c->put_in[at] == c->sim->history)
-        return;
-    c->sim->result.deletions++;
-    if (!judge_deletion(&c->sim->oracle, content, why))
-        violate(c->sim, "J8: client %d is to delete %llu: %s", c->index,
-                (unsigned long long)content, why);
-}
-
 static void apply_batch(struct client *c, struct held *held, const struct sync_batch *batch)
 {
     for (size_t i = 0; i < batch->n; i++) {
@@ -361,15 +355,72 @@ static void apply_batch(struct client *c, struct held *held, const struct sync_b
 
         if (change->is_held)
             continue;
-        if (!change->item)
-            check_deletion(c, change,
-                           *place ? *place : *place_of(&c->kept, change->scope, change->key));
         *place = content_number(c->sim, change->item);
-        if (*place)
-            c->put_in[index_of(held, place)] = c->sim->history;
     }
     for (size_t i = 0; i < batch->n_held; i++)
         *place_of(held, batch->held[i].scope, batch->held[i].key) = 0;
+}
+
+/* What is held once the batch is stored, and what of it only for others' sake. */
+struct holding {
+    struct held kept;
+    bool is_needed[SCOPES * KEYS + NODES]; /* by place */
+};
+
+static void holding_after(const struct client *c, const struct sync_batch *batch,
+                          struct holding *h)
+{
+    h->kept = c->kept;
+    for (int i = 0; i < SCOPES * KEYS + NODES; i++)
+        h->is_needed[i] = c->holds[i].is_needed;
+    for (size_t i = 0; i < batch->n; i++) { /* what a change says of a name ends its hold */
+        const struct sync_change *change = &batch->changes[i];
+        uint64_t *place = place_of(&h->kept, change->scope, change->key);
+
+        *place = change->is_held ? content_number(c->sim, change->item) : 0;
+        h->is_needed[index_of(&h->kept, place)] = change->is_held;
+    }
+    for (size_t i = 0; i < batch->n_held; i++) {
+        uint64_t *place = place_of(&h->kept, batch->held[i].scope, batch->held[i].key);
+
+        *place = content_number(c->sim, batch->held[i].item);
+        h->is_needed[index_of(&h->kept, place)] = batch->held[i].is_needed;
+    }
+}
+
+/* J8: what was to be served and is not any more, or only for others' sake, has a cause in the log. */
+static void check_departures(struct client *c, const struct held *received,
+                             const struct sync_batch *batch)
+{
+    bool is_same_store =
+        memcmp(c->cursor.store_id, batch->cursor.store_id, SYNC_STORE_ID_BYTES) == 0;
+    struct holding after;
+
+    holding_after(c, batch, &after);
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++) {
+        uint64_t had = (&c->copy.bound[0][0][0])[i], kept = (&c->kept.bound[0][0][0])[i];
+        bool is_kept = (&after.kept.bound[0][0][0])[i] && !after.is_needed[i];
+        struct departure d = {.who = {&c->wish, c->index},
+                              .scope = i / KEYS,
+                              .kind = i / NAMES % KINDS,
+                              .name = i % NAMES,
+                              .content = had ? had : kept,
+                              .is_proved = is_same_store,
+                              .connected = c->connected,
+                              .since = is_same_store ? c->cursor.revision : 0,
+                              .revision = batch->cursor.revision};
+
+        if (!d.content || (&received->bound[0][0][0])[i] || is_kept)
+            continue;
+        if (!had && c->holds[i].is_needed)
+            continue; /* that it went was explained when it was held for others' sake */
+        c->sim->result.deletions++;
+        if (!oracle_explains(&c->sim->oracle, &d))
+            violate(c->sim,
+                    "J8: client %d deletes %llu of scope %d %s/n%d at revision %llu without a "
+                    "cause",
+                    c->index, U(d.content), d.scope, kinds[d.kind], d.name, U(d.revision));
+    }
 }
 
 static int client_store(void *ctx, const struct sync_batch *batch, struct err *err)
@@ -381,6 +432,7 @@ static int client_store(void *ctx, const struct sync_batch *batch, struct err *e
     if (strikes(s, FAULT_CLIENT_STORE, 15))
         return err_set(err, ERR_IO, "simulated");
     apply_batch(c, &held, batch);
+    check_departures(c, &held, batch);
     if (batch->cursor.revision > s->oracle.head)
         violate(s, "I1: client %d was told of revision %llu, the log ends at %llu", c->index,
                 (unsigned long long)batch->cursor.revision, (unsigned long long)s->oracle.head);
@@ -787,13 +839,14 @@ static void say_applied(struct client *c)
         const struct version *received = ledger_received(&c->ledger, slot->key);
 
         if (p->is_refused)
-            refused[n++] = (struct sync_refusal){.scope = key_scope(slot->key),
-                                                 .key = key_tail(slot->key),
-                                                 .hash = received ? &received->item_hash : NULL,
-                                                 .serving = ledger_serving(&c->ledger, slot->key),
-                                                 .code = p->code,
-                                                 .message = STR("simulated"),
-                                                 .held_by = str_c(p->held_by)};
+            refused[n++] =
+                (struct sync_refusal){.scope = key_scope(slot->key),
+                                      .key = key_tail(slot->key),
+                                      .hash = received ? &received->item_hash : NULL,
+                                      .serving = ledger_serving(&c->ledger, slot->key),
+                                      .code = p->code,
+                                      .message = STR("simulated"),
+                                      .held_by = str_c(p->held_by)};
     }
     fail_report(c->sim);
     c->must_say = sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n) != 0;
@@ -807,7 +860,8 @@ static void client_apply_now(struct client *c)
     struct groups groups;
 
     c->must_apply = false;
-    c->applied = c->apply_revision;
+    if (c->apply_revision) /* of an empty store: the copy keeps what it was, see copy.h */
+        c->applied = c->apply_revision;
     if (!c->ledger.pending.n) {
         say_applied(c);
         return;
@@ -835,7 +889,8 @@ static bool is_well(const struct client *c)
 /* What judges the host looks at it, and says what it finds. */
 static void judge_host(struct client *c)
 {
-    struct sync_judgement j = {.revision = c->applied, .reason = "simulated", .source = "probe"};
+    struct sync_judgement j = {
+        .revision = c->apply_revision, .reason = "simulated", .source = "probe"};
 
     j.failing = !is_well(c);
     if (j.failing && c->sim->faults_on)
@@ -1044,8 +1099,10 @@ static void server_start(struct sim *s)
     struct store_watcher watcher = {.record = on_record, .ctx = s};
     struct store_identity identity = {.semantics = 0};
     struct err err = ERR_NULL;
-    struct feed_opts feed = {
-        .bookmark_every = 5 * NSEC_PER_S, .pinned_max = 1000, .ready = on_ready, .changed = on_changed};
+    struct feed_opts feed = {.bookmark_every = 5 * NSEC_PER_S,
+                             .pinned_max = 1000,
+                             .ready = on_ready,
+                             .changed = on_changed};
 
     if (store_open("mem:", &opts, &s->store, NULL) ||
         store_identity(s->store, &identity, NULL)) {
@@ -1463,10 +1520,12 @@ static void do_link(struct client *c)
         return;
     if (c->session) /* of its program before, which died */
         unlink_client(c);
-    if (c->cursor.revision && c->history == s->history) /* a cursor says: everything up to here is held */
+    if (c->cursor.revision &&
+        c->history == s->history) /* a cursor says: everything up to here is held */
         check_view(c, &c->copy, sync_status(c->sync).cursor.revision, "coming back with");
     c->session = feed_session_new(s->feed, FEED_CLIENT_ANSWERS, c);
     c->linked = true;
+    c->connected = s->oracle.head;
     c->timed_out = false;
     s->truths[c->index].away_since = 0;
     sync_link_up(c->sync, s->now);
@@ -1737,9 +1796,14 @@ static void settle(struct sim *s)
             if (c->session)
                 st = feed_session_standing(c->session);
             story = proof_story(st.proof);
-            violate(s, "I3: client %d does not come to the view of the head: it is %s, with %zu pending, %s; proved %llu, concerned %llu, applied %llu must %d %d phase %d", i,
-                    presence_state_name(claims_state(&s->claims, c->id)), c->ledger.pending.n, story,
-                    (unsigned long long)st.proved, (unsigned long long)st.concerned, (unsigned long long)st.applied, c->must_apply, c->must_say, sync_status(c->sync).phase);
+            violate(
+                s,
+                "I3: client %d does not come to the view of the head: it is %s, with %zu "
+                "pending, %s; proved %llu, concerned %llu, applied %llu must %d %d phase %d",
+                i, presence_state_name(claims_state(&s->claims, c->id)), c->ledger.pending.n,
+                story, (unsigned long long)st.proved, (unsigned long long)st.concerned,
+                (unsigned long long)st.applied, c->must_apply, c->must_say,
+                sync_status(c->sync).phase);
             standing_deinit(&st);
             return;
         }

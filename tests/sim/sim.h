@@ -21,9 +21,9 @@ enum sim_fault {
     FAULT_DISK_DONE,
     FAULT_DISK_UNSYNCED,
     FAULT_CLOCK_JUMP,
-    FAULT_REFUSAL, /* an item that a subscriber refuses */
-    FAULT_MEMORY,  /* an allocation fails while a commit is published */
-    FAULT_DEAD,    /* a program dies, and the server sees nothing of it for a while */
+    FAULT_REFUSAL,  /* an item that a subscriber refuses */
+    FAULT_MEMORY,   /* an allocation fails while a commit is published */
+    FAULT_DEAD,     /* a program dies, and the server sees nothing of it for a while */
     FAULT_UNJUDGED, /* what judges a host falls silent for a while */
     FAULT_FAILING,  /* what a host serves is not well */
     FAULT_REPORT,   /* an allocation fails while a report is made or taken */

@@ -409,6 +409,24 @@ TEST("what a held item refers to in a scope stays under its name, or beside it w
     deinit(&w);
 }
 
+TEST("what was held by itself and is deleted for a reason stays while it is needed, and the "
+     "copy is told")
+{
+    struct world w = {.revision = 0};
+    struct model m;
+
+    begin(&w, &m);
+    TELL(&w, &m, RESUME, "n/item/b=2>n/item/a", "*-o/item/c");
+    TELL(&w, &m, INVENTORY, "?n/item/b", "?n/item/a");
+    TELL(&w, &m, RESUME, "-n/item/a");
+    CHECK(w.n_changes == 0 && w.n_held == 1);
+    CHECK_STR(has(&w, "a"), STR("1"));
+    TELL(&w, &m, RESUME, "-n/item/b");
+    CHECK_STR(has(&w, "a"), STR(""));
+    check_report(&w, 0);
+    deinit(&w);
+}
+
 TEST("nothing of what is referred to is held for its own sake")
 {
     struct world w = {.revision = 0};
