@@ -665,7 +665,7 @@ static void refusal_message(struct arena *a, const struct sync_refusal *r, Trimt
 struct reporting {
     struct arena arena;
     Trimtab__V1__Refusal **list;
-    size_t n, n_held;
+    size_t n;
     struct map said; /* names that are held and refused: named once */
 };
 
@@ -691,8 +691,7 @@ static void report_held(struct reporting *p, const struct hold *h,
                                                   ? STR("something held refers to it")
                                                   : STR("no recorded change deletes it")};
 
-    if (p->n_held++ < SYNC_HELD_REPORTED)
-        report_one(p, &r);
+    report_one(p, &r);
 }
 
 /* What is refused of a name that is held is not what was received of it. */

@@ -167,9 +167,6 @@ struct sync_refusal {
  * another store meanwhile, is passed over: the batch that store sends is applied and said in its turn.
  */
 #define SYNC_HELD_DELETION "HELD_DELETION"
-enum {
-    SYNC_HELD_REPORTED = 8000
-}; /* so many held names fit into one report; more cannot be proved */
 must_use int sync_applied(struct sync *s, uint64_t revision, struct digest serving,
                   const struct sync_refusal *refused, size_t n);
 
