@@ -4,7 +4,7 @@
 #
 #   TRIMTAB_PLANT_SEEDS   how many seeds each gets; a patch that does not apply, or is not found in them, is a failure
 cd "$(dirname "$0")/../.." || exit 1
-seeds=${TRIMTAB_PLANT_SEEDS:-600}
+seeds=${TRIMTAB_PLANT_SEEDS:-1000}
 work=$(mktemp -d "${TMPDIR:-/tmp}/trimtab-plant-XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM

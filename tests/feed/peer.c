@@ -20,8 +20,8 @@ static void on_lost(void *ctx, uint64_t revision)
 
 void world_restore(struct world *w, const struct restored *restored)
 {
-    struct state *next = state_apply(w->state, &(struct effect){.restored = restored},
-                                     w->state->revision + 1);
+    struct state *next =
+        state_apply(w->state, &(struct effect){.restored = restored}, w->state->revision + 1);
 
     if (!CHECK(next != NULL))
         return;
@@ -198,6 +198,7 @@ void peer_take(struct peer *p, struct feed_frame *frame)
     if (m->bookmark && CHECK_U64(m->bookmark->mark.len, MARK_BYTES))
         memcpy(p->mark, m->bookmark->mark.data, MARK_BYTES);
     p->asks += m->ask_inventory != NULL;
+    p->questions += m->ask_report != NULL;
     for (size_t c = 0; c < m->n_changes; c++) {
         for (size_t i = 0; i < m->changes[c]->n_put; i++)
             peer_put(p, m->changes[c]->scope, m->changes[c]->put[i]);
@@ -223,8 +224,8 @@ bool peer_pull(struct peer *p)
 
 void peer_forget(struct peer *p)
 {
-    p->puts = p->drops = p->uncaused_names = p->parts = p->bookmarks = p->asks = p->ends =
-        p->welcomes = 0;
+    p->puts = p->drops = p->uncaused_names = p->parts = p->bookmarks = p->asks = p->questions =
+        p->ends = p->welcomes = 0;
     p->part_bytes = 0;
 }
 
@@ -249,7 +250,9 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
     Trimtab__V1__Hello hello = TRIMTAB__V1__HELLO__INIT;
     Trimtab__V1__Cursor cursor = TRIMTAB__V1__CURSOR__INIT;
     Trimtab__V1__Scope scopes[200], *list[200];
-    char rollouts[] = FEATURE_ROLLOUTS, *features[] = {rollouts};
+    Trimtab__V1__Serving serving = TRIMTAB__V1__SERVING__INIT;
+    char rollouts[] = FEATURE_ROLLOUTS, report[] = FEATURE_REPORT,
+         *features[] = {rollouts, report};
     Trimtab__V1__Instance instance = TRIMTAB__V1__INSTANCE__INIT;
     char names[200][2], spaces[200][2], *list_of_spaces[200], id[64];
     size_t n = strlen(g->scopes), n_layers = g->layers ? strlen(g->layers) : 0;
@@ -277,12 +280,16 @@ int peer_hello(struct peer *p, const struct greeting *g, struct err *err)
     hello.scopes = list;
     hello.n_scopes = n;
     hello.features = features;
-    hello.n_features = g->is_old ? 0 : 1;
+    hello.n_features = g->is_old ? 0 : g->takes_questions ? 2 : 1;
     cursor.store_id =
         proto_bytes(g->is_foreign ? STR("another store id") : str_of("0123456789abcde", 16));
     cursor.revision = g->revision;
     cursor.mark = proto_bytes(g->mark);
+    cursor.digest = proto_bytes(g->digest);
     cursor.count = 1;
+    serving.revision = g->revision;
+    serving.digest = proto_bytes(g->serving);
+    hello.serving = g->serving.len ? &serving : NULL;
     hello.cursor = g->has_cursor ? &cursor : NULL;
     if (g->id) {
         (void)snprintf(id, sizeof(id), "%s", g->id);

@@ -39,14 +39,14 @@ struct peer {
     size_t n_held;
     bool tells; /* inventories name namespace and revision of each item */
     /* what came since peer_forget */
-    int puts, drops, uncaused_names, parts, bookmarks, asks, ends, welcomes;
+    int puts, drops, uncaused_names, parts, bookmarks, asks, questions, ends, welcomes;
     size_t part_bytes;
     struct shared *framed; /* the last shared frame, borrowed */
     Trimtab__V1__Mode mode;
     uint64_t revision, uncaused;
     struct digest announced;
-    unsigned char mark[MARK_BYTES];      /* of the last End or Bookmark */
-    uint64_t lost, n_lost;               /* what the feed says of lost records */
+    unsigned char mark[MARK_BYTES]; /* of the last End or Bookmark */
+    uint64_t lost, n_lost;          /* what the feed says of lost records */
     bool is_broken; /* an end whose digest or count is not that of what it has */
 };
 
@@ -74,9 +74,12 @@ struct greeting {
     const char *layers; /* of all scopes, instead: one letter each, the strongest first */
     const char *id;     /* of the instance; NULL: none */
     bool has_cursor, is_foreign;
-    bool is_old; /* knows nothing of rollouts */
+    bool is_old;          /* knows nothing of rollouts */
+    bool takes_questions; /* it can be asked to say again what it serves */
     uint64_t revision;
     struct str mark;
+    struct str digest,
+        serving; /* of the cursor, and of what it served of its revision; empty: not said */
     uint32_t protocol;
 };
 

@@ -4,4 +4,5 @@ trimtab_test(feed_references SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/references
 trimtab_test(feed_ends SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/ends.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/observer.c USES feed sync)
 trimtab_test(feed_cause SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/cause.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)
 trimtab_test(feed_mark SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/mark.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)
+trimtab_test(feed_claim SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/claim.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)
 trimtab_test(feed_orders SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/orders.c USES feed sync)

@@ -91,6 +91,7 @@ struct said {
     const char *held_by;
     bool is_forged;   /* the hash is that of nothing */
     uint64_t proved;  /* 0: nothing */
+    uint64_t applied; /* revision of its report; 0: that of what is proved */
     enum proof proof; /* of its report, when it is not proved */
     uint64_t failing; /* revision at which its health was found to fail; 0: it is well */
     uint64_t well;    /* revision at which it was found to be well; 0: nothing was said */
@@ -142,6 +143,7 @@ static enum target_state judge(const struct state *s, uint64_t rollout, const st
     p->is_connected = !what->is_offline;
     p->standing.complete = p->standing.concerned = s->revision;
     p->standing.proved = what->proved;
+    p->standing.applied = what->applied ? what->applied : what->proved;
     p->standing.proof = what->proved ? PROOF_HOLDS : what->proof;
     if (what->key)
         except(p, s, what);
@@ -241,6 +243,25 @@ TEST("who announced a judge is not applied before that has spoken of it")
     check_state(s, r, (struct said){.proved = r, .is_judged = true, .failing = r},
                 TARGET_FAILING);
     check_state(s, r, (struct said){.proved = r, .well = r - 1}, TARGET_APPLIED);
+    (void)state_unref(s);
+}
+
+TEST("a refusal in a report from before the step is not one of its candidate, though the "
+     "content is the same")
+{
+    struct state *s = state_new();
+    struct said refuses = {.scope = "one", .key = "item/x", .wanted = "a/item/x"};
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", "2");
+    refuses.proof = PROOF_OVERTAKEN;
+    refuses.applied = r - 1;
+    check_state(s, r, refuses, TARGET_PENDING);
+    refuses.applied = r; /* bad news is believed, proved or not */
+    check_state(s, r, refuses, TARGET_REFUSED);
+    refuses.proof = PROOF_WRONG;
+    check_state(s, r, refuses, TARGET_REFUSED);
     (void)state_unref(s);
 }
 
