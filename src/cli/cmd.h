@@ -151,8 +151,8 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
-    cmd_running, cmd_events, cmd_info, cmd_admin, cmd_rollout, cmd_fleet, cmd_context, cmd_completion,
-    cmd_complete;
+    cmd_running, cmd_events, cmd_info, cmd_admin, cmd_rollout, cmd_fleet, cmd_release,
+    cmd_context, cmd_completion, cmd_complete;
 
 /* instances retry: an order. */
 must_use int instances_retry(struct cli *cli, int argc, char **argv, struct err *err);
@@ -190,7 +190,8 @@ struct cli_stream;
 
 struct stream_opts {
     const char *method; /* "/trimtab.v1.Sync/Subscribe" */
-    bool comes_back;    /* waits, without end, for a server that went away after it said something */
+    bool
+        comes_back; /* waits, without end, for a server that went away after it said something */
     void (*on_begin)(struct cli_stream *s, void *ctx); /* says what is said first, each time */
     void (*on_message)(struct cli_stream *s, void *ctx, struct str message);
     void *ctx;

@@ -1,5 +1,5 @@
 /*
- * instances retry and fleet: orders to instances.
+ * instances retry and release, fleet: orders to instances; and release: what a restore left with all of them.
  */
 #include "cli/cmd.h"
 
@@ -102,7 +102,7 @@ int instances_retry(struct cli *cli, int argc, char **argv, struct err *err)
 
 enum { RELEASED_MAX = 1000 }; /* that one order names */
 
-static const struct command cmd_release = {
+static const struct command cmd_instances_release = {
     "release", "instances release ID [-m WHY] [--yes] [--dry-run] [--wait [--timeout S]]",
     "lets go of what an instance holds: what a server dropped and nothing explains",
     instances_release};
@@ -185,12 +185,13 @@ int instances_release(struct cli *cli, int argc, char **argv, struct err *err)
         {"--timeout", 0, "seconds to wait, 60", NULL, NULL, &what.timeout_s, NULL},
     };
     struct words words;
-    int r = take_flags(&cmd_release, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+    int r =
+        take_flags(&cmd_instances_release, flags, ARRAY_LEN(flags), argc, argv, &words, err);
 
     if (r)
         return r;
     if (words.n != 1)
-        return usage(&cmd_release, err, "release takes the id of one instance");
+        return usage(&cmd_instances_release, err, "release takes the id of one instance");
     q.kind = unconst("release");
     q.instances = words.at;
     q.n_instances = 1;
@@ -208,6 +209,85 @@ int instances_release(struct cli *cli, int argc, char **argv, struct err *err)
     what.revision = m->revision;
     return wait_applied(cli, &what, err);
 }
+
+/* ---- release ---- */
+
+static int confirm_restore(struct cli *cli, const Trimtab__V1__ReleaseRestoreRequest *q,
+                           bool yes, struct err *err)
+{
+    Trimtab__V1__ReleaseRestoreRequest look = *q;
+    Trimtab__V1__ReleaseRestoreResponse *m;
+    char question[ERR_TEXT_MAX];
+    int r;
+
+    if (yes || q->dry_run)
+        return 0;
+    look.dry_run = true;
+    r = call(cli, "ReleaseRestore", &look.base,
+             &trimtab__v1__release_restore_response__descriptor, (ProtobufCMessage **)&m, 0,
+             err);
+    if (r)
+        return r;
+    (void)snprintf(question, sizeof(question),
+                   "%" PRIu64
+                   " instances hold deletions; all that any has from after revision %" PRIu64
+                   " of the history before the restore may then be deleted.",
+                   m->holding, m->from_revision);
+    if (ask_word(question, "release"))
+        return 0;
+    (void)err_set(err, ERR_REFUSED, "what a restore left would be deleted on all hosts");
+    err_hint(err, "publish again what is to stay; --yes lets go of the rest");
+    return ERR_REFUSED;
+}
+
+static int run_release(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__ReleaseRestoreRequest q = TRIMTAB__V1__RELEASE_RESTORE_REQUEST__INIT;
+    Trimtab__V1__ReleaseRestoreResponse *m;
+    const char *reason = "";
+    bool restore = false, dry_run = false, yes = false;
+    const struct flag flags[] = {
+        {"--restore", 0, "what the restored log does not know", NULL, &restore, NULL, NULL},
+        {"--reason", 'm', "why; it stands in the history", &reason, NULL, NULL, NULL},
+        {"--yes", 0, "without a question", NULL, &yes, NULL, NULL},
+        {"--dry-run", 0, "only tell how many instances hold something", NULL, &dry_run, NULL,
+         NULL},
+    };
+    struct words words;
+    int r = take_flags(&cmd_release, flags, ARRAY_LEN(flags), argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n || !restore || !*reason)
+        return usage(
+            &cmd_release, err,
+            "release takes --restore and --reason; for one instance: instances release");
+    q.reason = unconst(reason);
+    q.dry_run = dry_run;
+    r = confirm_restore(cli, &q, yes, err);
+    if (r)
+        return r;
+    q.request_id = unconst(request_id(cli));
+    r = call(cli, "ReleaseRestore", &q.base, &trimtab__v1__release_restore_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    if (r || cli->output == OUTPUT_JSON)
+        return r ? r : print_json(&m->base, err);
+    if (cli->output == OUTPUT_NAME) {
+        (void)printf("%" PRIu64 "\n", m->revision);
+        return 0;
+    }
+    (void)printf("%" PRIu64 " instance%s held deletions\n", m->holding,
+                 m->holding == 1 ? "" : "s");
+    if (m->dry_run)
+        (void)printf("dry run: nothing was stored\n");
+    else
+        (void)printf("revision %" PRIu64 "\n", m->revision);
+    return 0;
+}
+
+const struct command cmd_release = {
+    "release", "release --restore --reason WHY [--yes] [--dry-run]",
+    "lets all hosts delete what they have from the history before a restore", run_release};
 
 /* ---- fleet ---- */
 

@@ -378,6 +378,9 @@ void feed_publish(struct feed *f, struct state *next, struct version *const *ver
     if (is_gray)
         feed_publish_gray(f, before);
     feed_publish_orders(f, before);
+    if (next->restored.deletes_newer && !before->restored.deletes_newer)
+        LIST_EACH (&f->bookmarks, l)
+            session_release_restored(LINK_OF(l, struct feed_session, due_link));
     LIST_EACH (&f->cutting, l)
         cut_renew(LINK_OF(l, struct feed_session, cutting_link));
     (void)state_unref(before);

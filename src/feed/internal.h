@@ -48,11 +48,11 @@ struct feed_class {
     struct link touched;   /* in the list of a running publish */
     struct link referring; /* in feed.referring, while its closure has entries */
     struct closure closure;
-    bool closure_is_stale;   /* memory failed: make it anew before the next use */
-    uint64_t born;           /* the revision from which its closure was followed */
-    uint64_t left;           /* the newest revision at which anything may have left it */
+    bool closure_is_stale;    /* memory failed: make it anew before the next use */
+    uint64_t born;            /* the revision from which its closure was followed */
+    uint64_t left;            /* the newest revision at which anything may have left it */
     uint64_t referred_newest; /* revision that changed its closure last */
-    struct shared *bookmark; /* framed */
+    struct shared *bookmark;  /* framed */
     uint64_t bookmark_revision;
 };
 
@@ -167,15 +167,18 @@ struct feed_session {
         struct report *exceptions; /* NULL: none */
         nsec_t since;              /* something was stored and no report came; 0: none is due */
     } said;
-    uint32_t n_announced, asked; /* announcements, and how many there were when it was asked last */
+    uint32_t n_announced,
+        asked;            /* announcements, and how many there were when it was asked last */
     bool takes_questions; /* its client knows AskReport */
     bool wants_report;    /* its last report proves nothing: AskReport is to be sent */
     bool is_changed;      /* opts.changed was called, and its standing was not taken since */
-    bool has_claim;       /* its hello said what it serves, and the first announcement will judge it */
-    const char *ask_reason;                /* AskInventory is to be sent; static text */
+    bool
+        has_claim; /* its hello said what it serves, and the first announcement will judge it */
+    const char *ask_reason; /* AskInventory is to be sent; static text */
     bool wants_welcome, wants_bookmark, wants_repair;
-    bool knows_copy; /* likewise, of the store that this log was restored from */
-    uint64_t proved; /* revision of this store whose view it proved to have; 0: none */
+    bool has_released; /* it was compared again because a restore was released */
+    bool knows_copy;   /* likewise, of the store that this log was restored from */
+    uint64_t proved;   /* revision of this store whose view it proved to have; 0: none */
     bool
         is_foreign; /* what it has is of another store, until it has stored a batch of this one */
     const char *welcome_reason;
@@ -279,5 +282,7 @@ must_use int session_pull_order(struct feed_session *s, const struct order *o,
 void session_order_ack(struct feed_session *s, const Trimtab__V1__OrderAck *ack);
 /* Calls ready for those whom a new order concerns. */
 void feed_publish_orders(struct feed *f, const struct state *before);
+/* A restore was released (restored.deletes_newer): who has said that it holds something is compared once more. */
+void session_release_restored(struct feed_session *s);
 
 #endif

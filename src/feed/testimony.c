@@ -83,6 +83,25 @@ static void ask_again(struct feed_session *s)
     s->feed->opts.ready(s->ctx);
 }
 
+static bool holds_deletions(const struct feed_session *s)
+{
+    const struct report *r = s->said.exceptions;
+
+    for (size_t i = 0; r && i < r->ack->n_refused; i++)
+        if (exception_kind(r->ack->refused[i]) == EXCEPTION_HELD)
+            return true;
+    return false;
+}
+
+void session_release_restored(struct feed_session *s)
+{
+    if (s->has_released || !s->feed->state->restored.deletes_newer || !holds_deletions(s))
+        return;
+    s->has_released = true;
+    feed_session_repair(s,
+                        "what it holds may be of the history before a restore, which may go");
+}
+
 void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now)
 {
     struct proof_view view = {&s->announced, wanted, s};
@@ -105,6 +124,7 @@ void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_
     if (s->said.since)
         s->said.since = ack->revision < s->status.stored ? now : 0;
     ask_again(s);
+    session_release_restored(s);
     session_changed(s);
 }
 

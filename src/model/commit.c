@@ -263,7 +263,7 @@ static int check_texts(const struct commit *c, struct err *err)
 {
     size_t bytes = 0;
 
-    if (c->n == 0 && c->n_moves == 0 && !c->order)
+    if (c->n == 0 && c->n_moves == 0 && !c->order && !c->restored)
         return err_set(err, ERR_INVALID, "a commit needs at least one change");
     if (c->n > COMMIT_CHANGES_MAX)
         return err_set(err, ERR_LIMIT, "%zu changes, more than the %d that a commit may hold",
@@ -361,14 +361,25 @@ static int check_order(const struct state *s, struct commit *c, struct err *err)
     if (c->n_moves || (c->n && q->kind != ORDER_RETRY))
         return err_set(err, ERR_INVALID, "an order comes alone");
     r = order_check(q, err);
-    if (!r && order_is_of_fleet(q->kind) &&
-        (q->kind == ORDER_PAUSE) == state_is_paused(s)) {
+    if (!r && order_is_of_fleet(q->kind) && (q->kind == ORDER_PAUSE) == state_is_paused(s)) {
         (void)err_set(err, ERR_CONFLICT, "the fleet is %s",
                       q->kind == ORDER_PAUSE ? "paused already" : "not paused");
         err_hint(err, "see: trimtab fleet status");
         return ERR_CONFLICT;
     }
     return r;
+}
+
+/* A restore that is noted already (revision) is released once. */
+static int check_restored(const struct state *s, const struct commit *c, struct err *err)
+{
+    if (!c->restored || !c->restored->revision)
+        return 0;
+    if (c->restored->revision == s->restored.revision && !s->restored.deletes_newer)
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "what the log restored at revision %llu does not know may go already",
+                   (unsigned long long)s->restored.revision);
 }
 
 int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,
@@ -386,6 +397,8 @@ int commit_check(const struct state *s, struct commit *c, struct change_plan *pl
         r = moves_check(s, c, a, err);
     if (!r)
         r = check_order(s, c, err);
+    if (!r)
+        r = check_restored(s, c, err);
     if (!r) {
         q.starts = moves_start(c);
         q.confirms = moves_confirm(s, c);

@@ -97,7 +97,8 @@ static const struct rule selector_rules[] = {
     LIST_RULE(kinds, NAME_MAX_HERE, SCOPE_PATTERNS_MAX + 1),
     LIST_RULE(names, NAME_MAX_HERE, SCOPE_PATTERNS_MAX + 1)};
 static const struct rule forget_rules[] = {TEXT_RULE(id, NAME_MAX_HERE)};
-static const struct rule hello_rules[] = {TEXT_RULE(secret, WORD_MAX), PART_RULE(scopes, SCOPES_MAX + 1),
+static const struct rule hello_rules[] = {TEXT_RULE(secret, WORD_MAX),
+                                          PART_RULE(scopes, SCOPES_MAX + 1),
                                           LIST_RULE(features, WORD_MAX, 64)};
 static const struct rule serving_rules[] = {SHOWN_RULE(source, WORD_MAX)};
 static const struct rule inventory_rules[] = {PART_RULE(entries, INBOUND_INVENTORY_MAX)};
@@ -162,9 +163,12 @@ static const struct rule preview_rules[] = {
     PART_RULE(targets, TARGETS_MAX + 1),
     LIST_RULE(resources, NAME_MAX_HERE, COMMIT_CHANGES_MAX)};
 static const struct rule order_rules[] = {
-    TEXT_RULE(kind, NAME_MAX_HERE), LIST_RULE(instances, NAME_MAX_HERE, ORDER_INSTANCES_MAX + 1),
+    TEXT_RULE(kind, NAME_MAX_HERE),
+    LIST_RULE(instances, NAME_MAX_HERE, ORDER_INSTANCES_MAX + 1),
     LIST_RULE(resources, NAME_MAX_HERE, ORDER_RESOURCES_MAX + 1),
     LINES_RULE(reason, PEOPLE_MAX_HERE), TEXT_RULE(request_id, NAME_MAX_HERE)};
+static const struct rule release_restore_rules[] = {LINES_RULE(reason, PEOPLE_MAX_HERE),
+                                                    TEXT_RULE(request_id, NAME_MAX_HERE)};
 static const struct rule plan_rules[] = {TEXT_RULE(name, NAME_MAX_HERE),
                                          TEXT_RULE(salt, NAME_MAX_HERE),
                                          PART_RULE(steps, ROLLOUT_STEPS_MAX + 1)};
@@ -224,6 +228,7 @@ static const struct rules table[] = {
     RULES(list_rollouts_request, list_rollouts_rules),
     LARGE(preview_rollout_request, preview_rules),
     RULES(order_request, order_rules),
+    RULES(release_restore_request, release_restore_rules),
     RULES(rollout_plan, plan_rules),
     RULES(step, step_rules),
     RULES(target, target_rules),

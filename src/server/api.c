@@ -31,6 +31,7 @@ const struct api_method api_methods[] = {
     METHOD(ListRollouts, list_rollouts, RIGHT_READ),
     METHOD(Order, order, RIGHT_WRITE),
     METHOD(Orders, orders, RIGHT_READ),
+    METHOD(ReleaseRestore, release_restore, RIGHT_OPERATE),
 };
 const size_t api_methods_n = ARRAY_LEN(api_methods);
 

@@ -98,6 +98,8 @@ void api_list_rollouts(struct api_call *call);
 /* api_order.c */
 void api_order(struct api_call *call);
 void api_orders(struct api_call *call);
+/* api_restore.c */
+void api_release_restore(struct api_call *call);
 /* api_read.c */
 void api_get(struct api_call *call);
 void api_list(struct api_call *call);

@@ -56,6 +56,7 @@ static const struct route routes[] = {
     {"GET", "/v1/rollouts/**", "GetRollout", "id", BODY_NONE, 0, NULL},
     {"POST", "/v1/rollouts/**", "MoveRollout", "id", BODY_DOCUMENT, 0, NULL},
     {"POST", "/v1/orders", "Order", NULL, BODY_DOCUMENT, 0, NULL},
+    {"POST", "/v1/restore/release", "ReleaseRestore", NULL, BODY_DOCUMENT, 0, NULL},
     {"GET", "/v1/orders", "Orders", NULL, BODY_NONE, 0, NULL},
     {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
     {"DELETE", "/v1/instances/**", "ForgetInstance", "id", BODY_NONE, 0, NULL},

@@ -4,7 +4,8 @@
 const assert = require('assert');
 const fs = require('fs');
 const path = require('path');
-const { test, run, Server, root, Subscriber, until } = require('./lib.js');
+const { execFileSync } = require('child_process');
+const { test, run, Server, root, bin, Subscriber, until } = require('./lib.js');
 const { document } = require('./openapi.js');
 
 const doc = JSON.parse(fs.readFileSync(path.join(root, 'api', 'openapi.json'), 'utf8'));
@@ -48,6 +49,7 @@ const calls = {
   'post /v1/rollback': { url: '/v1/rollback', ...n({ id: item, message: 'back', dry_run: true }) },
   'post /v1/rollouts': { url: '/v1/rollouts', ...n({ changes: [{ id: 'shop/prod/item/r', text: '1' }], message: 'm', plan: { name: 'n', steps: [{ targets: [{ labels: 'a=b', percent: 12.5 }, { networks: ['10.0.0.0/8'] }], soak_ms: 1000, criteria: { max_refused: 1 } }] } }) },
   'post /v1/orders': { url: '/v1/orders', ...n({ kind: 'pause', reason: 'm' }) },
+  'post /v1/restore/release': { url: '/v1/restore/release', ...n({ reason: 'm', dry_run: true }) },
   'get /v1/orders': { url: '/v1/orders?limit=5' },
   'get /v1/rollouts': { url: '/v1/rollouts?phase=all&resource=shop/prod/item/r&limit=5' },
   'post /v1/rollouts/preview': { url: '/v1/rollouts/preview', ...n({ targets: [{ everyone: true }], resources: ['shop/prod/item/r'] }) },
@@ -79,6 +81,9 @@ test('the file is what the .proto files and the routes make', async () => {
   await gone.at(1);
   gone.close();
   await until('it has gone', async () => (await server.instance('gone')).state === 'offline');
+  await server.stop(); // a restored log, for the release of what that left
+  execFileSync(path.join(bin, 'trimtabd'), [`--data_dir=${server.dir}`, '--accept_loss=a test'], { stdio: 'ignore' });
+  await server.start();
   assert.deepStrictEqual(doc, JSON.parse(JSON.stringify(document())));
 });
 

@@ -89,4 +89,41 @@ ok $? "a rollout reaches its target, and the target proves it"
 t rollout confirm "$id" -m fine >"$DIR/out" 2>&1
 until_ sh -c "curl -sS -H 'authorization: Bearer $TOKEN' http://$ADDR/v1/contents/web/edge/file/app.conf | grep -q gray"
 ok $? "it is confirmed"
+
+# ---- what the restored log does not know is held until somebody says that it may go
+sed "s|h1|h2|; s|$DIR/ad|$DIR/ad2|; s|$DIR/target|$DIR/target2|; s|$DIR/admin|$DIR/admin2|" "$DIR/agent.conf" >"$DIR/agent2.conf"
+"$BIN/trimtab-agent" --config_file="$DIR/agent2.conf" 2>>"$DIR/agent2.log" &
+PID[2]=$!
+held() { [ "$(api GET /v1/instances | grep -o HELD_DELETION | wc -l)" = "$1" ]; }
+gone() { [ ! -e "$DIR/$1/later.conf" ] && [ -e "$DIR/$1/app.conf" ]; }
+t release --restore --reason "no restore" --yes >"$DIR/out" 2>&1
+[ $? = 0 ]
+ok $? "there is something to release since the first restore, though nobody holds any of it"
+t release --restore --reason again --yes >"$DIR/out" 2>&1
+[ $? = 5 ] && grep -q "may go already" "$DIR/out"
+ok $? "and only once"
+rm -f "$DIR/backup.db"
+t admin backup "$DIR/backup.db" >"$DIR/out" 2>&1
+put web/edge/file/later.conf late
+until_ [ -e "$DIR/target/later.conf" ] && until_ [ -e "$DIR/target2/later.conf" ]
+ok $? "a file comes after the backup"
+server_stop
+mkdir "$DIR/lost2" && mv "$DIR"/sd/trimtab.db* "$DIR/lost2/"
+d --restore="$DIR/backup.db" && server_start "$ADDR"
+until_ held 2 && [ -e "$DIR/target/later.conf" ] && [ -e "$DIR/target2/later.conf" ]
+ok $? "after the restore both hosts hold it"
+t release --restore --yes >"$DIR/out" 2>&1
+[ $? = 2 ] && t release --restore --reason "it was wrong anyway" </dev/null >"$DIR/out" 2>&1
+[ $? = 7 -o $? = 6 ] && t release --restore --reason "only a look" --dry-run >"$DIR/out" 2>&1 && grep -q "2 instances held" "$DIR/out" && held 2
+ok $? "without a reason, a word or more than a dry run it stays"
+agent_stop
+t release --restore --reason "it was wrong anyway" --yes >"$DIR/out" 2>&1
+ok $? "it is released for all"
+until_ gone target2 && until_ held 1
+ok $? "who is connected deletes it"
+t history --commits 2>/dev/null | grep -q "it was wrong anyway" || api GET /v1/commits | grep -q "it was wrong anyway"
+ok $? "the history says why"
+agent_start
+until_ gone target && until_ held 0
+ok $? "who was away deletes it when it is back"
 finish

@@ -39,6 +39,7 @@ const routes = [
   ['post', '/v1/rollouts/{id}', 'Move a rollout: extend, advance, pause, resume, confirm, roll_back', [rest('id', 'its id')], 'MoveRolloutRequest', 'RolloutResponse'],
   ['delete', '/v1/instances/{id}', 'Forget an instance that is not connected, and whose its id is', [rest('id', 'its id')], null, 'ForgetInstanceResponse'],
   ['post', '/v1/orders', 'Tell instances to try again, or pause and resume the whole fleet', [], 'OrderRequest', 'OrderResponse'],
+  ['post', '/v1/restore/release', 'Let go of what instances hold because a restored log does not know it', [], 'ReleaseRestoreRequest', 'ReleaseRestoreResponse'],
   ['get', '/v1/orders', 'Orders, newest first, with what became of them, and whether the fleet is paused', [number('revision', 'just this one'), number('limit', '20')], null, 'OrdersResponse'],
   ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', ''), text('resource', 'only those whose subscription takes this id')], null, 'InstancesResponse'],
   ['get', '/v1/running', 'What is really run: by one instance, or one resource on all', [text('instance', 'everything of this one'), text('resource', 'or this id on all that have it'), flag('offline', 'of a resource: offline instances, too'), number('limit', '1000'), text('after', 'next of the last answer')], null, 'RunningResponse'],
