@@ -74,7 +74,7 @@ ok($told{bails} =~ /exit 125.*\n    # Bail out! no use/, 'one that bails out has
 ok($told{'./none'} =~ /cannot run/, 'one that is not there has failed alone', $said);
 ok($told{fails} =~ /# why it failed\n    not ok 2 - b/, 'a failed case is told with what it said', $said);
 ok(!grep({ $other->($_) } qw(slow long last good)), 'one that is slow and goes on is left alone, so is one that says how much it needs', $said);
-ok($other->('leaves') =~ /^note: .*left running.*(?:setsid|sleep)/ && !lives('leaves.pid'), 'what a program leaves running is told and ended', $said);
+ok($other->('leaves') =~ /^note: .*left running, and was killed: \S+ \(\d+\)/ && !lives('leaves.pid'), 'what a program leaves running is told and ended', $said);
 ok($other->('skipped') =~ /^skipped: skipped: nothing here/, 'a skip is told with its reason', $said);
 # Passed: good 1, fails 1, hangs 1, deaf 1, spins 1, chatters 1, crashes 1, quits 2, planless 1, short 1, bails 1, slow 9, long 1, leaves 1, last 1.
 # Failed: one case each of fails and names; and hangs deaf names spins chatters crashes quits planless short silent bails none as programs;
