@@ -107,6 +107,10 @@ static int step_of(struct api_call *call, struct str text, Trimtab__V1__Step **r
 {
     int r = step_from_text(text, &call->arena, ret, &call->err);
 
+    if (!r) {
+        (*ret)->empty_case = TRIMTAB__V1__STEP__EMPTY_ALLOW_EMPTY;
+        (*ret)->allow_empty = true; /* a tree may come before its hosts */
+    }
     if (r == ERR_INVALID && !*call->err.place)
         err_place(&call->err, "annotation trimtab/canary");
     if (!r && step_counts(*ret))
@@ -243,7 +247,6 @@ static struct rollout_move *make_move(struct api_call *call, enum rollout_move_k
     return m;
 }
 
-/* The annotation of a tree that nobody runs yet says so: allow_empty. */
 static int check_step(struct api_call *call, const Trimtab__V1__Step *asked,
                       struct rollout_plan *plan)
 {

@@ -158,7 +158,7 @@ test('the command line: a put, and a file tree as export wrote it', async () => 
     c.stderr.on('data', (d) => { out += d; });
     c.on('exit', (code) => resolve({ code, out }));
   });
-  const put = await cli('put', A, '--value', '9', '--annotation', 'trimtab/canary=hosts=nowhere*;ids=web-2;allow_empty', '-m', 'try');
+  const put = await cli('put', A, '--value', '9', '--annotation', 'trimtab/canary=hosts=nowhere*;ids=web-2', '-m', 'try');
   assert.strictEqual(put.code, 0, put.out);
   assert.match(put.out, /^start rollout \d+: trimtab rollout watch \d+$/m);
   assert.match((await cli('put', A, '--value', '9', '-m', 'good')).out, /^confirm rollout/m);
