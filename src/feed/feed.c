@@ -279,9 +279,9 @@ static void class_publish(struct feed *f, struct feed_class *c, const struct fee
     for (struct link *l = c->sessions.next; n.is_changed && l != &c->sessions; l = l->next) {
         struct feed_session *s = LINK_OF(l, struct feed_session, in_class);
 
-        if (s->gray.is_in) /* feed_publish_gray looks at those */
+        if (s->gray.is_in && t->is_gray) /* feed_publish_gray looks at those */
             continue;
-        if (n.is_carried || !n.is_known)
+        if (n.is_carried || !n.is_known || s->gray.is_in) /* in one for lack of memory only */
             session_gray(s); /* what came may be another one for this session */
         session_publish(f, s, &n, t->before, s->gray.is_in ? NULL : frame);
     }
@@ -301,7 +301,8 @@ static void touch_class(struct feed_class *c, struct link *touched)
 static void touched_init(struct feed *f, struct feed_touched *t, const struct state *next,
                          struct version *const *versions, size_t n)
 {
-    *t = (struct feed_touched){.before = f->state, .n = n};
+    *t = (struct feed_touched){
+        .before = f->state, .n = n, .is_gray = f->state->n_live || next->n_live};
     t->is_referring = n && (f->state->uses || next->uses);
     t->keys = t->is_referring ? NEW_ARRAY(struct str, 2 * n) : NULL;
     if (!t->keys)
@@ -349,7 +350,6 @@ static void touch_classes(struct feed *f, const struct feed_touched *t,
 void feed_publish(struct feed *f, struct state *next, struct version *const *versions, size_t n)
 {
     struct state *before = f->state;
-    bool is_gray = before->n_live || next->n_live;
     struct link scopes, classes;
     struct feed_touched t;
 
@@ -375,7 +375,7 @@ void feed_publish(struct feed *f, struct state *next, struct version *const *ver
     LIST_EACH (&scopes, l)
         scope_published(LINK_OF(l, struct feed_scope, touched));
     (void)mem_free(t.keys);
-    if (is_gray)
+    if (t.is_gray)
         feed_publish_gray(f, before);
     feed_publish_orders(f, before);
     if (next->restored.deletes_newer && !before->restored.deletes_newer)

@@ -40,6 +40,12 @@ void session_ungray(struct feed_session *s)
     s->gray = (struct gray){.digest = DIGEST_NULL};
 }
 
+/* Memory failed while it was brought up to date: nothing can be told by its digest. */
+static bool is_uncertain(const struct feed_session *s)
+{
+    return s->gray.is_stale || feed_class_is_stale(s->class);
+}
+
 void session_gray(struct feed_session *s)
 {
     struct gray g = {.digest = DIGEST_NULL};
@@ -56,6 +62,7 @@ void session_gray(struct feed_session *s)
     }
     s->gray = g;
     s->gray.last = session_digest(s, &count);
+    s->gray.has_last = !is_uncertain(s);
 }
 
 bool session_was_gray(const struct feed_session *s, uint64_t since)
@@ -105,21 +112,15 @@ static bool is_concerned(const struct feed_session *s, const struct state *befor
     return false;
 }
 
-/* Memory failed while it was brought up to date: nothing can be told by its digest. */
-static bool is_uncertain(const struct feed_session *s)
-{
-    return s->gray.is_stale || feed_class_is_stale(s->class);
-}
-
 /* What is owed is found when a batch is cut: here it is only told that something is. */
 static void publish_to(struct feed_session *s, const struct state *before)
 {
-    bool was_in = s->gray.is_in;
+    bool was_known = s->gray.is_in && s->gray.has_last;
     struct digest last = s->gray.last;
     uint64_t count;
 
     session_gray(s);
-    if (was_in && !is_uncertain(s) && digest_eq(session_digest(s, &count), last))
+    if (was_known && !is_uncertain(s) && digest_eq(session_digest(s, &count), last))
         return; /* confirmed, or something that it does not see */
     if (s->status.phase == FEED_STEADY && !s->pending && s->status.changed <= s->status.sent)
         s->status.sent = MAX(s->status.sent, before->revision); /* owed nothing until now */

@@ -141,7 +141,8 @@ struct gray {
     struct digest digest;   /* to be added to that of the class */
     int64_t count;
     struct digest
-        last; /* digest of the whole view at the feed's state, to see whether it changes */
+        last;      /* digest of the whole view at the feed's state, to see whether it changes */
+    bool has_last; /* memory did not fail when that was computed */
 };
 
 struct feed_session {
@@ -222,6 +223,7 @@ struct feed_touched {
         referred; /* those of them to which something refers, so that a closure may have them */
     size_t n_referred;
     bool is_referring; /* something refers to something, before or after */
+    bool is_gray;      /* a rollout lives, before or after: feed_publish_gray is called */
 };
 /* Brings the closure to the feed's state. False: nothing is known of what changed, because memory failed. */
 bool feed_class_step(struct feed *f, struct feed_class *c, const struct feed_touched *t,

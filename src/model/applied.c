@@ -183,7 +183,8 @@ void applied_put_piece(struct applied *a, size_t piece, struct buf *out)
 
 void applied_dirty(struct applied *a, size_t piece)
 {
-    a->dirty.at[piece] = true;
+    if (piece < a->dirty.n) /* else nobody of it is left */
+        a->dirty.at[piece] = true;
 }
 
 int applied_take_piece(struct applied *a, struct str bytes)

@@ -100,18 +100,24 @@ static bool is_about(const struct target_look *l, const Trimtab__V1__Refusal *f)
     return false;
 }
 
+/* Not held back by something else, and not altered on the host: it is the candidate that is refused. */
+static bool is_refused_itself(const Trimtab__V1__Refusal *f)
+{
+    return !*f->held_by && exception_kind(f) == EXCEPTION_REFUSED;
+}
+
 static void show_exceptions(const struct target_look *l, struct showing *s)
 {
     size_t n;
     Trimtab__V1__Refusal **list = presence_exceptions(l->presence, &n);
 
     for (size_t i = 0; i < n && !s->refusal; i++) {
-        if ((*list[i]->held_by && s->held) || !is_about(l, list[i]))
+        if ((!is_refused_itself(list[i]) && s->held) || !is_about(l, list[i]))
             continue;
-        if (*list[i]->held_by)
-            s->held = list[i];
-        else
+        if (is_refused_itself(list[i]))
             s->refusal = list[i];
+        else
+            s->held = list[i];
     }
 }
 
@@ -140,8 +146,11 @@ static enum target_state refused(const char *id, const struct showing *s,
     const Trimtab__V1__Refusal *f = s->refusal ? s->refusal : s->held;
 
     if (!s->refusal) {
-        text_format(why, TARGET_WHY_MAX, "%s: %s is held because of %s", id, f->key,
-                    f->held_by);
+        if (*f->held_by)
+            text_format(why, TARGET_WHY_MAX, "%s: %s is held because of %s", id, f->key,
+                        f->held_by);
+        else
+            text_format(why, TARGET_WHY_MAX, "%s: %s %s: %s", id, f->key, f->code, f->message);
         return TARGET_PENDING;
     }
     text_format(why, TARGET_WHY_MAX, "%s: %s %s: %s", id, f->key, f->code, f->message);

@@ -398,10 +398,28 @@ static void take_records(struct driver *d)
     drive_records_deinit(&d->lease.loaded);
 }
 
+/* What a visit could not keep is to be kept by the next one. */
+static void keep_again(struct driver *d)
+{
+    for (size_t i = 0; i < d->lease.saving.n; i++) {
+        const struct drive_record *record = &d->lease.saving.at[i];
+        struct drive *v = find(d, record->rollout);
+
+        if (record->has_ended)
+            (void)VEC_PUSH(&d->ended, *record);
+        else if (v && record->is_piece)
+            applied_dirty(&v->heads.applied, record->piece);
+        else if (v)
+            v->saved = 0;
+    }
+}
+
 static void visited(void *ctx)
 {
     struct driver *d = ctx;
 
+    if (d->is_open && !d->lease.is_held)
+        keep_again(d);
     if (d->is_open)
         take_records(d);
     driver_changed(d);

@@ -208,6 +208,8 @@ static void run(struct read_job *job, struct store *store)
     bool held = false;
     int r = take_lease(l, store, &held, &err);
 
+    if (!r && !held)
+        l->has_loaded = false; /* another one keeps them now */
     if (!r && held && !l->has_loaded) {
         r = store_ephemeral_list(store, SOAKS, load_soak, l, &err);
         if (!r)

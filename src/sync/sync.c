@@ -694,7 +694,10 @@ static void report_held(struct reporting *p, const struct hold *h,
     report_one(p, &r);
 }
 
-/* What is refused of a name that is held is not what was received of it. */
+/*
+ * What is refused of a name that is held is not what was received of it: nothing was. If nothing is served either, there is
+ * nothing to except.
+ */
 static bool report_refused(struct reporting *p, const struct sync *s,
                            const struct sync_refusal *r)
 {
@@ -711,7 +714,8 @@ static bool report_refused(struct reporting *p, const struct sync *s,
         report_one(p, r);
         return true;
     }
-    report_held(p, h, r->serving);
+    if (r->serving)
+        report_held(p, h, r->serving);
     return map_put(&p->said, binding_key(h->binding), h->binding, NULL);
 }
 

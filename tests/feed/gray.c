@@ -499,3 +499,27 @@ TEST("random publishing, rollouts and reconnections end with everybody as the pl
             tap_note("seed %d", (int)seed);
     }
 }
+
+/* Memory fails at the n-th allocation of a publication, and the next one makes the view what it was before. */
+static void undo_a_failure(uint64_t n)
+{
+    struct pair_of_peers p;
+
+    REQUIRE(open_pair(&p));
+    REQUIRE(start(&p.w, X, "2", "canary") && peer_settle(&p.gray));
+    publish_failing(&p.w, (struct edit[]){{"a/item/y", "2"}}, 1, n);
+    CHECK(peer_settle(&p.gray) && peer_settle(&p.plain));
+    PUBLISH(&p.w, {"a/item/y", "1"});
+    CHECK_U64(feed_session_status(p.gray.session).changed, p.w.state->revision);
+    CHECK_U64(feed_session_status(p.plain.session).changed, p.w.state->revision);
+    CHECK(peer_settle(&p.gray) && peer_settle(&p.plain));
+    CHECK(!p.gray.is_broken && !p.plain.is_broken);
+    close_pair(&p);
+}
+
+TEST("a change that makes a view what it was before a failure of memory is a change all the "
+     "same")
+{
+    for (uint64_t n = 0; n < 24 && !tap_failed(); n++)
+        undo_a_failure(n);
+}

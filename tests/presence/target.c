@@ -89,6 +89,7 @@ struct said {
     const char *scope, *key; /* of an exception; NULL: none */
     const char *wanted; /* id of what it refused; NULL: a deletion, or nothing that is there */
     const char *held_by;
+    const char *code; /* NULL: CHECK_FAILED */
     bool is_forged;   /* the hash is that of nothing */
     uint64_t proved;  /* 0: nothing */
     uint64_t applied; /* revision of its report; 0: that of what is proved */
@@ -113,11 +114,12 @@ static void except(struct presence *p, const struct state *s, const struct said 
 {
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
     Trimtab__V1__Refusal f = TRIMTAB__V1__REFUSAL__INIT, *list[] = {&f};
-    char scope[16], key[64], held[64], code[] = "CHECK_FAILED", message[] = "no";
+    char scope[16], key[64], held[64], code[32], message[] = "no";
 
     (void)snprintf(scope, sizeof(scope), "%s", what->scope);
     (void)snprintf(key, sizeof(key), "%s", what->key);
     (void)snprintf(held, sizeof(held), "%s", what->held_by ? what->held_by : "");
+    (void)snprintf(code, sizeof(code), "%s", what->code ? what->code : "CHECK_FAILED");
     f.scope = scope;
     f.key = key;
     f.held_by = held;
@@ -375,5 +377,23 @@ TEST("a refused deletion is blamed on the rollout that deletes it in that scope,
     refused = (struct said){.scope = "one", .key = "item/x", .wanted = "b/item/x", .proved = r};
     check_state(s, r, refused, TARGET_REFUSED);
     check_state(s, r, (struct said){.proved = r}, TARGET_APPLIED);
+    (void)state_unref(s);
+}
+
+TEST("what is held on the host, or altered there, is no refusal of the candidate: it waits")
+{
+    struct state *s = state_new();
+    uint64_t r;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    r = start(&s, "a/item/x", NULL);
+    REQUIRE(r);
+    struct said excepts = {.scope = "one", .key = "item/x", .proved = r};
+
+    check_state(s, r, excepts, TARGET_REFUSED);
+    excepts.code = "HELD_DELETION"; /* something that is held refers to it */
+    check_state(s, r, excepts, TARGET_PENDING);
+    excepts.code = "DRIFTED";
+    check_state(s, r, excepts, TARGET_PENDING);
     (void)state_unref(s);
 }

@@ -1,3 +1,7 @@
+set(place ${CMAKE_CURRENT_SOURCE_DIR}/server/place.c)
 trimtab_test(server_auth SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/auth.c USES server)
+trimtab_test(server_driver SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/driver.c ${place} USES server)
+trimtab_test(server_events SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/events.c ${place} USES server)
+trimtab_test(server_keeper SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/keeper.c ${place} USES server)
 trimtab_test(server_driver_lease SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/driver_lease.c USES server)
 trimtab_test(server_committer SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/committer.c USES server)

@@ -135,9 +135,10 @@ bool judge_refuses(const struct oracle *o, const struct truth *t, const struct t
     for (int i = 0; i < PLACES; i++)
         if (place(&with, i) != place(&without, i) &&
             is_its_work(o, r->trial, place(&with, i), place(&without, i)) &&
-            place(t->received, i) == place(&with, i) && place(t->serves, i) != place(&with, i))
+            place(t->said_received, i) == place(&with, i) &&
+            place(t->said_serves, i) != place(&with, i))
             return true;
-    return SAY(why, "it has not been given a candidate that it does not serve");
+    return SAY(why, "it has not said that it was given a candidate that it does not serve");
 }
 
 bool judge_fails(const struct oracle *o, const struct truth *t, const struct trying *r,

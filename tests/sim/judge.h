@@ -9,7 +9,7 @@
  *   (J4) well: J3, and if anything judges the host, it has said so of an apply since the step began.
  *   (J5) a step goes on only when enough targets are well, none that the server heard of refuses or fails, and none that
  *        had applied it is away.
- *   (J6) refuses, as a target: it was given a candidate, and does not serve it.
+ *   (J6) refuses, as a target: it was given a candidate, and did not serve it when it said so.
  *   (J7) fails, as a target: J3, and the last word on its host is a bad one, about an apply since the step began.
  *   (J8) deletes: what a host was to serve goes only with a cause in the log as it is (I13); see causes.h.
  */
@@ -22,6 +22,7 @@
 struct truth {
     struct wisher who;
     const struct held *serves, *received;
+    const struct held *said_serves, *said_received; /* when it made its last report that came */
     /* the last word of what judges it, since its program started */
     bool has_judge, has_word, is_failing;
     uint64_t judged; /* the revision of the newest apply when it was said, in the log that is */

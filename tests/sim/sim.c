@@ -41,8 +41,14 @@ enum {
     PING_S = 50
 };
 
+/* What was so on a host when it said what it serves. */
+struct saying {
+    struct held received, serves;
+};
+
 struct packet {
     struct packet *next;
+    struct saying *saying; /* of a report; NULL: it is none */
     size_t len;
     uint8_t bytes[];
 };
@@ -84,6 +90,7 @@ struct client {
     struct feed_session *session;
     /* its local copy: what survives a crash; and what is on the host */
     struct held copy, serves, kept; /* the last: no more received, held */
+    struct saying said;             /* of the last report that came to the server */
     struct hold_row {
         uint64_t since;
         bool is_needed;
@@ -171,13 +178,15 @@ static void queue_clear(struct queue *q)
         struct packet *p = q->first;
 
         q->first = p->next;
+        free(p->saying);
         free(p);
     }
     q->last = &q->first;
     q->n = 0;
 }
 
-static void queue_put(struct queue *q, const struct segment *segments, size_t n, size_t skip)
+static struct packet *queue_put(struct queue *q, const struct segment *segments, size_t n,
+                                size_t skip)
 {
     size_t len = 0, at = 0;
     struct packet *p;
@@ -186,6 +195,7 @@ static void queue_put(struct queue *q, const struct segment *segments, size_t n,
         len += segments[i].bytes.len;
     p = malloc(sizeof(*p) + len);
     p->next = NULL;
+    p->saying = NULL;
     p->len = len - skip;
     for (size_t i = 0; i < n; i++) {
         struct str bytes = str_from(segments[i].bytes, i == 0 ? skip : 0);
@@ -196,6 +206,7 @@ static void queue_put(struct queue *q, const struct segment *segments, size_t n,
     *q->last = p;
     q->last = &p->next;
     q->n++;
+    return p;
 }
 
 static struct packet *queue_take(struct queue *q)
@@ -234,14 +245,19 @@ static void client_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
     struct client *c = ctx;
     struct shared *packed = proto_pack(&frame->base, 0);
     struct segment segment;
+    struct packet *p;
 
     if (!packed) { /* as the link does it: made anew, and all is said again */
         c->timed_out = true;
         return;
     }
     segment = (struct segment){packed, shared_str(packed)};
-    queue_put(&c->to_server, &segment, 1, 0);
+    p = queue_put(&c->to_server, &segment, 1, 0);
     (void)shared_unref(packed);
+    if (!frame->ack || frame->ack->stage != TRIMTAB__V1__STAGE__APPLIED)
+        return;
+    p->saying = malloc(sizeof(*p->saying));
+    *p->saying = (struct saying){c->copy, c->serves};
 }
 
 /* The number behind the opening bracket; 0 when there is none. */
@@ -728,6 +744,8 @@ static void client_init(struct sim *s, struct client *c, int index)
     s->truths[index] = (struct truth){.who = {&c->wish, index},
                                       .serves = &c->serves,
                                       .received = &c->copy,
+                                      .said_received = &c->said.received,
+                                      .said_serves = &c->said.serves,
                                       .has_judge = c->has_judge,
                                       .away_since = s->now};
     c->wish.n_scopes = chance(s, 300) ? 2 : 1;
@@ -1029,8 +1047,8 @@ static void publish(struct sim *s, const struct effect *e, uint64_t revision)
                     struct feed_frame f;
 
                     if (feed_session_pull(s->clients[c].session, s->now, &f) == FEED_FRAME) {
-                        queue_put(&s->clients[c].to_client, f.segments, f.n,
-                                  f.is_framed ? 5 : 0);
+                        (void)queue_put(&s->clients[c].to_client, f.segments, f.n,
+                                        f.is_framed ? 5 : 0);
                         feed_frame_deinit(&f);
                     }
                 }
@@ -1564,6 +1582,9 @@ static void do_receive(struct client *c)
     if (!p)
         return;
     frame = trimtab__v1__client_frame__unpack(NULL, p->len, p->bytes);
+    if (p->saying)
+        c->said = *p->saying;
+    free(p->saying);
     free(p);
     fail_report(c->sim);
     if (!frame || feed_session_frame(c->session, frame, c->sim->now, NULL) ||
@@ -1591,7 +1612,7 @@ static void spoil_bookmark(struct client *c)
     frame.bookmark = &b;
     packed = proto_pack(&frame.base, 0);
     segment = (struct segment){packed, shared_str(packed)};
-    queue_put(&c->to_client, &segment, 1, 0);
+    (void)queue_put(&c->to_client, &segment, 1, 0);
     (void)shared_unref(packed);
 }
 
@@ -1612,7 +1633,7 @@ static void do_pull(struct client *c)
     }
     if (r != FEED_FRAME)
         return;
-    queue_put(&c->to_client, frame.segments, frame.n, frame.is_framed ? 5 : 0);
+    (void)queue_put(&c->to_client, frame.segments, frame.n, frame.is_framed ? 5 : 0);
     feed_frame_deinit(&frame);
 }
 

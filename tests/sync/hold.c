@@ -641,3 +641,24 @@ TEST("holds survive a restart in the local copy, and end there as they do in mem
     (void)snprintf(path, sizeof(path), "/tmp/trimtab-hold-%ld.lock", (long)getpid());
     (void)unlink(path);
 }
+
+TEST(
+    "of a name that is held and not served nothing is excepted: nothing is wanted there either")
+{
+    struct world w = {.revision = 0};
+    struct model m;
+    struct sync_refusal refused = {
+        .scope = STR("s"), .code = "HELD", .message = STR(""), .held_by = STR("item/b")};
+
+    refused.key = str_of("item\0a", 6);
+    begin(&w, &m);
+    TELL(&w, &m, INVENTORY, "?n/item/a");
+    refused.serving = sync_find(w.sync, STR("s"), STR("item"), STR("a"));
+    REQUIRE(refused.serving);
+    CHECK_I64(sync_applied(w.sync, w.revision, sync_wanted(w.sync), &refused, 1), 0);
+    CHECK_U64(w.report->n_refused, 1);
+    refused.serving = NULL;
+    CHECK_I64(sync_applied(w.sync, w.revision, sync_wanted(w.sync), &refused, 1), 0);
+    CHECK_U64(w.report->n_refused, 0);
+    deinit(&w);
+}
