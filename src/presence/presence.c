@@ -92,7 +92,7 @@ int introduction_new(const struct introduction_opts *o, struct introduction **re
     atomic_init(&g->refs, 1);
     g->transport = o->transport;
     g->takes_rollouts = hello_takes_rollouts(o->hello);
-    r = fill_scopes(g, o->hello, err);
+    r = o->may_lack_scopes && !o->hello->n_scopes ? 0 : fill_scopes(g, o->hello, err);
     if (!r) {
         g->hello = copy_message(&o->hello->base);
         take_secret(g);

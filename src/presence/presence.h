@@ -49,6 +49,7 @@ struct introduction_opts {
     const Trimtab__V1__Hello *hello; /* copied */
     const char *owner, *peer;        /* copied */
     const char *transport;           /* static text */
+    bool may_lack_scopes;            /* as it was kept without those that were too large */
     const struct sha256 *secret;     /* hash of one that was kept; NULL: that of the hello, if it has one */
 };
 /* ERR_INVALID and the like for scopes that are none, ERR_NOMEM. */

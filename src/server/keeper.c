@@ -60,7 +60,7 @@ static struct presence *unpack(const struct keeper *k, struct str bytes, int64_t
 {
     Trimtab__V1__KeptPresence *m = trimtab__v1__kept_presence__unpack(
         &proto_allocator, bytes.len, (const uint8_t *)bytes.data);
-    struct introduction_opts opts = {.peer = "", .transport = ""};
+    struct introduction_opts opts = {.peer = "", .transport = "", .may_lack_scopes = true};
     struct introduction *who = NULL;
     struct presence *p = NULL;
     struct sha256 secret;
