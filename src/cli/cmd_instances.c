@@ -78,8 +78,8 @@ static int forget(struct cli *cli, char *id, struct err *err)
     int r;
 
     q.id = id;
-    r = call(cli, "ForgetInstance", &q.base,
-             &trimtab__v1__forget_instance_response__descriptor, &m, 0, err);
+    r = call(cli, "ForgetInstance", &q.base, &trimtab__v1__forget_instance_response__descriptor,
+             &m, 0, err);
     if (!r)
         say(cli, "forgotten: whoever says hello as %s next has it\n",
             one_line(&cli->arena, id));
@@ -139,7 +139,8 @@ const struct command cmd_instances = {
     "instances",
     "instances [PREFIX] [--connected] [--resource ID] | instances retry ID... [-m WHY] | "
     "instances forget ID",
-    "lists instances and what each really runs; tells them to try again; forgets whose an id is",
+    "lists instances and what each really runs; tells them to try again; forgets whose an id "
+    "is",
     run_instances};
 
 /* ---- status ---- */
@@ -222,14 +223,14 @@ const struct command cmd_info = {"info", "info", "shows the server", run_info};
 
 /* ---- watch ---- */
 
-enum { BATCH_TEXT_MAX = 512 << 20, STORE_ID_MAX = 64 };
+enum { BATCH_TEXT_MAX = 512 << 20, STORE_ID_MAX = 64, MARK_MAX = 64 };
 
 /* A subscriber without an id: it sees what everybody sees, and is not listed. */
 struct watching {
     struct cli *cli;
     Trimtab__V1__Hello hello;
     Trimtab__V1__Cursor cursor; /* in the hello after the first batch */
-    uint8_t store_id[STORE_ID_MAX], digest[DIGEST_BYTES];
+    uint8_t store_id[STORE_ID_MAX], digest[DIGEST_BYTES], mark[MARK_MAX];
     struct buf batch; /* what is shown when it is whole */
     bool seen_all;    /* the first batch is what is, not what changes */
     bool show_all;
@@ -260,7 +261,24 @@ static void take_changes(struct watching *w, const Trimtab__V1__Changes *c)
         buf_printf(&w->batch, "drop  %s\n", c->drop[i]);
 }
 
-/* A batch is whole: it is shown, and is where a stream after this one goes on. */
+/* Where a stream after this one goes on. With its mark the cursor is evidence of how far the server's log went. */
+static void keep_cursor(struct watching *w, uint64_t revision, uint64_t count,
+                        ProtobufCBinaryData digest, ProtobufCBinaryData mark)
+{
+    if (digest.len != sizeof(w->digest))
+        return;
+    memcpy(w->digest, digest.data, digest.len);
+    w->cursor.mark = (ProtobufCBinaryData){mark.len <= sizeof(w->mark) ? mark.len : 0, w->mark};
+    if (w->cursor.mark.len)
+        memcpy(w->mark, mark.data, mark.len);
+    w->cursor.store_id.data = w->store_id;
+    w->cursor.digest = (ProtobufCBinaryData){sizeof(w->digest), w->digest};
+    w->cursor.revision = revision;
+    w->cursor.count = count;
+    w->hello.cursor = &w->cursor;
+}
+
+/* A batch is whole: it is shown. */
 static void take_end(struct watching *w, struct cli_stream *stream, const Trimtab__V1__End *m)
 {
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
@@ -280,14 +298,7 @@ static void take_end(struct watching *w, struct cli_stream *stream, const Trimta
         say(w->cli, "watching from revision %" PRIu64 ", %" PRIu64 " resources\n", m->revision,
             m->count);
     w->seen_all = true;
-    if (m->digest.len == sizeof(w->digest)) {
-        memcpy(w->digest, m->digest.data, sizeof(w->digest));
-        w->cursor.store_id.data = w->store_id;
-        w->cursor.digest = (ProtobufCBinaryData){sizeof(w->digest), w->digest};
-        w->cursor.revision = m->revision;
-        w->cursor.count = m->count;
-        w->hello.cursor = &w->cursor;
-    }
+    keep_cursor(w, m->revision, m->count, m->digest, m->mark);
 }
 
 /* Nothing is kept here that could be compared: everything comes again. */
@@ -323,6 +334,9 @@ static void on_message(struct cli_stream *stream, void *ctx, struct str message)
         take_changes(w, m->changes[i]);
     if (m && m->end)
         take_end(w, stream, m->end);
+    if (m && m->bookmark && w->seen_all)
+        keep_cursor(w, m->bookmark->revision, m->bookmark->count, m->bookmark->digest,
+                    m->bookmark->mark);
     if (m && m->ask_inventory)
         send_inventory(stream);
 }

@@ -115,6 +115,24 @@ test('watch says when the server has another history', async () => {
   await server.start();
 });
 
+test('a watch proves to a server with an older copy of its data that records are missing', async () => {
+  const copy = `${server.dir}-copy`, there = server.address;
+  await server.stop();
+  fs.cpSync(server.dir, copy, { recursive: true });
+  await server.start();
+  const w = follow(server, 'watch', 'shop/prod');
+  await until('it watches', () => w.err.includes('watching from revision'));
+  await put('lost', '1');
+  await until('it has seen it', () => w.out.includes('item/lost version 1'));
+  const head = (await server.json('GET', '/v1/info')).head;
+  await server.stop('SIGKILL');
+  fs.rmSync(server.dir, { recursive: true });
+  fs.renameSync(copy, server.dir);
+  server.listen = there;
+  await server.start();
+  await until('the server knows', async () => (await server.json('GET', '/v1/info')).lost_revision === head);
+});
+
 test('a credential that holds no more ends it', async () => {
   const e = follow(server, 'events');
   await until('it listens', async () => { await put('h', String(Math.random())); return e.out.includes('item/h'); });

@@ -1742,6 +1742,12 @@ static void step(struct sim *s)
 
 /* ---- the end: faults stop, everybody must arrive ---- */
 
+/* What is held without being served is as its view has it: not there. */
+static bool serves_view(const struct client *c)
+{
+    return memcmp(&c->serves, &c->copy, sizeof(c->copy)) == 0;
+}
+
 /* Whether the server says of it what is so: that it serves its view, or that it refuses something. */
 static bool is_known(struct client *c)
 {
@@ -1749,7 +1755,7 @@ static bool is_known(struct client *c)
 
     if (sync_n_held(c->sync) && is == PRESENCE_HELD)
         return true;
-    return is == (c->ledger.pending.n ? PRESENCE_ERROR : PRESENCE_OK);
+    return is == (serves_view(c) ? PRESENCE_OK : PRESENCE_ERROR);
 }
 
 static bool has_arrived(struct client *c)
