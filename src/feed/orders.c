@@ -109,19 +109,21 @@ int session_pull_order(struct feed_session *s, const struct order *o,
     return FEED_FRAME;
 }
 
-/* An acknowledgement of what was never sent says nothing. */
+/*
+ * An acknowledgement of what was never sent says nothing, nor does one of a pause or resume that was replaced: a retry before
+ * it may still be held.
+ */
 void session_order_ack(struct feed_session *s, const Trimtab__V1__OrderAck *ack)
 {
+    const struct order *order = state_order(s->feed->state, ack->revision);
     struct session_orders *o = &s->orders;
+    bool is_of_fleet = order && order_is_of_fleet(order->what.kind);
+    uint64_t *done = is_of_fleet ? &o->fleet_done : &o->done;
 
-    if (!o->takes_any)
+    if (!o->takes_any || !order || ack->revision > (is_of_fleet ? o->fleet_sent : o->sent) ||
+        ack->revision <= *done)
         return;
-    if (ack->revision == o->fleet_sent && ack->revision > o->fleet_done)
-        o->fleet_done = ack->revision;
-    else if (ack->revision <= o->sent && ack->revision > o->done)
-        o->done = ack->revision;
-    else
-        return;
+    *done = ack->revision;
     session_changed(s);
 }
 

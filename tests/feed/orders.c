@@ -372,3 +372,34 @@ TEST("an acknowledgement of an order that was never sent proves nothing")
     client_close(&a);
     server_close(&s);
 }
+
+TEST("a pause that was acknowledged again, or late, is no word about a retry before it")
+{
+    struct server s;
+    struct client a;
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__OrderAck ack = TRIMTAB__V1__ORDER_ACK__INIT;
+
+    server_open(&s, 1);
+    client_open(&a, "a", "x", &takes);
+    a.is_slow = true;
+    connect_to(&a, &s);
+    frame.order_ack = &ack;
+    (void)order(&s, ORDER_RETRY, "a", NULL);
+    (void)order(&s, ORDER_PAUSE, NULL, NULL);
+    pump(&a);
+    ack.revision = 2;
+    for (int i = 0; i < 2; i++)
+        CHECK_I64(feed_session_frame(a.session, &frame, 1, NULL), 0);
+    CHECK_U64(fleet_done_of(&a), 2);
+    CHECK_U64(done_of(&a), 0);
+    (void)order(&s, ORDER_RESUME, NULL, NULL); /* is sent, and the word about 2 comes late */
+    pump(&a);
+    CHECK_I64(feed_session_frame(a.session, &frame, 1, NULL), 0);
+    CHECK_U64(fleet_done_of(&a), 2);
+    CHECK_U64(done_of(&a), 0);
+    sync_order_done(a.sync, 1);
+    CHECK_U64(done_of(&a), 1);
+    client_close(&a);
+    server_close(&s);
+}
