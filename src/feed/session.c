@@ -294,17 +294,16 @@ static int take_stored(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec
 
     if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
         return 0; /* of a batch that is no longer awaited */
-    s->status.stored = ack->revision;
     if (!s->said.since)
         s->said.since = now;
     session_changed(s);
-    if (!digest_get(proto_str(ack->received_digest), &received))
-        return go_on(s);
-    if (!digest_eq(received, s->flight_digest)) {
+    if (!digest_get(proto_str(ack->received_digest), &received)) {
+        s->status.stored = ack->revision; /* as it says: nothing is proved */
+    } else if (!digest_eq(received, s->flight_digest)) {
         s->status.repairs++;
         s->wants_repair = true;
     } else {
-        s->proved = ack->revision;
+        s->status.stored = s->proved = ack->revision;
         s->is_foreign = false;
     }
     return go_on(s);

@@ -231,6 +231,60 @@ TEST("a rejected batch, or one that came out otherwise, leads to an inventory")
     world_close(&w);
 }
 
+/* The newest batch that it is known to have. */
+static uint64_t received(struct peer *p)
+{
+    struct standing s = feed_session_standing(p->session);
+    uint64_t revision = s.received;
+
+    standing_deinit(&s);
+    return revision;
+}
+
+/* A word that a batch is stored, with these bits of its digest turned. */
+static void forge_stored(struct peer *p, uint64_t revision, unsigned char turn)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+    unsigned char digest[DIGEST_BYTES];
+
+    digest_put(peer_digest(p), digest);
+    digest[0] ^= turn;
+    ack.stage = TRIMTAB__V1__STAGE__STORED;
+    ack.revision = revision;
+    ack.received_digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    frame.ack = &ack;
+    CHECK_I64(feed_session_frame(p->session, &frame, p->w->now, NULL), 0);
+}
+
+TEST("only the batch in flight is taken to be stored, and not by a wrong digest")
+{
+    struct world w;
+    struct peer p;
+
+    REQUIRE(world_open(&w) && peer_open(&p, &w));
+    PUBLISH(&w, {"a/item/x", "1"});
+    PUBLISH(&w, {"a/item/y", "1"});
+    CHECK_I64(peer_hello(&p, &(struct greeting){.scopes = "a"}, NULL), 0);
+    forge_stored(&p, 2, 0); /* before it was sent */
+    CHECK_U64(received(&p), 0);
+    CHECK(peer_pull(&p));
+    forge_stored(&p, 1, 0);
+    forge_stored(&p, 3, 0);
+    CHECK_U64(received(&p), 0);
+    forge_stored(&p, 2, 1);
+    CHECK_U64(received(&p), 0);
+    CHECK(peer_pull(&p));
+    CHECK_I64(p.asks, 1);
+    CHECK(peer_settle(&p));
+    CHECK_U64(received(&p), 2);
+    PUBLISH(&w, {"b/item/z", "1"});
+    forge_stored(&p, 3, 0); /* nothing is in flight */
+    CHECK_U64(received(&p), 2);
+    peer_close(&p);
+    world_close(&w);
+}
+
 TEST("more puts than one frame takes make one batch")
 {
     struct world w;
