@@ -306,6 +306,8 @@ uint64_t presence_serving_revision(const struct presence *p)
     (void)presence_exceptions(p, &n);
     if (!n)
         return MIN(s->proved, s->concerned);
+    if (*proof_story(s->proof))
+        return 0; /* it serves something, and nobody knows what */
     return s->concerned ? MIN(p->whole, s->concerned - 1) : 0;
 }
 
@@ -339,7 +341,8 @@ enum presence_state presence_state(const struct presence *p, const struct moment
     if (!p->is_connected)
         return at->lost_after && at->now_ms > p->seen_ms + at->lost_after ? PRESENCE_LOST
                                                                           : PRESENCE_OFFLINE;
-    if (worst_exception(p, &state) && (state == PRESENCE_ERROR || s->proof == PROOF_HOLDS))
+    if (worst_exception(p, &state) &&
+        (state == PRESENCE_ERROR ? s->proof != PROOF_FOREIGN : s->proof == PROOF_HOLDS))
         return state;
     if (s->proof == PROOF_HOLDS && s->proved >= s->concerned)
         return PRESENCE_OK;

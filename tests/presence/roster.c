@@ -271,6 +271,138 @@ TEST("who excepts something serves an older revision than it should, and says of
     roster_deinit(&r);
 }
 
+/* One exception of this kind, in a report that was judged so. */
+static int excepts(struct roster *r, struct instance *i, const char *kind, enum proof proof)
+{
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
+    Trimtab__V1__Refusal f = TRIMTAB__V1__REFUSAL__INIT, *list[] = {&f};
+    struct standing s = {.complete = 9, .concerned = 7, .applied = 7, .proof = proof};
+    char code[16];
+
+    (void)snprintf(code, sizeof(code), "%s", kind);
+    f.code = code;
+    ack.refused = list;
+    ack.n_refused = 1;
+    s.proved = proof == PROOF_HOLDS ? 7 : 0;
+    s.report = report_new(&ack);
+    return s.report ? stand(r, i, &s, 4) : ERR_NOMEM;
+}
+
+TEST("held or drifted is only who proves the rest of its view; a refusal is believed, but not "
+     "of "
+     "what was not to be had")
+{
+    static const struct {
+        const char *code;
+        enum proof proof;
+        enum presence_state state;
+    } words[] = {
+        {"HELD_DELETION", PROOF_HOLDS, PRESENCE_HELD},
+        {"HELD_DELETION", PROOF_WRONG, PRESENCE_UNPROVEN},
+        {"HELD_DELETION", PROOF_FOREIGN, PRESENCE_UNPROVEN},
+        {"HELD_DELETION", PROOF_UNANNOUNCED, PRESENCE_UNPROVEN},
+        {"HELD_DELETION", PROOF_NO_DIGEST, PRESENCE_UNPROVEN},
+        {"HELD_DELETION", PROOF_NO_MEMORY, PRESENCE_UNPROVEN},
+        {"HELD_DELETION", PROOF_OVERTAKEN, PRESENCE_PENDING},
+        {"DRIFTED", PROOF_HOLDS, PRESENCE_DRIFTED},
+        {"DRIFTED", PROOF_WRONG, PRESENCE_UNPROVEN},
+        {"PAUSED", PROOF_HOLDS, PRESENCE_HELD},
+        {"PAUSED", PROOF_WRONG, PRESENCE_UNPROVEN},
+        {"CHECK_FAILED", PROOF_WRONG, PRESENCE_ERROR},
+        {"CHECK_FAILED", PROOF_OVERTAKEN, PRESENCE_ERROR},
+        {"CHECK_FAILED", PROOF_FOREIGN, PRESENCE_UNPROVEN},
+    };
+    struct roster r;
+    struct instance *i;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i != NULL);
+    for (size_t n = 0; n < ARRAY_LEN(words); n++) {
+        REQUIRE(!excepts(&r, i, words[n].code, words[n].proof));
+        if (!CHECK_STR(str_c(presence_state_name(presence_state(i->presence, &moment))),
+                       str_c(presence_state_name(words[n].state))))
+            tap_note("%s, judged %d", words[n].code, (int)words[n].proof);
+    }
+    roster_deinit(&r);
+}
+
+TEST("a report that proves nothing takes back what is served, whatever it excepts")
+{
+    struct roster r;
+    struct instance *i;
+    struct standing s = {.complete = 9, .concerned = 5, .proved = 5, .proof = PROOF_HOLDS};
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i && !stand(&r, i, &s, 4));
+    CHECK_U64(presence_serving_revision(i->presence), 5);
+    REQUIRE(!excepts(&r, i, "CHECK_FAILED", PROOF_HOLDS));
+    CHECK_U64(presence_serving_revision(i->presence), 5);
+    REQUIRE(!excepts(&r, i, "CHECK_FAILED", PROOF_OVERTAKEN));
+    CHECK_U64(presence_serving_revision(i->presence), 5);
+    REQUIRE(!excepts(&r, i, "CHECK_FAILED", PROOF_WRONG));
+    CHECK_U64(presence_serving_revision(i->presence), 0);
+    roster_deinit(&r);
+}
+
+TEST("who is away is offline, not lost, for all of its time, and never what it was connected")
+{
+    struct roster r;
+    struct instance *i;
+    struct moment at = moment;
+    struct standing s = {.complete = 9, .concerned = 5, .proved = 5, .proof = PROOF_HOLDS};
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i && !stand(&r, i, &s, 4));
+    roster_leave(&r, i, &streams[0], 1, 500);
+    CHECK(!presence_has_reached(i->presence, 5, &at));
+    at.lost_after = 0; /* never */
+    CHECK_I64(presence_state(i->presence, &at), PRESENCE_OFFLINE);
+    at.lost_after = 100;
+    at.now_ms = 600;
+    CHECK_I64(presence_state(i->presence, &at), PRESENCE_OFFLINE);
+    at.now_ms = 601;
+    CHECK_I64(presence_state(i->presence, &at), PRESENCE_LOST);
+    roster_deinit(&r);
+}
+
+TEST("paused is who said so of this pause: not of the one before, nor of a retry, nor without "
+     "taking orders")
+{
+    struct order pause = {.node.revision = 6, .what.kind = ORDER_PAUSE};
+    struct moment at = moment;
+    static const struct {
+        struct standing says;
+        bool is_paused;
+    } words[] = {
+        {{.takes_orders = true, .fleet_done = 6}, true},
+        {{.takes_orders = true, .fleet_done = 5}, false},
+        {{.takes_orders = true, .orders_done = 9}, false},
+        {{.takes_orders = false, .fleet_done = 6}, false},
+    };
+    struct roster r;
+    struct instance *i;
+
+    roster_init(&r);
+    i = connect(&r, "a", "one", "web", &streams[0]);
+    REQUIRE(i != NULL);
+    for (size_t n = 0; n < ARRAY_LEN(words); n++) {
+        struct standing s = words[n].says;
+
+        at.paused = 6;
+        REQUIRE(!stand(&r, i, &s, 4));
+        if (!CHECK(presence_is_paused(i->presence, &at) == words[n].is_paused))
+            tap_note("word %zu", n);
+        CHECK(presence_owes_order(i->presence, &pause) ==
+              (words[n].says.takes_orders && !words[n].is_paused));
+        at.paused = 0; /* the fleet is not */
+        CHECK(!presence_is_paused(i->presence, &at));
+    }
+    roster_deinit(&r);
+}
+
 TEST("what is to be kept waits in the order in which it came, and newer proofs once a minute")
 {
     struct roster r;
