@@ -178,6 +178,19 @@ test('publish --wait returns when all have applied it; says who refused; runs ou
   s.close();
 });
 
+test('--wait for what concerns nobody that is connected is no success, unless that was asked for', async () => {
+  const s = new Subscriber(server, 'elsewhere', [{ name: '', namespaces: ['shop/strong', 'shop/weak'] }]).open();
+  good('put', 'shop/strong/item/max', '--value', '1');
+  await until('connected', async () => { const i = await server.instance('elsewhere'); return i && i.state === 'ok'; });
+  for (const id of ['nobody/item/x', 'shop/weak/item/max']) { // the second is hidden by a stronger layer
+    const r = cli('put', id, '--value', '2', '--wait', '--timeout', '20');
+    assert.strictEqual(r.status, 8, r.err);
+    assert.match(r.err, /is stored, but it concerns no connected instance/);
+  }
+  good('put', 'nobody/item/x', '--value', '3', '--wait', '--allow-none', '--timeout', '20');
+  s.close();
+});
+
 test('watch prints changes as they come', async () => {
   let out = '', err = '';
   const w = spawn(path.join(bin, 'trimtab'), ['watch', 'shop/prod'], { env: env() });

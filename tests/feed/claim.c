@@ -124,3 +124,30 @@ TEST("a report from before the first batch proves nothing, and is asked for once
     peer_close(&v.p);
     world_close(&v.w);
 }
+
+TEST("a hello of another store, or from beyond the log, proves nothing, though its digest is "
+     "right")
+{
+    struct visit v;
+
+    REQUIRE(begin(&v));
+    for (int is_foreign = 0; is_foreign < 2; is_foreign++) {
+        struct str ours = str_of(v.digest, DIGEST_BYTES);
+        struct greeting g = {.scopes = "a",
+                             .has_cursor = true,
+                             .is_foreign = is_foreign,
+                             .revision = is_foreign ? 2 : 9,
+                             .digest = ours,
+                             .serving = ours};
+        struct standing st;
+
+        peer_close(&v.p);
+        REQUIRE(peer_open(&v.p, &v.w) && peer_hello(&v.p, &g, NULL) == 0 && peer_settle(&v.p));
+        CHECK(digest_eq(v.p.announced, peer_digest(&v.p)));
+        st = feed_session_standing(v.p.session);
+        CHECK(st.proof != PROOF_HOLDS && st.proved == 0);
+        let_go(&st);
+    }
+    peer_close(&v.p);
+    world_close(&v.w);
+}

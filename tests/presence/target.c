@@ -397,3 +397,34 @@ TEST("what is held on the host, or altered there, is no refusal of the candidate
     check_state(s, r, excepts, TARGET_PENDING);
     (void)state_unref(s);
 }
+
+static bool acts(const struct presence *p, const struct state *s, const char *resource)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct binding_at at[BINDINGS_MAX];
+    bool any = false;
+    struct name name;
+
+    if (!CHECK(name_parse(str_c(resource), &name, NULL) == 0))
+        return false;
+    name_put_key(name, &key);
+    for (size_t n = presence_bindings(p, s, buf_str(&key), at); n > 0; n--)
+        any |= at[n - 1].is == BINDING_ACTS;
+    return any;
+}
+
+TEST("what is elsewhere, or changes or goes below a stronger layer, concerns nobody")
+{
+    struct presence *p = presence_make(false, false);
+    struct state *s = state_new();
+
+    REQUIRE(p && s && !put(&s, "a/item/x", "1") && !put(&s, "b/item/x", "2") &&
+            !put(&s, "d/item/x", "3"));
+    CHECK(acts(p, s, "a/item/x"));
+    CHECK(acts(p, s, "c/item/x")); /* not there: its deletion did */
+    CHECK(!acts(p, s, "b/item/x"));
+    CHECK(!acts(p, s, "d/item/x"));
+    CHECK(acts(p, s, "b/item/y")); /* nothing is above it */
+    (void)presence_unref(p);
+    (void)state_unref(s);
+}

@@ -89,6 +89,76 @@ TEST("whatever write fails, what was due is written by a later one, and what was
         }
 }
 
+TEST("what an instance proved in another store is not known after a restart, whose the id is "
+     "counts")
+{
+    struct instance *a;
+    struct place p;
+
+    open_place(&p);
+    p.app.keeper.store_id[0] ^= 1; /* what it writes was proved in that one */
+    a = place_connect(&p, "a");
+    REQUIRE(a && !place_say(&p, a, SAYS_OK));
+    place_until(&p, has_kept_all, &p);
+    REQUIRE(restart(&p));
+    CHECK(knows(&p, "a"));
+    a = roster_find(&p.app.roster, STR("a"));
+    CHECK(a && a->presence->standing.proved == 0 && a->presence->whole == 0 &&
+          !a->presence->standing.has_serving);
+    place_free(&p);
+}
+
+struct forgetting {
+    struct read_job job;
+    int result;
+    bool is_done;
+};
+
+static void forget_in_store(struct read_job *job, struct store *store)
+{
+    CONTAINER_OF(job, struct forgetting, job)->result = keeper_forget(store, STR("a"), NULL);
+}
+
+static void forgot(struct read_job *job)
+{
+    CONTAINER_OF(job, struct forgetting, job)->is_done = true;
+}
+
+static bool is_forgotten(void *ctx)
+{
+    return ((struct forgetting *)ctx)->is_done;
+}
+
+static int forget(struct place *p)
+{
+    struct forgetting f = {.job = {.run = forget_in_store, .done = forgot}};
+
+    committer_read(p->app.committer, &f.job);
+    place_until(p, is_forgotten, &f);
+    return f.result;
+}
+
+TEST("who is said to be forgotten is not known after a loss of power; a store that fails does "
+     "not say so")
+{
+    struct instance *a;
+    struct place p;
+
+    open_place(&p);
+    a = place_connect(&p, "a");
+    REQUIRE(a);
+    place_until(&p, has_kept_all, &p);
+    place_faults(&p, STORE_WRITE_EPHEMERAL, STORE_FAULT_FAIL, 0, 100);
+    CHECK(forget(&p) != 0);
+    REQUIRE(restart(&p));
+    CHECK(knows(&p, "a"));
+    place_until(&p, has_kept_all, &p);
+    CHECK_I64(forget(&p), 0);
+    REQUIRE(restart(&p));
+    CHECK(!roster_find(&p.app.roster, STR("a")));
+    place_free(&p);
+}
+
 TEST("without memory nothing that is due is lost")
 {
     for (uint64_t n = 0, more = 1; more && !tap_failed(); n++) {
