@@ -22,6 +22,19 @@ void arena_deinit(struct arena *a)
     *a = ARENA_NULL;
 }
 
+void arena_reset(struct arena *a)
+{
+    struct arena_block *b = a->blocks;
+
+    if (!b || b->next || b->size != FIRST_BLOCK_BYTES) {
+        arena_deinit(a);
+        return;
+    }
+    memset(b->data, 0, a->used);
+    a->used = 0;
+    a->failed = false;
+}
+
 void *arena_alloc(struct arena *a, size_t size)
 {
     size_t rounded = size_add(size, ALIGN - 1) & ~(size_t)(ALIGN - 1);

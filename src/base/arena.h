@@ -24,6 +24,9 @@ static inline void arena_cleanup(struct arena *a)
     arena_deinit(a);
 }
 
+/* All that came from it is gone; it keeps a small block for what comes next. */
+void arena_reset(struct arena *a);
+
 /* Zeroed, aligned for any type; NULL without memory, which arena_failed remembers. */
 must_use void *arena_alloc(struct arena *a, size_t size);
 must_use void *arena_array(struct arena *a, size_t n, size_t size);

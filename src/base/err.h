@@ -69,6 +69,14 @@ struct err {
 
 #define ERR_NULL ((struct err){0})
 
+/* The same where it is done for every message: a story is large, and only its beginnings must be empty. */
+static inline void err_clear(struct err *err)
+{
+    err->code = 0;
+    err->line = err->column = 0;
+    err->text[0] = err->place[0] = err->hint[0] = '\0';
+}
+
 /* Tells the story and returns code, so that "return err_set(err, ERR_INVALID, ...)" is one line. */
 int err_set(struct err *err, int code, const char *fmt, ...) printf_like(3, 4);
 

@@ -376,7 +376,8 @@ int roster_stand(struct roster *r, struct instance *i, struct standing *standing
     }
     standing_deinit(&p->standing);
     p->standing = *standing;
-    *standing = (struct standing){.complete = 0};
+    standing->report = NULL; /* taken over */
+    standing->referred = NULL;
     if (p->standing.proof == PROOF_HOLDS && !p->standing.report)
         p->whole = presence_serving_revision(p);
     if (is_word)

@@ -12,6 +12,7 @@
 #include "proto/json.h"
 #include "proto/wire.h"
 
+#include <pthread.h>
 #include <trimtab/v1/admin.pb-c.h>
 
 /* ---- the table ---- */
@@ -234,21 +235,77 @@ static const struct rules table[] = {
     RULES(target, target_rules),
 };
 
-static const struct rules *rules_of(const ProtobufCMessageDescriptor *type)
+/* ---- looking up ---- */
+
+/*
+ * Every message that comes is looked up, and every field of it, so the table has an index: the rules of a type by its
+ * address, in a hash table with linear probing, and in them the rule of a field by its place in the type.
+ */
+enum { INDEX_SLOTS = 128, FIELDS_MAX = 64, NO_RULE = UINT8_MAX };
+
+struct indexed {
+    const struct rules *rules;     /* NULL: an empty slot */
+    uint8_t of[FIELDS_MAX];        /* place in rules->at of the rule for a field, or NO_RULE */
+    bool is_looked_at[FIELDS_MAX]; /* else it is a number, or bytes of any length */
+};
+
+static struct indexed index_slots[INDEX_SLOTS];
+
+static size_t slot_of(const ProtobufCMessageDescriptor *type)
 {
-    for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (table[i].type == type)
-            return &table[i];
-    return NULL;
+    return ((uintptr_t)type >> 5) %
+           INDEX_SLOTS; /* descriptors are large, and one after the other */
+}
+
+static uint8_t find_rule(const struct rules *rules, const char *field)
+{
+    for (size_t i = 0; i < rules->n; i++)
+        if (strcmp(rules->at[i].field, field) == 0)
+            return (uint8_t)i;
+    return NO_RULE;
+}
+
+static bool must_be_looked_at(const ProtobufCFieldDescriptor *f, uint8_t rule)
+{
+    return rule != NO_RULE || f->label == PROTOBUF_C_LABEL_REPEATED ||
+           f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_MESSAGE;
+}
+
+static void make_index(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        size_t at = slot_of(table[i].type);
+
+        ASSERT(table[i].type->n_fields <= FIELDS_MAX && table[i].n < NO_RULE);
+        while (index_slots[at].rules)
+            at = (at + 1) % INDEX_SLOTS;
+        index_slots[at].rules = &table[i];
+        for (unsigned n = 0; n < table[i].type->n_fields; n++) {
+            const ProtobufCFieldDescriptor *f = &table[i].type->fields[n];
+
+            index_slots[at].of[n] = find_rule(&table[i], f->name);
+            index_slots[at].is_looked_at[n] = must_be_looked_at(f, index_slots[at].of[n]);
+        }
+    }
+}
+
+static const struct indexed *rules_of(const ProtobufCMessageDescriptor *type)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    size_t at = slot_of(type);
+
+    (void)pthread_once(&once, make_index); /* fails only on misuse */
+    while (index_slots[at].rules && index_slots[at].rules->type != type)
+        at = (at + 1) % INDEX_SLOTS;
+    return index_slots[at].rules ? &index_slots[at] : NULL;
 }
 
 /* NULL: nothing limits the field, unless it is a text or repeated; then it is refused. */
-static const struct rule *rule_of(const struct rules *rules, const ProtobufCFieldDescriptor *f)
+static const struct rule *rule_of(const struct indexed *in, const ProtobufCFieldDescriptor *f)
 {
-    for (size_t i = 0; rules && i < rules->n; i++)
-        if (strcmp(rules->at[i].field, f->name) == 0)
-            return &rules->at[i];
-    return NULL;
+    uint8_t i = in ? in->of[f - in->rules->type->fields] : NO_RULE;
+
+    return i == NO_RULE ? NULL : &in->rules->at[i];
 }
 
 bool inbound_rule_of(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *f,
@@ -267,9 +324,9 @@ bool inbound_rule_of(const ProtobufCMessageDescriptor *type, const ProtobufCFiel
 
 static size_t values_max(const ProtobufCMessageDescriptor *type)
 {
-    const struct rules *rules = rules_of(type);
+    const struct indexed *in = rules_of(type);
 
-    return rules && rules->values ? rules->values : INBOUND_VALUES_MAX;
+    return in && in->rules->values ? in->rules->values : INBOUND_VALUES_MAX;
 }
 
 /* ---- where a fault is ---- */
@@ -330,9 +387,16 @@ static int check_elements(const struct rule *rule, size_t n, const struct path *
     return 0;
 }
 
+/* How many bytes a part or a field of bytes may have. */
+static int check_bytes_of(const struct rule *rule, size_t n, const struct path *p,
+                          struct err *err)
+{
+    return rule && n > rule->max ? over_limit(p, "bytes", rule->max, err) : 0;
+}
+
 /* ---- bytes, before they are unpacked ---- */
 
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_32 = 5, NUMBER_MAX = (1 << 29) - 1, FIELDS_MAX = 64 };
+enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_32 = 5, NUMBER_MAX = (1 << 29) - 1 };
 
 /* What is left of a message that is walked over. */
 struct walk {
@@ -348,16 +412,17 @@ struct wire_field {
     struct str payload;
 };
 
-static bool take_varint(struct str *in, uint64_t *ret)
+static bool take_long_varint(struct str *in, uint64_t *ret)
 {
     uint64_t v = 0;
+    size_t at = 0;
 
-    for (unsigned shift = 0; shift < 64 && in->len; shift += 7) {
-        unsigned char byte = (unsigned char)in->data[0];
+    for (unsigned shift = 0; shift < 64 && at < in->len; shift += 7) {
+        unsigned char byte = (unsigned char)in->data[at++];
 
-        *in = str_from(*in, 1);
         v |= (uint64_t)(byte & 0x7f) << shift;
         if (byte < 0x80) {
+            *in = str_of(in->data + at, in->len - at);
             *ret = v;
             return true;
         }
@@ -365,14 +430,22 @@ static bool take_varint(struct str *in, uint64_t *ret)
     return false;
 }
 
+/* Most have one byte. */
+static inline bool take_varint(struct str *in, uint64_t *ret)
+{
+    if (!in->len || (unsigned char)in->data[0] >= 0x80)
+        return take_long_varint(in, ret);
+    *ret = (unsigned char)in->data[0];
+    *in = str_of(in->data + 1, in->len - 1);
+    return true;
+}
+
 static bool take_field(struct str *in, struct wire_field *ret)
 {
     uint64_t tag, len;
 
-    *ret = (struct wire_field){.payload = STR_NULL};
-    if (!take_varint(in, &tag))
-        return false;
-    if (tag >> 3 == 0 || tag >> 3 > NUMBER_MAX)
+    ret->payload = STR_NULL;
+    if (!take_varint(in, &tag) || tag >> 3 == 0 || tag >> 3 > NUMBER_MAX)
         return false;
     ret->number = (unsigned)(tag >> 3);
     ret->kind = (unsigned)tag & 7;
@@ -388,9 +461,18 @@ static bool take_field(struct str *in, struct wire_field *ret)
     }
     if (len > in->len)
         return false;
-    ret->payload = str_part(*in, 0, (size_t)len);
-    *in = str_from(*in, (size_t)len);
+    ret->payload = str_of(in->data, (size_t)len);
+    *in = str_of(in->data + len, in->len - (size_t)len);
     return true;
+}
+
+/* Numbers of fields are mostly 1, 2, 3 ..., so the first guess is right. */
+static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor *type,
+                                                unsigned number)
+{
+    if (number <= type->n_fields && type->fields[number - 1].id == number)
+        return &type->fields[number - 1];
+    return protobuf_c_message_descriptor_get_field(type, number);
 }
 
 static int walk_message(struct walk *w, const ProtobufCMessageDescriptor *type, struct str in,
@@ -417,10 +499,11 @@ static int walk_payload(struct walk *w, const struct rule *rule, struct str payl
 static int walk_message(struct walk *w, const ProtobufCMessageDescriptor *type, struct str in,
                         const struct path *up)
 {
-    const struct rules *rules = rules_of(type);
-    size_t counts[FIELDS_MAX] = {0};
+    const struct indexed *rules = rules_of(type);
+    size_t counts[FIELDS_MAX];
 
     ASSERT(type->n_fields <= FIELDS_MAX);
+    memset(counts, 0, type->n_fields * sizeof(counts[0]));
     while (in.len) {
         const ProtobufCFieldDescriptor *f;
         struct wire_field field;
@@ -431,12 +514,15 @@ static int walk_message(struct walk *w, const ProtobufCMessageDescriptor *type, 
             return err_set(w->err, ERR_INVALID, "not a %s", w->type->short_name);
         if (++w->values > w->max)
             return too_many_values(w->max, w->err);
-        f = protobuf_c_message_descriptor_get_field(type, field.number);
-        if (!f)
-            continue; /* of a newer client */
+        f = field_of(type, field.number);
+        if (!f || (rules && !rules->is_looked_at[f - type->fields]))
+            continue; /* of a newer client, or of no interest */
         p.f = f;
         if (f->label == PROTOBUF_C_LABEL_REPEATED)
             r = check_elements(rule_of(rules, f), ++counts[f - type->fields], &p, w->err);
+        else if (f->type == PROTOBUF_C_TYPE_MESSAGE) /* one that comes twice is merged */
+            r = check_bytes_of(rule_of(rules, f), counts[f - type->fields] += field.payload.len,
+                               &p, w->err);
         if (!r && field.kind == WIRE_LENGTH_DELIMITED)
             r = walk_payload(w, rule_of(rules, f), field.payload, &p);
         if (r)
@@ -454,8 +540,7 @@ static void hide_nuls(const ProtobufCMessageDescriptor *type, char *data, size_t
     struct wire_field field;
 
     while (in.len && take_field(&in, &field)) {
-        const ProtobufCFieldDescriptor *f =
-            protobuf_c_message_descriptor_get_field(type, field.number);
+        const ProtobufCFieldDescriptor *f = field_of(type, field.number);
         char *at = data + (in.data - data) - field.payload.len;
 
         if (!f || field.kind != WIRE_LENGTH_DELIMITED)
@@ -469,6 +554,14 @@ static void hide_nuls(const ProtobufCMessageDescriptor *type, char *data, size_t
 }
 
 /* ---- texts ---- */
+
+/* A message that is checked, and where replacements for its texts go. */
+struct checking {
+    struct arena *arena;
+    struct err *err;
+    bool is_measured;  /* its parts were measured as they lay there */
+    bool has_replaced; /* a text by another one, so that this holds no more */
+};
 
 static int control_character(struct str s, const struct path *p, struct err *err)
 {
@@ -498,8 +591,8 @@ static int check_deciding(struct str s, const struct rule *rule, const struct pa
     return 0;
 }
 
-static int check_text(char **at, const struct rule *rule, struct arena *a, const struct path *p,
-                      struct err *err)
+static int check_text(char **at, const struct rule *rule, struct checking *c,
+                      const struct path *p)
 {
     struct str s = str_c(*at);
     bool is_lines = rule && rule->rule == INBOUND_SHOWN_LINES;
@@ -508,70 +601,67 @@ static int check_text(char **at, const struct rule *rule, struct arena *a, const
     if (!s.len)
         return 0;
     if (!rule)
-        return no_rule(p, err);
+        return no_rule(p, c->err);
     if (rule->rule == INBOUND_CONTENT)
-        return str_is_utf8(s) ? 0 : fault(ERR_INVALID, p, "is not UTF-8", err);
+        return str_is_utf8(s) ? 0 : fault(ERR_INVALID, p, "is not UTF-8", c->err);
     if (rule->rule == INBOUND_SHOWN || is_lines) {
         owned(buf) struct buf plain = BUF_NULL(rule->max);
 
         if (s.len <= rule->max && text_is_plain(s, shape))
             return 0;
         text_put_plain(&plain, s, shape, rule->max);
-        *at = arena_c(a, buf_str(&plain));
-        return buf_status(&plain) || arena_failed(a) ? ERR_NOMEM : 0;
+        *at = arena_c(c->arena, buf_str(&plain));
+        c->has_replaced = true;
+        return buf_status(&plain) || arena_failed(c->arena) ? ERR_NOMEM : 0;
     }
-    return check_deciding(s, rule, p, err);
-}
-
-/* Bytes may be anything, and are bounded where the table says so. */
-static int check_bytes(const ProtobufCBinaryData *bytes, const struct rule *rule,
-                       const struct path *p, struct err *err)
-{
-    return rule && bytes->len > rule->max ? over_limit(p, "bytes", rule->max, err) : 0;
+    return check_deciding(s, rule, p, c->err);
 }
 
 /* ---- messages ---- */
 
-static int check_message(ProtobufCMessage *m, struct arena *a, const struct path *up,
-                         struct err *err);
+static int check_message(ProtobufCMessage *m, struct checking *c, const struct path *up);
 
 static int check_size_of(const ProtobufCMessage *part, const struct rule *rule,
                          const struct path *p, struct err *err)
 {
-    if (!part || !rule || rule->max == SIZE_MAX ||
-        protobuf_c_message_get_packed_size(part) <= rule->max)
+    if (!rule || rule->max == SIZE_MAX)
         return 0;
-    return over_limit(p, "bytes", rule->max, err);
+    return check_bytes_of(rule, protobuf_c_message_get_packed_size(part), p, err);
 }
 
-static int check_part(ProtobufCMessage *part, const struct rule *rule, struct arena *a,
-                      const struct path *p, struct err *err)
+static int check_part(ProtobufCMessage *part, const struct rule *rule, struct checking *c,
+                      const struct path *p)
 {
-    int r = check_size_of(part, rule, p, err);
+    int r = 0;
 
-    if (!r && part)
-        r = check_message(part, a, p, err);
-    return r ? r : check_size_of(part, rule, p, err); /* plain texts can be longer */
+    if (!part)
+        return 0;
+    if (!c->is_measured)
+        r = check_size_of(part, rule, p, c->err);
+    if (!r)
+        r = check_message(part, c, p);
+    if (!r && c->has_replaced) /* plain texts can be longer */
+        r = check_size_of(part, rule, p, c->err);
+    return r;
 }
 
-static int check_list(void *list, size_t n, const struct rule *rule, struct arena *a,
-                      const struct path *p, struct err *err)
+static int check_list(void *list, size_t n, const struct rule *rule, struct checking *c,
+                      const struct path *p)
 {
-    int r = check_elements(rule, n, p, err);
+    int r = check_elements(rule, n, p, c->err);
 
     for (size_t i = 0; !r && i < n; i++) {
         if (p->f->type == PROTOBUF_C_TYPE_STRING)
-            r = check_text((char **)list + i, rule, a, p, err);
+            r = check_text((char **)list + i, rule, c, p);
         else if (p->f->type == PROTOBUF_C_TYPE_MESSAGE)
-            r = check_part(((ProtobufCMessage **)list)[i], rule, a, p, err);
+            r = check_part(((ProtobufCMessage **)list)[i], rule, c, p);
     }
     return r;
 }
 
-static int check_message(ProtobufCMessage *m, struct arena *a, const struct path *up,
-                         struct err *err)
+static int check_message(ProtobufCMessage *m, struct checking *c, const struct path *up)
 {
-    const struct rules *rules = rules_of(m->descriptor);
+    const struct indexed *rules = rules_of(m->descriptor);
     int r = 0;
 
     for (unsigned i = 0; !r && i < m->descriptor->n_fields; i++) {
@@ -579,22 +669,26 @@ static int check_message(ProtobufCMessage *m, struct arena *a, const struct path
         void *at = (char *)m + f->offset;
         struct path p = {up, f};
 
+        if (rules && !rules->is_looked_at[i])
+            continue;
+
         if (f->label == PROTOBUF_C_LABEL_REPEATED)
             r = check_list(*(void **)at, *(size_t *)(void *)((char *)m + f->quantifier_offset),
-                           rule_of(rules, f), a, &p, err);
+                           rule_of(rules, f), c, &p);
         else if (f->type == PROTOBUF_C_TYPE_STRING)
-            r = check_text(at, rule_of(rules, f), a, &p, err);
+            r = check_text(at, rule_of(rules, f), c, &p);
         else if (f->type == PROTOBUF_C_TYPE_BYTES)
-            r = check_bytes(at, rule_of(rules, f), &p, err);
+            r = check_bytes_of(rule_of(rules, f), ((const ProtobufCBinaryData *)at)->len, &p,
+                               c->err);
         else if (f->type == PROTOBUF_C_TYPE_MESSAGE)
-            r = check_part(*(ProtobufCMessage **)at, rule_of(rules, f), a, &p, err);
+            r = check_part(*(ProtobufCMessage **)at, rule_of(rules, f), c, &p);
     }
     return r;
 }
 
 int inbound_check(ProtobufCMessage *m, struct arena *a, struct err *err)
 {
-    return check_message(m, a, NULL, err);
+    return check_message(m, &(struct checking){.arena = a, .err = err}, NULL);
 }
 
 /* ---- unpacking ---- */
@@ -633,7 +727,7 @@ int inbound_unpack(const ProtobufCMessageDescriptor *type, struct str bytes, str
         return ERR_NOMEM;
     if (!m)
         return err_set(err, ERR_INVALID, "not a %s", type->short_name);
-    r = inbound_check(m, a, err);
+    r = check_message(m, &(struct checking){.arena = a, .err = err, .is_measured = true}, NULL);
     if (!r)
         *ret = m;
     return r;

@@ -371,6 +371,7 @@ void app_close(struct app *app)
     if (!app->has_loop)
         return;
     timer_stop(&app->tick);
+    timer_stop(&app->presence_late);
     timer_stop(&app->drain_limit);
     driver_leave(&app->driver);
     keeper_leave(&app->keeper);
@@ -388,6 +389,7 @@ void app_close(struct app *app)
     driver_close(&app->driver);
     keeper_close(&app->keeper);
     events_deinit(&app->events);
+    arena_deinit(&app->scratch);
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);
     roster_deinit(&app->roster);

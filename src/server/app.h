@@ -40,11 +40,14 @@ struct app {
     struct link ready;         /* subscribers with something to send, struct subscriber.ready */
     struct defer pump;         /* pulls from a few of them */
     struct link restless;      /* subscribers whose standing has changed, struct subscriber.restless */
-    struct defer presence;     /* brings the roster up to them */
+    uint64_t n_restless;
+    struct defer presence;      /* brings the roster up to them, */
+    struct timer presence_late; /* of many a little later */
     struct link subscriptions; /* open streams, struct subscription.link */
     struct link http_sessions; /* subscriptions over HTTP, struct http_session.link */
     struct signal_watch on_term, on_int, on_hup;
     struct timer drain_limit;
+    struct arena scratch;       /* of the message that is taken just now */
     bool is_draining;
     int64_t started_ms;
     int exit_status;

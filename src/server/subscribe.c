@@ -9,7 +9,12 @@
 #include "base/log.h"
 #include "proto/inbound.h"
 
-enum { QUEUE_HIGH = 1 << 20, PULLS_PER_ROUND = 32 };
+enum {
+    QUEUE_HIGH = 1 << 20,
+    PULLS_PER_ROUND = 32,
+    RESTLESS_FEW = 64, /* whose standing is taken at once; */
+    RESTLESS_MS = 10,  /* of more, after that long: most have answered what was published by then */
+};
 
 /* ---- what all transports share ---- */
 
@@ -28,30 +33,63 @@ static void pump(struct defer *d, void *ctx)
         loop_defer(&app->loop, d);
 }
 
-/* Tells the roster how those stand whose standing has changed. What memory fails for is tried again at a tick. */
-static void bring_up_roster(struct defer *d, void *ctx)
+static void become_restless(struct subscriber *s)
 {
-    struct app *app = ctx;
+    if (!link_is_alone(&s->restless))
+        return;
+    link_before(&s->app->restless, &s->restless);
+    s->app->n_restless++;
+}
+
+static void become_quiet(struct subscriber *s)
+{
+    if (link_is_alone(&s->restless))
+        return;
+    link_remove(&s->restless);
+    s->app->n_restless--;
+}
+
+/* Tells the roster how those stand whose standing has changed. What memory fails for is tried again at a tick. */
+static void bring_up_roster(struct app *app)
+{
     struct moment at = app_moment(app);
     int r = 0;
 
-    (void)d;
+    timer_stop(&app->presence_late);
     while (!r && !link_is_alone(&app->restless)) {
         struct subscriber *s = LINK_OF(app->restless.next, struct subscriber, restless);
         struct standing standing;
 
-        link_remove(&s->restless);
+        become_quiet(s);
         if (!s->instance) /* subscribes without being listed */
             continue;
         standing = feed_session_standing(s->session);
         r = roster_stand(&app->roster, s->instance, &standing, s->has_spoken, &at);
         s->has_spoken = s->has_spoken && r;
         if (r)
-            link_before(&app->restless, &s->restless);
+            become_restless(s);
     }
     if (!r)
         app->roster.complete = feed_state(app->feed)->revision;
     app_changed(app);
+}
+
+static void presence_late(struct timer *t, void *ctx)
+{
+    (void)t;
+    bring_up_roster(ctx);
+}
+
+/* A record that is replaced twice, for what was published and for the answer, costs twice: with many it waits for both. */
+static void presence_soon(struct defer *d, void *ctx)
+{
+    struct app *app = ctx;
+
+    (void)d;
+    if (app->n_restless <= RESTLESS_FEW)
+        bring_up_roster(app);
+    else if (!timer_is_running(&app->presence_late))
+        timer_start(&app->presence_late, &app->loop, RESTLESS_MS, 0);
 }
 
 void subscribe_init(struct app *app)
@@ -59,15 +97,15 @@ void subscribe_init(struct app *app)
     link_init(&app->ready);
     link_init(&app->restless);
     app->pump = (struct defer){.fn = pump, .ctx = app};
-    app->presence = (struct defer){.fn = bring_up_roster, .ctx = app};
+    app->presence = (struct defer){.fn = presence_soon, .ctx = app};
+    app->presence_late = (struct timer){.fn = presence_late, .ctx = app};
 }
 
 void subscribe_changed(void *ctx)
 {
     struct subscriber *s = ctx;
 
-    if (link_is_alone(&s->restless))
-        link_before(&s->app->restless, &s->restless);
+    become_restless(s);
     loop_defer(&s->app->loop, &s->app->presence);
 }
 
@@ -113,7 +151,7 @@ int subscriber_init(struct subscriber *s, struct app *app, const struct exchange
 void subscriber_deinit(struct subscriber *s)
 {
     link_remove(&s->ready);
-    link_remove(&s->restless);
+    become_quiet(s);
     link_remove(&s->link);
     if (s->instance)
         roster_leave(&s->app->roster, s->instance, s, loop_now(&s->app->loop), clock_wall_ms());
@@ -268,18 +306,20 @@ static void stream_leave(struct subscriber *s, const char *reason)
 
 static void on_message(struct grpc_call *call, void *ctx, struct str message)
 {
-    owned(arena) struct arena a = ARENA_NULL;
     struct stream *st = ctx;
-    struct err err = ERR_NULL;
+    struct arena *a = &st->subscriber.app->scratch;
+    struct err err;
     ProtobufCMessage *frame;
     int r;
 
     (void)call;
     if (st->is_ended)
         return;
-    r = inbound_unpack(&trimtab__v1__client_frame__descriptor, message, &a, &frame, &err);
+    err_clear(&err);
+    r = inbound_unpack(&trimtab__v1__client_frame__descriptor, message, a, &frame, &err);
     if (!r)
         r = subscriber_frame(&st->subscriber, (Trimtab__V1__ClientFrame *)frame, &err);
+    arena_reset(a);
     if (!r)
         return;
     if (!err.code)
