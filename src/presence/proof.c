@@ -13,7 +13,7 @@
 
 static struct announcement *list(struct announced *a)
 {
-    return a->more ? a->more : &a->one;
+    return a->more ? a->more : a->here;
 }
 
 void announced_deinit(struct announced *a)
@@ -38,13 +38,13 @@ static bool make_room(struct announced *a)
 
     if (a->n == ANNOUNCED_MAX)
         drop_first(a, 1);
-    if (a->n < (a->more ? a->cap : 1))
+    if (a->n < (a->more ? a->cap : ANNOUNCED_HERE))
         return true;
     more = mem_realloc_array(a->more, cap, sizeof(*more));
     if (!more)
         return false;
     if (!a->more)
-        more[0] = a->one;
+        memcpy(more, a->here, sizeof(a->here));
     a->more = more;
     a->cap = cap;
     return true;
@@ -72,7 +72,7 @@ void announced_add(struct announced *a, uint64_t revision, struct digest digest)
 
 const struct announcement *announced_find(const struct announced *a, uint64_t revision)
 {
-    const struct announcement *at = a->more ? a->more : &a->one;
+    const struct announcement *at = a->more ? a->more : a->here;
 
     for (uint32_t i = a->n; i > 0; i--)
         if (revision >= at[i - 1].from)
@@ -89,8 +89,8 @@ void announced_forget(struct announced *a, uint64_t revision)
         n++;
     if (n)
         drop_first(a, n);
-    if (a->more && a->n <= 1) {
-        a->one = a->more[0];
+    if (a->more && a->n <= ANNOUNCED_HERE) {
+        memcpy(a->here, a->more, a->n * sizeof(a->here[0]));
         a->more = mem_free(a->more);
     }
 }

@@ -32,10 +32,11 @@ struct announcement {
     struct digest digest;
 };
 
-/* The newest last. A stream that is up to date needs the one place only. */
+/* The newest last. A stream that is nearly up to date needs the places here only. */
+enum { ANNOUNCED_HERE = 2 };
 struct announced {
-    struct announcement one;
-    struct announcement *more; /* NULL: n is at most 1, and it is `one` */
+    struct announcement here[ANNOUNCED_HERE];
+    struct announcement *more; /* NULL: n is at most ANNOUNCED_HERE, and they are here */
     uint32_t n, cap;
 };
 

@@ -634,8 +634,6 @@ static int check_part(ProtobufCMessage *part, const struct rule *rule, struct ch
 {
     int r = 0;
 
-    if (!part)
-        return 0;
     if (!c->is_measured)
         r = check_size_of(part, rule, p, c->err);
     if (!r)
@@ -659,6 +657,38 @@ static int check_list(void *list, size_t n, const struct rule *rule, struct chec
     return r;
 }
 
+static size_t elements_of(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    return *(const size_t *)(const void *)((const char *)m + f->quantifier_offset);
+}
+
+/* Most fields of most messages. */
+static bool is_absent(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+{
+    const void *at = (const char *)m + f->offset;
+
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        return elements_of(m, f) == 0;
+    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
+        return !*(const ProtobufCMessage *const *)at;
+    return f->type == PROTOBUF_C_TYPE_STRING && !**(const char *const *)at;
+}
+
+static int check_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
+                       const struct rule *rule, struct checking *c, const struct path *p)
+{
+    void *at = (char *)m + f->offset;
+
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        return check_list(*(void **)at, elements_of(m, f), rule, c, p);
+    if (f->type == PROTOBUF_C_TYPE_STRING)
+        return check_text(at, rule, c, p);
+    if (f->type == PROTOBUF_C_TYPE_BYTES)
+        return check_bytes_of(rule, ((const ProtobufCBinaryData *)at)->len, p, c->err);
+    return f->type == PROTOBUF_C_TYPE_MESSAGE ? check_part(*(ProtobufCMessage **)at, rule, c, p)
+                                              : 0;
+}
+
 static int check_message(ProtobufCMessage *m, struct checking *c, const struct path *up)
 {
     const struct indexed *rules = rules_of(m->descriptor);
@@ -666,22 +696,9 @@ static int check_message(ProtobufCMessage *m, struct checking *c, const struct p
 
     for (unsigned i = 0; !r && i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
-        void *at = (char *)m + f->offset;
-        struct path p = {up, f};
 
-        if (rules && !rules->is_looked_at[i])
-            continue;
-
-        if (f->label == PROTOBUF_C_LABEL_REPEATED)
-            r = check_list(*(void **)at, *(size_t *)(void *)((char *)m + f->quantifier_offset),
-                           rule_of(rules, f), c, &p);
-        else if (f->type == PROTOBUF_C_TYPE_STRING)
-            r = check_text(at, rule_of(rules, f), c, &p);
-        else if (f->type == PROTOBUF_C_TYPE_BYTES)
-            r = check_bytes_of(rule_of(rules, f), ((const ProtobufCBinaryData *)at)->len, &p,
-                               c->err);
-        else if (f->type == PROTOBUF_C_TYPE_MESSAGE)
-            r = check_part(*(ProtobufCMessage **)at, rule_of(rules, f), c, &p);
+        if ((!rules || rules->is_looked_at[i]) && !is_absent(m, f))
+            r = check_field(m, f, rule_of(rules, f), c, &(struct path){up, f});
     }
     return r;
 }
