@@ -23,6 +23,8 @@
 
 struct http_conn;
 
+enum { HTTP_DATE_BYTES = 32 };
+
 /* What the owner of an exchange asks of its connection. x is attached in all of them. */
 struct protocol {
     /* The answer's head; has_body is false when nothing can follow. ERR_NOMEM. */
@@ -91,7 +93,10 @@ struct exchange {
     bool was_taken;     /* since on_flushed: on_writable is due */
     bool is_deferred;   /* HTTP/2: the data source waits for resume */
     bool was_refused;   /* HTTP/2: header list over the limit */
+    bool is_grpc;       /* HTTP/2: so says its content type */
+    size_t refused_bytes; /* HTTP/2: of headers beyond the limit */
     bool half_closed;   /* HTTP/2: END_STREAM has come */
+    bool head_is_sent;  /* HTTP/2: the head of the answer has gone */
     bool end_is_sent;   /* HTTP/2: END_STREAM has gone */
 };
 
@@ -124,6 +129,7 @@ struct h2 {
     nghttp2_session *session;
     uint32_t n_streams;
     uint32_t n_resets, n_controls; /* in this period */
+    uint32_t n_data;               /* frames that we sent in it */
     nsec_t period;                 /* its beginning */
     nsec_t idle_since;
     nsec_t ping_sent;      /* 0: none under way */
@@ -174,9 +180,14 @@ struct http_server {
     void (*closed)(void *ctx);
     void *closed_ctx;
     struct http_stats stats;
+    char date[HTTP_DATE_BYTES]; /* of answers, as of date_s */
+    int64_t date_s;
 };
 
 /* ---- exchanges, for the protocols ---- */
+
+/* The header Date for an answer now (RFC 9110, section 6.6.1); valid until the next one. */
+struct http_header http_date(struct http_server *server);
 
 /* A new one, attached; NULL: no memory. */
 struct exchange *exchange_new(struct http_conn *hc);

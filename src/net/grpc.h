@@ -59,6 +59,12 @@ struct grpc_service {
     size_t n;
     void *ctx;
     size_t max_message; /* 0: 4 MiB */
+    /*
+     * Asked once for a unary call whose message does not come at once, before more of it is kept: 0, or why not. NULL:
+     * everybody may send. The handler asks again, with the whole message.
+     */
+    int (*admit)(void *ctx, const struct grpc_method *method, const struct exchange *x,
+                 struct err *err);
 };
 
 /* Whether the exchange is a gRPC call (by content type) or names one of the methods. */

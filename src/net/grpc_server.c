@@ -11,7 +11,7 @@
 #include "net/grpc_frame.h"
 #include "net/grpc_text.h"
 
-enum { DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024, TRAILERS_BYTES = 16 * 1024, TRAILERS_MAX = 7 };
+enum { DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024, TRAILERS_BYTES = 16 * 1024, TRAILERS_MAX = 8 };
 
 struct grpc_call {
     const struct grpc_service *service;
@@ -29,6 +29,7 @@ struct grpc_call {
     bool has_message;    /* unary: one has come */
     bool is_handed_over; /* unary: the handler has it, and will answer */
     bool has_begun, has_ended, is_manual;
+    bool is_admitted; /* grpc_service.admit was asked */
 };
 
 /* ---- the end ---- */
@@ -71,7 +72,7 @@ static void trailers_resolve(struct trailers *t)
 
 struct ending {
     int status;
-    const char *message, *code, *place, *hint, *at;
+    const char *message, *code, *place, *hint, *at, *accepts;
     struct str details;
 };
 
@@ -86,6 +87,7 @@ static int trailers_make(struct trailers *t, const struct ending *e)
     trailer_text(t, STR("trimtab-place"), e->place);
     trailer_text(t, STR("trimtab-hint"), e->hint);
     trailer_text(t, STR("trimtab-at"), e->at);
+    trailer_text(t, STR("grpc-accept-encoding"), e->accepts);
     if (e->details.len) {
         from = t->texts.len;
         grpc_base64_put(&t->texts, e->details);
@@ -178,9 +180,11 @@ static void got_message(struct grpc_call *call, struct str message)
 static void refuse_frame(struct grpc_call *call, int why)
 {
     switch (why) {
-    case GRPC_COMPRESSED:
-        fail(call, ERR_UNSUPPORTED, GRPC_UNIMPLEMENTED,
-             "compressed messages are not supported");
+    case GRPC_COMPRESSED: /* its client is to know what it can send (compression.md of gRPC) */
+        call->reason = ERR_UNSUPPORTED;
+        finish(call, &(struct ending){.status = GRPC_UNIMPLEMENTED,
+                                      .message = "compressed messages are not supported",
+                                      .accepts = "identity"});
         return;
     case GRPC_TOO_LARGE:
         fail(call, ERR_LIMIT, GRPC_RESOURCE_EXHAUSTED,
@@ -191,6 +195,26 @@ static void refuse_frame(struct grpc_call *call, int why)
         return;
     default: fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory"); return;
     }
+}
+
+/* Nothing large is kept for somebody who has no business here. */
+static void admit(struct grpc_call *call)
+{
+    const struct grpc_service *service = call->service;
+    struct err err = ERR_NULL;
+    int r;
+
+    if (call->is_admitted || call->method->kind != GRPC_UNARY || !service->admit)
+        return;
+    call->is_admitted = true;
+    r = service->admit(service->ctx, call->method, call->x, &err);
+    if (!r)
+        return;
+    call->reason = r;
+    finish(call, &(struct ending){.status = err_info(r)->grpc,
+                                  .message = err.text,
+                                  .code = err_info(r)->name,
+                                  .hint = err.hint});
 }
 
 static void on_data(struct exchange *x, void *ctx, struct str bytes)
@@ -208,6 +232,8 @@ static void on_data(struct exchange *x, void *ctx, struct str bytes)
     }
     if (r != GRPC_NEED_MORE && r != GRPC_MESSAGE)
         refuse_frame(call, r);
+    else if (!call->has_ended && !call->has_message)
+        admit(call);
     add_credit(call, (int64_t)total - (call->is_manual ? (int64_t)messages : 0));
 }
 

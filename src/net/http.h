@@ -55,18 +55,21 @@ struct http_limits {
     uint32_t
         body_min_rate; /* 1 KiB/s after a grace of body_grace_ms, else 408; exchange_read_body only */
     uint32_t body_grace_ms;  /* 10 s */
+    uint32_t half_closed_ms; /* 10 s that an answer may take to begin once the client has closed its half */
     uint32_t write_stall_ms; /* 60 s with bytes waiting and none taken */
     uint32_t write_low;      /* 64 KiB: on_writable when the queue falls below */
     uint32_t max_streams;    /* 100 concurrent per HTTP/2 connection */
-    uint32_t max_resets;     /* 200 inbound RST_STREAM per 10 s, then GOAWAY */
     uint32_t
-        max_controls; /* 200 inbound PING, SETTINGS and PRIORITY frames per 10 s, then GOAWAY */
+        max_resets; /* 200 streams per 10 s that are cancelled before any answer has gone out, then GOAWAY */
+    uint32_t max_controls; /* 200 inbound PING, SETTINGS, PRIORITY and empty DATA frames per 10 s, besides one
+                              for each DATA frame that was sent; then GOAWAY */
     uint32_t stream_window;     /* 1 MiB inbound per stream */
     uint32_t connection_window; /* 4 MiB inbound per connection */
     uint32_t
         ping_interval_ms; /* 30 s without inbound bytes on HTTP/2: PING; UINT32_MAX: never */
     uint32_t ping_timeout_ms; /* 20 s for the answer, then the peer counts as dead */
-    uint32_t max_connections; /* 50,000 per server: those over it are closed at once */
+    uint32_t max_connections; /* 50,000 per server, and fewer than there are descriptors: over it an idle one
+                                 makes room, or the new one is closed at once */
     uint32_t accept_budget;   /* 64 per turn, 16 with TLS */
 };
 
@@ -107,6 +110,7 @@ struct http_stats {
     uint64_t exchanges;   /* open now */
     uint64_t accepted;    /* since the start, as are all below */
     uint64_t refused;     /* over max_connections */
+    uint64_t evicted;     /* idle ones that made room for a new one */
     uint64_t requests;
     uint64_t protocol_errors; /* malformed requests, floods, failed handshakes */
     uint64_t timeouts;        /* slow headers, slow bodies, stalled readers, dead peers */

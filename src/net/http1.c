@@ -69,6 +69,7 @@ void http1_next(struct http1 *h)
     http1_head_deinit(&h->head);
     h->scanned = h->line = h->n_lines = h->headers_at = h->overhead = 0;
     h->is_complete = false;
+    h->chunks = (struct chunk_scan){.at = CHUNK_SIZE};
 }
 
 struct http1_head http1_take_head(struct http1 *h)
@@ -89,32 +90,120 @@ static bool has_too_much_overhead(struct http1 *h, struct str input)
     return h->overhead > OVERHEAD_MAX;
 }
 
-static int feed_body(struct http1 *h, struct str *input)
-{
-    llhttp_errno_t why;
+/* ---- chunks ---- */
 
-    if (h->is_complete) {
-        h->state = HTTP1_AT_END;
-        return HTTP1_END;
+static uint64_t hex_value(char c) /* what is none the parser refuses */
+{
+    return (uint64_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10) & 15;
+}
+
+/* One byte of the framing. False: an extension begins here. */
+static bool scan_framing(struct chunk_scan *c, char byte)
+{
+    switch (c->at) {
+    case CHUNK_SIZE:
+        if (byte == ';' || byte == ' ' || byte == '\t') {
+            c->at = CHUNK_EXTENSION;
+            return false;
+        }
+        if (byte == '\r')
+            c->at = CHUNK_SIZE_END;
+        else
+            c->left = c->left * 16 + hex_value(byte);
+        return true;
+    case CHUNK_SIZE_END: c->at = c->left ? CHUNK_DATA : CHUNK_TRAILERS; return true;
+    case CHUNK_DATA_END:
+        if (++c->line_bytes == 2)
+            *c = (struct chunk_scan){.at = CHUNK_SIZE};
+        return true;
+    case CHUNK_EXTENSION:
+    case CHUNK_DATA:
+    case CHUNK_TRAILERS: break;
     }
-    if (!input->len)
+    return false;
+}
+
+/* How many bytes the parser is to see now: all up to an extension. */
+static size_t scan_chunks(struct chunk_scan *c, struct str input)
+{
+    size_t n = 0;
+
+    while (n < input.len && c->at != CHUNK_TRAILERS) {
+        if (c->at == CHUNK_DATA) {
+            size_t piece = (size_t)MIN(c->left, (uint64_t)(input.len - n));
+
+            n += piece;
+            c->left -= piece;
+            if (!c->left)
+                c->at = CHUNK_DATA_END;
+        } else if (scan_framing(c, input.data[n])) {
+            n++;
+        } else {
+            return n;
+        }
+    }
+    return c->at == CHUNK_TRAILERS ? input.len : n;
+}
+
+/* Leaves out what there is of an extension. False: it has a byte that no header may have either. */
+static bool skip_extension(struct http1 *h, struct str *input)
+{
+    struct str part = str_part(*input, 0, str_index(*input, '\r'));
+
+    if (!http_is_value(part))
+        return false;
+    h->overhead += part.len;
+    *input = str_from(*input, part.len);
+    if (input->len)
+        h->chunks.at = CHUNK_SIZE; /* its line end follows */
+    return h->overhead <= OVERHEAD_MAX;
+}
+
+static int refuse_chunks(struct http1 *h)
+{
+    h->state = HTTP1_BROKEN;
+    h->refusal = (struct http1_refusal){400, "INVALID", "the body's chunks are malformed"};
+    return HTTP1_REFUSED;
+}
+
+/* One run of bytes between two extensions. */
+static int feed_run(struct http1 *h, struct str *input)
+{
+    bool is_chunked = h->parser.flags & F_CHUNKED;
+    llhttp_errno_t why;
+    struct str run;
+
+    if (is_chunked && h->chunks.at == CHUNK_EXTENSION)
+        return skip_extension(h, input) ? HTTP1_NEED_MORE : refuse_chunks(h);
+    run = str_part(*input, 0, is_chunked ? scan_chunks(&h->chunks, *input) : input->len);
+    if (!run.len)
         return HTTP1_NEED_MORE;
     h->body_end = NULL;
-    why = llhttp_execute(&h->parser, input->data, input->len);
+    why = llhttp_execute(&h->parser, run.data, run.len);
     if (h->is_complete) {
-        size_t used = (size_t)(llhttp_get_error_pos(&h->parser) - input->data);
+        size_t used = (size_t)(llhttp_get_error_pos(&h->parser) - run.data);
 
         *input = str_from(*input, used);
         h->state = HTTP1_AT_END;
         return HTTP1_END;
     }
-    if (why == HPE_OK && !has_too_much_overhead(h, *input)) {
-        *input = str_from(*input, input->len);
-        return HTTP1_NEED_MORE;
+    if (why != HPE_OK || has_too_much_overhead(h, run))
+        return refuse_chunks(h);
+    *input = str_from(*input, run.len);
+    return HTTP1_NEED_MORE;
+}
+
+static int feed_body(struct http1 *h, struct str *input)
+{
+    int r = HTTP1_NEED_MORE;
+
+    if (h->is_complete) {
+        h->state = HTTP1_AT_END;
+        return HTTP1_END;
     }
-    h->state = HTTP1_BROKEN;
-    h->refusal = (struct http1_refusal){400, "INVALID", "the body's chunks are malformed"};
-    return HTTP1_REFUSED;
+    while (r == HTTP1_NEED_MORE && input->len)
+        r = feed_run(h, input);
+    return r;
 }
 
 int http1_feed(struct http1 *h, struct str *input)

@@ -44,6 +44,23 @@ enum http1_event {
     HTTP1_REFUSED = 3,   /* see refusal; nothing more is taken */
 };
 
+/*
+ * Where in a chunked body the next byte is (RFC 9112, section 7.1). Extensions of chunks mean nothing here and are left out
+ * before the parser sees them, as it knows only some of their forms.
+ */
+struct chunk_scan {
+    enum {
+        CHUNK_SIZE,
+        CHUNK_EXTENSION,
+        CHUNK_SIZE_END,
+        CHUNK_DATA,
+        CHUNK_DATA_END,
+        CHUNK_TRAILERS,
+    } at;
+    uint64_t left;       /* of its data */
+    unsigned line_bytes; /* of the line end behind it */
+};
+
 struct http1 {
     struct http1_limits limits;
     enum { HTTP1_IN_HEAD, HTTP1_IN_BODY, HTTP1_AT_END, HTTP1_BROKEN } state;
@@ -57,6 +74,7 @@ struct http1 {
     size_t overhead;      /* bytes of chunk framing since the last byte of body */
     const char *body_end; /* of the piece of input at hand */
     bool is_complete;
+    struct chunk_scan chunks;
     void (*on_data)(void *ctx,
                     struct str bytes); /* a piece of the body, from inside http1_feed */
     void *ctx;

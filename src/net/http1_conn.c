@@ -47,7 +47,8 @@ static void refuse(struct http_conn *hc, const struct http1_refusal *why)
     char length[24];
     struct http_header headers[] = {{STR("content-type"), STR("application/json")},
                                     {STR("content-length"), STR_NULL},
-                                    {STR("connection"), STR("close")}};
+                                    {STR("connection"), STR("close")},
+                                    http_date(hc->server)};
 
     if (x)
         exchange_detach(x, why->status == 408 ? ERR_TIMEOUT : ERR_INVALID);
@@ -270,9 +271,14 @@ static void h1_on_eof(struct http_conn *hc)
     struct h1 *h1 = hc->h1;
 
     h1->has_eof = true;
-    /* An answer that is complete still goes out; anything else is in vain. */
-    if (!h1->is_lingering && (h1->last || (h1->x && h1->x->has_finished))) {
+    /*
+     * Who has said all of a request may close its half and wait for the answer. An answer that has begun and has no end yet is
+     * a stream: there this end is the usual sign that nobody reads any more.
+     */
+    if (!h1->is_lingering && (h1->last || (h1->x && (h1->x->has_finished ||
+                                                     (h1->x->has_ended && !h1->x->has_begun))))) {
         h1->must_close = true;
+        h1->waiting_since = loop_now(hc->server->loop);
         return;
     }
     http_conn_break(hc, h1->x && !h1->x->has_ended ? ERR_INVALID : ERR_CANCELLED);
@@ -470,6 +476,10 @@ static void h1_tick(struct http_conn *hc, nsec_t now)
     }
     if (h1->last)
         return;
+    if (h1->x && h1->has_eof && has_passed(h1->waiting_since, limits->half_closed_ms, now)) {
+        http_conn_break(hc, ERR_CANCELLED); /* nobody may be there, and this alone would tell */
+        return;
+    }
     if (h1->x) {
         exchange_check_body(h1->x, now);
         return;

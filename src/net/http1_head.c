@@ -186,8 +186,6 @@ static int read_lines(struct http1 *h, struct str block)
 /* llhttp's reasons, for what is wrong with the framing. */
 static int refuse_framing(struct http1 *h, llhttp_errno_t why)
 {
-    if (why == HPE_INVALID_METHOD)
-        return refuse(h, 501, "UNSUPPORTED", "the method is not known");
     if (why == HPE_INVALID_CONTENT_LENGTH || why == HPE_UNEXPECTED_CONTENT_LENGTH)
         return bad(h, "Content-Length is malformed, repeated, or beside Transfer-Encoding");
     if (why == HPE_INVALID_TRANSFER_ENCODING)
@@ -224,7 +222,11 @@ int http1_read_head(struct http1 *h)
         r = check_headers(h);
     if (r)
         return r;
-    why = llhttp_execute(&h->parser, block.data, block.len);
+    /* It reads the framing only, which is the same for all methods; which of them there are is for the routes. */
+    why = llhttp_execute(&h->parser, "POST", 4);
+    if (why == HPE_OK)
+        why = llhttp_execute(&h->parser, block.data + head->method.len,
+                             block.len - head->method.len);
     if (why != HPE_OK && why != HPE_PAUSED && why != HPE_PAUSED_UPGRADE)
         return refuse_framing(h, why);
     if (why == HPE_PAUSED_UPGRADE)

@@ -11,7 +11,7 @@
 #include "net/exchange.h"
 #include "net/http2_session.h"
 
-enum { FLOOD_PERIOD_MS = 10000, HEADERS_MAX = 64 };
+enum { FLOOD_PERIOD_MS = 10000, HEADERS_MAX = 64, REFUSED_TIMES = 4 };
 
 /* ---- the request's headers: "name length, value length, name, value" in x->body until they are complete ---- */
 
@@ -33,6 +33,20 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return nghttp2_session_set_stream_user_data(session, x->stream_id, x);
 }
 
+/*
+ * A little too much is answered; much more is no honest client, and decoding it is all work that it makes us do: references
+ * of a byte each may stand for kilobytes (CVE-2016-6581).
+ */
+static int refuse_header(struct http_conn *hc, struct exchange *x, size_t len)
+{
+    x->was_refused = true;
+    x->refused_bytes += len;
+    if (x->refused_bytes <= (size_t)REFUSED_TIMES * hc->server->limits.header_list)
+        return 0;
+    hc->server->stats.protocol_errors++;
+    return NGHTTP2_ERR_CALLBACK_FAILURE; /* the connection ends */
+}
+
 /* NOLINTNEXTLINE(readability-function-size): the library gives that many parameters */
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
@@ -45,10 +59,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)flags;
     if (!x || !x->is_live || x->method.data) /* trailers are of no interest */
         return 0;
-    if (x->n_headers >= hc->server->limits.header_count + 4 || x->was_refused) {
-        x->was_refused = true;
-        return 0;
-    }
+    if (str_eq(str_of(name, name_len), STR("content-type")))
+        x->is_grpc = str_starts(str_of(value, value_len), STR("application/grpc"));
+    if (x->n_headers >= hc->server->limits.header_count + 4 || x->was_refused)
+        return refuse_header(hc, x, name_len + value_len);
     x->n_headers++;
     buf_put(&x->body, sizes, sizeof(sizes));
     buf_put(&x->body, name, name_len);
@@ -120,6 +134,16 @@ static void start_exchange(struct http_conn *hc, struct exchange *x)
         exchange_detach(x, ERR_NOMEM);
         return;
     }
+    if (was_refused && x->is_grpc) {
+        static const struct http_header headers[] = {
+            {STR("content-type"), STR("application/grpc")},
+            {STR("grpc-status"), STR("8")}, /* RESOURCE_EXHAUSTED */
+            {STR("grpc-message"), STR("the metadata is too long")}};
+
+        hc->server->stats.protocol_errors++;
+        (void)exchange_respond(x, 200, headers, ARRAY_LEN(headers), NULL, 0);
+        return;
+    }
     if (was_refused) {
         hc->server->stats.protocol_errors++;
         (void)exchange_respond_text(
@@ -151,10 +175,29 @@ static void count_flood(struct http_conn *hc, uint32_t *counter, uint32_t limit)
 
     if (has_passed(hc->h2.period, FLOOD_PERIOD_MS, now)) {
         hc->h2.period = now;
-        hc->h2.n_resets = hc->h2.n_controls = 0;
+        hc->h2.n_resets = hc->h2.n_controls = hc->h2.n_data = 0;
     }
     if (++*counter > limit)
         die(hc, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/*
+ * A client that measures its bandwidth (as gRPC for Go does) sends a PING for each round trip that brings data, so what we
+ * send allows as many.
+ */
+static void count_control(struct http_conn *hc)
+{
+    count_flood(hc, &hc->h2.n_controls, hc->server->limits.max_controls + hc->h2.n_data);
+}
+
+/*
+ * A call that is cancelled after its answer has gone out cost its client a round trip: a habit. Those that are started and
+ * cancelled at once are what a flood is made of (CVE-2023-44487).
+ */
+static void count_reset(struct http_conn *hc, const struct exchange *x)
+{
+    if (!x || !x->head_is_sent)
+        count_flood(hc, &hc->h2.n_resets, hc->server->limits.max_resets);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
@@ -164,13 +207,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 
     switch (frame->hd.type) {
     case NGHTTP2_RST_STREAM:
-        count_flood(hc, &hc->h2.n_resets, hc->server->limits.max_resets);
+        count_reset(hc, nghttp2_session_get_stream_user_data(session, frame->hd.stream_id));
         return 0;
     case NGHTTP2_PING:
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PRIORITY:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
-            count_flood(hc, &hc->h2.n_controls, hc->server->limits.max_controls);
+            count_control(hc);
         else if (frame->hd.type == NGHTTP2_PING)
             hc->h2.ping_sent = 0;
         return 0;
@@ -180,7 +223,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     }
     if (frame->hd.type == NGHTTP2_DATA && !frame->hd.length &&
         !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-        count_flood(hc, &hc->h2.n_controls, hc->server->limits.max_controls);
+        count_control(hc);
     x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (!x || !x->is_live)
         return 0;
@@ -298,6 +341,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     segq_take(&x->out, len, hc->h2.gather);
     x->was_taken = true;
     x->last_taken = loop_now(hc->server->loop);
+    hc->h2.n_data++;
     return 0;
 }
 
@@ -312,10 +356,11 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     (void)ctx;
     if (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS)
         return 0;
-    if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-        return 0;
     x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (!x || !x->is_live)
+        return 0;
+    x->head_is_sent = true;
+    if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     x->end_is_sent = true;
     if (x->half_closed)

@@ -10,9 +10,16 @@
 #include "net/address.h"
 
 #include <errno.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { REST_MS = 100, TICK_MAX_MS = 1000, TICK_MIN_MS = 10 };
+enum {
+    REST_MS = 100,
+    TICK_MAX_MS = 1000,
+    TICK_MIN_MS = 10,
+    ROOM_LOOKS = 256,        /* connections that are looked at for an idle one */
+    SPARE_DESCRIPTORS = 64,
+};
 
 /* ---- limits ---- */
 
@@ -32,6 +39,7 @@ static void set_defaults(struct http_limits *l, bool is_tls)
     set_default(&l->idle_timeout_ms, 75000);
     set_default(&l->body_min_rate, 1024);
     set_default(&l->body_grace_ms, 10000);
+    set_default(&l->half_closed_ms, 10000);
     set_default(&l->write_stall_ms, 60000);
     set_default(&l->write_low, 64 * 1024);
     set_default(&l->max_streams, 100);
@@ -50,7 +58,7 @@ static uint32_t tick_ms(const struct http_limits *l)
 {
     uint32_t least = MIN(MIN(MIN(l->header_timeout_ms, l->idle_timeout_ms),
                              MIN(l->body_grace_ms, l->write_stall_ms)),
-                         MIN(l->ping_interval_ms, l->ping_timeout_ms));
+                         MIN(MIN(l->ping_interval_ms, l->ping_timeout_ms), l->half_closed_ms));
 
     return MAX((uint32_t)TICK_MIN_MS, MIN(least / 4, (uint32_t)TICK_MAX_MS));
 }
@@ -70,6 +78,38 @@ static void on_rest_over(struct timer *t, void *ctx)
 {
     (void)t;
     listen_again(ctx);
+}
+
+/* Of the oldest connections, one that asks nothing and is owed nothing, goes. False: there is none among them. */
+static bool make_room(struct http_server *server)
+{
+    unsigned looked = 0;
+
+    LIST_EACH (&server->conns, l) {
+        struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
+
+        if (looked++ == ROOM_LOOKS)
+            return false;
+        if (!link_is_alone(&hc->exchanges) || conn_backlog(&hc->conn))
+            continue;
+        server->stats.evicted++;
+        http_conn_break(hc, 0);
+        return true;
+    }
+    return false;
+}
+
+/* Files, the store and the log need descriptors, too, when clients use all that they may. */
+static void spare_descriptors(struct http_limits *limits)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur == RLIM_INFINITY)
+        return;
+    if (files.rlim_cur < (rlim_t)2 * SPARE_DESCRIPTORS)
+        limits->max_connections = MIN(limits->max_connections, (uint32_t)files.rlim_cur / 2);
+    else if (files.rlim_cur - SPARE_DESCRIPTORS < limits->max_connections)
+        limits->max_connections = (uint32_t)(files.rlim_cur - SPARE_DESCRIPTORS);
 }
 
 /* False: nobody is waiting, or nobody can be taken for now. */
@@ -94,7 +134,7 @@ static bool accept_one(struct http_server *server)
         timer_start(&server->rest, server->loop, REST_MS, 0);
         return false;
     }
-    if (server->stats.connections >= server->limits.max_connections) {
+    if (server->stats.connections >= server->limits.max_connections && !make_room(server)) {
         server->stats.refused++;
         (void)close(fd); /* nothing was written */
         return true;
@@ -217,6 +257,7 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     server->tls = opts->tls;
     server->limits = opts->limits;
     set_defaults(&server->limits, opts->tls != NULL);
+    spare_descriptors(&server->limits);
     server->on_request = opts->on_request;
     server->ctx = opts->ctx;
     server->fd = -1;

@@ -2,8 +2,11 @@
  * Answers: the owner's half of an exchange's life. See http.h.
  */
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "net/exchange.h"
 #include "net/http1_head.h"
+
+#include <time.h>
 
 /* ---- texts of errors ---- */
 
@@ -102,15 +105,34 @@ static void exchange_fail(struct exchange *x, int reason)
     exchange_detach(x, reason);
 }
 
-/* Marks the head as begun, and passes it on. */
+struct http_header http_date(struct http_server *server)
+{
+    static const char form[] = "%a, %d %b %Y %H:%M:%S GMT"; /* the locale is that of C */
+    time_t now = (time_t)(clock_wall_ms() / 1000);
+    struct tm parts;
+
+    if (now != server->date_s && gmtime_r(&now, &parts)) {
+        (void)strftime(server->date, sizeof(server->date), form, &parts);
+        server->date_s = now;
+    }
+    return (struct http_header){STR("date"), str_c(server->date)};
+}
+
+enum { RESPOND_HEADERS = 32 };
+
+/* Marks the head as begun, and passes it on, with its date. */
 static int begin(struct exchange *x, int status, const struct http_header *headers, size_t n,
                  bool has_body)
 {
+    struct http_header all[RESPOND_HEADERS + 2];
     int r;
 
-    ASSERT(!x->has_begun);
+    ASSERT(!x->has_begun && n < ARRAY_LEN(all));
     x->has_begun = true;
-    r = x->hc->protocol->begin(x, status, headers, n, has_body);
+    all[0] = http_date(x->hc->server);
+    for (size_t i = 0; i < n; i++)
+        all[i + 1] = headers[i];
+    r = x->hc->protocol->begin(x, status, all, n + 1, has_body);
     if (r)
         exchange_fail(x, r);
     return r;
@@ -123,7 +145,7 @@ static int begin_checked(struct exchange *x, int status, const struct http_heade
 {
     if (!x->is_live)
         return ERR_CANCELLED;
-    if (!are_valid(headers, n)) {
+    if (n > RESPOND_HEADERS || !are_valid(headers, n)) {
         exchange_fail(x, ERR_INVALID);
         return ERR_INVALID;
     }
@@ -202,8 +224,6 @@ static size_t total_bytes(const struct segment *segments, size_t n)
         total = size_add(total, segments[i].bytes.len);
     return total;
 }
-
-enum { RESPOND_HEADERS = 32 };
 
 /* An answer whose headers are good and few. */
 static int respond(struct exchange *x, int status, struct http_header *headers,

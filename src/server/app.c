@@ -36,22 +36,53 @@ static bool is_this_machine(struct str authority)
            str_eq(host, STR("unix")) || is_loopback_number(host);
 }
 
+static struct str without_port(struct str authority)
+{
+    size_t bracket = str_index(authority, ']');
+    size_t start = bracket < authority.len ? bracket + 1 : 0;
+
+    return str_part(authority, 0, start + str_index(str_from(authority, start), ':'));
+}
+
+/* Whether a setting allows this host. */
+static bool is_allowed(const struct app *app, struct str authority)
+{
+    struct str rest = str_c(app->config.allowed_hosts), word;
+
+    while (rest.len && str_next(&rest, ',', &word)) {
+        word = str_trim(word);
+        if (str_eq(word, STR("*")) || str_eq_nocase(word, authority) ||
+            str_eq_nocase(word, without_port(authority)))
+            return true;
+    }
+    return false;
+}
+
+/* Whether a page is of the host that it asks; a proxy may have taken TLS off. */
+static bool is_same_origin(const struct app *app, const struct exchange *x, struct str origin)
+{
+    struct str host = exchange_authority(x);
+    bool is_proxied = is_allowed(app, host) && str_starts(origin, STR("https://"));
+    struct str scheme = exchange_is_tls(x) || is_proxied ? STR("https://") : STR("http://");
+
+    return str_starts(origin, scheme) && str_eq(str_from(origin, scheme.len), host);
+}
+
 /* A page in a browser may reach a loopback port: what it sends names itself by Origin, and the host by a name of its own. */
 static int check_browser(const struct app *app, const struct exchange *x, struct err *err)
 {
     struct str origin = exchange_header(x, "origin"), host = exchange_authority(x);
 
-    if (origin.data) {
-        struct str scheme = exchange_is_tls(x) ? STR("https://") : STR("http://");
-
-        if (!str_starts(origin, scheme) || !str_eq(str_from(origin, scheme.len), host))
-            return err_set(err, ERR_DENIED, "requests from the page %.*s are not taken",
-                           STR_ARG(str_part(origin, 0, 100)));
-    }
+    if (origin.data && !is_same_origin(app, x, origin))
+        return err_set(err, ERR_DENIED, "requests from the page %.*s are not taken",
+                       STR_ARG(str_part(origin, 0, 100)));
     if (!app->tls && config_is_loopback(app->config.listen) && host.len &&
-        !is_this_machine(host))
-        return err_set(err, ERR_DENIED, "the host %.*s is not this machine",
-                       STR_ARG(str_part(host, 0, 100)));
+        !is_this_machine(host) && !is_allowed(app, host)) {
+        (void)err_set(err, ERR_DENIED, "the host %.*s is not this machine",
+                      STR_ARG(str_part(host, 0, 100)));
+        err_hint(err, "behind a proxy: the setting allowed_hosts of trimtabd names it");
+        return ERR_DENIED;
+    }
     return 0;
 }
 
@@ -216,17 +247,21 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
 static void on_reload_signal(struct signal_watch *s, void *ctx)
 {
     struct app *app = ctx;
-    struct err err = ERR_NULL;
+    struct err err = ERR_NULL, tls_err = ERR_NULL;
     int r = auth_reload(app->auth, &err);
 
     (void)s;
     if (!r) { /* I11: open streams too */
         subscribe_review(app);
         events_review(&app->events);
+    } else {
+        LOG(ERROR, "reload_failed", LOG_C("what", "tokens"), LOG_C("error", err.text),
+            LOG_C("place", err.place), LOG_U64("line", err.line));
     }
-    if (r || (app->tls && tls_reload(app->tls, &err)))
-        LOG(ERROR, "reload_failed", LOG_C("error", err.text), LOG_C("place", err.place));
-    else
+    if (app->tls && tls_reload(app->tls, &tls_err))
+        LOG(ERROR, "reload_failed", LOG_C("what", "certificate"), LOG_C("error", tls_err.text),
+            LOG_C("place", tls_err.place));
+    else if (!r)
         LOG(INFO, "reloaded");
 }
 
@@ -389,6 +424,8 @@ void app_close(struct app *app)
     driver_close(&app->driver);
     keeper_close(&app->keeper);
     events_deinit(&app->events);
+    app->openapi = shared_unref(app->openapi);
+    map_deinit(&app->pollers);
     arena_deinit(&app->scratch);
     app->feed = feed_free(app->feed);
     app->state = state_unref(app->state);

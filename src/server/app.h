@@ -33,6 +33,8 @@ struct app {
     struct events events; /* for who watches */
     struct backup *backup; /* that is being made or sent; NULL: none */
     struct http_server *http;
+    struct shared *openapi; /* the document, once it was asked for */
+    struct map pollers;     /* instance -> struct poller, of those that have one */
     struct grpc_service service;
     struct timer tick;
     struct defer changed;      /* re-examines who waits, once per turn */

@@ -20,6 +20,7 @@ static const struct setting table[] = {
     ROW(tls_client_ca, TEXT, "", "authority of client certificates, PEM"),
     ROW(tls_client_auth, TEXT, "optional", "with tls_client_ca: none, optional or required"),
     ROW(tls_client_role, TEXT, "agent", "role of a client with a certificate and without a token"),
+    ROW(allowed_hosts, TEXT, "", "host names by which proxies and browsers may ask, by commas; * for all"),
     ROW(log_level, TEXT, "info", "debug, info, warn or error"),
     ROW(log_format, TEXT, "text", "text or json"),
     ROW(bookmark_interval, DURATION, "5s", "how often an idle subscriber gets a bookmark"),

@@ -14,6 +14,7 @@ struct config {
     const char *tls_cert, *tls_key, *tls_client_ca;
     const char *tls_client_auth; /* none, optional, required */
     const char *tls_client_role;
+    const char *allowed_hosts;   /* besides this machine's: names by which proxies ask, by commas */
     const char *log_level, *log_format;
     uint64_t bookmark_interval;  /* ns */
     uint64_t drain_timeout;      /* ns */

@@ -6,13 +6,13 @@
 #include "proto/convert.h"
 #include "proto/inbound.h"
 #include "server/events.h"
+#include "server/sse.h"
 
 /* ---- server-sent events ---- */
 
 struct page {
     struct listener listener;
-    struct exchange *x;
-    bool is_ended;
+    struct sse sse;
 };
 
 static void page_send(struct listener *l, struct event *e)
@@ -21,30 +21,20 @@ static void page_send(struct listener *l, struct event *e)
     struct shared *text = event_text(e);
     struct segment segment;
 
-    if (!text || p->is_ended)
+    if (!text)
         return;
     segment = segment_shared(text);
-    (void)exchange_write(p->x, &segment, 1); /* on_close tells */
+    sse_put(&p->sse, &segment);
 }
 
 static size_t page_queued(struct listener *l)
 {
-    return exchange_queued(CONTAINER_OF(l, struct page, listener)->x);
+    return exchange_queued(CONTAINER_OF(l, struct page, listener)->sse.x);
 }
 
 static void page_leave(struct listener *l, const char *reason)
 {
-    struct page *p = CONTAINER_OF(l, struct page, listener);
-    char text[128];
-    struct segment segment;
-
-    if (p->is_ended)
-        return;
-    p->is_ended = true;
-    (void)snprintf(text, sizeof(text), ": %s\n\n", reason);
-    segment = segment_copy(str_c(text));
-    (void)exchange_write(p->x, &segment, 1); /* likewise */
-    (void)exchange_finish(p->x, NULL, 0);
+    sse_end(&CONTAINER_OF(l, struct page, listener)->sse, reason);
 }
 
 static void page_writable(struct exchange *x, void *ctx)
@@ -52,7 +42,7 @@ static void page_writable(struct exchange *x, void *ctx)
     struct page *p = ctx;
 
     (void)x;
-    if (!p->is_ended)
+    if (!p->sse.is_ended)
         listener_writable(&p->listener);
 }
 
@@ -62,6 +52,7 @@ static void page_close(struct exchange *x, void *ctx, int reason)
 
     (void)x;
     (void)reason;
+    sse_closed(&p->sse);
     listener_close(&p->listener);
     (void)mem_free(p);
 }
@@ -103,16 +94,12 @@ static int read_query(struct rest *r, Trimtab__V1__EventsRequest **ret, struct e
 
 void events_http(struct rest *r)
 {
-    static const struct http_header headers[] = {
-        {STR("content-type"), STR("text/event-stream")},
-        {STR("cache-control"), STR("no-cache")}};
     struct page *p = NEW(struct page);
     Trimtab__V1__EventsRequest *wants = NULL;
     struct err err = ERR_NULL;
     int rc = p ? read_query(r, &wants, &err) : ERR_NOMEM;
 
     if (!rc) {
-        p->x = r->x;
         p->listener.send = page_send;
         p->listener.queued = page_queued;
         p->listener.leave = page_leave;
@@ -128,7 +115,7 @@ void events_http(struct rest *r)
         return;
     }
     exchange_set_ops(r->x, &page_ops, p);
-    (void)exchange_begin(r->x, 200, headers, ARRAY_LEN(headers)); /* on_close tells */
+    sse_begin(&p->sse, r);
     listener_open(&p->listener, r->app, &r->who, wants);
     rest_free(r);
 }

@@ -84,6 +84,8 @@ void metrics_answer(struct rest *r)
         {"trimtab_connections", "gauge", "Open connections.", h.connections},
         {"trimtab_connections_accepted_total", "counter", "Connections accepted.", h.accepted},
         {"trimtab_connections_refused_total", "counter", "Connections over the limit.", h.refused},
+        {"trimtab_connections_evicted_total", "counter", "Idle connections that made room for new ones.",
+         h.evicted},
         {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.", h.protocol_errors},
         {"trimtab_timeouts_total", "counter", "Slow or dead peers.", h.timeouts},
         {"trimtab_loop_writes_total", "counter", "Write calls of the loop.", app->loop.n_writes},

@@ -8,6 +8,7 @@
 #include "proto/json.h"
 #include "server/api.h"
 #include "server/events_stream.h"
+#include "server/precondition.h"
 
 enum { PUT_BODY_MAX = CONTENT_BYTES_MAX, DOCUMENT_BODY_MAX = 96 << 20, FRAME_BODY_MAX = 4 << 20, ANSWER_MAX = 256 << 20 };
 
@@ -26,9 +27,14 @@ struct route {
     const char *api;   /* name of the use case; NULL: run is called itself */
     const char *param; /* field of the request that the rest of the path fills */
     enum body_use body;
-    enum right right; /* of routes without a use case */
+    enum right right;  /* of routes without a use case */
+    const char *query; /* likewise: the parameters that there are, a blank around each */
     void (*run)(struct rest *r);
 };
+
+#define QUERY_COMMIT " message request_id dry_run override based_on "
+#define QUERY_VIEW   " namespaces kinds names scope labels instance host "
+#define QUERY_CURSOR QUERY_VIEW "revision store_id digest "
 
 static void run_put(struct rest *r);
 static void run_delete(struct rest *r);
@@ -38,44 +44,44 @@ static void run_ready(struct rest *r);
 static void run_openapi(struct rest *r);
 
 static const struct route routes[] = {
-    {"GET", "/v1/resources", "List", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/resources/**", "Get", "id", BODY_NONE, 0, NULL},
-    {"PUT", "/v1/resources/**", NULL, NULL, BODY_RAW, RIGHT_WRITE, run_put},
-    {"DELETE", "/v1/resources/**", NULL, NULL, BODY_NONE, RIGHT_WRITE, run_delete},
-    {"GET", "/v1/contents/**", NULL, NULL, BODY_NONE, RIGHT_READ, run_contents},
-    {"POST", "/v1/commits", "Commit", NULL, BODY_DOCUMENT, 0, NULL},
-    {"GET", "/v1/commits", "Commits", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/commits/**", "Commits", "revision", BODY_NONE, 0, NULL},
-    {"GET", "/v1/history/**", "History", "id", BODY_NONE, 0, NULL},
-    {"GET", "/v1/diff", "Diff", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/diff/**", "Diff", "id", BODY_NONE, 0, NULL},
-    {"POST", "/v1/rollback", "Rollback", NULL, BODY_DOCUMENT, 0, NULL},
-    {"POST", "/v1/rollouts", "StartRollout", NULL, BODY_DOCUMENT, 0, NULL},
-    {"GET", "/v1/rollouts", "ListRollouts", NULL, BODY_NONE, 0, NULL},
-    {"POST", "/v1/rollouts/preview", "PreviewRollout", NULL, BODY_DOCUMENT, 0, NULL},
-    {"GET", "/v1/rollouts/**", "GetRollout", "id", BODY_NONE, 0, NULL},
-    {"POST", "/v1/rollouts/**", "MoveRollout", "id", BODY_DOCUMENT, 0, NULL},
-    {"POST", "/v1/orders", "Order", NULL, BODY_DOCUMENT, 0, NULL},
-    {"POST", "/v1/restore/release", "ReleaseRestore", NULL, BODY_DOCUMENT, 0, NULL},
-    {"GET", "/v1/orders", "Orders", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL},
-    {"DELETE", "/v1/instances/**", "ForgetInstance", "id", BODY_NONE, 0, NULL},
-    {"GET", "/v1/running", "Running", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/events", NULL, NULL, BODY_NONE, RIGHT_READ, events_http},
-    {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL},
-    {"GET", "/v1/info", "Info", NULL, BODY_NONE, 0, NULL},
+    {"GET", "/v1/resources", "List", NULL, BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/resources/**", "Get", "id", BODY_NONE, 0, NULL, NULL},
+    {"PUT", "/v1/resources/**", NULL, NULL, BODY_RAW, RIGHT_WRITE, QUERY_COMMIT, run_put},
+    {"DELETE", "/v1/resources/**", NULL, NULL, BODY_NONE, RIGHT_WRITE, QUERY_COMMIT, run_delete},
+    {"GET", "/v1/contents/**", NULL, NULL, BODY_NONE, RIGHT_READ, " version min_revision ", run_contents},
+    {"POST", "/v1/commits", "Commit", NULL, BODY_DOCUMENT, 0, NULL, NULL},
+    {"GET", "/v1/commits", "Commits", NULL, BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/commits/**", "Commits", "revision", BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/history/**", "History", "id", BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/diff", "Diff", NULL, BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/diff/**", "Diff", "id", BODY_NONE, 0, NULL, NULL},
+    {"POST", "/v1/rollback", "Rollback", NULL, BODY_DOCUMENT, 0, NULL, NULL},
+    {"POST", "/v1/rollouts", "StartRollout", NULL, BODY_DOCUMENT, 0, NULL, NULL},
+    {"GET", "/v1/rollouts", "ListRollouts", NULL, BODY_NONE, 0, NULL, NULL},
+    {"POST", "/v1/rollouts/preview", "PreviewRollout", NULL, BODY_DOCUMENT, 0, NULL, NULL},
+    {"GET", "/v1/rollouts/**", "GetRollout", "id", BODY_NONE, 0, NULL, NULL},
+    {"POST", "/v1/rollouts/**", "MoveRollout", "id", BODY_DOCUMENT, 0, NULL, NULL},
+    {"POST", "/v1/orders", "Order", NULL, BODY_DOCUMENT, 0, NULL, NULL},
+    {"POST", "/v1/restore/release", "ReleaseRestore", NULL, BODY_DOCUMENT, 0, NULL, NULL},
+    {"GET", "/v1/orders", "Orders", NULL, BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/instances", "Instances", NULL, BODY_NONE, 0, NULL, NULL},
+    {"DELETE", "/v1/instances/**", "ForgetInstance", "id", BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/running", "Running", NULL, BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/events", NULL, NULL, BODY_NONE, RIGHT_READ, " types prefix rollout ", events_http},
+    {"GET", "/v1/status", "Status", NULL, BODY_NONE, 0, NULL, NULL},
+    {"GET", "/v1/info", "Info", NULL, BODY_NONE, 0, NULL, NULL},
     {"GET", "/v1/subscribe/snapshot", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,
-     subscribe_http_snapshot},
-    {"GET", "/v1/subscribe/poll", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, subscribe_http_poll},
+     QUERY_VIEW "min_revision ", subscribe_http_snapshot},
+    {"GET", "/v1/subscribe/poll", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE, QUERY_CURSOR "wait_ms ", subscribe_http_poll},
     {"POST", "/v1/subscribe/poll", NULL, NULL, BODY_FRAME, RIGHT_SUBSCRIBE,
-     subscribe_http_poll},
+     " wait_ms ", subscribe_http_poll},
     {"GET", "/v1/subscribe/events", NULL, NULL, BODY_NONE, RIGHT_SUBSCRIBE,
-     subscribe_http_events},
-    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_FRAME, RIGHT_SUBSCRIBE, subscribe_http_ack},
-    {"GET", "/metrics", NULL, NULL, BODY_NONE, RIGHT_OPERATE, metrics_answer},
-    {"GET", "/healthz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_health},
-    {"GET", "/readyz", NULL, NULL, BODY_NONE, RIGHT_NONE, run_ready},
-    {"GET", "/openapi.json", NULL, NULL, BODY_NONE, RIGHT_NONE, run_openapi},
+     QUERY_CURSOR, subscribe_http_events},
+    {"POST", "/v1/subscribe/ack", NULL, NULL, BODY_FRAME, RIGHT_SUBSCRIBE, " ", subscribe_http_ack},
+    {"GET", "/metrics", NULL, NULL, BODY_NONE, RIGHT_OPERATE, " ", metrics_answer},
+    {"GET", "/healthz", NULL, NULL, BODY_NONE, RIGHT_NONE, " ", run_health},
+    {"GET", "/readyz", NULL, NULL, BODY_NONE, RIGHT_NONE, " ", run_ready},
+    {"GET", "/openapi.json", NULL, NULL, BODY_NONE, RIGHT_NONE, " ", run_openapi},
 };
 
 /* ---- life ---- */
@@ -86,17 +92,57 @@ void rest_free(struct rest *r)
     (void)mem_free(r);
 }
 
+enum { HEADERS_MAX = 4, METHODS_TEXT_MAX = 64, RETRY_AFTER_S = 1 };
+
+static void list_methods(struct str path, char out[METHODS_TEXT_MAX]);
+
+/* What belongs to a status besides its document (RFC 9110: 15.5.2, 15.5.6, 10.2.3). */
+static size_t status_headers(const struct rest *r, int status, char allow[METHODS_TEXT_MAX],
+                             struct http_header *headers)
+{
+    size_t n = 0;
+
+    if (status == 401)
+        headers[n++] = (struct http_header){STR("www-authenticate"), STR("Bearer realm=\"trimtab\"")};
+    if (status == 405) {
+        list_methods(exchange_path(r->x), allow);
+        headers[n++] = (struct http_header){STR("allow"), str_c(allow)};
+    }
+    if (status == 429 || status == 503)
+        headers[n++] = (struct http_header){STR("retry-after"), STR("1")};
+    if (*r->etag)
+        headers[n++] = (struct http_header){STR("etag"), str_c(r->etag)};
+    return n;
+}
+
+static bool is_known_already(const struct rest *r)
+{
+    struct str method = exchange_method(r->x), none = exchange_header(r->x, "if-none-match");
+
+    return *r->etag && none.data && (str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"))) &&
+           etags_match(none, str_c(r->etag));
+}
+
 static void respond(struct rest *r, int status, const ProtobufCMessage *message)
 {
     owned(buf) struct buf text = BUF_NULL(ANSWER_MAX);
-    int rc = proto_to_json_text(message, PROTO_JSON_FULL, &text);
+    struct http_header headers[HEADERS_MAX + 1] = {
+        {STR("content-type"), STR("application/json")}};
+    char allow[METHODS_TEXT_MAX];
+    bool is_known = status == 200 && is_known_already(r);
+    int rc = is_known ? 0 : proto_to_json_text(message, PROTO_JSON_FULL, &text);
+    struct segment body;
+    size_t n;
 
     buf_put_byte(&text, '\n');
-    if (rc || buf_status(&text))
-        (void)exchange_respond_text(r->x, 503, "application/json",
-                                    STR("{\"code\":\"OUT_OF_MEMORY\"}\n"));
-    else
-        (void)exchange_respond_text(r->x, status, "application/json", buf_str(&text));
+    if (rc || buf_status(&text)) {
+        buf_clear(&text);
+        buf_put_c(&text, "{\"code\":\"OUT_OF_MEMORY\"}\n");
+        status = 503;
+    }
+    n = 1 + status_headers(r, status, allow, headers + 1);
+    body = segment_copy(buf_str(&text));
+    (void)exchange_respond(r->x, is_known ? 304 : status, headers, n, &body, is_known ? 0 : 1);
 }
 
 void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
@@ -191,9 +237,18 @@ struct str rest_query(struct rest *r, const char *name)
     return STR_NULL;
 }
 
+/* A truth value, as 0 or 1; a name alone is true. -1: it is none. */
+static int flag_of(struct str value)
+{
+    if (str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0)
+        return 1;
+    return str_eq(value, STR("false")) || str_eq(value, STR("0")) ? 0 : -1;
+}
+
 static json_t *typed(const ProtobufCFieldDescriptor *f, struct str value)
 {
     uint64_t number;
+    int flag;
 
     /* parameters are texts, numbers and truth values only */
     if (f->type == PROTOBUF_C_TYPE_STRING)
@@ -203,9 +258,8 @@ static json_t *typed(const ProtobufCFieldDescriptor *f, struct str value)
                                                               : NULL;
     if (f->type != PROTOBUF_C_TYPE_BOOL)
         return NULL;
-    if (str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0)
-        return json_true();
-    return str_eq(value, STR("false")) || str_eq(value, STR("0")) ? json_false() : NULL;
+    flag = flag_of(value);
+    return flag < 0 ? NULL : json_boolean(flag);
 }
 
 static int set_param(json_t *object, const ProtobufCMessageDescriptor *type, struct str name,
@@ -281,14 +335,29 @@ static int make_request(struct rest *r, const struct api_method *method, Protobu
     return rc;
 }
 
+/* A tag for what is one resource. */
+static void note_etag(struct rest *r, const ProtobufCMessage *response)
+{
+    const Trimtab__V1__Resource *res = (const Trimtab__V1__Resource *)response;
+    unsigned char hash[SHA256_BYTES];
+
+    if (response->descriptor == &trimtab__v1__resource__descriptor &&
+        hex_decode(str_c(res->content_hash), hash, sizeof(hash)))
+        etag_of_resource(res->version, str_of(hash, sizeof(hash)), r->etag);
+}
+
 static void api_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
 {
     struct rest *r = ctx;
 
-    if (err)
-        rest_fail(r, err);
-    else
+    if (!err) {
+        note_etag(r, response);
         rest_answer(r, 200, response);
+        return;
+    }
+    if (r->has_precondition && (err->code == ERR_CONFLICT || err->code == ERR_EXISTS))
+        r->status = 412; /* somebody was faster */
+    rest_fail(r, err);
 }
 
 static void call_api(struct rest *r, const struct api_method *method,
@@ -335,36 +404,35 @@ static void run_api(struct rest *r)
 
 /* ---- put and delete: one resource, one commit ---- */
 
-/* "3" of an If-Match header with "3" or W/"3" in it. */
-static bool version_of_etag(struct str value, uint64_t *ret_version)
-{
-    if (str_starts(value, STR("W/")))
-        value = str_from(value, 2);
-    if (value.len >= 2 && value.data[0] == '"' && value.data[value.len - 1] == '"')
-        value = str_part(value, 1, value.len - 1);
-    return str_u64(value, ret_version);
-}
-
 static int preconditions(struct rest *r, Trimtab__V1__Change *c, struct err *err)
 {
     struct str match = exchange_header(r->x, "if-match");
     struct str none = exchange_header(r->x, "if-none-match");
     struct str based_on = rest_query(r, "based_on");
+    int rc = precondition_judge(r->app->state, match, none, c, err);
 
-    if (none.data && !str_eq(none, STR("*")))
-        return err_set(err, ERR_INVALID, "if-none-match can only be * here");
-    c->create_only = none.data != NULL;
-    if (match.data && !str_eq(match, STR("*")) &&
-        (!version_of_etag(match, &c->based_on) || !c->based_on)) /* 0 would ask for nothing */
-        return err_set(err, ERR_INVALID, "if-match must hold a version number");
-    if (based_on.data && !str_u64(based_on, &c->based_on))
+    r->has_precondition = match.data || none.data;
+    if (rc)
+        return rc;
+    if (based_on.data && (!str_u64(based_on, &c->based_on) || !c->based_on)) /* 0 would ask for nothing */
         return err_set(err, ERR_INVALID, "based_on must be a version number");
     return 0;
 }
 
-static bool is_set(struct str flag)
+/* A truth value of the query; absent is false. */
+static int query_flag(struct rest *r, const char *name, protobuf_c_boolean *ret, struct err *err)
 {
-    return flag.data && !str_eq(flag, STR("false")) && !str_eq(flag, STR("0"));
+    struct str text = rest_query(r, name);
+    int value = text.data ? flag_of(text) : 0;
+
+    if (value < 0) {
+        (void)err_set(err, ERR_INVALID, "parameter \"%s\" cannot be \"%.*s\"", name,
+                      STR_ARG(str_part(text, 0, 100)));
+        err_place(err, "%s", name);
+        return ERR_INVALID;
+    }
+    *ret = value;
+    return 0;
 }
 
 static void commit_one(struct rest *r, Trimtab__V1__Change *c)
@@ -374,19 +442,23 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     struct err err = ERR_NULL;
     int rc = c && q && list ? preconditions(r, c, &err) : ERR_NOMEM;
 
+    if (q)
+        trimtab__v1__commit_request__init(q);
+    if (!rc)
+        rc = query_flag(r, "dry_run", &q->dry_run, &err);
     if (rc) {
         if (!err.code)
             (void)err_set(&err, rc, "out of memory");
+        if (rc == ERR_CONFLICT)
+            r->status = 412;
         rest_fail(r, &err);
         return;
     }
-    trimtab__v1__commit_request__init(q);
     list[0] = c;
     q->changes = list;
     q->n_changes = 1;
     q->message = arena_c(&r->arena, rest_query(r, "message"));
     q->request_id = arena_c(&r->arena, rest_query(r, "request_id"));
-    q->dry_run = is_set(rest_query(r, "dry_run"));
     q->override = arena_c(&r->arena, rest_query(r, "override"));
     call_api(r, find_api("Commit"), &q->base, api_done);
 }
@@ -434,6 +506,7 @@ static void contents_done(void *ctx, const ProtobufCMessage *response, const str
     char etag[SHA256_HEX_BYTES + 3], version[24], revision[24];
     struct http_header headers[4];
     struct segment body;
+    struct str none;
     bool same;
 
     if (err) {
@@ -447,7 +520,8 @@ static void contents_done(void *ctx, const ProtobufCMessage *response, const str
     headers[1] = (struct http_header){STR("etag"), str_c(etag)};
     headers[2] = (struct http_header){STR("trimtab-version"), str_c(version)};
     headers[3] = (struct http_header){STR("trimtab-revision"), str_c(revision)};
-    same = str_eq(exchange_header(r->x, "if-none-match"), str_c(etag));
+    none = exchange_header(r->x, "if-none-match");
+    same = none.data && etags_match(none, str_c(etag));
     body = segment_copy(res->content.len ? proto_str(res->content) : str_c(res->text));
     (void)exchange_respond(r->x, same ? 304 : 200, headers, 4, &body, same ? 0 : 1);
     rest_free(r);
@@ -494,10 +568,22 @@ static void run_ready(struct rest *r)
 
 extern const char openapi_begin[], openapi_end[];
 
+/* One copy for all that are on their way. */
 static void run_openapi(struct rest *r)
 {
-    (void)exchange_respond_text(r->x, 200, "application/json",
-                                str_of(openapi_begin, (size_t)(openapi_end - openapi_begin)));
+    static const struct http_header type = {STR("content-type"), STR("application/json")};
+    struct app *app = r->app;
+    struct segment body;
+
+    if (!app->openapi)
+        app->openapi =
+            shared_copy(str_of(openapi_begin, (size_t)(openapi_end - openapi_begin)));
+    if (app->openapi) {
+        body = segment_shared(app->openapi);
+        (void)exchange_respond(r->x, 200, &type, 1, &body, 1);
+    } else {
+        (void)exchange_respond_text(r->x, 503, "text/plain", STR("out of memory\n"));
+    }
     rest_free(r);
 }
 
@@ -536,6 +622,45 @@ static const struct route *find_route(struct rest *r, struct str *ret_rest, stru
                   STR_ARG(method), STR_ARG(str_part(path, 0, 200)));
     err_hint(err, "GET /openapi.json lists what there is");
     return NULL;
+}
+
+/* The methods that a path has, for the header Allow. */
+static void list_methods(struct str path, char out[METHODS_TEXT_MAX])
+{
+    struct str ignored;
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        const char *method = routes[i].method;
+
+        if (path_fits(&routes[i], path, &ignored))
+            n += (size_t)snprintf(out + n, METHODS_TEXT_MAX - n, "%s%s%s", n ? ", " : "", method,
+                                  strcmp(method, "GET") == 0 ? ", HEAD" : "");
+    }
+}
+
+/* Routes without a use case say which parameters they have; a word that is none of them is a mistake. */
+static int check_parameters(const struct rest *r, struct err *err)
+{
+    struct str rest = exchange_query(r->x), pair;
+
+    while (r->route->query && rest.len && str_next(&rest, '&', &pair)) {
+        char word[64];
+
+        if (!pair.len)
+            continue;
+        (void)snprintf(word, sizeof(word), " %.*s ", STR_ARG(str_part(pair, 0, str_index(pair, '='))));
+        if (strstr(r->route->query, word) && word[1] != ' ')
+            continue;
+        word[strlen(word) - 1] = '\0';
+        (void)err_set(err, ERR_INVALID, "unknown parameter \"%s\"", word + 1);
+        err_place(err, "%s", word + 1);
+        if (strlen(r->route->query) > 1)
+            err_hint(err, "there are:%s", r->route->query);
+        return ERR_INVALID;
+    }
+    return 0;
 }
 
 static void run_route(struct rest *r)
@@ -582,6 +707,8 @@ static int prepare(struct rest *r, struct err *err)
     }
     if (!r->route)
         return err->code;
+    if (!rc)
+        rc = check_parameters(r, err);
     if (!rc && rest.data)
         r->rest_of_path = decoded(r, rest);
     return !rc && arena_failed(&r->arena) ? ERR_NOMEM : rc;

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "server/app.h"
+#include "server/precondition.h"
 
 #include <jansson.h>
 
@@ -21,6 +22,8 @@ struct rest {
     struct identity who;
     struct str rest_of_path; /* decoded, what a route's "**" stands for; on the arena */
     struct str body;         /* valid until the answer */
+    bool has_precondition;   /* a commit that is overtaken fails it: 412 */
+    char etag[ETAG_MAX];     /* of the answer; "": it has none */
     int status;              /* of a failure, instead of that of its code; 0: none */
 };
 

@@ -8,9 +8,10 @@
 #include "server/api.h"
 #include "server/backup.h"
 #include "server/events_stream.h"
+#include "server/rpc_health.h"
 #include "server/subscribe.h"
 
-enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 32, PATH_MAX_BYTES = 64 };
+enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 40, PATH_MAX_BYTES = 64 };
 
 static void rpc_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
 {
@@ -69,6 +70,15 @@ static void on_call(struct grpc_call *call, void *service_ctx, struct str messag
     }
 }
 
+static int admit(void *ctx, const struct grpc_method *method, const struct exchange *x,
+                 struct err *err)
+{
+    const struct api_method *api = method->ctx;
+    struct identity who;
+
+    return api ? app_authorize(ctx, x, api->right, &who, err) : 0;
+}
+
 void rpc_init(struct app *app)
 {
     static struct grpc_method methods[METHODS_MAX];
@@ -89,5 +99,10 @@ void rpc_init(struct app *app)
         .path = "/trimtab.v1.Admin/Events", .kind = GRPC_STREAM, .on_call = events_on_call};
     methods[n++] = (struct grpc_method){
         .path = "/trimtab.v1.Admin/Backup", .kind = GRPC_STREAM, .on_call = backup_on_call};
-    app->service = (struct grpc_service){.methods = methods, .n = n, .ctx = app};
+    methods[n++] = (struct grpc_method){
+        .path = RPC_HEALTH_CHECK, .kind = GRPC_UNARY, .on_call = rpc_health_check};
+    methods[n++] = (struct grpc_method){
+        .path = RPC_HEALTH_WATCH, .kind = GRPC_STREAM, .on_call = rpc_health_watch};
+    ASSERT(n <= METHODS_MAX);
+    app->service = (struct grpc_service){.methods = methods, .n = n, .ctx = app, .admit = admit};
 }

@@ -8,6 +8,7 @@
  */
 #include "server/cursor.h"
 #include "server/rest.h"
+#include "server/sse.h"
 #include "server/subscribe.h"
 
 #include "base/log.h"
@@ -23,7 +24,6 @@ enum {
     POLL_WAIT_MAX_MS = 55000,
     POLL_BYTES_MAX = 64 << 20,
     EVENT_QUEUE_HIGH = 1 << 20,
-    DRAIN_RETRY_MS = 1000,
 };
 
 /* ---- frames as JSON ---- */
@@ -553,8 +553,12 @@ static void frames_clear(struct poller *p)
 
 static void poller_free(struct poller *p)
 {
+    struct map *pollers = &p->subscriber.app->pollers;
+
     timer_stop(&p->timer);
     link_remove(&p->link);
+    if (*p->instance && map_get(pollers, str_c(p->instance)) == p)
+        (void)map_remove(pollers, str_c(p->instance));
     frames_clear(p);
     subscriber_deinit(&p->subscriber);
     (void)mem_free(p);
@@ -687,13 +691,7 @@ static void poll_wait(struct poller *p, struct rest *r, uint32_t wait_ms)
 
 static struct poller *find_poller(struct app *app, const char *instance)
 {
-    LIST_EACH (&app->http_sessions, l) {
-        struct poller *p = LINK_OF(l, struct poller, link);
-
-        if (*instance && strcmp(p->instance, instance) == 0)
-            return p;
-    }
-    return NULL;
+    return *instance ? map_get(&app->pollers, str_c(instance)) : NULL;
 }
 
 /* Whether words in the name of an instance are its own. */
@@ -761,6 +759,11 @@ static void poll_first(struct rest *r, Trimtab__V1__Hello *hello, uint32_t wait_
     }
     if (hello->instance)
         (void)snprintf(p->instance, sizeof(p->instance), "%s", hello->instance->id);
+    if (*p->instance && !map_put(&r->app->pollers, str_c(p->instance), p, NULL)) {
+        poller_free(p);
+        fail(r, ERR_NOMEM, &err);
+        return;
+    }
     poll_wait(p, r, wait_ms);
 }
 
@@ -798,10 +801,9 @@ void subscribe_http_poll(struct rest *r)
 
 struct event_stream {
     struct subscriber subscriber;
-    struct exchange *x;
+    struct sse sse;
     char store_id[2 * FEED_STORE_ID_BYTES + 1];
     struct sha256 wish; /* what the marks of its events hold for */
-    bool is_ended;
 };
 
 static int put_event(const struct event_stream *e, const Trimtab__V1__ServerFrame *m,
@@ -820,18 +822,11 @@ static int put_event(const struct event_stream *e, const Trimtab__V1__ServerFram
     return rc ? rc : buf_status(out);
 }
 
-static void events_end(struct event_stream *e)
-{
-    if (!e->is_ended)
-        (void)exchange_finish(e->x, NULL, 0); /* on_close follows */
-    e->is_ended = true;
-}
-
 static void events_pull(struct subscriber *s)
 {
     struct event_stream *e = CONTAINER_OF(s, struct event_stream, subscriber);
 
-    while (!e->is_ended && exchange_queued(e->x) < EVENT_QUEUE_HIGH) {
+    while (!e->sse.is_ended && exchange_queued(e->sse.x) < EVENT_QUEUE_HIGH) {
         owned(buf) struct buf text = BUF_NULL(POLL_BYTES_MAX);
         struct feed_frame frame;
         Trimtab__V1__ServerFrame *m;
@@ -847,13 +842,13 @@ static void events_pull(struct subscriber *s)
         if (m)
             frame_free(m);
         if (rc) {
-            events_end(e);
+            sse_end(&e->sse, NULL);
             return;
         }
         segment = segment_copy(buf_str(&text));
-        (void)exchange_write(e->x, &segment, 1); /* on_close tells */
+        sse_put(&e->sse, &segment);
         if (end && !s->instance && !say_stored(s, end)) {
-            events_end(e);
+            sse_end(&e->sse, NULL);
             return;
         }
     }
@@ -861,16 +856,7 @@ static void events_pull(struct subscriber *s)
 
 static void events_leave(struct subscriber *s, const char *reason)
 {
-    struct event_stream *e = CONTAINER_OF(s, struct event_stream, subscriber);
-    char text[128];
-    struct segment segment;
-
-    if (e->is_ended)
-        return;
-    (void)snprintf(text, sizeof(text), ": %s\nretry: %d\n\n", reason, DRAIN_RETRY_MS);
-    segment = segment_copy(str_c(text));
-    (void)exchange_write(e->x, &segment, 1); /* on_close tells */
-    events_end(e);
+    sse_end(&CONTAINER_OF(s, struct event_stream, subscriber)->sse, reason);
 }
 
 static void events_writable(struct exchange *x, void *ctx)
@@ -887,6 +873,7 @@ static void events_close(struct exchange *x, void *ctx, int reason)
 
     (void)x;
     (void)reason;
+    sse_closed(&e->sse);
     subscriber_deinit(&e->subscriber);
     (void)mem_free(e);
 }
@@ -896,9 +883,6 @@ static const struct exchange_ops events_ops = {.on_writable = events_writable,
 
 void subscribe_http_events(struct rest *r)
 {
-    static const struct http_header headers[] = {
-        {STR("content-type"), STR("text/event-stream")},
-        {STR("cache-control"), STR("no-cache")}};
     struct store_identity identity = committer_identity(r->app->committer);
     struct event_stream *e = NEW(struct event_stream);
     Trimtab__V1__Hello *hello;
@@ -927,10 +911,9 @@ void subscribe_http_events(struct rest *r)
         fail(r, rc, &err);
         return;
     }
-    e->x = r->x;
     hex_encode(identity.id.bytes, STORE_ID_BYTES, e->store_id);
     exchange_set_ops(r->x, &events_ops, e);
-    (void)exchange_begin(r->x, 200, headers, ARRAY_LEN(headers)); /* on_close tells */
+    sse_begin(&e->sse, r);
     rest_free(r);
 }
 

@@ -246,7 +246,9 @@ test('the differences of a dry run are bounded together', async () => {
 
 test('a version that never is, as a condition, is refused', async () => {
   const r = await server.request('PUT', '/v1/resources/a/item/never', '1', { 'if-match': '"0"' });
-  assert.strictEqual(r.status, 400, String(r.body));
+  assert.strictEqual(r.status, 412, String(r.body));
+  const n = await server.request('PUT', '/v1/resources/a/item/never?based_on=0', '1');
+  assert.strictEqual(n.status, 400, String(n.body));
 });
 
 test('a server that is told to stop does not wait for those who wait', async () => {

@@ -63,8 +63,9 @@ class Server {
     const file = path.join(this.dir, 'address');
     fs.rmSync(file, { force: true });
     this.log = fs.openSync(path.join(this.dir, 'log'), 'a');
-    this.child = spawn(path.join(bin, 'trimtabd'), [`--data_dir=${this.dir}`, `--listen=${this.listen}`,
-      `--address_file=${file}`, ...this.flags], { stdio: ['ignore', this.log, this.log] });
+    const [program, ...words] = [...(this.prefix || []), path.join(bin, 'trimtabd'), `--data_dir=${this.dir}`, `--listen=${this.listen}`,
+      `--address_file=${file}`, ...this.flags]; // prefix: a command that becomes the server
+    this.child = spawn(program, words, { stdio: ['ignore', this.log, this.log] });
     running.push(this);
     await until('the server listens', () => {
       if (this.child.exitCode !== null) throw new Error(`trimtabd ended: ${fs.readFileSync(path.join(this.dir, 'log'))}`);

@@ -17,11 +17,11 @@ const subscriber = [...wanted, text('instance', 'id of the instance; empty: not 
   number('revision', 'cursor: revision'), text('store_id', 'cursor: store id as a welcome has it')];
 const committing = [text('message', 'why'), text('request_id', 'a repeated id returns the first result'), flag('dry_run', 'check and show the difference only'),
   text('override', 'reason to publish although it is protected, or carried by a rollout, which this ends'),
-  number('based_on', 'refuse when this version is not the newest'), header('if-match', 'the same as based_on'), header('if-none-match', '* refuses when it exists')];
+  number('based_on', 'refuse when this version is not the newest'), header('if-match', 'tags of answers, or *: 412 unless the newest version is one of them'), header('if-none-match', 'tags, or *: 412 when the newest version is one of them')];
 
 const routes = [
   ['get', '/v1/resources', 'List resources', [text('prefix', 'namespace, or the beginning of one'), text('kind', ''), text('name', 'pattern with *'), number('limit', '1000'), text('after', 'id to go on after'), flag('content', 'with contents'), flag('deleted', 'deleted ones too')], null, 'ListResponse'],
-  ['get', '/v1/resources/{id}', 'Read a resource', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), flag('no_content', 'metadata only')], null, 'Resource'],
+  ['get', '/v1/resources/{id}', 'Read a resource', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), flag('no_content', 'metadata only'), header('if-none-match', 'tags, or *')], null, 'Resource'],
   ['put', '/v1/resources/{id}', 'Commit one resource; the body is its content', [id, ...committing], 'bytes', 'CommitResponse'],
   ['delete', '/v1/resources/{id}', 'Delete one resource', [id, ...committing.filter((p) => p.name !== 'if-none-match')], null, 'CommitResponse'],
   ['get', '/v1/contents/{id}', 'Read the content, byte for byte', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'bytes'],

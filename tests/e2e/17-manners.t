@@ -1,0 +1,289 @@
+#!/usr/bin/env node
+// Manners of the protocols: what other clients, proxies and probes expect of a server, and what a flood, a bomb or somebody
+// without a token does not get. RFC 9110, 9112, 9113; gRPC's compression and health checking; WHATWG's server-sent events.
+'use strict';
+const assert = require('assert');
+const crypto = require('crypto');
+const fs = require('fs');
+const http2 = require('http2');
+const net = require('net');
+const path = require('path');
+const { test, run, until, Server, proto, grpc, bin, spawn } = require('./lib.js');
+
+let server;
+const X = '/v1/resources/m/file/x';
+const req = (...args) => server.request(...args);
+const body = (r) => String(r.body);
+
+// Bytes to the server; what comes back until `enough`, or until it closes.
+function raw(bytes, enough, { half = false } = {}) {
+  const [host, port] = server.address.split(':');
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(+port, host);
+    let got = Buffer.alloc(0);
+    const end = () => { socket.destroy(); resolve(got.toString('latin1')); };
+    socket.on('data', (d) => { got = Buffer.concat([got, d]); if (enough && enough(got.toString('latin1'))) end(); });
+    socket.on('close', end);
+    socket.on('error', (e) => (got.length ? end() : reject(e)));
+    socket.write(bytes);
+    if (half) socket.end();
+  });
+}
+const head = (method, url, more = '') => `${method} ${url} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${server.token}\r\n${more}\r\n`;
+const answers = (n) => (text) => text.split('HTTP/1.1 ').length - 1 >= n;
+
+test('unknown parameters are refused everywhere, and flags are true, false, 1, 0 or nothing', async () => {
+  server = await new Server().start();
+  for (const [method, url] of [['PUT', `${X}?dryrun=true`], ['DELETE', `${X}?dry-run=1`], ['GET', '/v1/contents/m/file/x?versoin=1'],
+    ['GET', '/healthz?x=1'], ['GET', '/metrics?x'], ['GET', '/v1/events?type=commit'], ['GET', '/v1/subscribe/snapshot?namespaces=m&revision=1'],
+    ['GET', '/v1/subscribe/events?namespaces=m&wait_ms=1'], ['POST', '/v1/subscribe/poll?namespaces=m'], ['GET', '/v1/subscribe/poll?namespace=m']]) {
+    const r = await req(method, url, method === 'PUT' ? 'x' : method === 'POST' ? '{}' : undefined);
+    assert.strictEqual(r.status, 400, `${method} ${url}: ${body(r)}`);
+    assert.match(body(r), /unknown parameter/);
+  }
+  for (const [flag, status] of [['2', 400], ['yes', 400], ['true', 200], ['1', 200], ['', 200]]) {
+    const r = await req('PUT', `${X}?dry_run=${flag}`, 'x');
+    assert.strictEqual(r.status, status, `dry_run=${flag}: ${body(r)}`);
+  }
+  assert.strictEqual((await req('GET', X)).status, 404, 'nothing of that was committed');
+  for (const flag of ['false', '0']) assert.strictEqual((await req('PUT', `${X}?dry_run=${flag}`, `x${flag}`)).status, 200);
+});
+
+test('preconditions: what does not hold is 412 and changes nothing, tags of answers can be given back', async () => {
+  const put = async (headers, status, url = X) => {
+    const before = (await server.json('GET', '/v1/info')).head;
+    const r = await req('PUT', url, String(Math.random()), headers);
+    assert.strictEqual(r.status, status, `${JSON.stringify(headers)}: ${body(r)}`);
+    assert.strictEqual((await server.json('GET', '/v1/info')).head, before + (status === 200 ? 1 : 0));
+    return r;
+  };
+  const tag = async (url) => (await req('GET', url)).headers.etag;
+  const content = X.replace('resources', 'contents');
+  await put({ 'if-match': '*' }, 412, '/v1/resources/m/file/none');
+  await put({ 'if-match': '"1"' }, 412, '/v1/resources/m/file/none');
+  await put({ 'if-none-match': '*' }, 412);
+  await put({ 'if-none-match': '*' }, 200, '/v1/resources/m/file/new');
+  await put({ 'if-match': '*' }, 200);
+  await put({ 'if-match': '"nonsense"' }, 412);
+  await put({ 'if-match': '"999"' }, 412);
+  for (const url of [X, content]) {
+    const old = await tag(url);
+    assert.match(old, /^"[^"]+"$/);
+    await put({ 'if-match': `W/${old}` }, 412); // compared strongly
+    await put({ 'if-none-match': `W/${old}` }, 412); // weakly
+    await put({ 'if-match': `"other", ${old}, "a,b"` }, 200);
+    await put({ 'if-match': old }, 412); // it was overtaken
+    assert.strictEqual((await req('DELETE', X, undefined, { 'if-match': old })).status, 412);
+  }
+  const version = (await server.json('GET', X)).version;
+  await put({ 'if-match': `"${version}"` }, 200);
+  await put({ 'if-match': String(version + 1) }, 200);
+  for (const url of [X, content]) {
+    const now = await tag(url);
+    for (const none of [now, `W/${now}`, `"a", ${now}`, '*']) {
+      const r = await req('GET', url, undefined, { 'if-none-match': none });
+      assert.strictEqual(r.status, 304, none);
+      assert.strictEqual(r.body.length, 0);
+      assert.strictEqual(r.headers.etag, now);
+    }
+    assert.strictEqual((await req('GET', url, undefined, { 'if-none-match': '"a"' })).status, 200);
+  }
+});
+
+test('answers have what their status asks for', async () => {
+  const r = await req('POST', '/healthz', '');
+  assert.deepStrictEqual([r.status, r.headers.allow], [405, 'GET, HEAD']);
+  assert.strictEqual((await req('PATCH', X, 'x')).headers.allow, 'GET, HEAD, PUT, DELETE');
+  const text = await raw(head('BREW', X) + head('GET', '/healthz'), answers(2));
+  assert.match(text, /^HTTP\/1.1 405 [^]*allow: GET, HEAD, PUT, DELETE[^]*HTTP\/1.1 200 /, 'a method that nobody knows is none that this has');
+  const nobody = await server.request('GET', '/v1/info', undefined, { authorization: 'Bearer nonsense' });
+  assert.deepStrictEqual([nobody.status, nobody.headers['www-authenticate']], [401, 'Bearer realm="trimtab"']);
+  for (const x of [r, nobody, await req('GET', '/v1/info')]) assert(Math.abs(Date.parse(x.headers.date) - Date.now()) < 60000, x.headers.date);
+});
+
+test('HEAD of a stream of events ends, and the connection goes on', async () => {
+  for (const url of ['/v1/events', '/v1/subscribe/events?namespaces=m']) {
+    const text = await raw(head('HEAD', url) + head('GET', '/healthz'), answers(2));
+    assert.match(text, /^HTTP\/1.1 200 [^]*text\/event-stream[^]*HTTP\/1.1 200 [^]*ok\n$/);
+  }
+});
+
+test('streams of events tell proxies to pass them on, and readers when to come back', async () => {
+  for (const url of ['/v1/events', '/v1/subscribe/events?namespaces=m']) {
+    const text = await raw(head('GET', url), (t) => t.includes('data: '));
+    assert.match(text, /x-accel-buffering: no\r\n/);
+    assert.match(text, /retry: \d+\n\n/);
+  }
+});
+
+test('who closes its half after the request gets the answer', async () => {
+  const text = await raw(head('PUT', X, 'Content-Length: 4\r\n') + 'half', null, { half: true });
+  assert.match(text, /^HTTP\/1.1 200 /);
+});
+
+test('extensions of chunks mean nothing, whatever they are; what is no chunk is refused', async () => {
+  const chunked = (chunks) => raw(head('PUT', X, 'Transfer-Encoding: chunked\r\n') + chunks, answers(1));
+  for (const extension of ['', ';a', ';a=b;c=d', ' ; a = "b;c=\\"d\\"" ;e', ';a="\t\xe9"', `;${'x'.repeat(8000)}`]) {
+    assert.match(await chunked(`3${extension}\r\nabc\r\n1;last\r\nd\r\n0${extension}\r\n\r\n`), /^HTTP\/1.1 200 /, JSON.stringify(extension.slice(0, 40)));
+    assert.strictEqual(body(await req('GET', X.replace('resources', 'contents'))), 'abcd');
+  }
+  for (const wrong of ['3;a\x01\r\nabc\r\n0\r\n\r\n', '3;a\nabc\r\n0\r\n\r\n', 'x;a\r\nabc\r\n0\r\n\r\n', `3;${'x'.repeat(40000)}\r\nabc\r\n0\r\n\r\n`, '3;a\r\nabcd\r\n0\r\n\r\n'])
+    assert.match(await chunked(wrong), /^HTTP\/1.1 400 /, JSON.stringify(wrong.slice(0, 40)));
+});
+
+test('a proxy may ask by the names that a setting allows, a page of such a host too, and nobody else', async () => {
+  const other = await new Server(undefined, ['--allowed_hosts=config.example.com, [fd00::1]']).start();
+  const ask = async (host, headers = {}) => (await other.request('GET', '/v1/info', undefined, { host, ...headers })).status;
+  assert.strictEqual(await ask('config.example.com'), 200);
+  assert.strictEqual(await ask('CONFIG.example.com:443'), 200);
+  assert.strictEqual(await ask('[fd00::1]:80'), 200);
+  assert.strictEqual(await ask('evil.example.com'), 403);
+  assert.strictEqual(await ask('config.example.com.evil.com'), 403);
+  assert.strictEqual(await ask('config.example.com', { origin: 'https://config.example.com' }), 200);
+  assert.strictEqual(await ask('config.example.com', { origin: 'https://evil.example.com' }), 403);
+  await other.stop();
+});
+
+test('a bad line in the tokens is named, and does not hold back the rest of a reload', async () => {
+  const tokens = path.join(server.dir, 'tokens'), good = fs.readFileSync(tokens);
+  const log = () => fs.readFileSync(path.join(server.dir, 'log'), 'utf8');
+  fs.appendFileSync(tokens, 'bad\n');
+  server.child.kill('SIGHUP');
+  await until('it is told', () => /reload_failed what=tokens .*line=\d/.test(log()));
+  assert.strictEqual((await req('GET', '/v1/info')).status, 200, 'the tokens before hold');
+  fs.writeFileSync(tokens, good);
+});
+
+// ---- gRPC
+
+const meta = (more = {}) => { const m = new grpc.Metadata(); for (const [k, v] of Object.entries(more)) m.set(k, v); return m; };
+function call(method, message, metadata) {
+  const client = new grpc.Client(server.address, grpc.credentials.createInsecure());
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(method, (x) => x, (x) => x, message, metadata, (error, answer) => { client.close(); resolve({ error, answer }); });
+  });
+}
+
+test('grpc.health.v1 serves without a token, for the server and its services, and says when it drains', async () => {
+  const name = (s) => Buffer.concat([Buffer.from([10, s.length]), Buffer.from(s)]);
+  for (const m of [Buffer.alloc(0), name('trimtab.v1.Admin'), name('trimtab.v1.Sync')])
+    assert.deepStrictEqual((await call('/grpc.health.v1.Health/Check', m, meta())).answer, Buffer.from([8, 1]));
+  assert.strictEqual((await call('/grpc.health.v1.Health/Check', name('nobody'), meta())).error.code, grpc.status.NOT_FOUND);
+  assert.strictEqual((await call('/grpc.health.v1.Health/Check', Buffer.from([1, 2, 3]), meta())).error.code, grpc.status.INVALID_ARGUMENT);
+  const other = await new Server().start();
+  const client = new grpc.Client(other.address, grpc.credentials.createInsecure());
+  const watch = client.makeServerStreamRequest('/grpc.health.v1.Health/Watch', (x) => x, (x) => x, Buffer.alloc(0), meta());
+  const told = [];
+  let error;
+  watch.on('data', (d) => told.push(d[1]));
+  watch.on('error', (e) => { error = e; });
+  await until('it serves', () => told.length === 1);
+  other.child.kill('SIGTERM');
+  await until('it ends', () => error);
+  assert.deepStrictEqual(told, [1, 2]);
+  client.close();
+  await other.stop();
+});
+
+// A stream of HTTP/2 by hand: headers, then bytes that are never ended.
+function open(headers, bytes) {
+  const session = http2.connect(`http://${server.address}`);
+  const s = { session, headers: null, trailers: null, closed: false };
+  session.on('error', () => {});
+  const stream = session.request({ ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers', ...headers }, { endStream: false });
+  stream.on('response', (h) => { s.headers = h; });
+  stream.on('trailers', (h) => { s.trailers = h; });
+  stream.on('error', () => {});
+  stream.on('close', () => { s.closed = true; });
+  stream.write(bytes);
+  s.end = () => session.destroy();
+  return s;
+}
+
+test('a message that is compressed is refused with what would be taken', async () => {
+  const s = open({ ':path': '/trimtab.v1.Admin/Info', authorization: `Bearer ${server.token}`, 'grpc-encoding': 'gzip' }, Buffer.from([1, 0, 0, 0, 1, 0]));
+  await until('the answer', () => s.headers);
+  assert.deepStrictEqual([s.headers['grpc-status'], s.headers['grpc-accept-encoding']], ['12', 'identity']);
+  s.end();
+});
+
+test('who has no token is refused before a large message is taken', async () => {
+  for (const [token, status] of [['', '16'], ['Bearer nonsense', '16']]) {
+    const s = open({ ':path': '/trimtab.v1.Admin/Commit', ...(token ? { authorization: token } : {}) }, Buffer.concat([Buffer.from([0, 4, 0, 0, 0]), Buffer.alloc(1000)]));
+    await until('the answer', () => s.headers);
+    assert.strictEqual(s.headers['grpc-status'], status);
+    s.end();
+  }
+});
+
+test('metadata that is too long is RESOURCE_EXHAUSTED for gRPC, 431 for others', async () => {
+  const long = 'x'.repeat(20000);
+  const s = open({ ':path': '/trimtab.v1.Admin/Info', long }, Buffer.alloc(5));
+  await until('the answer', () => s.headers);
+  assert.strictEqual(s.headers['grpc-status'], '8');
+  s.end();
+  assert.strictEqual((await req('GET', '/v1/info', undefined, { long: 'x'.repeat(15000), longer: 'x'.repeat(15000) })).status, 431);
+});
+
+test('a PING for every answer is no flood, nor are calls that are cancelled after they were answered', async () => {
+  const session = http2.connect(`http://${server.address}`);
+  let gone = false;
+  session.on('goaway', () => { gone = true; });
+  session.on('error', () => { gone = true; });
+  for (let i = 0; i < 700 && !gone; i++) {
+    const stream = session.request({ ':path': '/v1/events', authorization: `Bearer ${server.token}` });
+    stream.on('error', () => {});
+    await new Promise((resolve) => { stream.on('data', resolve); stream.on('close', resolve); });
+    await new Promise((resolve) => session.ping(() => resolve()));
+    const closed = new Promise((resolve) => stream.on('close', resolve));
+    stream.close(http2.constants.NGHTTP2_CANCEL);
+    await closed;
+  }
+  assert(!gone, 'the connection was ended');
+  session.destroy();
+});
+
+// ---- bombs
+
+const frame = (type, flags, id, payload) => {
+  const h = Buffer.alloc(9);
+  h.writeUIntBE(payload.length, 0, 3); h[3] = type; h[4] = flags; h.writeUInt32BE(id, 5);
+  return Buffer.concat([h, payload]);
+};
+const literal = (name, value) => Buffer.concat([Buffer.from([0x40, name.length]), Buffer.from(name), Buffer.from([0x7f, (value.length - 127) % 128 | 128, Math.floor((value.length - 127) / 128)]), Buffer.from(value)]);
+
+test('a header that stands for a thousand ends the connection, not the server', async () => {
+  const text = (n, v) => Buffer.concat([Buffer.from([0, n.length]), Buffer.from(n), Buffer.from([v.length]), Buffer.from(v)]);
+  const start = Buffer.concat([Buffer.from([0x82, 0x86]), text(':path', '/healthz'), text(':authority', 'localhost')]);
+  const bomb = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, Buffer.alloc(0)),
+    frame(1, 5, 1, Buffer.concat([start, literal('x', 'y'.repeat(3900))])),
+    ...Array.from({ length: 20 }, (_, i) => frame(1, 5, 3 + 2 * i, Buffer.concat([start, Buffer.alloc(16000, 0xbe)])))]);
+  await raw(bomb, null).catch(() => {}); // until the server closes
+  assert.strictEqual((await req('GET', '/healthz')).status, 200);
+});
+
+test('idle connections up to the last descriptor stop neither a reload nor a request', async () => {
+  const other = new Server();
+  other.prefix = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'x'];
+  await other.start();
+  const [host, port] = other.address.split(':');
+  const idle = Array.from({ length: 250 }, () => { const s = net.connect(+port, host); s.on('error', () => {}); return s; });
+  const connected = () => idle.filter((s) => s.readyState === 'open' || s.destroyed).length === idle.length;
+  await until('all have come', connected);
+  other.child.kill('SIGHUP');
+  await until('it was read', () => fs.readFileSync(path.join(other.dir, 'log'), 'utf8').includes('reloaded'));
+  assert.strictEqual((await other.request('GET', '/healthz')).status, 200);
+  assert.match(body(await other.request('GET', '/metrics')), /^trimtab_connections_evicted_total [1-9]/m);
+  idle.forEach((s) => s.destroy());
+  await other.stop();
+});
+
+test('polls of many instances are found at once, and each goes on where it was', async () => {
+  const poll = (i, more = '') => server.json('GET', `/v1/subscribe/poll?namespaces=m&instance=poller-${i}&wait_ms=0${more}`);
+  for (let i = 0; i < 300; i++) await poll(i);
+  const first = (await poll(7)).frames || [];
+  assert(first.some((f) => f.welcome) || first.length === 0);
+  assert.strictEqual((await server.json('GET', '/v1/instances?prefix=poller-')).instances.length, 300);
+});
+
+run();
