@@ -5,6 +5,7 @@
 # Build: dev/trimtab_model dev/trimtab_feed dev/trimtab_sync
 use strict;
 use warnings;
+use File::Find;
 use FindBin;
 chdir "$FindBin::Bin/../.." or die;
 my $build = $ENV{BUILD} || 'build/dev';
@@ -26,7 +27,9 @@ sub ok { my ($good, $what, @why) = @_; $n++; $bad++ if !$good;
     print "# $_\n" for @why; print $good ? "ok" : "not ok", " $n - $what\n"; }
 
 my %includes;
-for my $file (glob 'src/*/*.c src/*/*.h src/*/*.cc') {
+my @sources;
+find({no_chdir => 1, wanted => sub { push @sources, $_ if m{^src/\w+/.*\.(c|h|cc)$} }}, 'src');
+for my $file (sort @sources) {
     my ($folder) = $file =~ m{^src/(\w+)/};
     open my $f, '<', $file or die;
     while (<$f>) { push @{$includes{$folder}{$1}}, "$file:$." if m{^\s*#\s*include\s+"(\w+)/} && $1 ne $folder && -d "src/$1"; }
@@ -43,8 +46,8 @@ for my $folder (sort keys %includes) {
     ok(!@why, "$folder includes only folders above it that it declares", @why);
 }
 
-# What a pure folder must not call.
-my $forbidden = qr/^(read|write|send|sendmsg|recv|open|open64|openat|close|socket|connect|time|clock_gettime|
+# What a pure folder must not call: of the C library, of the system, and of what base has to read the world.
+my $forbidden = qr/^(clock_now|clock_wall_ms|random_bytes|file_\w+|log_\w+|read|write|send|sendmsg|recv|open|open64|openat|close|socket|connect|time|clock_gettime|
     gettimeofday|rand|random|getrandom|pthread_create|fopen|fopen64|fwrite|sqlite3_\w+|uv_\w+|SSL_\w+)$/x;
 for my $pure (qw(model rule presence feed sync)) {
     my $lib = "$build/src/libtrimtab_$pure.a";
