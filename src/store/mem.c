@@ -70,16 +70,20 @@ struct store_disk *store_disk_free(struct store_disk *disk)
 
 void store_disk_faults(struct store_disk *disk, store_fault_fn *fn, void *ctx)
 {
+    (void)pthread_mutex_lock(&disk->lock); /* an ordinary mutex that this thread does not hold */
     disk->fault = fn;
     disk->fault_ctx = ctx;
+    (void)pthread_mutex_unlock(&disk->lock); /* held */
 }
 
 void store_disk_crash(struct store_disk *disk)
 {
+    (void)pthread_mutex_lock(&disk->lock); /* as above */
     disk->crashes++;
     clear_rows(&disk->unsynced);
     LIST_EACH (&disk->opened, l)
         store_wake(LINK_OF(l, struct mem, link)->s);
+    (void)pthread_mutex_unlock(&disk->lock);
 }
 
 /* In the last content, or in the envelope of a record without. */

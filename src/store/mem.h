@@ -5,7 +5,8 @@
  * stores may be open on one disk at a time, which is how servers share a cluster store. It decides nothing by
  * chance: its ids come from the seed, and what goes wrong is decided by a function of the simulation.
  *
- * A disk may be used from several threads, one per store; the functions below come while none is inside.
+ * A disk may be used from several threads, one per store. Power may be cut and faults set at any time; the other functions
+ * below come while no thread is inside.
  */
 #ifndef TRIMTAB_STORE_MEM_H
 #define TRIMTAB_STORE_MEM_H
