@@ -93,7 +93,7 @@ void rest_free(struct rest *r)
     (void)mem_free(r);
 }
 
-enum { HEADERS_MAX = 4, METHODS_TEXT_MAX = 64, RETRY_AFTER_S = 1 };
+enum { HEADERS_MAX = 4, METHODS_TEXT_MAX = 64 };
 
 static void list_methods(struct str path, char out[METHODS_TEXT_MAX]);
 
