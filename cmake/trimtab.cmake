@@ -143,6 +143,15 @@ function(trimtab_protocol)
     COMMAND ${CMAKE_COMMAND} -E make_directory ${out}
     COMMAND protoc-c --c_out=${out} -I ${CMAKE_SOURCE_DIR}/proto ${protos}
     DEPENDS ${protos} VERBATIM)
+  # For reflection: the services, with all that their files need.
+  set(services trimtab/v1/admin.proto trimtab/v1/sync.proto grpc/health/v1/health.proto)
+  set(descriptors ${out}/services.descriptors)
+  add_custom_command(OUTPUT ${descriptors}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${out}
+    COMMAND protoc --include_imports --descriptor_set_out=${descriptors} -I ${CMAKE_SOURCE_DIR}/proto ${services}
+    DEPENDS ${protos} ${CMAKE_SOURCE_DIR}/proto/grpc/health/v1/health.proto VERBATIM)
+  add_custom_target(trimtab_descriptors DEPENDS ${descriptors})
+  set(TRIMTAB_DESCRIPTORS ${descriptors} PARENT_SCOPE)
   add_library(trimtab_wire STATIC ${sources} ${headers})
   target_include_directories(trimtab_wire SYSTEM PUBLIC ${out})
   target_link_libraries(trimtab_wire PUBLIC PkgConfig::PROTOBUF_C)

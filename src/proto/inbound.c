@@ -10,10 +10,11 @@
 #include "model/rollout.h"
 #include "proto/convert.h"
 #include "proto/json.h"
-#include "proto/wire.h"
+#include "proto/wire_read.h"
 
 #include <pthread.h>
 #include <trimtab/v1/admin.pb-c.h>
+#include <trimtab/v1/reflection.pb-c.h>
 
 /* ---- the table ---- */
 
@@ -168,6 +169,13 @@ static const struct rule order_rules[] = {
     LIST_RULE(instances, NAME_MAX_HERE, ORDER_INSTANCES_MAX + 1),
     LIST_RULE(resources, NAME_MAX_HERE, ORDER_RESOURCES_MAX + 1),
     LINES_RULE(reason, PEOPLE_MAX_HERE), TEXT_RULE(request_id, NAME_MAX_HERE)};
+static const struct rule reflection_rules[] = {
+    SHOWN_RULE(host, NAME_MAX_HERE), TEXT_RULE(file_by_filename, NAME_MAX_HERE),
+    TEXT_RULE(file_containing_symbol, NAME_MAX_HERE),
+    TEXT_RULE(all_extension_numbers_of_type, NAME_MAX_HERE),
+    TEXT_RULE(list_services, NAME_MAX_HERE)};
+static const struct rule reflection_extension_rules[] = {
+    TEXT_RULE(containing_type, NAME_MAX_HERE)};
 static const struct rule release_restore_rules[] = {LINES_RULE(reason, PEOPLE_MAX_HERE),
                                                     TEXT_RULE(request_id, NAME_MAX_HERE)};
 static const struct rule plan_rules[] = {TEXT_RULE(name, NAME_MAX_HERE),
@@ -230,6 +238,8 @@ static const struct rules table[] = {
     LARGE(preview_rollout_request, preview_rules),
     RULES(order_request, order_rules),
     RULES(release_restore_request, release_restore_rules),
+    RULES(reflection_request, reflection_rules),
+    RULES(reflection_extension, reflection_extension_rules),
     RULES(rollout_plan, plan_rules),
     RULES(step, step_rules),
     RULES(target, target_rules),
@@ -396,8 +406,6 @@ static int check_bytes_of(const struct rule *rule, size_t n, const struct path *
 
 /* ---- bytes, before they are unpacked ---- */
 
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_32 = 5, NUMBER_MAX = (1 << 29) - 1 };
-
 /* What is left of a message that is walked over. */
 struct walk {
     const ProtobufCMessageDescriptor *type; /* of the whole */
@@ -405,66 +413,6 @@ struct walk {
     bool has_nul; /* in a text that is shown */
     struct err *err;
 };
-
-/* One field as it lies there: payload is that of a length-delimited one. */
-struct wire_field {
-    unsigned number, kind;
-    struct str payload;
-};
-
-static bool take_long_varint(struct str *in, uint64_t *ret)
-{
-    uint64_t v = 0;
-    size_t at = 0;
-
-    for (unsigned shift = 0; shift < 64 && at < in->len; shift += 7) {
-        unsigned char byte = (unsigned char)in->data[at++];
-
-        v |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *in = str_of(in->data + at, in->len - at);
-            *ret = v;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Most have one byte. */
-static inline bool take_varint(struct str *in, uint64_t *ret)
-{
-    if (!in->len || (unsigned char)in->data[0] >= 0x80)
-        return take_long_varint(in, ret);
-    *ret = (unsigned char)in->data[0];
-    *in = str_of(in->data + 1, in->len - 1);
-    return true;
-}
-
-static bool take_field(struct str *in, struct wire_field *ret)
-{
-    uint64_t tag, len;
-
-    ret->payload = STR_NULL;
-    if (!take_varint(in, &tag) || tag >> 3 == 0 || tag >> 3 > NUMBER_MAX)
-        return false;
-    ret->number = (unsigned)(tag >> 3);
-    ret->kind = (unsigned)tag & 7;
-    switch (ret->kind) {
-    case WIRE_VARINT: return take_varint(in, &len);
-    case WIRE_64: len = 8; break;
-    case WIRE_32: len = 4; break;
-    case WIRE_LENGTH_DELIMITED:
-        if (!take_varint(in, &len))
-            return false;
-        break;
-    default: return false;
-    }
-    if (len > in->len)
-        return false;
-    ret->payload = str_of(in->data, (size_t)len);
-    *in = str_of(in->data + len, in->len - (size_t)len);
-    return true;
-}
 
 /* Numbers of fields are mostly 1, 2, 3 ..., so the first guess is right. */
 static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor *type,
@@ -510,7 +458,7 @@ static int walk_message(struct walk *w, const ProtobufCMessageDescriptor *type, 
         struct path p = {.up = up};
         int r = 0;
 
-        if (!take_field(&in, &field))
+        if (!wire_take_field(&in, &field))
             return err_set(w->err, ERR_INVALID, "not a %s", w->type->short_name);
         if (++w->values > w->max)
             return too_many_values(w->max, w->err);
@@ -539,7 +487,7 @@ static void hide_nuls(const ProtobufCMessageDescriptor *type, char *data, size_t
     struct str in = str_of(data, len);
     struct wire_field field;
 
-    while (in.len && take_field(&in, &field)) {
+    while (in.len && wire_take_field(&in, &field)) {
         const ProtobufCFieldDescriptor *f = field_of(type, field.number);
         char *at = data + (in.data - data) - field.payload.len;
 
@@ -667,6 +615,9 @@ static bool is_absent(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
 {
     const void *at = (const char *)m + f->offset;
 
+    if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) /* its place is another one's, too */
+        return *(const uint32_t *)(const void *)((const char *)m + f->quantifier_offset) !=
+               f->id;
     if (f->label == PROTOBUF_C_LABEL_REPEATED)
         return elements_of(m, f) == 0;
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)

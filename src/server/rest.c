@@ -7,6 +7,7 @@
 #include "proto/inbound.h"
 #include "proto/json.h"
 #include "server/api.h"
+#include "server/embedded.h"
 #include "server/events_stream.h"
 #include "server/precondition.h"
 
@@ -92,7 +93,7 @@ void rest_free(struct rest *r)
     (void)mem_free(r);
 }
 
-enum { HEADERS_MAX = 4, METHODS_TEXT_MAX = 64, RETRY_AFTER_S = 1 };
+enum { HEADERS_MAX = 4, METHODS_TEXT_MAX = 64 };
 
 static void list_methods(struct str path, char out[METHODS_TEXT_MAX]);
 
@@ -566,8 +567,6 @@ static void run_ready(struct rest *r)
     rest_free(r);
 }
 
-extern const char openapi_begin[], openapi_end[];
-
 /* One copy for all that are on their way. */
 static void run_openapi(struct rest *r)
 {
@@ -576,8 +575,7 @@ static void run_openapi(struct rest *r)
     struct segment body;
 
     if (!app->openapi)
-        app->openapi =
-            shared_copy(str_of(openapi_begin, (size_t)(openapi_end - openapi_begin)));
+        app->openapi = shared_copy(embedded_openapi());
     if (app->openapi) {
         body = segment_shared(app->openapi);
         (void)exchange_respond(r->x, 200, &type, 1, &body, 1);

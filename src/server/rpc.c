@@ -9,6 +9,7 @@
 #include "server/backup.h"
 #include "server/events_stream.h"
 #include "server/rpc_health.h"
+#include "server/rpc_reflection.h"
 #include "server/subscribe.h"
 
 enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 40, PATH_MAX_BYTES = 64 };
@@ -103,6 +104,10 @@ void rpc_init(struct app *app)
         .path = RPC_HEALTH_CHECK, .kind = GRPC_UNARY, .on_call = rpc_health_check};
     methods[n++] = (struct grpc_method){
         .path = RPC_HEALTH_WATCH, .kind = GRPC_STREAM, .on_call = rpc_health_watch};
+    methods[n++] = (struct grpc_method){
+        .path = RPC_REFLECTION_V1, .kind = GRPC_STREAM, .on_call = rpc_reflection};
+    methods[n++] = (struct grpc_method){
+        .path = RPC_REFLECTION_V1ALPHA, .kind = GRPC_STREAM, .on_call = rpc_reflection};
     ASSERT(n <= METHODS_MAX);
     app->service = (struct grpc_service){.methods = methods, .n = n, .ctx = app, .admit = admit};
 }

@@ -185,6 +185,26 @@ test('grpc.health.v1 serves without a token, for the server and its services, an
   await other.stop();
 });
 
+test('reflection tells which services there are, and the files that describe them', async () => {
+  const text = (n, s) => Buffer.concat([Buffer.from([n * 8 + 2, s.length]), Buffer.from(s)]);
+  const ask = (version, ...questions) => new Promise((resolve, reject) => {
+    const client = new grpc.Client(server.address, grpc.credentials.createInsecure()), got = [];
+    const stream = client.makeBidiStreamRequest(`/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`, (x) => x, (x) => x, meta());
+    stream.on('data', (d) => got.push(d.toString('latin1')));
+    stream.on('error', reject);
+    stream.on('end', () => { client.close(); resolve(got); });
+    for (const q of questions) stream.write(q);
+    stream.end();
+  });
+  for (const version of ['v1', 'v1alpha']) {
+    const [list, admin, nested, file, nothing, extension] = await ask(version, text(7, '*'), text(4, 'trimtab.v1.Admin.Commit'), text(4, 'trimtab.v1.Metadata.LabelsEntry'),
+      text(3, 'trimtab/v1/sync.proto'), text(4, 'trimtab.v1.Admi'), text(6, 'trimtab.v1.Commit'));
+    for (const s of ['trimtab.v1.Admin', 'trimtab.v1.Sync', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection']) assert(list.includes(s), s);
+    for (const d of [admin, nested, file]) assert(d.includes('trimtab/v1/resource.proto') && d.includes('LabelsEntry'), 'with what they need');
+    assert(nothing.includes('no such file') && extension.includes('no extensions'));
+  }
+});
+
 // A stream of HTTP/2 by hand: headers, then bytes that are never ended.
 function open(headers, bytes) {
   const session = http2.connect(`http://${server.address}`);
