@@ -1047,6 +1047,15 @@ static void begin_later(struct apply *a)
     timer_start(&a->again, a->opts.loop, AGAIN_MS, 0);
 }
 
+/* Half of a batch is never tried: what pending lacks is found before. ERR_NOMEM. */
+static int find_groups(struct apply *a)
+{
+    struct ledger *l = a->opts.ledger;
+    int r = l->must_rescan ? ledger_rescan(l, sync_status(l->sync).cursor.revision) : 0;
+
+    return r ? r : ledger_groups(l, &a->groups);
+}
+
 /* There is nothing to do, or nothing that may be done now. */
 static void tell_idle(struct apply *a)
 {
@@ -1066,7 +1075,7 @@ static void begin_job(struct apply *a)
         tell_idle(a);
         return;
     }
-    if (ledger_groups(a->opts.ledger, &a->groups)) {
+    if (find_groups(a)) {
         begin_later(a);
         return;
     }

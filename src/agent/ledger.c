@@ -143,8 +143,10 @@ static int compare(struct ledger *l, struct str key, uint64_t batch, enum why wh
         return received ? set_serving(l, key, received) : 0; /* its number may be another */
     }
     p = pending_add(l, key);
-    if (!p)
+    if (!p) {
+        l->must_rescan = true;
         return ERR_NOMEM;
+    }
     if (why == IS_NEWS) {
         p->batch = batch;
         p->is_refused = false; /* something relevant changed */
@@ -224,6 +226,7 @@ int ledger_rescan(struct ledger *l, uint64_t batch)
                     map_get(&l->pending, s.keys.at[i]) ? IS_LOOKED_AT : IS_NEWS);
     VEC_DEINIT(&s.keys);
     arena_deinit(&s.arena);
+    l->must_rescan = r != 0;
     return r;
 }
 
