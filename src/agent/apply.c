@@ -628,6 +628,26 @@ static void refuse_accepted(struct apply *a, const struct refusing *why)
     }
 }
 
+/* ---- commands ---- */
+
+/* Fills in what check and reload of the sink a->at have in common. ERR_NOMEM, ERR_IO. */
+static int start_command(struct apply *a, struct child_opts *opts, struct err *err)
+{
+    struct arena *arena = &a->plans[a->at].arena;
+
+    opts->loop = a->opts.loop;
+    opts->sink = arena_c(arena, sink_config(a, a->at)->name);
+    opts->ctx = a;
+    return arena_failed(arena) ? err_set(err, ERR_NOMEM, "out of memory")
+                               : child_start(opts, &a->child, err);
+}
+
+/* A command that did not start has found nothing wrong with the content: it is tried again. */
+static const char *code_unstarted(int r)
+{
+    return r == ERR_NOMEM ? "NO_MEMORY" : "IO";
+}
+
 /* ---- reloads ---- */
 
 /* What a file of a process id says; 0 when there is none that a signal may go to. */
@@ -688,10 +708,10 @@ static bool has_accepted(const struct apply *a)
     return false;
 }
 
-static void reload_failed(struct apply *a, struct str text)
+static void reload_failed(struct apply *a, const char *code, struct str text)
 {
     const struct config_files *f = sink_config(a, a->at);
-    struct refusing why = {.sink = f, .code = "RELOAD_FAILED", .text = text};
+    struct refusing why = {.sink = f, .code = code, .text = text};
 
     a->stats.reloads_failed++;
     if (a->state == APPLY_RELOADING_OLD) {
@@ -729,22 +749,21 @@ static void on_reload(void *ctx, const struct child_result *result)
     buf_printf(&text, "reload: %s", result->story);
     if (result->output.len)
         buf_printf(&text, ": %.*s", STR_ARG(str_trim(result->output)));
-    reload_failed(a, buf_str(&text));
+    reload_failed(a, "RELOAD_FAILED", buf_str(&text));
 }
 
 static void start_reload(struct apply *a, const struct config_files *f)
 {
-    struct child_opts opts = {.loop = a->opts.loop,
-                              .command = f->reload,
-                              .sink = arena_c(&a->plans[a->at].arena, f->name),
+    struct child_opts opts = {.command = f->reload,
                               .timeout_ms = a->opts.config->reload_timeout / NSEC_PER_MS,
-                              .done = on_reload,
-                              .ctx = a};
+                              .done = on_reload};
     struct err err = ERR_NULL;
+    int r;
 
     a->stats.reloads++;
-    if (child_start(&opts, &a->child, &err))
-        reload_failed(a, str_c(err.text));
+    r = start_command(a, &opts, &err);
+    if (r)
+        reload_failed(a, code_unstarted(r), str_c(err.text));
 }
 
 /* Reloads the sinks from a->at on whose files were switched; comes back from the loop for each command. */
@@ -764,7 +783,7 @@ static void reload_next(struct apply *a)
         if (f->reload_signal)
             signal_program(a, f, &err);
         if (err.code) {
-            reload_failed(a, str_c(err.text));
+            reload_failed(a, "RELOAD_FAILED", str_c(err.text));
             return;
         }
     }
@@ -915,19 +934,19 @@ static void start_check(struct apply *a)
 {
     const struct config_files *f = sink_config(a, a->at);
     uint64_t timeout = f->check_timeout ? f->check_timeout : a->opts.config->check_timeout;
-    struct child_opts opts = {.loop = a->opts.loop,
-                              .command = f->check,
+    struct child_opts opts = {.command = f->check,
                               .stage = a->plans[a->at].stage,
-                              .sink = arena_c(&a->plans[a->at].arena, f->name),
                               .timeout_ms = timeout / NSEC_PER_MS,
-                              .done = on_check,
-                              .ctx = a};
-    struct refusing why = {.sink = f, .code = "CHECK_FAILED"};
+                              .done = on_check};
+    struct refusing why = {.sink = f};
     struct err err = ERR_NULL;
+    int r;
 
     a->stats.checks++;
-    if (!child_start(&opts, &a->child, &err))
+    r = start_command(a, &opts, &err);
+    if (!r)
         return;
+    why.code = code_unstarted(r);
     why.text = str_c(err.text);
     attempt_failed(a, &why);
 }
