@@ -887,8 +887,10 @@ static void attempt_failed(struct apply *a, const struct refusing *why)
         conclude(a);
         return;
     }
-    if (t.hi - t.lo == 1) {
-        refuse_group(a, &a->groups.at[t.lo], why);
+    if (t.hi - t.lo == 1 || strcmp(why->code, "NO_MEMORY") == 0) {
+        /* Lack of memory tells nothing of the groups: halves might be refused that pass together. */
+        for (size_t g = t.lo; g < t.hi; g++)
+            refuse_group(a, &a->groups.at[g], why);
     } else {
         size_t middle = t.lo + (t.hi - t.lo) / 2;
 
