@@ -10,7 +10,7 @@
 
 enum {
     MESSAGE_MAX = CHILD_OUTPUT_MAX + 256,
-    AGAIN_MS = 1000, /* after there was no memory to begin */
+    AGAIN_MS = 1000, /* after there was no memory to begin, or a result could not be noted */
 };
 
 enum apply_state {
@@ -51,7 +51,7 @@ struct apply {
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct defer kick;
-    struct timer again; /* after there was no memory to begin */
+    struct timer again; /* after something failed; nothing begins for verifying alone before */
 };
 
 static void try_next(struct apply *a);
@@ -97,10 +97,12 @@ static int plan_file(const struct apply *a, size_t sink, struct sink_plan *p, st
                      struct version *v)
 {
     const struct delivered *d = map_get(&a->sinks[sink].delivered, key_path(key));
+    bool is_noted = d && sha256_eq(&d->hash, &v->content_hash);
     struct sink_file f = {.path = arena_c(&p->arena, key_path(key)),
                           .version = version_ref(v),
                           .was_delivered = d != NULL,
-                          .is_changed = !d || !sha256_eq(&d->hash, &v->content_hash)};
+                          .is_noted = is_noted,
+                          .is_changed = !is_noted};
 
     if (!arena_failed(&p->arena) && VEC_PUSH(&p->files, f))
         return 0;
@@ -297,6 +299,7 @@ static void refuse_group(struct apply *a, struct group *g, const struct refusing
 static void idle(struct apply *a)
 {
     a->state = APPLY_IDLE;
+    a->is_verifying = false;
     groups_deinit(&a->groups);
     a->n_groups = 0;
     a->ranges.n = 0;
@@ -352,7 +355,7 @@ static bool final_rows(struct file_rows *f, const struct sink_plan *p)
     static const struct sha256 folder = {{0}};
 
     for (size_t i = 0; i < p->files.n; i++)
-        if ((p->files.at[i].is_changed || !p->files.at[i].was_delivered) &&
+        if (!p->files.at[i].is_noted &&
             !add_row(f, p, p->files.at[i].path, &p->files.at[i].version->content_hash, false))
             return false;
     for (size_t i = 0; i < p->removals.n; i++)
@@ -423,6 +426,36 @@ static int set_delivered(struct sink_state *s, const struct copy_file *f)
     return 0;
 }
 
+/* The files that the plans add are not ours: they were not put in place. */
+static void drop_intents(struct apply *a)
+{
+    for (size_t i = 0; i < n_sinks(a); i++)
+        for (size_t f = 0; f < a->plans[i].files.n; f++) {
+            const struct sink_file *file = &a->plans[i].files.at[f];
+
+            if (!file->was_delivered)
+                (void)mem_free(map_remove(&a->sinks[i].delivered, str_c(file->path)));
+        }
+}
+
+/* The files that the plans add are known as ours before they are there, else nothing would remove them. ERR_NOMEM. */
+static int set_intents(struct apply *a)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < n_sinks(a); i++)
+        for (size_t f = 0; f < a->plans[i].files.n && !r; f++) {
+            const struct sink_file *file = &a->plans[i].files.at[f];
+            struct copy_file row = {.path = str_c(file->path),
+                                    .hash = file->version->content_hash};
+
+            r = file->was_delivered ? 0 : set_delivered(&a->sinks[i], &row);
+        }
+    if (r)
+        drop_intents(a);
+    return r;
+}
+
 static struct sink_state *sink_named(struct apply *a, struct str name)
 {
     for (size_t i = 0; i < n_sinks(a); i++)
@@ -454,7 +487,20 @@ static struct copy_served *pending_rows(const struct apply *a, size_t *ret_n)
     return list;
 }
 
-/* Writes down what is served now, and which files. A failure is told and made good by the next job. */
+/* The next job also looks at the files; when there is no other, one begins for that alone. */
+static void verify_later(struct apply *a, uint64_t after_ms)
+{
+    a->must_verify = true;
+    timer_start(&a->again, a->opts.loop, after_ms, 0);
+}
+
+/* It was to look at the files, and nothing has come of that. */
+static void verify_failed(struct apply *a)
+{
+    verify_later(a, a->opts.config->retry_interval / NSEC_PER_MS);
+}
+
+/* Writes down what is served now, and which files. A failure is told, and made good by a job that verifies. */
 static void note_result(struct apply *a)
 {
     struct file_rows f = {.rows = {0}};
@@ -470,11 +516,13 @@ static void note_result(struct apply *a)
         r = copy_update(a->opts.copy, &u, &err);
     for (size_t i = 0; i < f.rows.n; i++)
         if (set_delivered(sink_named(a, f.rows.at[i].sink), &f.rows.at[i]))
-            a->must_verify = true;
-    if (r) {
+            r = ERR_NOMEM;
+    if (r)
         LOG(ERROR, "copy_failed", LOG_C("error", err.code ? err.text : "out of memory"));
-        a->must_verify = true; /* the next job looks at the files and writes all of it again */
-    }
+    if (r)
+        verify_later(a, AGAIN_MS);
+    else if (a->is_verifying && (!a->plans || a->is_void))
+        verify_failed(a);
     (void)mem_free(served);
     rows_deinit(&f);
 }
@@ -558,7 +606,7 @@ static void finish_job(struct apply *a)
     if (is_noted)
         a->opts.applied(a->opts.ctx, a->revision);
     else
-        a->must_verify = true; /* the next job finds it in place, and notes it */
+        verify_later(a, AGAIN_MS); /* the next job finds it in place, and notes it */
 }
 
 /* ---- work on files ---- */
@@ -692,6 +740,7 @@ static void undo_done(struct work *w, void *ctx)
     struct err err = ERR_NULL;
 
     (void)w;
+    drop_intents(a);
     if (write_rows(a, no_intent_rows, &err))
         LOG(ERROR, "copy_failed", LOG_C("error", err.text));
     a->is_void = true;
@@ -813,6 +862,7 @@ static void refuse_switch(struct apply *a)
     struct err err = ERR_NULL;
 
     refuse_accepted(a, &why);
+    drop_intents(a);
     if (write_rows(a, no_intent_rows, &err))
         LOG(ERROR, "copy_failed", LOG_C("error", err.text));
     a->is_void = true;
@@ -833,17 +883,32 @@ static void done_switch(struct work *w, void *ctx)
     reload_next(a);
 }
 
+/* What is to be put in place is written down before. */
+static int announce(struct apply *a, struct err *err)
+{
+    int r = set_intents(a);
+
+    if (r)
+        return err_set(err, r, "out of memory");
+    r = write_rows(a, intent_rows, err);
+    if (r)
+        drop_intents(a);
+    return r;
+}
+
 static void switch_over(struct apply *a)
 {
     struct err err = ERR_NULL;
 
     a->state = APPLY_SWITCHING;
-    if (write_rows(a, intent_rows, &err)) {
+    if (announce(a, &err)) {
         struct refusing why = {.code = "COPY_FAILED", .text = str_c(err.text)};
 
         for (size_t g = 0; g < a->n_groups; g++)
             if (a->groups.at[g].verdict == GROUP_ACCEPTED)
                 refuse_group(a, &a->groups.at[g], &why);
+        if (a->is_verifying)
+            verify_failed(a);
         a->opts.applied(a->opts.ctx, a->revision);
         end_job(a);
         return;
@@ -1102,7 +1167,7 @@ static void begin_job(struct apply *a)
     }
     a->n_groups = pick_groups(&a->groups);
     a->revision = sync_status(a->opts.ledger->sync).cursor.revision;
-    if (a->n_groups == 0 && !a->must_verify) {
+    if (a->n_groups == 0 && (!a->must_verify || timer_is_running(&a->again))) {
         groups_deinit(&a->groups);
         tell_idle(a);
         return;
@@ -1145,6 +1210,7 @@ void apply_kick(struct apply *a)
 void apply_verify(struct apply *a)
 {
     a->must_verify = true;
+    timer_stop(&a->again);
     apply_kick(a);
 }
 
