@@ -48,10 +48,9 @@ static void op_moved(void *ctx, const struct sync_cursor *cursor)
 /* Compares all that is served with all that was received. Until it is done nothing is told of what is served. */
 static void rescan(struct agent *a)
 {
-    bool was_owed = a->must_rescan;
+    bool was_owed = a->ledger.must_rescan;
 
-    a->must_rescan = ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision) != 0;
-    if (a->must_rescan) {
+    if (ledger_rescan(&a->ledger, sync_status(a->sync).cursor.revision)) {
         LOG(ERROR, "out_of_memory", LOG_C("while", "comparing"));
         timer_start(&a->again, &a->loop, AGAIN_MS, 0);
     } else if (was_owed) {
@@ -68,6 +67,7 @@ static struct str key_last(struct str tail)
 static void op_apply(void *ctx, const struct sync_batch *batch)
 {
     struct agent *a = ctx;
+    bool must_rescan = a->ledger.must_rescan;
 
     LOG(INFO, "received", LOG_U64("revision", batch->cursor.revision),
         LOG_U64("changes", batch->n), LOG_U64("items", batch->cursor.count));
@@ -77,9 +77,8 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
             LOG_C("reason", "they were dropped, and no recorded change deletes them"),
             LOG_C("action", "they are served on until they come back or are released"));
     for (size_t i = 0; i < batch->n; i++)
-        if (ledger_note(&a->ledger, &batch->changes[i], batch->cursor.revision))
-            a->must_rescan = true;
-    if (a->must_rescan)
+        must_rescan |= ledger_note(&a->ledger, &batch->changes[i], batch->cursor.revision) != 0;
+    if (must_rescan)
         rescan(a);
     orders_heard(a);
     apply_kick(a->apply);
@@ -200,7 +199,7 @@ static void tell_applied(void *ctx, uint64_t revision)
     struct agent *a = ctx;
     struct sync_refusal *list = NULL;
     size_t n = 0;
-    int r = a->must_rescan ? ERR_NOMEM : 0;
+    int r = a->ledger.must_rescan ? ERR_NOMEM : 0;
 
     if (!r)
         list = list_refusals(a, &n);
@@ -238,7 +237,7 @@ static void on_again(struct timer *t, void *ctx)
     struct agent *a = ctx;
 
     (void)t;
-    if (a->must_rescan)
+    if (a->ledger.must_rescan)
         rescan(a);
     else if (a->must_tell && !apply_is_busy(a->apply))
         tell_applied(a, a->untold);

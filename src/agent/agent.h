@@ -43,9 +43,8 @@ struct agent {
     uint64_t served_revision; /* what the judges were told of last */
     struct digest served;
     bool has_served;
-    bool must_rescan; /* for want of memory it is not known what is pending */
-    bool must_tell;   /* likewise it was not told what is served, */
-    uint64_t untold;  /* since this revision */
+    bool must_tell;  /* for want of memory it was not told what is served, */
+    uint64_t untold; /* since this revision */
 };
 
 must_use int agent_open(struct agent *a, const struct config *config, struct err *err);

@@ -10,7 +10,7 @@
 
 enum {
     MESSAGE_MAX = CHILD_OUTPUT_MAX + 256,
-    AGAIN_MS = 1000, /* after there was no memory to begin */
+    AGAIN_MS = 1000, /* after there was no memory to begin, or a result could not be noted */
 };
 
 enum apply_state {
@@ -51,7 +51,7 @@ struct apply {
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct defer kick;
-    struct timer again; /* after there was no memory to begin */
+    struct timer again; /* after something failed; nothing begins for verifying alone before */
 };
 
 static void try_next(struct apply *a);
@@ -97,10 +97,12 @@ static int plan_file(const struct apply *a, size_t sink, struct sink_plan *p, st
                      struct version *v)
 {
     const struct delivered *d = map_get(&a->sinks[sink].delivered, key_path(key));
+    bool is_noted = d && sha256_eq(&d->hash, &v->content_hash);
     struct sink_file f = {.path = arena_c(&p->arena, key_path(key)),
                           .version = version_ref(v),
                           .was_delivered = d != NULL,
-                          .is_changed = !d || !sha256_eq(&d->hash, &v->content_hash)};
+                          .is_noted = is_noted,
+                          .is_changed = !is_noted};
 
     if (!arena_failed(&p->arena) && VEC_PUSH(&p->files, f))
         return 0;
@@ -297,6 +299,7 @@ static void refuse_group(struct apply *a, struct group *g, const struct refusing
 static void idle(struct apply *a)
 {
     a->state = APPLY_IDLE;
+    a->is_verifying = false;
     groups_deinit(&a->groups);
     a->n_groups = 0;
     a->ranges.n = 0;
@@ -352,7 +355,7 @@ static bool final_rows(struct file_rows *f, const struct sink_plan *p)
     static const struct sha256 folder = {{0}};
 
     for (size_t i = 0; i < p->files.n; i++)
-        if ((p->files.at[i].is_changed || !p->files.at[i].was_delivered) &&
+        if (!p->files.at[i].is_noted &&
             !add_row(f, p, p->files.at[i].path, &p->files.at[i].version->content_hash, false))
             return false;
     for (size_t i = 0; i < p->removals.n; i++)
@@ -423,6 +426,36 @@ static int set_delivered(struct sink_state *s, const struct copy_file *f)
     return 0;
 }
 
+/* The files that the plans add are not ours: they were not put in place. */
+static void drop_intents(struct apply *a)
+{
+    for (size_t i = 0; i < n_sinks(a); i++)
+        for (size_t f = 0; f < a->plans[i].files.n; f++) {
+            const struct sink_file *file = &a->plans[i].files.at[f];
+
+            if (!file->was_delivered)
+                (void)mem_free(map_remove(&a->sinks[i].delivered, str_c(file->path)));
+        }
+}
+
+/* The files that the plans add are known as ours before they are there, else nothing would remove them. ERR_NOMEM. */
+static int set_intents(struct apply *a)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < n_sinks(a); i++)
+        for (size_t f = 0; f < a->plans[i].files.n && !r; f++) {
+            const struct sink_file *file = &a->plans[i].files.at[f];
+            struct copy_file row = {.path = str_c(file->path),
+                                    .hash = file->version->content_hash};
+
+            r = file->was_delivered ? 0 : set_delivered(&a->sinks[i], &row);
+        }
+    if (r)
+        drop_intents(a);
+    return r;
+}
+
 static struct sink_state *sink_named(struct apply *a, struct str name)
 {
     for (size_t i = 0; i < n_sinks(a); i++)
@@ -454,7 +487,20 @@ static struct copy_served *pending_rows(const struct apply *a, size_t *ret_n)
     return list;
 }
 
-/* Writes down what is served now, and which files. A failure is told and made good by the next job. */
+/* The next job also looks at the files; when there is no other, one begins for that alone. */
+static void verify_later(struct apply *a, uint64_t after_ms)
+{
+    a->must_verify = true;
+    timer_start(&a->again, a->opts.loop, after_ms, 0);
+}
+
+/* It was to look at the files, and nothing has come of that. */
+static void verify_failed(struct apply *a)
+{
+    verify_later(a, a->opts.config->retry_interval / NSEC_PER_MS);
+}
+
+/* Writes down what is served now, and which files. A failure is told, and made good by a job that verifies. */
 static void note_result(struct apply *a)
 {
     struct file_rows f = {.rows = {0}};
@@ -470,11 +516,13 @@ static void note_result(struct apply *a)
         r = copy_update(a->opts.copy, &u, &err);
     for (size_t i = 0; i < f.rows.n; i++)
         if (set_delivered(sink_named(a, f.rows.at[i].sink), &f.rows.at[i]))
-            a->must_verify = true;
-    if (r) {
+            r = ERR_NOMEM;
+    if (r)
         LOG(ERROR, "copy_failed", LOG_C("error", err.code ? err.text : "out of memory"));
-        a->must_verify = true; /* the next job looks at the files and writes all of it again */
-    }
+    if (r)
+        verify_later(a, AGAIN_MS);
+    else if (a->is_verifying && (!a->plans || a->is_void))
+        verify_failed(a);
     (void)mem_free(served);
     rows_deinit(&f);
 }
@@ -558,7 +606,7 @@ static void finish_job(struct apply *a)
     if (is_noted)
         a->opts.applied(a->opts.ctx, a->revision);
     else
-        a->must_verify = true; /* the next job finds it in place, and notes it */
+        verify_later(a, AGAIN_MS); /* the next job finds it in place, and notes it */
 }
 
 /* ---- work on files ---- */
@@ -628,6 +676,26 @@ static void refuse_accepted(struct apply *a, const struct refusing *why)
     }
 }
 
+/* ---- commands ---- */
+
+/* Fills in what check and reload of the sink a->at have in common. ERR_NOMEM, ERR_IO. */
+static int start_command(struct apply *a, struct child_opts *opts, struct err *err)
+{
+    struct arena *arena = &a->plans[a->at].arena;
+
+    opts->loop = a->opts.loop;
+    opts->sink = arena_c(arena, sink_config(a, a->at)->name);
+    opts->ctx = a;
+    return arena_failed(arena) ? err_set(err, ERR_NOMEM, "out of memory")
+                               : child_start(opts, &a->child, err);
+}
+
+/* A command that did not start has found nothing wrong with the content: it is tried again. */
+static const char *code_unstarted(int r)
+{
+    return r == ERR_NOMEM ? "NO_MEMORY" : "IO";
+}
+
 /* ---- reloads ---- */
 
 /* What a file of a process id says; 0 when there is none that a signal may go to. */
@@ -672,6 +740,7 @@ static void undo_done(struct work *w, void *ctx)
     struct err err = ERR_NULL;
 
     (void)w;
+    drop_intents(a);
     if (write_rows(a, no_intent_rows, &err))
         LOG(ERROR, "copy_failed", LOG_C("error", err.text));
     a->is_void = true;
@@ -688,10 +757,10 @@ static bool has_accepted(const struct apply *a)
     return false;
 }
 
-static void reload_failed(struct apply *a, struct str text)
+static void reload_failed(struct apply *a, const char *code, struct str text)
 {
     const struct config_files *f = sink_config(a, a->at);
-    struct refusing why = {.sink = f, .code = "RELOAD_FAILED", .text = text};
+    struct refusing why = {.sink = f, .code = code, .text = text};
 
     a->stats.reloads_failed++;
     if (a->state == APPLY_RELOADING_OLD) {
@@ -729,22 +798,21 @@ static void on_reload(void *ctx, const struct child_result *result)
     buf_printf(&text, "reload: %s", result->story);
     if (result->output.len)
         buf_printf(&text, ": %.*s", STR_ARG(str_trim(result->output)));
-    reload_failed(a, buf_str(&text));
+    reload_failed(a, "RELOAD_FAILED", buf_str(&text));
 }
 
 static void start_reload(struct apply *a, const struct config_files *f)
 {
-    struct child_opts opts = {.loop = a->opts.loop,
-                              .command = f->reload,
-                              .sink = arena_c(&a->plans[a->at].arena, f->name),
+    struct child_opts opts = {.command = f->reload,
                               .timeout_ms = a->opts.config->reload_timeout / NSEC_PER_MS,
-                              .done = on_reload,
-                              .ctx = a};
+                              .done = on_reload};
     struct err err = ERR_NULL;
+    int r;
 
     a->stats.reloads++;
-    if (child_start(&opts, &a->child, &err))
-        reload_failed(a, str_c(err.text));
+    r = start_command(a, &opts, &err);
+    if (r)
+        reload_failed(a, code_unstarted(r), str_c(err.text));
 }
 
 /* Reloads the sinks from a->at on whose files were switched; comes back from the loop for each command. */
@@ -764,7 +832,7 @@ static void reload_next(struct apply *a)
         if (f->reload_signal)
             signal_program(a, f, &err);
         if (err.code) {
-            reload_failed(a, str_c(err.text));
+            reload_failed(a, "RELOAD_FAILED", str_c(err.text));
             return;
         }
     }
@@ -794,6 +862,7 @@ static void refuse_switch(struct apply *a)
     struct err err = ERR_NULL;
 
     refuse_accepted(a, &why);
+    drop_intents(a);
     if (write_rows(a, no_intent_rows, &err))
         LOG(ERROR, "copy_failed", LOG_C("error", err.text));
     a->is_void = true;
@@ -814,17 +883,32 @@ static void done_switch(struct work *w, void *ctx)
     reload_next(a);
 }
 
+/* What is to be put in place is written down before. */
+static int announce(struct apply *a, struct err *err)
+{
+    int r = set_intents(a);
+
+    if (r)
+        return err_set(err, r, "out of memory");
+    r = write_rows(a, intent_rows, err);
+    if (r)
+        drop_intents(a);
+    return r;
+}
+
 static void switch_over(struct apply *a)
 {
     struct err err = ERR_NULL;
 
     a->state = APPLY_SWITCHING;
-    if (write_rows(a, intent_rows, &err)) {
+    if (announce(a, &err)) {
         struct refusing why = {.code = "COPY_FAILED", .text = str_c(err.text)};
 
         for (size_t g = 0; g < a->n_groups; g++)
             if (a->groups.at[g].verdict == GROUP_ACCEPTED)
                 refuse_group(a, &a->groups.at[g], &why);
+        if (a->is_verifying)
+            verify_failed(a);
         a->opts.applied(a->opts.ctx, a->revision);
         end_job(a);
         return;
@@ -868,8 +952,10 @@ static void attempt_failed(struct apply *a, const struct refusing *why)
         conclude(a);
         return;
     }
-    if (t.hi - t.lo == 1) {
-        refuse_group(a, &a->groups.at[t.lo], why);
+    if (t.hi - t.lo == 1 || strcmp(why->code, "NO_MEMORY") == 0) {
+        /* Lack of memory tells nothing of the groups: halves might be refused that pass together. */
+        for (size_t g = t.lo; g < t.hi; g++)
+            refuse_group(a, &a->groups.at[g], why);
     } else {
         size_t middle = t.lo + (t.hi - t.lo) / 2;
 
@@ -915,19 +1001,19 @@ static void start_check(struct apply *a)
 {
     const struct config_files *f = sink_config(a, a->at);
     uint64_t timeout = f->check_timeout ? f->check_timeout : a->opts.config->check_timeout;
-    struct child_opts opts = {.loop = a->opts.loop,
-                              .command = f->check,
+    struct child_opts opts = {.command = f->check,
                               .stage = a->plans[a->at].stage,
-                              .sink = arena_c(&a->plans[a->at].arena, f->name),
                               .timeout_ms = timeout / NSEC_PER_MS,
-                              .done = on_check,
-                              .ctx = a};
-    struct refusing why = {.sink = f, .code = "CHECK_FAILED"};
+                              .done = on_check};
+    struct refusing why = {.sink = f};
     struct err err = ERR_NULL;
+    int r;
 
     a->stats.checks++;
-    if (!child_start(&opts, &a->child, &err))
+    r = start_command(a, &opts, &err);
+    if (!r)
         return;
+    why.code = code_unstarted(r);
     why.text = str_c(err.text);
     attempt_failed(a, &why);
 }
@@ -1047,6 +1133,15 @@ static void begin_later(struct apply *a)
     timer_start(&a->again, a->opts.loop, AGAIN_MS, 0);
 }
 
+/* Half of a batch is never tried: what pending lacks is found before. ERR_NOMEM. */
+static int find_groups(struct apply *a)
+{
+    struct ledger *l = a->opts.ledger;
+    int r = l->must_rescan ? ledger_rescan(l, sync_status(l->sync).cursor.revision) : 0;
+
+    return r ? r : ledger_groups(l, &a->groups);
+}
+
 /* There is nothing to do, or nothing that may be done now. */
 static void tell_idle(struct apply *a)
 {
@@ -1066,13 +1161,13 @@ static void begin_job(struct apply *a)
         tell_idle(a);
         return;
     }
-    if (ledger_groups(a->opts.ledger, &a->groups)) {
+    if (find_groups(a)) {
         begin_later(a);
         return;
     }
     a->n_groups = pick_groups(&a->groups);
     a->revision = sync_status(a->opts.ledger->sync).cursor.revision;
-    if (a->n_groups == 0 && !a->must_verify) {
+    if (a->n_groups == 0 && (!a->must_verify || timer_is_running(&a->again))) {
         groups_deinit(&a->groups);
         tell_idle(a);
         return;
@@ -1115,6 +1210,7 @@ void apply_kick(struct apply *a)
 void apply_verify(struct apply *a)
 {
     a->must_verify = true;
+    timer_stop(&a->again);
     apply_kick(a);
 }
 

@@ -143,8 +143,10 @@ static int compare(struct ledger *l, struct str key, uint64_t batch, enum why wh
         return received ? set_serving(l, key, received) : 0; /* its number may be another */
     }
     p = pending_add(l, key);
-    if (!p)
+    if (!p) {
+        l->must_rescan = true;
         return ERR_NOMEM;
+    }
     if (why == IS_NEWS) {
         p->batch = batch;
         p->is_refused = false; /* something relevant changed */
@@ -153,20 +155,31 @@ static int compare(struct ledger *l, struct str key, uint64_t batch, enum why wh
     return 0;
 }
 
-static int key_of(struct str scope, struct str tail, struct buf *out)
+/* A key in a room of its own: without memory, too, news of a name that is pending already must reach it. */
+struct key_text {
+    struct str key;
+    char room[4 * ID_BYTES_MAX];
+};
+
+static int key_of(struct str scope, struct str tail, struct key_text *out)
 {
-    buf_put_str(out, scope);
-    buf_put_byte(out, '\0');
-    buf_put_str(out, tail);
-    return buf_status(out);
+    char *at = out->room;
+
+    out->key = str_of(out->room, size_add(size_add(scope.len, tail.len), 1));
+    if (out->key.len > sizeof(out->room))
+        return ERR_LIMIT;
+    (void)str_keep(&at, scope);
+    *at++ = '\0';
+    (void)str_keep(&at, tail);
+    return 0;
 }
 
 int ledger_note(struct ledger *l, const struct sync_change *change, uint64_t batch)
 {
-    owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
-    int r = key_of(change->scope, change->key, &key);
+    struct key_text text;
+    int r = key_of(change->scope, change->key, &text);
 
-    return r ? r : compare(l, buf_str(&key), batch, IS_NEWS);
+    return r ? r : compare(l, text.key, batch, IS_NEWS);
 }
 
 struct rescan {
@@ -179,16 +192,16 @@ struct rescan {
 static int rescan_received(void *ctx, const struct sync_change *binding)
 {
     struct rescan *s = ctx;
-    owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
-    int r = key_of(binding->scope, binding->key, &key);
+    struct key_text text;
+    int r = key_of(binding->scope, binding->key, &text);
     bool is_pending;
 
     if (r)
         return r;
-    is_pending = map_get(&s->ledger->pending, buf_str(&key)) != NULL;
-    if (!is_pending && is_same(binding->item, ledger_serving(s->ledger, buf_str(&key))))
+    is_pending = map_get(&s->ledger->pending, text.key) != NULL;
+    if (!is_pending && is_same(binding->item, ledger_serving(s->ledger, text.key)))
         return 0;
-    return compare(s->ledger, buf_str(&key), s->batch, is_pending ? IS_LOOKED_AT : IS_NEWS);
+    return compare(s->ledger, text.key, s->batch, is_pending ? IS_LOOKED_AT : IS_NEWS);
 }
 
 int ledger_rescan(struct ledger *l, uint64_t batch)
@@ -213,6 +226,7 @@ int ledger_rescan(struct ledger *l, uint64_t batch)
                     map_get(&l->pending, s.keys.at[i]) ? IS_LOOKED_AT : IS_NEWS);
     VEC_DEINIT(&s.keys);
     arena_deinit(&s.arena);
+    l->must_rescan = r != 0;
     return r;
 }
 
@@ -264,25 +278,25 @@ int ledger_load(struct ledger *l, const struct copy_content *content)
     int r = 0;
 
     for (size_t i = 0; i < content->n_items && content->applied && !r; i++) {
-        owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
+        struct key_text text;
 
-        r = key_of(content->items[i].scope, content->items[i].key, &key);
+        r = key_of(content->items[i].scope, content->items[i].key, &text);
         if (!r)
-            r = set_serving(l, buf_str(&key), content->items[i].item);
+            r = set_serving(l, text.key, content->items[i].item);
     }
     for (size_t i = 0; i < content->n_held && content->applied && !r; i++) {
-        owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
+        struct key_text text;
 
-        r = key_of(content->held[i].scope, content->held[i].key, &key);
+        r = key_of(content->held[i].scope, content->held[i].key, &text);
         if (!r)
-            r = set_serving(l, buf_str(&key), content->held[i].item);
+            r = set_serving(l, text.key, content->held[i].item);
     }
     for (size_t i = 0; i < content->n_served && !r; i++) {
-        owned(buf) struct buf key = BUF_NULL((size_t)4 * ID_BYTES_MAX);
+        struct key_text text;
 
-        r = key_of(content->served[i].scope, content->served[i].key, &key);
+        r = key_of(content->served[i].scope, content->served[i].key, &text);
         if (!r)
-            r = load_served(l, &content->served[i], buf_str(&key));
+            r = load_served(l, &content->served[i], text.key);
     }
     return r ? r : ledger_rescan(l, content->cursor.revision);
 }

@@ -32,6 +32,7 @@ struct ledger {
     struct map pending; /* key -> struct pending */
     struct digest digest;
     uint64_t last_group;
+    bool must_rescan; /* for want of memory pending may lack names: (L1) does not hold */
 };
 
 void ledger_init(struct ledger *l, const struct sync *sync);
@@ -49,7 +50,7 @@ struct version *ledger_serving(const struct ledger *l,
                                struct str key); /* borrowed; NULL: nothing */
 struct version *ledger_received(const struct ledger *l, struct str key);
 
-/* From now on this is served (NULL: nothing); pending is brought in line. ERR_NOMEM: nothing changed. */
+/* From now on this is served (NULL: nothing); pending is brought in line. ERR_NOMEM: to be called again. */
 must_use int ledger_serve(struct ledger *l, struct str key, struct version *v);
 
 /* One of a group. Belongs to the groups' arena; want is a reference of theirs. */
@@ -72,7 +73,7 @@ struct groups {
     size_t n;
 };
 
-/* All groups of what is pending, oldest batch first. ERR_NOMEM. */
+/* All groups of what is pending, oldest batch first. Not while a rescan is needed: they might be halves. ERR_NOMEM. */
 must_use int ledger_groups(const struct ledger *l, struct groups *ret_groups);
 void groups_deinit(struct groups *g);
 

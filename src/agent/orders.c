@@ -273,7 +273,7 @@ void orders_idle(void *agent)
     struct orders *o = &a->orders;
     uint64_t before = o->done;
 
-    if (o->running && !a->must_tell && !a->must_rescan && !apply_is_retrying(a->apply)) {
+    if (o->running && !a->must_tell && !a->ledger.must_rescan && !apply_is_retrying(a->apply)) {
         o->done = o->running;
         if (save(a) == 0) {
             sync_order_done(a->sync, o->running);

@@ -22,6 +22,7 @@ struct sink_file {
     const char *path;
     struct version *version; /* referenced */
     bool was_delivered;      /* by us, as far as we know */
+    bool is_noted;           /* with this content, whatever is found there */
     bool
         is_changed; /* differs from what was delivered (or, after verifying, from what is there) */
 };

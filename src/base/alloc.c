@@ -4,15 +4,26 @@
 #include "base/alloc.h"
 
 static _Thread_local uint64_t allowance = UINT64_MAX;
-static _Thread_local int has_failed;
+static _Thread_local int has_failed, fails_once;
 
-int mem_fail_after(uint64_t n)
+static int set_failing(uint64_t n, int once)
 {
     int failed = has_failed;
 
     allowance = n;
     has_failed = 0;
+    fails_once = once;
     return failed;
+}
+
+int mem_fail_after(uint64_t n)
+{
+    return set_failing(n, 0);
+}
+
+int mem_fail_once(uint64_t n)
+{
+    return set_failing(n, 1);
 }
 
 static int must_fail(void)
@@ -24,6 +35,8 @@ static int must_fail(void)
         return 0;
     }
     has_failed = 1;
+    if (fails_once)
+        allowance = UINT64_MAX;
     return 1;
 }
 

@@ -33,6 +33,8 @@ static inline size_t size_add(size_t a, size_t b)
  * UINT64_MAX turns it off. Returns whether one has failed since the last call.
  */
 int mem_fail_after(uint64_t n);
+/* The same, but after those n only one fails: small things find memory when a large one did not. */
+int mem_fail_once(uint64_t n);
 
 static inline void mem_cleanup(void *pp)
 {

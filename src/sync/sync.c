@@ -841,19 +841,21 @@ int sync_health(struct sync *s, const struct sync_judgement *judgement)
 
 struct version *sync_find(const struct sync *s, struct str scope, struct str kind, struct str name)
 {
-    owned(buf) struct buf key = BUF_NULL((size_t)2 * ID_BYTES_MAX);
+    char room[2 * ID_BYTES_MAX], *at = room;
+    size_t len = size_add(size_add(scope.len, kind.len), size_add(name.len, 2));
+    struct str key = str_of(room, len);
     const struct binding *b;
     const struct hold *h;
 
-    buf_put_str(&key, scope);
-    buf_put_byte(&key, '\0');
-    buf_put_str(&key, kind);
-    buf_put_byte(&key, '\0');
-    buf_put_str(&key, name);
-    if (buf_status(&key))
+    if (len > sizeof(room))
         return NULL;
-    b = map_get(&s->bindings, buf_str(&key));
-    h = b ? NULL : holds_find(&s->holds, buf_str(&key));
+    (void)str_keep(&at, scope);
+    *at++ = '\0';
+    (void)str_keep(&at, kind);
+    *at++ = '\0';
+    (void)str_keep(&at, name);
+    b = map_get(&s->bindings, key);
+    h = b ? NULL : holds_find(&s->holds, key);
     return b ? b->item : h ? h->binding->item : NULL;
 }
 

@@ -3,3 +3,4 @@ trimtab_test(agent_ledger SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/ledger.c USE
 trimtab_test(agent_child SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/child.c USES agent)
 trimtab_test(agent_health SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/health.c USES agent)
 trimtab_test(agent_prober SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/prober.c USES agent)
+trimtab_test(agent_memory SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/memory.c USES agent presence)
