@@ -28,8 +28,7 @@ static void fold(const struct outcome *o)
         next = state_apply(s, &effect, 7);
         ASSERT(next);
         (void)state_unref(next);
-        for (size_t i = 0; i < effect.n_rollouts; i++)
-            (void)rollout_unref(rollouts[i]);
+        effect_deinit(&effect, rollouts);
     }
     (void)state_unref(s);
 }
