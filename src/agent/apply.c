@@ -1234,6 +1234,7 @@ void apply_retry(struct apply *a, enum apply_retry which)
         apply_kick(a);
 }
 
+/* Without memory it counts as named: trying too much does no harm, and saying that it was tried would be untrue. */
 static bool is_named(const struct version *v, char *const *ids, size_t n)
 {
     owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
@@ -1241,7 +1242,9 @@ static bool is_named(const struct version *v, char *const *ids, size_t n)
     if (!v)
         return false;
     key_put_id(v->key, &id);
-    for (size_t i = 0; i < n && !buf_status(&id); i++)
+    if (buf_status(&id))
+        return true;
+    for (size_t i = 0; i < n; i++)
         if (str_eq(buf_str(&id), str_c(ids[i])))
             return true;
     return false;
