@@ -2,6 +2,7 @@
  * instances, status, info, watch: what every instance really runs, and what changes.
  */
 #include "base/clock.h"
+#include "base/text.h"
 #include "cli/cmd.h"
 #include "proto/convert.h"
 
@@ -223,7 +224,7 @@ const struct command cmd_info = {"info", "info", "shows the server", run_info};
 
 /* ---- watch ---- */
 
-enum { BATCH_TEXT_MAX = 512 << 20, STORE_ID_MAX = 64, MARK_MAX = 64 };
+enum { BATCH_TEXT_MAX = 512 << 20, STORE_ID_MAX = 64, MARK_MAX = 64, VALUE_SHOWN_MAX = 60 };
 
 /* A subscriber without an id: it sees what everybody sees, and is not listed. */
 struct watching {
@@ -249,14 +250,27 @@ static void take_welcome(struct watching *w, const Trimtab__V1__Welcome *m)
         memcpy(w->store_id, m->store_id.data, w->cursor.store_id.len);
 }
 
+/* A short value is shown as it is, if it is a line of text. */
+static void put_value(const Trimtab__V1__Item *item, struct buf *out)
+{
+    struct str value = proto_str(item->content);
+
+    if (value.len && value.len <= VALUE_SHOWN_MAX && value.len == item->size &&
+        text_is_plain(value, TEXT_LINE))
+        buf_printf(out, ": %.*s", STR_ARG(value));
+    buf_put_byte(out, '\n');
+}
+
 static void take_changes(struct watching *w, const Trimtab__V1__Changes *c)
 {
     if (!w->seen_all && !w->show_all)
         return;
-    for (size_t i = 0; i < c->n_put; i++)
+    for (size_t i = 0; i < c->n_put; i++) {
         buf_printf(&w->batch,
-                   "put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes\n",
+                   "put   %s version %" PRIu64 " revision %" PRIu64 " %" PRIu64 " bytes",
                    c->put[i]->id, c->put[i]->version, c->put[i]->revision, c->put[i]->size);
+        put_value(c->put[i], &w->batch);
+    }
     for (size_t i = 0; i < c->n_drop; i++)
         buf_printf(&w->batch, "drop  %s\n", c->drop[i]);
 }

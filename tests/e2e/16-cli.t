@@ -198,7 +198,10 @@ test('watch prints changes as they come', async () => {
   w.stderr.on('data', (d) => { err += d; });
   await until('watching', () => err.includes('watching from revision'));
   good('put', 'shop/prod/item/seen', '--value', '1');
-  await until('the put', () => out.includes('put   shop/prod/item/seen version 1'));
+  await until('the put, with its short value', () => /^put   shop\/prod\/item\/seen version 1 revision \d+ 1 bytes: 1$/m.test(out));
+  good('put', 'shop/prod/file/wild', '--value', 'a\u001b[2Jb');
+  good('put', 'shop/prod/file/long', '--value', 'x'.repeat(61));
+  await until('what is no plain line, or long, without', () => /file\/wild version 1 revision \d+ 6 bytes$/m.test(out) && /file\/long version 1 revision \d+ 61 bytes$/m.test(out));
   good('rm', 'shop/prod/item/seen');
   await until('the drop', () => out.includes('drop  item/seen'));
   w.kill();
