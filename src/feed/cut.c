@@ -475,8 +475,10 @@ int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
     buf_deinit(&f.drops);
     if (r)
         return r;
-    if (ended)
-        session_end_cut(s, now);
+    if (ended) {
+        session_take_flight(s, s->cut->state->revision, s->cut->digest, now);
+        cut_drop(s);
+    }
     return FEED_FRAME;
 }
 

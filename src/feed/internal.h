@@ -251,11 +251,25 @@ struct inventory *inventory_free(struct inventory *inv);
 bool entry_is_caused(const struct feed_session *s, const struct state *state,
                      const struct scope *scope, const struct inventory_entry *e);
 
-/* session.c */
+/* view.c */
 const struct closure *session_closure(const struct feed_session *s);
 struct digest session_digest(const struct feed_session *s, uint64_t *ret_count);
 bool session_is_behind(const struct feed_session *s);
-void feed_mark_put(const struct feed *f, uint64_t revision, unsigned char out[MARK_BYTES]);
+/* Whether a change of this resource may concern the session. */
+bool session_wants(const struct feed_session *s, struct name name);
+/* Its standing is another one. */
+void session_changed(struct feed_session *s);
+
+/* The mark that this feed gives a revision. */
+static inline void feed_mark_put(const struct feed *f, uint64_t revision,
+                                 unsigned char out[MARK_BYTES])
+{
+    mark_make(f->opts.key, str_of(f->opts.store_id, FEED_STORE_ID_BYTES), revision, out);
+}
+
+/* session.c */
+/* A restore was released (restored.deletes_newer): who has said that it holds something is compared once more. */
+void session_release_restored(struct feed_session *s);
 
 /* gray.c */
 void session_gray(struct feed_session *s); /* computed anew, from the feed's state */
@@ -263,17 +277,15 @@ void session_ungray(struct feed_session *s);
 /* Whether a rollout has it now, or had it at a revision since then, by which its view may have differed. */
 bool session_was_gray(const struct feed_session *s, uint64_t since);
 void feed_publish_gray(struct feed *f, const struct state *before);
-void session_end_cut(struct feed_session *s, nsec_t now);
-/* Its standing is another one. */
-void session_changed(struct feed_session *s);
-/* Whether a change of this resource may concern the session. */
-bool session_wants(const struct feed_session *s, struct name name);
 
 /* testimony.c: what the instance says that it serves */
 void testimony_hello(struct feed_session *s, const Trimtab__V1__Hello *hello);
 void testimony_announced(struct feed_session *s, uint64_t revision, struct digest digest);
 void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now);
 void testimony_deinit(struct feed_session *s);
+/* A batch that brings its view to this revision is complete: what it must come to has been announced. */
+void session_take_flight(struct feed_session *s, uint64_t revision, struct digest digest,
+                         nsec_t now);
 
 /* orders.c */
 void session_orders_hello(struct feed_session *s, const Trimtab__V1__Hello *hello);
@@ -284,7 +296,5 @@ must_use int session_pull_order(struct feed_session *s, const struct order *o,
 void session_order_ack(struct feed_session *s, const Trimtab__V1__OrderAck *ack);
 /* Calls ready for those whom a new order concerns. */
 void feed_publish_orders(struct feed *f, const struct state *before);
-/* A restore was released (restored.deletes_newer): who has said that it holds something is compared once more. */
-void session_release_restored(struct feed_session *s);
 
 #endif

@@ -9,27 +9,6 @@
 
 enum { PROTOCOL_VERSION = 1 };
 
-const struct closure *session_closure(const struct feed_session *s)
-{
-    return s->gray.is_in ? &s->gray.closure : &s->class->closure;
-}
-
-struct digest session_digest(const struct feed_session *s, uint64_t *ret_count)
-{
-    struct digest sum = DIGEST_NULL;
-
-    *ret_count = 0;
-    if (s->class)
-        sum = feed_class_digest(s->class, ret_count);
-    *ret_count += (uint64_t)s->gray.count;
-    return digest_add(sum, s->gray.digest);
-}
-
-bool session_is_behind(const struct feed_session *s)
-{
-    return s->status.changed > s->status.sent && !s->pending;
-}
-
 static void be_ready(struct feed_session *s)
 {
     s->feed->opts.ready(s->ctx);
@@ -75,24 +54,6 @@ struct feed_status feed_session_status(const struct feed_session *s)
 
     status.expected = session_digest(s, &status.expected_count);
     return status;
-}
-
-bool session_wants(const struct feed_session *s, struct name name)
-{
-    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
-
-    for (size_t i = 0; s->class && i < s->class->n_scopes; i++) {
-        const struct scope *scope = s->class->scopes[i];
-        size_t layer;
-
-        if (scope_has_layer(scope, name.space, &layer) &&
-            scope_selects(scope, name.kind, name.name))
-            return true;
-    }
-    if (!s->class || !session_closure(s)->entries)
-        return false;
-    name_put_key(name, &key);
-    return buf_status(&key) || closure_find(session_closure(s), buf_str(&key));
 }
 
 /* ---- hello ---- */
@@ -164,11 +125,6 @@ static void look_for_loss(const struct feed_session *s, const Trimtab__V1__Curso
     if (is_of_this_store(s, c) && c->revision > s->feed->state->revision && has_mark(s, c) &&
         s->feed->opts.lost)
         s->feed->opts.lost(s->ctx, c->revision);
-}
-
-void feed_mark_put(const struct feed *f, uint64_t revision, unsigned char out[MARK_BYTES])
-{
-    mark_make(f->opts.key, str_of(f->opts.store_id, FEED_STORE_ID_BYTES), revision, out);
 }
 
 /* How to bring the subscriber up to date, and why so. */
@@ -318,8 +274,10 @@ static int take_ack(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t 
     case TRIMTAB__V1__STAGE__STORED: return take_stored(s, ack, now);
     case TRIMTAB__V1__STAGE__APPLIED:
         r = take_stored(s, ack, now); /* applied implies stored */
-        if (!r)
+        if (!r) {
             testimony_report(s, ack, now);
+            session_release_restored(s);
+        }
         return r;
     case TRIMTAB__V1__STAGE__REJECTED:
         if (s->status.phase != FEED_FLIGHT || ack->revision != s->status.sent)
@@ -372,6 +330,25 @@ void feed_session_repair(struct feed_session *s, const char *reason)
     be_ready(s);
 }
 
+static bool holds_deletions(const struct feed_session *s)
+{
+    const struct report *r = s->said.exceptions;
+
+    for (size_t i = 0; r && i < r->ack->n_refused; i++)
+        if (exception_kind(r->ack->refused[i]) == EXCEPTION_HELD)
+            return true;
+    return false;
+}
+
+void session_release_restored(struct feed_session *s)
+{
+    if (s->has_released || !s->feed->state->restored.deletes_newer || !holds_deletions(s))
+        return;
+    s->has_released = true;
+    feed_session_repair(s,
+                        "what it holds may be of the history before a restore, which may go");
+}
+
 int feed_session_frame(struct feed_session *s, const Trimtab__V1__ClientFrame *frame,
                        nsec_t now, struct err *err)
 {
@@ -397,24 +374,6 @@ void feed_frame_deinit(struct feed_frame *frame)
     for (size_t i = 0; i < frame->n; i++)
         (void)shared_unref(frame->segments[i].owner);
     frame->n = 0;
-}
-
-static void take_flight(struct feed_session *s, uint64_t revision, struct digest digest,
-                        nsec_t now)
-{
-    s->status.phase = FEED_FLIGHT;
-    s->status.sent = revision;
-    s->status.waiting_since = now;
-    s->flight_digest = digest;
-    s->wants_bookmark = false;
-    testimony_announced(s, revision, digest);
-    session_changed(s);
-}
-
-void session_end_cut(struct feed_session *s, nsec_t now)
-{
-    take_flight(s, s->cut->state->revision, s->cut->digest, now);
-    cut_drop(s);
 }
 
 static int pull_welcome(struct feed_session *s, struct feed_frame *ret_frame)
@@ -465,7 +424,7 @@ static int pull_pending(struct feed_session *s, nsec_t now, struct feed_frame *r
     give_framed(take(s->pending), ret_frame);
     s->status.items_sent += s->pending_items;
     s->status.drops_sent += s->pending_drops;
-    take_flight(s, s->pending_revision, s->flight_digest, now);
+    session_take_flight(s, s->pending_revision, s->flight_digest, now);
     return FEED_FRAME;
 }
 

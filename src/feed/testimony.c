@@ -10,14 +10,6 @@
 #include "proto/convert.h"
 #include "proto/subject.h"
 
-void session_changed(struct feed_session *s)
-{
-    if (s->is_changed || !s->feed->opts.changed)
-        return;
-    s->is_changed = true;
-    s->feed->opts.changed(s->ctx);
-}
-
 /* ---- what its view wants ---- */
 
 static const struct sha256 *wanted_referred(const struct feed_session *s, struct str id)
@@ -83,25 +75,6 @@ static void ask_again(struct feed_session *s)
     s->feed->opts.ready(s->ctx);
 }
 
-static bool holds_deletions(const struct feed_session *s)
-{
-    const struct report *r = s->said.exceptions;
-
-    for (size_t i = 0; r && i < r->ack->n_refused; i++)
-        if (exception_kind(r->ack->refused[i]) == EXCEPTION_HELD)
-            return true;
-    return false;
-}
-
-void session_release_restored(struct feed_session *s)
-{
-    if (s->has_released || !s->feed->state->restored.deletes_newer || !holds_deletions(s))
-        return;
-    s->has_released = true;
-    feed_session_repair(s,
-                        "what it holds may be of the history before a restore, which may go");
-}
-
 void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_t now)
 {
     struct proof_view view = {&s->announced, wanted, s};
@@ -124,7 +97,6 @@ void testimony_report(struct feed_session *s, const Trimtab__V1__Ack *ack, nsec_
     if (s->said.since)
         s->said.since = ack->revision < s->status.stored ? now : 0;
     ask_again(s);
-    session_release_restored(s);
     session_changed(s);
 }
 
@@ -160,6 +132,18 @@ void testimony_announced(struct feed_session *s, uint64_t revision, struct diges
     if (s->said.proof == PROOF_UNANNOUNCED)
         ask_again(
             s); /* a client that comes back may report what it has before it is told what that is */
+}
+
+void session_take_flight(struct feed_session *s, uint64_t revision, struct digest digest,
+                         nsec_t now)
+{
+    s->status.phase = FEED_FLIGHT;
+    s->status.sent = revision;
+    s->status.waiting_since = now;
+    s->flight_digest = digest;
+    s->wants_bookmark = false;
+    testimony_announced(s, revision, digest);
+    session_changed(s);
 }
 
 void testimony_deinit(struct feed_session *s)
