@@ -4,6 +4,8 @@
  */
 #include "agent/admin.h"
 
+#include "net/router.h"
+
 #include "base/file.h"
 
 #include <inttypes.h>
@@ -113,21 +115,6 @@ static json_t *status(const struct agent *a)
     return j;
 }
 
-void admin_answer_json(struct exchange *x, json_t *j)
-{
-    char *dump = json_dumps(j, JSON_INDENT(2));
-    struct err err = ERR_NULL;
-
-    if (dump) {
-        (void)exchange_respond_text(x, 200, "application/json", str_c(dump));
-    } else {
-        (void)err_set(&err, ERR_NOMEM, "out of memory");
-        (void)exchange_respond_err(x, &err);
-    }
-    free(dump); /* jansson's own memory */
-    json_decref(j);
-}
-
 /* ---- metrics ---- */
 
 struct metric {
@@ -199,35 +186,78 @@ static void answer_metrics(struct agent *a, struct exchange *x)
 
 /* ---- the listener ---- */
 
-static void on_request(void *ctx, struct exchange *x)
+typedef void answer_fn(struct agent *a, struct exchange *x);
+
+static void answer_alive(struct agent *a, struct exchange *x)
 {
-    struct agent *a = ctx;
-    struct str path = exchange_path(x), method = exchange_method(x);
-    bool is_health = str_eq(path, STR("/v1/health"));
+    (void)a;
+    (void)exchange_respond_text(x, 200, "text/plain", STR("ok\n"));
+}
+
+/* Whether it has something to serve. */
+static void answer_ready(struct agent *a, struct exchange *x)
+{
+    (void)exchange_respond_text(x, a->knows_nothing ? 503 : 200, "text/plain",
+                                a->knows_nothing ? STR("nothing received yet\n") : STR("ok\n"));
+}
+
+static void answer_status(struct agent *a, struct exchange *x)
+{
+    admin_answer_json(x, status(a));
+}
+
+static void answer_health(struct agent *a, struct exchange *x)
+{
+    admin_answer_json(x, admin_health_json(a));
+}
+
+/* How a route is answered. */
+struct how {
+    answer_fn *answer;
+};
+#define HOW(fn) &(const struct how){fn}
+
+static const struct route routes[] = {
+    {.method = "GET", .path = "/healthz", .operation = "getHealthz", .query = " ", .ctx = HOW(answer_alive)},
+    {.method = "GET", .path = "/readyz", .operation = "getReadiness", .query = " ", .ctx = HOW(answer_ready)},
+    {.method = "GET", .path = "/status", .operation = "getStatus", .query = " ", .ctx = HOW(answer_status)},
+    {.method = "GET", .path = "/metrics", .operation = "getMetrics", .query = " ", .ctx = HOW(answer_metrics)},
+    {.method = "GET", .path = "/v1/health", .operation = "getHealth", .query = " ", .ctx = HOW(answer_health)},
+    {.method = "POST", .path = "/v1/health", .operation = "sayHealth", .query = " ", .ctx = HOW(admin_health_post)},
+};
+
+static const struct router router = {routes, ARRAY_LEN(routes)};
+
+static void answer_nothing(struct exchange *x, int status)
+{
+    char methods[ROUTER_METHODS_MAX];
+    struct http_header allow = {STR("allow"), STR_NULL};
     struct err err = ERR_NULL;
 
-    if (is_health && str_eq(method, STR("POST"))) {
-        admin_health_post(a, x);
-    } else if (!str_eq(method, STR("GET")) && !str_eq(method, STR("HEAD"))) {
-        (void)err_set(&err, ERR_UNSUPPORTED, "only GET is taken here, and POST of /v1/health");
-        (void)exchange_respond_err(x, &err);
-    } else if (str_eq(path, STR("/healthz"))) {
-        (void)exchange_respond_text(x, 200, "text/plain", STR("ok\n"));
-    } else if (str_eq(path, STR("/readyz"))) { /* it has something to serve */
-        (void)exchange_respond_text(x, a->knows_nothing ? 503 : 200, "text/plain",
-                                    a->knows_nothing ? STR("nothing received yet\n")
-                                                     : STR("ok\n"));
-    } else if (str_eq(path, STR("/status"))) {
-        admin_answer_json(x, status(a));
-    } else if (is_health) {
-        admin_answer_json(x, admin_health_json(a));
-    } else if (str_eq(path, STR("/metrics"))) {
-        answer_metrics(a, x);
-    } else {
+    router_methods(&router, exchange_path(x), methods);
+    allow.value = str_c(methods);
+    if (status == 405)
+        (void)err_set(&err, ERR_UNSUPPORTED, "only %s is taken here", methods);
+    else
         (void)err_set(&err, ERR_NOT_FOUND,
                       "there are /healthz, /readyz, /status, /metrics and /v1/health");
+    (void)exchange_refuse(x, status, status == 405 ? &allow : NULL, &err);
+}
+
+static void on_request(void *ctx, struct exchange *x)
+{
+    const struct route *route;
+    struct err err = ERR_NULL;
+    struct str rest;
+    int status;
+
+    route = router_find(&router, exchange_method(x), exchange_path(x), &rest, &status);
+    if (!route)
+        answer_nothing(x, status);
+    else if (route_check_query(route, exchange_query(x), &err))
         (void)exchange_respond_err(x, &err);
-    }
+    else
+        ((const struct how *)route->ctx)->answer(ctx, x);
 }
 
 int admin_open(struct agent *a, struct err *err)

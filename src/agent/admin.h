@@ -1,5 +1,5 @@
 /*
- * What the files of the admin listener share.
+ * What the files of the admin listener share: answers, and the word of whoever judges this host.
  */
 #ifndef TRIMTAB_AGENT_ADMIN_H
 #define TRIMTAB_AGENT_ADMIN_H
@@ -8,11 +8,8 @@
 
 #include <jansson.h>
 
-/* ---- admin.c ---- */
 /* Answers with a document, which it takes over; NULL: no memory. */
 void admin_answer_json(struct exchange *x, json_t *j);
-
-/* ---- admin_health.c ---- */
 /* The token is read, or made. ERR_IO, ERR_INVALID, ERR_LIMIT, ERR_NOMEM. */
 must_use int admin_open_token(struct agent *a, struct err *err);
 /* What the judges say; NULL: no memory. */

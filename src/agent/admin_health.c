@@ -13,6 +13,23 @@
 
 enum { BODY_MAX = 16 * 1024, TOKEN_BYTES = 24, TOKEN_DIGITS = 48, TOKEN_FILE_MAX = 1024 };
 
+/* ---- answers ---- */
+
+void admin_answer_json(struct exchange *x, json_t *j)
+{
+    char *dump = json_dumps(j, JSON_INDENT(2));
+    struct err err = ERR_NULL;
+
+    if (dump) {
+        (void)exchange_respond_text(x, 200, "application/json", str_c(dump));
+    } else {
+        (void)err_set(&err, ERR_NOMEM, "out of memory");
+        (void)exchange_respond_err(x, &err);
+    }
+    free(dump); /* jansson's own memory */
+    json_decref(j);
+}
+
 /* ---- the token ---- */
 
 static int make_token(const char *path, struct err *err)

@@ -178,8 +178,13 @@ int exchange_respond(struct exchange *x, int status, const struct http_header *h
 int exchange_respond_text(struct exchange *x, int status, const char *content_type,
                           struct str body);
 
-/* {"code":"...","message":"...","place":"...","hint":"..."} with the HTTP status of err->code. */
+/*
+ * {"code":"...","message":"...","place":"...","hint":"..."} with the HTTP status of err->code, or with another one and a
+ * header that belongs to it (NULL: none).
+ */
 int exchange_respond_err(struct exchange *x, const struct err *err);
+int exchange_refuse(struct exchange *x, int status, const struct http_header *more,
+                    const struct err *err);
 
 /* Opens a streamed answer: chunked on HTTP/1.1 unless the headers have content-length; until close on HTTP/1.0. */
 int exchange_begin(struct exchange *x, int status, const struct http_header *headers, size_t n);

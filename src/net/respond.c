@@ -278,17 +278,28 @@ int exchange_respond_text(struct exchange *x, int status, const char *content_ty
     return exchange_respond(x, status, &type, 1, &segment, 1);
 }
 
-int exchange_respond_err(struct exchange *x, const struct err *err)
+int exchange_refuse(struct exchange *x, int status, const struct http_header *more,
+                    const struct err *err)
 {
     owned(buf) struct buf body = BUF_NULL(ERROR_BODY_MAX);
-    const struct err_info *info = err_info(err->code);
+    struct http_header headers[2] = {{STR("content-type"), STR("application/json")}};
+    struct segment segment;
 
-    error_body(&body, &(struct error_texts){info->name, err->text, err->place, err->hint});
+    error_body(&body, &(struct error_texts){err_info(err->code)->name, err->text, err->place,
+                                            err->hint});
     if (buf_status(&body)) {
         exchange_reset(x);
         return ERR_NOMEM;
     }
-    return exchange_respond_text(x, info->http, "application/json", buf_str(&body));
+    if (more)
+        headers[1] = *more;
+    segment = segment_copy(buf_str(&body));
+    return exchange_respond(x, status, headers, more ? 2 : 1, &segment, 1);
+}
+
+int exchange_respond_err(struct exchange *x, const struct err *err)
+{
+    return exchange_refuse(x, err_info(err->code)->http, NULL, err);
 }
 
 size_t exchange_queued(const struct exchange *x)

@@ -4,3 +4,4 @@ trimtab_test(net_grpc SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/grpc.c ${CMAKE_CUR
   ${CMAKE_CURRENT_SOURCE_DIR}/net/raw.c USES net)
 trimtab_test(net_tls SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/tls.c ${CMAKE_CURRENT_SOURCE_DIR}/net/world.c USES net)
 trimtab_test(net_fetch SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/fetch.c USES net)
+trimtab_test(net_router SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/router.c USES net)
