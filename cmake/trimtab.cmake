@@ -60,7 +60,7 @@ endif()
 
 function(trimtab_module name)
   cmake_parse_arguments(ARG "" "PROGRAM" "USES;LIBS;SOURCES" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   if(ARG_PROGRAM)
     list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/src/${name}/${ARG_PROGRAM})
   endif()

@@ -2,8 +2,8 @@
  * trimtabd: reads its settings, runs the server, and gives back an exit status.
  */
 #include "base/log.h"
-#include "server/app.h"
-#include "server/upkeep.h"
+#include "server/server.h"
+#include "server/hub/upkeep.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -46,16 +46,16 @@ static void raise_file_limit(void)
 
 static int serve(const struct config *config)
 {
-    static struct app app; /* its loop must not move */
+    static struct server server; /* its loop must not move */
     struct err err = ERR_NULL;
     int status;
 
-    if (app_open(&app, config, &err)) {
-        app_close(&app);
+    if (server_open(&server, config, &err)) {
+        server_close(&server);
         return tell(&err);
     }
-    status = app_run(&app);
-    app_close(&app);
+    status = server_run(&server);
+    server_close(&server);
     return status;
 }
 

@@ -87,11 +87,7 @@ test('the file is what the .proto files and the routes make', async () => {
   assert.deepStrictEqual(doc, JSON.parse(JSON.stringify(document())));
 });
 
-test('every route of the server is in the document, and the other way round', () => {
-  const source = fs.readFileSync(path.join(root, 'src', 'server', 'rest.c'), 'utf8');
-  const inSource = [...source.matchAll(/^    \{"([A-Z]+)", "([^"]+)"/gm)].map((m) => `${m[1].toLowerCase()} ${m[2]}`).sort();
-  const inDoc = Object.entries(doc.paths).flatMap(([url, ops]) => Object.keys(ops).map((m) => `${m} ${url.replace(/\{\w+\}/, '**')}`)).sort();
-  assert.deepStrictEqual(inSource, inDoc);
+test('every operation of the document is tried here', () => { // and server_routes holds it against the table of the server
   assert.deepStrictEqual(Object.keys(calls).sort(), Object.entries(doc.paths).flatMap(([url, ops]) => Object.keys(ops).map((m) => `${m} ${url}`)).sort());
 });
 

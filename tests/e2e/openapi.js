@@ -20,42 +20,56 @@ const committing = [text('message', 'why'), text('request_id', 'a repeated id re
   number('based_on', 'refuse when this version is not the newest'), header('if-match', 'tags of answers, or *: 412 unless the newest version is one of them'), header('if-none-match', 'tags, or *: 412 when the newest version is one of them')];
 
 const routes = [
-  ['get', '/v1/resources', 'List resources', [text('prefix', 'namespace, or the beginning of one'), text('kind', ''), text('name', 'pattern with *'), number('limit', '1000'), text('after', 'id to go on after'), flag('content', 'with contents'), flag('deleted', 'deleted ones too')], null, 'ListResponse'],
-  ['get', '/v1/resources/{id}', 'Read a resource', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), flag('no_content', 'metadata only'), header('if-none-match', 'tags, or *')], null, 'Resource'],
-  ['put', '/v1/resources/{id}', 'Commit one resource; the body is its content', [id, ...committing], 'bytes', 'CommitResponse'],
-  ['delete', '/v1/resources/{id}', 'Delete one resource', [id, ...committing.filter((p) => p.name !== 'if-none-match')], null, 'CommitResponse'],
-  ['get', '/v1/contents/{id}', 'Read the content, byte for byte', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'bytes'],
-  ['post', '/v1/commits', 'Commit several changes, all or none', [], 'CommitRequest', 'CommitResponse'],
-  ['get', '/v1/commits', 'List commits, newest first', [number('before', 'revision'), number('limit', '20'), text('author', ''), text('prefix', 'of the id of a resource that was changed'), text('action', 'publish, rollback, rollout, or a move of a rollout: start, confirm, ...'), number('rollout', 'its id'), number('since', 'this revision and newer ones'), number('since_ms', 'wall clock, since 1970'), number('until_ms', 'wall clock, since 1970')], null, 'CommitsResponse'],
-  ['get', '/v1/commits/{revision}', 'Read one commit', [rest('revision', 'revision')], null, 'CommitsResponse'],
-  ['get', '/v1/history/{id}', 'List the versions of a resource, newest first', [id, number('before', 'version'), number('limit', '20')], null, 'HistoryResponse'],
-  ['get', '/v1/diff', 'Show what a commit changed', [number('revision', 'of the commit')], null, 'DiffResponse'],
-  ['get', '/v1/diff/{id}', 'Compare two versions of a resource', [id, number('from', 'the one before'), number('to', 'the newest')], null, 'DiffResponse'],
-  ['post', '/v1/rollback', 'Go back, by resource or by whole commit', [], 'RollbackRequest', 'CommitResponse'],
-  ['post', '/v1/rollouts', 'Start a rollout', [], 'StartRolloutRequest', 'RolloutResponse'],
-  ['get', '/v1/rollouts', 'List rollouts, newest first', [text('phase', 'live, all, or one phase'), text('resource', 'only those that carry this id'), number('limit', '100'), number('before', 'id')], null, 'ListRolloutsResponse'],
-  ['post', '/v1/rollouts/preview', 'Which instances a plan would take now', [], 'PreviewRolloutRequest', 'PreviewRolloutResponse'],
-  ['get', '/v1/rollouts/{id}', 'Read a rollout, with its instances', [rest('id', 'its id'), number('wait_ms', 'wait for news'), number('known', 'stamp of the last answer'), number('limit', 'of instances, 100'), text('after', 'instance id to go on after'), text('state', 'only instances in this state'), flag('diff', 'with the differences')], null, 'GetRolloutResponse'],
-  ['post', '/v1/rollouts/{id}', 'Move a rollout: extend, advance, pause, resume, confirm, roll_back', [rest('id', 'its id')], 'MoveRolloutRequest', 'RolloutResponse'],
-  ['delete', '/v1/instances/{id}', 'Forget an instance that is not connected, and whose its id is', [rest('id', 'its id')], null, 'ForgetInstanceResponse'],
-  ['post', '/v1/orders', 'Tell instances to try again, or pause and resume the whole fleet', [], 'OrderRequest', 'OrderResponse'],
-  ['post', '/v1/restore/release', 'Let go of what instances hold because a restored log does not know it', [], 'ReleaseRestoreRequest', 'ReleaseRestoreResponse'],
-  ['get', '/v1/orders', 'Orders, newest first, with what became of them, and whether the fleet is paused', [number('revision', 'just this one'), number('limit', '20')], null, 'OrdersResponse'],
-  ['get', '/v1/instances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', ''), text('resource', 'only those whose subscription takes this id')], null, 'InstancesResponse'],
-  ['get', '/v1/running', 'What is really run: by one instance, or one resource on all', [text('instance', 'everything of this one'), text('resource', 'or this id on all that have it'), flag('offline', 'of a resource: offline instances, too'), number('limit', '1000'), text('after', 'next of the last answer')], null, 'RunningResponse'],
-  ['get', '/v1/status', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
-  ['get', '/v1/info', 'About the server', [], null, 'InfoResponse'],
-  ['get', '/v1/subscribe/snapshot', 'A whole view at one revision', [...wanted, number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'Snapshot'],
-  ['get', '/v1/subscribe/poll', 'Wait for changes', [...subscriber, number('wait_ms', '30000')], null, 'PollResponse'],
-  ['post', '/v1/subscribe/poll', 'Wait for changes', [], 'PollRequest', 'PollResponse'],
-  ['get', '/v1/events', 'Everything that changes as server-sent events, each an Event', [text('types', 'commit, rollout, instance; by commas; all'), text('prefix', 'only commits that change an id which begins so'), number('rollout', 'of rollouts only this one')], null, 'events Event'],
-  ['get', '/v1/subscribe/events', 'Changes as server-sent events, each a ServerFrame', [...subscriber, header('last-event-id', 'cursor, as an id: line had it')], null, 'events ServerFrame'],
-  ['post', '/v1/subscribe/ack', 'Acknowledge or refuse', [], 'AckRequest', 'AckResponse'],
-  ['get', '/metrics', 'Metrics for Prometheus', [], null, 'text'],
-  ['get', '/healthz', 'Whether the server lives', [], null, 'text', true],
-  ['get', '/readyz', 'Whether it takes requests', [], null, 'text', true],
-  ['get', '/openapi.json', 'This document', [], null, 'document', true],
+  ['get', '/v1/resources', 'listResources', 'List resources', [text('prefix', 'namespace, or the beginning of one'), text('kind', ''), text('name', 'pattern with *'), number('limit', '1000'), text('after', 'id to go on after'), flag('content', 'with contents'), flag('deleted', 'deleted ones too')], null, 'ListResponse'],
+  ['get', '/v1/resources/{id}', 'getResource', 'Read a resource', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), flag('no_content', 'metadata only'), header('if-none-match', 'tags, or *')], null, 'Resource'],
+  ['put', '/v1/resources/{id}', 'putResource', 'Commit one resource; the body is its content', [id, ...committing], 'bytes', 'CommitResponse'],
+  ['delete', '/v1/resources/{id}', 'deleteResource', 'Delete one resource', [id, ...committing.filter((p) => p.name !== 'if-none-match')], null, 'CommitResponse'],
+  ['get', '/v1/contents/{id}', 'getContent', 'Read the content, byte for byte', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'bytes'],
+  ['post', '/v1/commits', 'commit', 'Commit several changes, all or none', [], 'CommitRequest', 'CommitResponse'],
+  ['get', '/v1/commits', 'listCommits', 'List commits, newest first', [number('before', 'revision'), number('limit', '20'), text('author', ''), text('prefix', 'of the id of a resource that was changed'), text('action', 'publish, rollback, rollout, or a move of a rollout: start, confirm, ...'), number('rollout', 'its id'), number('since', 'this revision and newer ones'), number('since_ms', 'wall clock, since 1970'), number('until_ms', 'wall clock, since 1970')], null, 'CommitsResponse'],
+  ['get', '/v1/commits/{revision}', 'getCommit', 'Read one commit', [rest('revision', 'revision')], null, 'CommitsResponse'],
+  ['get', '/v1/history/{id}', 'listVersions', 'List the versions of a resource, newest first', [id, number('before', 'version'), number('limit', '20')], null, 'HistoryResponse'],
+  ['get', '/v1/diff', 'diffCommit', 'Show what a commit changed', [number('revision', 'of the commit')], null, 'DiffResponse'],
+  ['get', '/v1/diff/{id}', 'diffVersions', 'Compare two versions of a resource', [id, number('from', 'the one before'), number('to', 'the newest')], null, 'DiffResponse'],
+  ['post', '/v1/rollback', 'rollBack', 'Go back, by resource or by whole commit', [], 'RollbackRequest', 'CommitResponse'],
+  ['post', '/v1/rollouts', 'startRollout', 'Start a rollout', [], 'StartRolloutRequest', 'RolloutResponse'],
+  ['get', '/v1/rollouts', 'listRollouts', 'List rollouts, newest first', [text('phase', 'live, all, or one phase'), text('resource', 'only those that carry this id'), number('limit', '100'), number('before', 'id')], null, 'ListRolloutsResponse'],
+  ['post', '/v1/rollouts/preview', 'previewRollout', 'Which instances a plan would take now', [], 'PreviewRolloutRequest', 'PreviewRolloutResponse'],
+  ['get', '/v1/rollouts/{id}', 'getRollout', 'Read a rollout, with its instances', [rest('id', 'its id'), number('wait_ms', 'wait for news'), number('known', 'stamp of the last answer'), number('limit', 'of instances, 100'), text('after', 'instance id to go on after'), text('state', 'only instances in this state'), flag('diff', 'with the differences')], null, 'GetRolloutResponse'],
+  ['post', '/v1/rollouts/{id}', 'moveRollout', 'Move a rollout: extend, advance, pause, resume, confirm, roll_back', [rest('id', 'its id')], 'MoveRolloutRequest', 'RolloutResponse'],
+  ['delete', '/v1/instances/{id}', 'forgetInstance', 'Forget an instance that is not connected, and whose its id is', [rest('id', 'its id')], null, 'ForgetInstanceResponse'],
+  ['post', '/v1/orders', 'giveOrder', 'Tell instances to try again, or pause and resume the whole fleet', [], 'OrderRequest', 'OrderResponse'],
+  ['post', '/v1/restore/release', 'releaseRestore', 'Let go of what instances hold because a restored log does not know it', [], 'ReleaseRestoreRequest', 'ReleaseRestoreResponse'],
+  ['get', '/v1/orders', 'listOrders', 'Orders, newest first, with what became of them, and whether the fleet is paused', [number('revision', 'just this one'), number('limit', '20')], null, 'OrdersResponse'],
+  ['get', '/v1/instances', 'listInstances', 'List instances and what each really runs', [text('prefix', 'of id or host'), flag('connected_only', ''), text('resource', 'only those whose subscription takes this id')], null, 'InstancesResponse'],
+  ['get', '/v1/running', 'getRunning', 'What is really run: by one instance, or one resource on all', [text('instance', 'everything of this one'), text('resource', 'or this id on all that have it'), flag('offline', 'of a resource: offline instances, too'), number('limit', '1000'), text('after', 'next of the last answer')], null, 'RunningResponse'],
+  ['get', '/v1/status', 'getStatus', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
+  ['get', '/v1/info', 'getInfo', 'About the server', [], null, 'InfoResponse'],
+  ['get', '/v1/subscribe/snapshot', 'getSnapshot', 'A whole view at one revision', [...wanted, number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'Snapshot'],
+  ['get', '/v1/subscribe/poll', 'poll', 'Wait for changes', [...subscriber, number('wait_ms', '30000')], null, 'PollResponse'],
+  ['post', '/v1/subscribe/poll', 'pollWithHello', 'Wait for changes', [], 'PollRequest', 'PollResponse'],
+  ['get', '/v1/events', 'watchEvents', 'Everything that changes as server-sent events, each an Event', [text('types', 'commit, rollout, instance; by commas; all'), text('prefix', 'only commits that change an id which begins so'), number('rollout', 'of rollouts only this one')], null, 'events Event'],
+  ['get', '/v1/subscribe/events', 'subscribe', 'Changes as server-sent events, each a ServerFrame', [...subscriber, header('last-event-id', 'cursor, as an id: line had it')], null, 'events ServerFrame'],
+  ['post', '/v1/subscribe/ack', 'acknowledge', 'Acknowledge or refuse', [], 'AckRequest', 'AckResponse'],
+  ['get', '/metrics', 'getMetrics', 'Metrics for Prometheus', [], null, 'text'],
+  ['get', '/healthz', 'getHealth', 'Whether the server lives', [], null, 'text', true],
+  ['get', '/readyz', 'getReadiness', 'Whether it takes requests', [], null, 'text', true],
+  ['get', '/openapi.json', 'getOpenapi', 'This document', [], null, 'document', true],
 ];
+
+// What may come instead of the answer, besides what everybody may meet: 401, 403, 503. Each is an Error, a 304 has nothing.
+function failures(method, url, parameters, body, open) {
+  const codes = new Set(open ? [] : [400, 401, 403, 503]);
+  const has = (name) => parameters.some((p) => p.name === name);
+  if (has('if-none-match') && method === 'get') codes.add(304);
+  if (has('if-match') || (has('if-none-match') && method !== 'get')) codes.add(412);
+  if (url.includes('{') || has('revision') || has('resource')) codes.add(404);
+  if (has('min_revision') || has('wait_ms')) codes.add(504);
+  if (has('version') || /history|diff|commits|rollback/.test(url)) codes.add(410);
+  if (body) codes.add(408).add(413);
+  if (method !== 'get' && !url.startsWith('/v1/subscribe')) codes.add(404).add(409).add(422).add(423);
+  return [...codes].sort();
+}
 
 const SCALARS = { uint32: { type: 'integer', minimum: 0 }, uint64: { type: 'integer', minimum: 0, format: 'int64' }, int64: { type: 'integer', format: 'int64' },
   int32: { type: 'integer' }, double: { type: 'number' }, bool: { type: 'boolean' }, string: { type: 'string' }, bytes: { type: 'string', format: 'byte' } };
@@ -91,10 +105,16 @@ function answer(kind) {
   return json(ref(kind));
 }
 
+const WHY = { 304: 'what the client has is the newest', 400: 'the request is wrong; the error says where', 401: 'a known token is needed', 403: 'this caller has no right to it',
+  404: 'it is not there', 408: 'the body came too slowly', 409: 'it has changed meanwhile', 410: 'the history does not reach so far back any more', 412: 'a precondition does not hold', 413: 'the body is too large', 422: 'checks refuse it',
+  423: 'a rollout or a protection holds it', 503: 'the server is draining, or has no room for it', 504: 'it did not come to be so in time' };
+const refusals = (codes) => Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/responses/Status${code}` }]));
+const refusal = (code) => (code === '304' ? { description: WHY[code] } : { description: WHY[code], content: { 'application/json': { schema: ref('Error') } } });
+
 function document() {
   const paths = {};
-  for (const [method, url, summary, parameters, body, kind, open] of routes) {
-    const op = { summary, parameters, responses: { 200: answer(kind), default: { description: 'a failure', content: { 'application/json': { schema: ref('Error') } } } } };
+  for (const [method, url, operationId, summary, parameters, body, kind, open] of routes) {
+    const op = { operationId, summary, parameters, responses: { 200: answer(kind), ...refusals(failures(method, url, parameters, body, open)), default: { description: 'a failure', content: { 'application/json': { schema: ref('Error') } } } } };
     if (body) op.requestBody = { required: true, content: body === 'bytes' ? { '*/*': { schema: { type: 'string', format: 'binary' } } } : { 'application/json': { schema: ref(body) } } };
     if (open) op.security = [];
     (paths[url] = paths[url] || {})[method] = op;
@@ -102,7 +122,7 @@ function document() {
   return { openapi: '3.0.3',
     info: { title: 'Trimtab', version: '0.1.0', description: 'Documents are the JSON form of the messages in proto/trimtab/v1. Ids in paths keep their slashes.', license: { name: 'Apache-2.0' } },
     security: [{ token: [] }], paths,
-    components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } }, schemas: schemas() } };
+    components: { responses: Object.fromEntries(Object.keys(WHY).map((code) => [`Status${code}`, refusal(code)])), securitySchemes: { token: { type: 'http', scheme: 'bearer' } }, schemas: schemas() } };
 }
 
 module.exports = { document };

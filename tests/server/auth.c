@@ -3,7 +3,7 @@
  */
 #include "base/file.h"
 #include "base/hash.h"
-#include "server/auth.h"
+#include "server/hub/auth.h"
 #include "tap.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * The committer over a store that fails, is unsure, or belongs to somebody else, too: every job is answered once and
  * with what is in the log, what is published is durable (I1) and in order, and a request id is done once.
  */
-#include "server/committer.h"
+#include "server/hub/committer.h"
 
 #include "store/mem.h"
 #include "tap.h"

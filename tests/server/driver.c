@@ -52,7 +52,7 @@ struct wish {
 
 static const struct rollout *rollout_now(const struct wish *w)
 {
-    return state_rollout(w->place->app.state, w->rollout);
+    return state_rollout(w->place->hub.state, w->rollout);
 }
 
 static bool is_in_phase(void *ctx)
@@ -78,7 +78,7 @@ static bool is_satisfied(void *ctx)
 
 static bool drives(void *ctx)
 {
-    return ((struct place *)ctx)->app.driver.lease.is_held;
+    return ((struct place *)ctx)->driver.lease.is_held;
 }
 
 /* Several looks have passed, and this one's soak has been kept if it had to be. */
@@ -91,23 +91,23 @@ struct looks {
 static bool has_looked(void *ctx)
 {
     struct looks *l = ctx;
-    struct driver *d = &l->place->app.driver;
+    struct driver *d = &l->place->driver;
 
     if (d->looked > l->since) {
         l->since = d->looked;
         l->n--;
-        app_changed(&l->place->app);
-        l->place->app.roster.stamp++; /* something of somebody has changed */
+        hub_changed(&l->place->hub);
+        l->place->hub.roster.stamp++; /* something of somebody has changed */
     }
     return l->n <= 0;
 }
 
 static void look_some(struct place *p)
 {
-    struct looks l = {p, p->app.driver.looked, 5};
+    struct looks l = {p, p->driver.looked, 5};
 
-    p->app.roster.stamp++;
-    app_changed(&p->app);
+    p->hub.roster.stamp++;
+    hub_changed(&p->hub);
     place_until(p, has_looked, &l);
 }
 
@@ -120,7 +120,7 @@ static uint64_t stable_number(const struct place *p)
     if (name_parse(STR("a/item/x"), &name, NULL))
         return 0;
     name_put_key(name, &key);
-    v = state_find(p->app.state, buf_str(&key));
+    v = state_find(p->hub.state, buf_str(&key));
     return v ? v->number : 0;
 }
 
@@ -199,10 +199,10 @@ TEST("a step that soaks is satisfied after its criteria held for so long, and st
     REQUIRE(w.rollout);
     look_some(&p);
     CHECK(!is_satisfied(&w));
-    CHECK_U64(driver_find(&p.app.driver, w.rollout)->soak.held_ms, 0);
+    CHECK_U64(drives_find(&p.driver.drives, w.rollout)->soak.held_ms, 0);
     REQUIRE(!place_say(&p, one, SAYS_OK));
     place_until(&p, is_satisfied, &w);
-    CHECK(driver_find(&p.app.driver, w.rollout)->soak.held_ms >= plan.soak_ms);
+    CHECK(drives_find(&p.driver.drives, w.rollout)->soak.held_ms >= plan.soak_ms);
     CHECK_I64(rollout_now(&w)->phase, ROLLOUT_RUNNING); /* by hand from here on */
     place_free(&p);
 }
@@ -220,16 +220,16 @@ TEST("a target that had applied it and leaves holds the step, and the list of wh
     struct wish w = {&p, start(&p, "2", &plan), ROLLOUT_RUNNING, 1};
     REQUIRE(w.rollout && !place_say(&p, one, SAYS_OK));
     look_some(&p);
-    CHECK(driver_find(&p.app.driver, w.rollout)->soak.holds);
+    CHECK(drives_find(&p.driver.drives, w.rollout)->soak.holds);
     place_leave(&p, one);
     look_some(&p);
-    CHECK(!driver_find(&p.app.driver, w.rollout)->soak.holds);
-    CHECK_U64(driver_find(&p.app.driver, w.rollout)->heads.counts[TARGET_AWAY], 1);
+    CHECK(!drives_find(&p.driver.drives, w.rollout)->soak.holds);
+    CHECK_U64(drives_find(&p.driver.drives, w.rollout)->heads.counts[TARGET_AWAY], 1);
     place_stop(&p);
     REQUIRE(place_open(&p) == 0);
     place_until(&p, drives, &p);
     look_some(&p);
-    CHECK_U64(driver_find(&p.app.driver, w.rollout)->heads.counts[TARGET_AWAY], 1);
+    CHECK_U64(drives_find(&p.driver.drives, w.rollout)->heads.counts[TARGET_AWAY], 1);
     place_free(&p);
 }
 
@@ -245,16 +245,16 @@ static bool restart_knows(struct place *p, uint64_t rollout)
         return false;
     place_until(p, drives, p);
     look_some(p);
-    v = driver_find(&p->app.driver, rollout);
+    v = drives_find(&p->driver.drives, rollout);
     return v && v->heads.counts[TARGET_AWAY] == 1;
 }
 
 static bool has_kept(void *ctx)
 {
     struct place *p = ctx;
-    const struct drive *v = &p->app.driver.drives.at[0];
+    const struct drive *v = &p->driver.drives.list.at[0];
 
-    if (p->app.driver.drives.n != 1 || p->app.driver.lease.is_busy || !v->saved)
+    if (p->driver.drives.list.n != 1 || p->driver.lease.is_busy || !v->saved)
         return false;
     for (size_t i = 0; i < applied_pieces(&v->heads.applied); i++)
         if (applied_is_dirty(&v->heads.applied, i))
@@ -276,7 +276,7 @@ TEST("whatever write of who applied it fails, it is written again: a crash later
             uint64_t rollout;
 
             prepare(&p);
-            p.app.keeper.is_open = false; /* who keeps instances would tell it, too */
+            p.keeper.is_open = false; /* who keeps instances would tell it, too */
             one = place_connect(&p, "one");
             rollout = start(&p, "2", &plan);
             REQUIRE(one && rollout);
@@ -306,13 +306,13 @@ TEST("a move that the log refuses is made later, once; the rollout says what the
     REQUIRE(!place_say(&p, one, SAYS_OK));
     place_until(&p, is_satisfied, &w);
     CHECK_I64(atomic_load(&p.n_writes), 2);
-    CHECK_STR(str_c(driver_find(&p.app.driver, w.rollout)->trouble), STR(""));
+    CHECK_STR(str_c(drives_find(&p.driver.drives, w.rollout)->trouble), STR(""));
     place_free(&p);
 }
 
 static bool has_none(void *ctx)
 {
-    return ((struct place *)ctx)->app.driver.drives.n == 0;
+    return ((struct place *)ctx)->driver.drives.list.n == 0;
 }
 
 TEST("what has ended is not driven any more, and the store forgets it")
@@ -328,13 +328,13 @@ TEST("what has ended is not driven any more, and the store forgets it")
     back.id = start(&p, "2", &plan);
     REQUIRE(back.id && !place_say(&p, one, SAYS_OK));
     look_some(&p);
-    CHECK(driver_find(&p.app.driver, back.id) != NULL);
+    CHECK(drives_find(&p.driver.drives, back.id) != NULL);
     CHECK_I64(place_commit(&p, &(struct commit){.moves = &back, .n_moves = 1}, NULL), 0);
     place_until(&p, has_none, &p);
     place_stop(&p);
     REQUIRE(place_open(&p) == 0);
     place_until(&p, drives, &p);
-    CHECK_U64(p.app.driver.drives.n, 0);
-    CHECK_U64(p.app.driver.ended.n, 0); /* nothing was loaded that is over */
+    CHECK_U64(p.driver.drives.list.n, 0);
+    CHECK_U64(p.driver.ended.n, 0); /* nothing was loaded that is over */
     place_free(&p);
 }

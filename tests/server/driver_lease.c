@@ -1,7 +1,7 @@
 /*
  * Who drives: of several servers on one store exactly one, and another when that one leaves; soaks go with it.
  */
-#include "server/driver_lease.h"
+#include "server/rollout/lease.h"
 
 #include "tap.h"
 

@@ -63,7 +63,7 @@ static void attend(struct ear *ear, struct place *p, struct wanted wanted)
     static const struct identity who = {{0}};
 
     *ear = (struct ear){.listener = {.send = hear, .queued = queued, .leave = leave}};
-    listener_open(&ear->listener, &p->app, &who, request(&wanted));
+    listener_open(&ear->listener, &p->events, &who, request(&wanted));
 }
 
 static void forget(struct ear *ear)
@@ -242,9 +242,9 @@ TEST("without memory an event is told whole or not at all")
         REQUIRE(place_connect(&p, "one"));
         attend(&ear, &p, (struct wanted){"instance", NULL, 0});
         REQUIRE(place_connect(&p, "two"));
-        p.app.events.next_look = 0;
+        p.events.next_look = 0;
         (void)mem_fail_after(n);
-        events_tick(&p.app.events);
+        events_tick(&p.events);
         more = (uint64_t)mem_fail_after(UINT64_MAX);
         for (size_t i = 0; i < ear.n; i++)
             CHECK(contains(ear.heard[i], "}\n\n"));
@@ -262,13 +262,13 @@ TEST("a type that is none is refused, with what would help; so is who comes whil
     struct place p;
 
     open_place(&p);
-    CHECK_I64(listener_check(&p.app, q, &err), ERR_INVALID);
+    CHECK_I64(listener_check(&p.events, q, &err), ERR_INVALID);
     CHECK(strstr(err.hint, "instance") != NULL);
     trimtab__v1__events_request__free_unpacked(q, &proto_allocator);
     q = request(&right);
-    CHECK_I64(listener_check(&p.app, q, &err), 0);
-    p.app.is_draining = true;
-    CHECK_I64(listener_check(&p.app, q, &err), ERR_UNAVAILABLE);
+    CHECK_I64(listener_check(&p.events, q, &err), 0);
+    p.hub.is_draining = true;
+    CHECK_I64(listener_check(&p.events, q, &err), ERR_UNAVAILABLE);
     trimtab__v1__events_request__free_unpacked(q, &proto_allocator);
     place_free(&p);
 }

@@ -6,7 +6,7 @@
 
 static bool has_kept_all(void *ctx)
 {
-    struct keeper *k = &((struct place *)ctx)->app.keeper;
+    struct keeper *k = &((struct place *)ctx)->keeper;
 
     k->next = 0; /* the next second's worth may be written now */
     return !k->is_busy && !k->items.n && !k->gone.n && link_is_alone(&k->roster->due);
@@ -23,7 +23,7 @@ static bool restart(struct place *p)
 
 static bool knows(const struct place *p, const char *id)
 {
-    const struct instance *i = roster_find(&p->app.roster, str_c(id));
+    const struct instance *i = roster_find(&p->hub.roster, str_c(id));
 
     return i && i->presence->is_restored && !i->presence->is_connected &&
            strcmp(i->presence->introduction->owner, "web") == 0;
@@ -49,7 +49,7 @@ TEST("who was there is known after a loss of power, with what it had proved, off
     place_until(&p, has_kept_all, &p);
     REQUIRE(restart(&p));
     CHECK(knows(&p, "a") && knows(&p, "b"));
-    a = roster_find(&p.app.roster, STR("a"));
+    a = roster_find(&p.hub.roster, STR("a"));
     CHECK(a && a->presence->standing.proved == 1 && a->presence->whole == 1);
     place_free(&p);
 }
@@ -68,12 +68,12 @@ static void keep_with_faults(enum store_write write, int at, int many)
     place_until(&p, has_kept_all, &p);
     place_leave(&p, a);
     place_leave(&p, b);
-    roster_expire(&p.app.roster, INT64_MAX, 1); /* those that are away are forgotten */
-    CHECK(!roster_find(&p.app.roster, STR("b")));
+    roster_expire(&p.hub.roster, INT64_MAX, 1); /* those that are away are forgotten */
+    CHECK(!roster_find(&p.hub.roster, STR("b")));
     REQUIRE(place_connect(&p, "a")); /* and one comes back, behind what is to be forgotten */
     place_until(&p, has_kept_all, &p);
     REQUIRE(restart(&p));
-    if (!CHECK(knows(&p, "a") && knows(&p, "c") && !roster_find(&p.app.roster, STR("b"))))
+    if (!CHECK(knows(&p, "a") && knows(&p, "c") && !roster_find(&p.hub.roster, STR("b"))))
         tap_note("write %d, failed from %d on, %d times", (int)write, at, many);
     place_free(&p);
 }
@@ -96,13 +96,13 @@ TEST("what an instance proved in another store is not known after a restart, who
     struct place p;
 
     open_place(&p);
-    p.app.keeper.store_id[0] ^= 1; /* what it writes was proved in that one */
+    p.keeper.store_id[0] ^= 1; /* what it writes was proved in that one */
     a = place_connect(&p, "a");
     REQUIRE(a && !place_say(&p, a, SAYS_OK));
     place_until(&p, has_kept_all, &p);
     REQUIRE(restart(&p));
     CHECK(knows(&p, "a"));
-    a = roster_find(&p.app.roster, STR("a"));
+    a = roster_find(&p.hub.roster, STR("a"));
     CHECK(a && a->presence->standing.proved == 0 && a->presence->whole == 0 &&
           !a->presence->standing.has_serving);
     place_free(&p);
@@ -133,7 +133,7 @@ static int forget(struct place *p)
 {
     struct forgetting f = {.job = {.run = forget_in_store, .done = forgot}};
 
-    committer_read(p->app.committer, &f.job);
+    committer_read(p->hub.committer, &f.job);
     place_until(p, is_forgotten, &f);
     return f.result;
 }
@@ -155,7 +155,7 @@ TEST("who is said to be forgotten is not known after a loss of power; a store th
     place_until(&p, has_kept_all, &p);
     CHECK_I64(forget(&p), 0);
     REQUIRE(restart(&p));
-    CHECK(!roster_find(&p.app.roster, STR("a")));
+    CHECK(!roster_find(&p.hub.roster, STR("a")));
     place_free(&p);
 }
 
@@ -166,9 +166,9 @@ TEST("without memory nothing that is due is lost")
 
         open_place(&p);
         REQUIRE(place_connect(&p, "a") && place_connect(&p, "b"));
-        p.app.keeper.next = 0;
+        p.keeper.next = 0;
         (void)mem_fail_after(n);
-        keeper_tick(&p.app.keeper, clock_now());
+        keeper_tick(&p.keeper, clock_now());
         more = (uint64_t)mem_fail_after(UINT64_MAX);
         place_until(&p, has_kept_all, &p);
         REQUIRE(restart(&p));
@@ -206,11 +206,11 @@ TEST("a hello that is too large to be kept is kept without its scopes; whose the
     open_place(&p);
     REQUIRE(!introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in,
                               NULL));
-    CHECK(roster_connect(&p.app.roster, in, &p, clock_now(), clock_wall_ms()));
+    CHECK(roster_connect(&p.hub.roster, in, &p, clock_now(), clock_wall_ms()));
     (void)introduction_unref(in);
     place_until(&p, has_kept_all, &p);
     REQUIRE(restart(&p));
     CHECK(knows(&p, "a"));
-    CHECK_U64(roster_find(&p.app.roster, STR("a"))->presence->introduction->n_scopes, 0);
+    CHECK_U64(roster_find(&p.hub.roster, STR("a"))->presence->introduction->n_scopes, 0);
     place_free(&p);
 }

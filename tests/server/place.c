@@ -53,11 +53,11 @@ static const struct version *sees(const struct presence *who, const struct state
 /* As sessions do it: whom the change concerns owes a word, until place_say, and everybody's record is complete. */
 static void follow(struct place *p, const struct state *before, const struct state *after)
 {
-    struct moment moment = app_moment(&p->app);
+    struct moment moment = hub_moment(&p->hub);
     struct map_slot *slot;
     size_t at = 0;
 
-    while ((slot = map_each(&p->app.roster.instances, &at))) {
+    while ((slot = map_each(&p->hub.roster.instances, &at))) {
         struct instance *i = slot->value;
         struct standing s = i->presence->standing;
 
@@ -70,93 +70,86 @@ static void follow(struct place *p, const struct state *before, const struct sta
             s.proof = PROOF_OVERTAKEN;
         }
         s.report = report_ref(s.report);
-        CHECK(!roster_stand(&p->app.roster, i, &s, false, &moment));
+        CHECK(!roster_stand(&p->hub.roster, i, &s, false, &moment));
     }
 }
 
 static void on_publish(void *ctx, struct state *state, struct version *const *versions,
                        size_t n)
 {
-    struct app *app = ctx;
+    struct place *p = ctx;
 
-    events_publish(&app->events, app->state, state, versions, n);
-    follow(CONTAINER_OF(app, struct place, app), app->state, state);
-    (void)state_unref(app->state);
-    app->state = state_ref(state);
-    app->roster.complete = state->revision;
-    app_changed(app);
+    events_publish(&p->events, p->hub.state, state, versions, n);
+    follow(p, p->hub.state, state);
+    hub_set_state(&p->hub, state);
+    p->hub.roster.complete = state->revision;
+    hub_changed(&p->hub);
+}
+
+static void on_look(void *ctx)
+{
+    events_changed(ctx);
 }
 
 static void on_tick(struct timer *t, void *ctx)
 {
-    struct app *app = ctx;
+    struct place *p = ctx;
 
     (void)t;
-    driver_tick(&app->driver);
-    events_tick(&app->events);
-    keeper_tick(&app->keeper, clock_now());
-}
-
-static void no_waiters(struct defer *d, void *ctx)
-{
-    (void)d;
-    (void)ctx;
+    driver_tick(&p->driver);
+    events_tick(&p->events);
+    keeper_tick(&p->keeper, clock_now());
 }
 
 int place_open(struct place *p)
 {
-    struct app *app = &p->app;
+    struct config config = {.data_dir = tap_tmpdir(),
+                            .ack_late = 60 * NSEC_PER_S,
+                            .lost_after = 60 * NSEC_PER_S,
+                            .rollout_settle = 60 * NSEC_PER_S};
     struct committer_opts opts = {.store_url = "mem:",
                                   .disk = p->disk,
-                                  .loop = &app->loop,
+                                  .loop = &p->loop,
                                   .on_publish = on_publish,
-                                  .ctx = app};
+                                  .ctx = p};
     int r;
 
-    *app = (struct app){.config = {.data_dir = tap_tmpdir(),
-                                   .ack_late = 60 * NSEC_PER_S,
-                                   .lost_after = 60 * NSEC_PER_S,
-                                   .rollout_settle = 60 * NSEC_PER_S}};
-    link_init(&app->waiters);
-    roster_init(&app->roster);
-    app->changed = (struct defer){.fn = no_waiters, .ctx = app};
-    app->tick = (struct timer){.fn = on_tick, .ctx = app};
-    events_init(&app->events, app);
-    if (!p->disk || loop_open(&app->loop, NULL))
+    hub_init(&p->hub, &config, &p->loop);
+    driver_init(&p->driver, &p->hub, on_look, &p->events);
+    events_init(&p->events, &p->hub, &p->driver.drives);
+    p->tick = (struct timer){.fn = on_tick, .ctx = p};
+    if (!p->disk || loop_open(&p->loop, NULL))
         return ERR_IO;
-    r = committer_open(&opts, &app->committer, &app->state, NULL);
+    r = committer_open(&opts, &p->hub.committer, &p->hub.state, NULL);
     if (r) {
-        loop_close(&app->loop);
+        loop_close(&p->loop);
         return r;
     }
     p->is_open = true;
-    app->roster.complete = app->state->revision;
-    r = driver_open(&app->driver, app, NULL);
-    keeper_open(&app->keeper, &app->roster, app->committer);
-    while (!app->keeper.has_loaded)
-        loop_turn(&app->loop, LOOP_WAIT);
-    timer_start(&app->tick, &app->loop, TICK_MS, TICK_MS);
+    p->hub.roster.complete = p->hub.state->revision;
+    r = driver_open(&p->driver, NULL);
+    keeper_open(&p->keeper, &p->hub.roster, p->hub.committer);
+    while (!p->keeper.has_loaded)
+        loop_turn(&p->loop, LOOP_WAIT);
+    timer_start(&p->tick, &p->loop, TICK_MS, TICK_MS);
     return r;
 }
 
 void place_stop(struct place *p)
 {
-    struct app *app = &p->app;
-
     if (!p->is_open)
         return;
     p->is_open = false;
-    timer_stop(&app->tick);
-    driver_leave(&app->driver);
-    keeper_leave(&app->keeper);
-    (void)committer_close(take(app->committer), NULL);
-    loop_turn(&app->loop, LOOP_POLL);
-    driver_close(&app->driver);
-    keeper_close(&app->keeper);
-    events_deinit(&app->events);
-    app->state = state_unref(app->state);
-    roster_deinit(&app->roster);
-    loop_close(&app->loop);
+    timer_stop(&p->tick);
+    driver_leave(&p->driver);
+    keeper_leave(&p->keeper);
+    (void)committer_close(take(p->hub.committer), NULL);
+    loop_turn(&p->loop, LOOP_POLL);
+    driver_close(&p->driver);
+    keeper_close(&p->keeper);
+    events_deinit(&p->events);
+    hub_deinit(&p->hub);
+    loop_close(&p->loop);
 }
 
 void place_free(struct place *p)
@@ -168,12 +161,12 @@ void place_free(struct place *p)
 void place_until(struct place *p, place_is_so *is_so, void *ctx)
 {
     while (!is_so(ctx))
-        loop_turn(&p->app.loop, LOOP_WAIT);
+        loop_turn(&p->loop, LOOP_WAIT);
 }
 
 void place_turn(struct place *p)
 {
-    loop_turn(&p->app.loop, LOOP_POLL);
+    loop_turn(&p->loop, LOOP_POLL);
 }
 
 /* ---- commits ---- */
@@ -197,7 +190,7 @@ int place_commit(struct place *p, struct commit *c, uint64_t *ret)
 
     job.commit.author = STR("ann");
     job.commit.time_ms = 1;
-    committer_commit(p->app.committer, &job);
+    committer_commit(p->hub.committer, &job);
     place_until(p, is_answered, &job);
     r = job.result;
     if (r)
@@ -215,7 +208,7 @@ void place_commit_all(struct place *p, struct commit_job *jobs, struct change *c
         jobs[i] = (struct commit_job){.commit = {.changes = &changes[i], .n = 1, .time_ms = 1},
                                       .done = answered};
         jobs[i].commit.author = STR("ann");
-        committer_commit(p->app.committer, &jobs[i]);
+        committer_commit(p->hub.committer, &jobs[i]);
     }
     for (size_t i = 0; i < n; i++) {
         place_until(p, is_answered, &jobs[i]);
@@ -255,19 +248,19 @@ struct instance *place_connect(struct place *p, const char *id)
     hello.n_scopes = 1;
     hello.features = features;
     hello.n_features = 1;
-    if (roster_admit(&p->app.roster, &hello, "web", clock_now(), NULL) ||
+    if (roster_admit(&p->hub.roster, &hello, "web", clock_now(), NULL) ||
         introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
         return NULL;
-    i = roster_connect(&p->app.roster, in, p, clock_now(), clock_wall_ms());
+    i = roster_connect(&p->hub.roster, in, p, clock_now(), clock_wall_ms());
     (void)introduction_unref(in);
-    app_changed(&p->app);
+    hub_changed(&p->hub);
     return i;
 }
 
 void place_leave(struct place *p, struct instance *i)
 {
-    roster_leave(&p->app.roster, i, p, clock_now(), clock_wall_ms());
-    app_changed(&p->app);
+    roster_leave(&p->hub.roster, i, p, clock_now(), clock_wall_ms());
+    hub_changed(&p->hub);
 }
 
 /* Its exception to a/item/x as its view has it now. */
@@ -276,7 +269,7 @@ static struct report *refuse(const struct place *p, const struct presence *who)
     char scope[] = "all", key[] = "item/x", code[] = "CHECK_FAILED", message[] = "no";
     Trimtab__V1__Refusal f = TRIMTAB__V1__REFUSAL__INIT, *list[] = {&f};
     Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
-    const struct version *item = sees(who, p->app.state);
+    const struct version *item = sees(who, p->hub.state);
 
     if (item)
         f.hash = proto_bytes(str_of(item->item_hash.bytes, SHA256_BYTES));
@@ -291,9 +284,9 @@ static struct report *refuse(const struct place *p, const struct presence *who)
 
 int place_say(struct place *p, struct instance *i, enum says says)
 {
-    uint64_t revision = p->app.state->revision;
+    uint64_t revision = p->hub.state->revision;
     struct standing s = {.complete = revision, .concerned = revision, .sent = revision};
-    struct moment at = app_moment(&p->app);
+    struct moment at = hub_moment(&p->hub);
     int r;
 
     s.received = s.applied = revision;
@@ -302,7 +295,7 @@ int place_say(struct place *p, struct instance *i, enum says says)
     s.is_steady = true;
     if (says == SAYS_REFUSED)
         s.report = refuse(p, i->presence);
-    r = roster_stand(&p->app.roster, i, &s, true, &at);
-    app_changed(&p->app);
+    r = roster_stand(&p->hub.roster, i, &s, true, &at);
+    hub_changed(&p->hub);
     return r;
 }

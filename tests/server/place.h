@@ -1,5 +1,5 @@
 /*
- * A server without its network, for tests: an app with loop, committer, roster, driver and events over the simulated disk,
+ * A server without its network, for tests: a hub with loop, committer, roster, driver and events over the simulated disk,
  * on which writes fail as the test says. Instances are what the test says of them: no session stands behind them.
  *
  * Time is the machine's, but nothing waits for it by sleeping: place_until runs the loop, and ticks as the server does,
@@ -8,14 +8,21 @@
 #ifndef TRIMTAB_TESTS_SERVER_PLACE_H
 #define TRIMTAB_TESTS_SERVER_PLACE_H
 
-#include "server/app.h"
+#include "server/hub/keeper.h"
+#include "server/rollout/driver.h"
+#include "server/use/events.h"
 #include "store/mem.h"
 #include "tap.h"
 
 #include <stdatomic.h>
 
 struct place {
-    struct app app;
+    struct loop loop;
+    struct hub hub;
+    struct driver driver;
+    struct events events;
+    struct keeper keeper;
+    struct timer tick;
     struct store_disk *disk;
     bool is_open;
     /* what goes wrong on the disk: writes of this kind, from the n-th on, so many of them */

@@ -5,3 +5,5 @@ trimtab_test(server_events SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/events.c $
 trimtab_test(server_keeper SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/keeper.c ${place} USES server)
 trimtab_test(server_driver_lease SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/driver_lease.c USES server)
 trimtab_test(server_committer SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/committer.c USES server)
+trimtab_test(server_routes SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/routes.c USES server)
+target_compile_definitions(server_routes PRIVATE OPENAPI_FILE="${CMAKE_SOURCE_DIR}/api/openapi.json")

@@ -1,0 +1,13 @@
+/*
+ * Backups over the wire: the committer makes a copy in the data folder, and it is sent piece by piece as the client
+ * takes it. Belongs to the loop.
+ */
+#ifndef TRIMTAB_SERVER_EDGE_BACKUP_H
+#define TRIMTAB_SERVER_EDGE_BACKUP_H
+
+#include "server/edge/front.h"
+
+/* The method Backup; needs RIGHT_OPERATE. */
+void backup_on_call(struct grpc_call *call, void *service_ctx, struct str message);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * The front end of a lane. See front.h.
+ */
+#include "server/edge/front.h"
+
+#include "server/edge/rest_routes.h"
+#include "server/edge/rpc.h"
+
+void front_init(struct front *front, struct lane *lane, const struct desk *desk,
+                const struct keeper *keeper)
+{
+    *front = (struct front){.lane = lane, .desk = desk, .keeper = keeper};
+    link_init(&front->http_sessions);
+    rpc_init(front);
+}
+
+void front_deinit(struct front *front)
+{
+    front->openapi = shared_unref(front->openapi);
+    map_deinit(&front->pollers);
+}
+
+void front_on_request(void *ctx, struct exchange *x)
+{
+    struct front *front = ctx;
+
+    if (grpc_wants(&front->service, x))
+        grpc_handle(&front->service, x);
+    else
+        rest_handle(front, x);
+}

@@ -1,0 +1,305 @@
+/*
+ * A request to REST: its parameters, its use case and its answer. See rest.h.
+ */
+#include "server/edge/rest.h"
+
+#include "proto/convert.h"
+#include "proto/inbound.h"
+#include "proto/json.h"
+#include "server/edge/precondition.h"
+#include "server/use/methods.h"
+
+enum { ANSWER_MAX = 256 << 20 };
+
+/* ---- life ---- */
+
+void rest_free(struct rest *r)
+{
+    arena_deinit(&r->arena);
+    (void)mem_free(r);
+}
+
+enum { HEADERS_MAX = 4 };
+
+/* What belongs to a status besides its document (RFC 9110: 15.5.2, 15.5.6, 10.2.3). */
+static size_t status_headers(const struct rest *r, int status, struct http_header *headers)
+{
+    size_t n = 0;
+
+    if (status == 401)
+        headers[n++] = (struct http_header){STR("www-authenticate"), STR("Bearer realm=\"trimtab\"")};
+    if (status == 405)
+        headers[n++] = (struct http_header){STR("allow"), str_c(r->allow)};
+    if (status == 429 || status == 503)
+        headers[n++] = (struct http_header){STR("retry-after"), STR("1")};
+    if (*r->etag)
+        headers[n++] = (struct http_header){STR("etag"), str_c(r->etag)};
+    return n;
+}
+
+static bool is_known_already(const struct rest *r)
+{
+    struct str method = exchange_method(r->x), none = exchange_header(r->x, "if-none-match");
+
+    return *r->etag && none.data && (str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"))) &&
+           etags_match(none, str_c(r->etag));
+}
+
+static void respond(struct rest *r, int status, const ProtobufCMessage *message)
+{
+    owned(buf) struct buf text = BUF_NULL(ANSWER_MAX);
+    struct http_header headers[HEADERS_MAX + 1] = {
+        {STR("content-type"), STR("application/json")}};
+    bool is_known = status == 200 && is_known_already(r);
+    int rc = is_known ? 0 : proto_to_json_text(message, PROTO_JSON_FULL, &text);
+    struct segment body;
+    size_t n;
+
+    buf_put_byte(&text, '\n');
+    if (rc || buf_status(&text)) {
+        buf_clear(&text);
+        buf_put_c(&text, "{\"code\":\"OUT_OF_MEMORY\"}\n");
+        status = 503;
+    }
+    n = 1 + status_headers(r, status, headers + 1);
+    body = segment_copy(buf_str(&text));
+    (void)exchange_respond(r->x, is_known ? 304 : status, headers, n, &body, is_known ? 0 : 1);
+}
+
+void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
+{
+    respond(r, status, message);
+    rest_free(r);
+}
+
+static char *unconst(const char *text)
+{
+    return (char *)(uintptr_t)text; /* protobuf-c has no const; it is only read */
+}
+
+void rest_fail(struct rest *r, const struct err *err)
+{
+    Trimtab__V1__Error e = TRIMTAB__V1__ERROR__INIT;
+
+    e.code = unconst(err_info(err->code)->name);
+    e.message = unconst(err->text);
+    e.place = unconst(err->place);
+    e.hint = unconst(err->hint);
+    e.line = err->line;
+    e.column = err->column;
+    respond(r, r->status ? r->status : err_info(err->code)->http, &e.base);
+    rest_free(r);
+}
+
+/* ---- parameters ---- */
+
+/* Percent-decoding (RFC 3986 section 2.1); false for a broken escape or a NUL. */
+static bool decode(struct str s, char *out, size_t *ret_len)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char byte = (unsigned char)s.data[i];
+
+        if (s.data[i] == '%') {
+            if (i + 3 > s.len || !hex_decode(str_part(s, i + 1, i + 3), &byte, 1))
+                return false;
+            i += 2;
+        }
+        if (byte == 0)
+            return false;
+        out[n++] = (char)byte;
+    }
+    *ret_len = n;
+    return true;
+}
+
+struct str rest_decoded(struct rest *r, struct str s)
+{
+    char *out = arena_alloc(&r->arena, s.len + 1);
+    size_t n;
+
+    return out && decode(s, out, &n) ? str_of(out, n) : STR_NULL;
+}
+
+/* Whether a part of the address, decoded, is text. */
+static int check_text(struct rest *r, struct str part, const char *what, struct err *err)
+{
+    struct str text = rest_decoded(r, part);
+
+    if (arena_failed(&r->arena))
+        return ERR_NOMEM;
+    if (!text.data)
+        return err_set(err, ERR_INVALID, "the %s has a broken escape", what);
+    return str_is_utf8(text) ? 0 : err_set(err, ERR_INVALID, "the %s is not UTF-8", what);
+}
+
+int rest_check_address(struct rest *r, struct err *err)
+{
+    struct str rest = exchange_query(r->x), pair, part;
+    int rc = check_text(r, exchange_path(r->x), "path", err);
+
+    while (!rc && rest.len && str_next(&rest, '&', &pair))
+        while (!rc && str_next(&pair, '=', &part))
+            rc = check_text(r, part, "query", err);
+    return rc;
+}
+
+struct str rest_query(struct rest *r, const char *name)
+{
+    struct str rest = exchange_query(r->x), pair;
+
+    while (rest.len && str_next(&rest, '&', &pair)) {
+        size_t equals = str_index(pair, '=');
+
+        if (str_eq(str_part(pair, 0, equals), str_c(name)))
+            return rest_decoded(r, str_from(pair, equals + 1));
+    }
+    return STR_NULL;
+}
+
+/* A truth value, as 0 or 1; a name alone is true. -1: it is none. */
+static int flag_of(struct str value)
+{
+    if (str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0)
+        return 1;
+    return str_eq(value, STR("false")) || str_eq(value, STR("0")) ? 0 : -1;
+}
+
+static json_t *typed(const ProtobufCFieldDescriptor *f, struct str value)
+{
+    uint64_t number;
+    int flag;
+
+    /* parameters are texts, numbers and truth values only */
+    if (f->type == PROTOBUF_C_TYPE_STRING)
+        return json_stringn(value.data ? value.data : "", value.len);
+    if (f->type == PROTOBUF_C_TYPE_UINT32 || f->type == PROTOBUF_C_TYPE_UINT64)
+        return str_u64(value, &number) && number <= INT64_MAX ? json_integer((json_int_t)number)
+                                                              : NULL;
+    if (f->type != PROTOBUF_C_TYPE_BOOL)
+        return NULL;
+    flag = flag_of(value);
+    return flag < 0 ? NULL : json_boolean(flag);
+}
+
+int rest_set_param(json_t *object, const ProtobufCMessageDescriptor *type, struct str name,
+                   struct str value, struct err *err)
+{
+    char field[64];
+    const ProtobufCFieldDescriptor *f;
+    json_t *v;
+
+    (void)snprintf(field, sizeof(field), "%.*s", STR_ARG(name));
+    f = protobuf_c_message_descriptor_get_field_by_name(type, field);
+    if (!f || f->label == PROTOBUF_C_LABEL_REPEATED || f->type == PROTOBUF_C_TYPE_MESSAGE) {
+        (void)err_set(err, ERR_INVALID, "unknown parameter \"%s\"", field);
+        err_place(err, "%s", field);
+        return ERR_INVALID;
+    }
+    v = typed(f, value);
+    if (!v || json_object_set_new_nocheck(object, f->name, v)) {
+        (void)err_set(err, ERR_INVALID, "parameter \"%s\" cannot be \"%.*s\"", field,
+                      STR_ARG(str_part(value, 0, 100)));
+        err_place(err, "%s", field);
+        return ERR_INVALID;
+    }
+    return 0;
+}
+
+int rest_query_json(struct rest *r, const ProtobufCMessageDescriptor *type, json_t *object,
+                    struct err *err)
+{
+    struct str rest = exchange_query(r->x), pair;
+    int rc = 0;
+
+    while (!rc && rest.len && str_next(&rest, '&', &pair)) {
+        size_t equals = str_index(pair, '=');
+        struct str value = rest_decoded(r, str_from(pair, equals + 1));
+
+        if (pair.len == 0)
+            continue;
+        if (!value.data)
+            rc = ERR_NOMEM;
+        else
+            rc = rest_set_param(object, type, str_part(pair, 0, equals), value, err);
+    }
+    return rc;
+}
+
+int rest_query_flag(struct rest *r, const char *name, protobuf_c_boolean *ret,
+                    struct err *err)
+{
+    struct str text = rest_query(r, name);
+    int value = text.data ? flag_of(text) : 0;
+
+    if (value < 0) {
+        (void)err_set(err, ERR_INVALID, "parameter \"%s\" cannot be \"%.*s\"", name,
+                      STR_ARG(str_part(text, 0, 100)));
+        err_place(err, "%s", name);
+        return ERR_INVALID;
+    }
+    *ret = value;
+    return 0;
+}
+
+/* ---- use cases ---- */
+
+const struct api_method *rest_method(const char *name)
+{
+    for (size_t i = 0; i < api_methods_n; i++)
+        if (strcmp(api_methods[i].name, name) == 0)
+            return &api_methods[i];
+    return NULL;
+}
+
+/* A tag for what is one resource. */
+static void note_etag(struct rest *r, const ProtobufCMessage *response)
+{
+    const Trimtab__V1__Resource *res = (const Trimtab__V1__Resource *)response;
+    unsigned char hash[SHA256_BYTES];
+
+    if (response->descriptor == &trimtab__v1__resource__descriptor &&
+        hex_decode(str_c(res->content_hash), hash, sizeof(hash)))
+        etag_of_resource(res->version, str_of(hash, sizeof(hash)), r->etag);
+}
+
+void rest_api_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+{
+    struct rest *r = ctx;
+
+    if (!err) {
+        note_etag(r, response);
+        rest_answer(r, 200, response);
+        return;
+    }
+    if (r->has_precondition && (err->code == ERR_CONFLICT || err->code == ERR_EXISTS))
+        r->status = 412; /* somebody was faster */
+    rest_fail(r, err);
+}
+
+void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage *request,
+               api_done_fn *done)
+{
+    struct err err = ERR_NULL;
+    struct api_call *call = NULL;
+    int rc = arena_failed(&r->arena) ? ERR_NOMEM : inbound_check(request, &r->arena, &err);
+
+    if (!rc) {
+        call = api_call_new(r->front->desk, method);
+        rc = call ? 0 : ERR_NOMEM;
+    }
+    if (rc) {
+        if (!err.code)
+            (void)err_set(&err, rc, "out of memory");
+        rest_fail(r, &err);
+        return;
+    }
+    call->who = r->who;
+    (void)snprintf(call->origin, sizeof(call->origin), "rest %.*s",
+                   STR_ARG(exchange_peer(r->x)));
+    call->request = request;
+    call->done = done;
+    call->ctx = r;
+    api_run(call);
+}

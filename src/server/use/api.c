@@ -1,0 +1,284 @@
+/*
+ * The life of a call, and what several use cases need. See api.h.
+ */
+#include "server/use/api.h"
+
+#include "proto/record.h"
+#include "server/rollout/picture.h"
+
+struct api_call *api_call_new(const struct desk *desk, const struct api_method *method)
+{
+    struct api_call *call = NEW(struct api_call);
+
+    if (!call)
+        return NULL;
+    call->hub = desk->hub;
+    call->driver = desk->driver;
+    call->method = method;
+    link_init(&call->waiter.link);
+    return call;
+}
+
+void api_call_free(struct api_call *call)
+{
+    commit_job_deinit(&call->commit);
+    (void)state_unref(call->state);
+    link_remove(&call->waiter.link);
+    timer_stop(&call->timer);
+    picture_free(call->picture);
+    while (call->records)
+        api_record_drop(call);
+    arena_deinit(&call->arena);
+    (void)mem_free(call);
+}
+
+void api_answer(struct api_call *call, ProtobufCMessage *response)
+{
+    if (!response || arena_failed(&call->arena)) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    call->done(call->ctx, response, NULL);
+    api_call_free(call);
+}
+
+void api_fail(struct api_call *call, const struct err *err)
+{
+    call->done(call->ctx, NULL, err);
+    api_call_free(call);
+}
+
+void api_fail_code(struct api_call *call, int code)
+{
+    struct err err = ERR_NULL;
+
+    (void)err_set(&err, code, "%s", code == ERR_NOMEM ? "out of memory" : "the request failed");
+    api_fail(call, &err);
+}
+
+void api_fail_here(struct api_call *call, int r)
+{
+    if (!call->err.code)
+        (void)err_set(&call->err, r, "%s",
+                      r == ERR_NOMEM ? "out of memory" : "the request failed");
+    api_fail(call, &call->err);
+}
+
+/* ---- reading the store ---- */
+
+struct api_work {
+    void (*work)(struct api_call *call, struct store *store);
+    void (*finish)(struct api_call *call);
+};
+
+static void read_run(struct read_job *job, struct store *store)
+{
+    struct api_call *call = CONTAINER_OF(job, struct api_call, read);
+    struct api_work *w = call->ctx_work;
+
+    w->work(call, store);
+}
+
+static void read_done(struct read_job *job)
+{
+    struct api_call *call = CONTAINER_OF(job, struct api_call, read);
+    struct api_work *w = call->ctx_work;
+
+    w->finish(call);
+}
+
+void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
+              void (*finish)(struct api_call *call))
+{
+    struct api_work *w = ARENA_NEW(&call->arena, struct api_work);
+
+    if (!w) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    *w = (struct api_work){work, finish};
+    call->ctx_work = w;
+    if (!call->state)
+        call->state = state_ref(call->hub->state);
+    call->read.run = read_run;
+    call->read.done = read_done;
+    committer_read(call->hub->committer, &call->read);
+}
+
+void api_read_finish(struct api_call *call)
+{
+    if (!call->result) {
+        api_answer(call, call->response);
+        return;
+    }
+    if (!call->err.code)
+        (void)err_set(&call->err, call->result, "%s",
+                      call->result == ERR_NOMEM ? "out of memory" : "history cannot be read");
+    api_fail(call, &call->err);
+}
+
+/* ---- records ---- */
+
+struct kept_record {
+    uint64_t revision;
+    Trimtab__V1__Record *record;
+    struct kept_record *next;
+};
+
+static int unpack_entry(void *ctx, const struct store_entry *entry)
+{
+    Trimtab__V1__Record **record = ctx;
+    int r;
+
+    *record = record_unpack(log_parts(entry), &r, NULL);
+    return r;
+}
+
+static int read_record(struct api_call *call, struct store *store, uint64_t revision,
+                       Trimtab__V1__Record **ret_record)
+{
+    int r = store_read(store, revision, revision, unpack_entry, ret_record, &call->err);
+
+    if (r == STORE_COMPACTED)
+        return err_set(&call->err, ERR_COMPACTED, "revision %llu is no longer in the history",
+                       (unsigned long long)revision);
+    if (!r && !*ret_record)
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no revision %llu",
+                       (unsigned long long)revision);
+    return r;
+}
+
+int api_record(struct api_call *call, struct store *store, uint64_t revision,
+               const Trimtab__V1__Record **ret_record)
+{
+    Trimtab__V1__Record *record = NULL;
+    struct kept_record *kept;
+    int r;
+
+    for (kept = call->records; kept; kept = kept->next)
+        if (kept->revision == revision) {
+            *ret_record = kept->record;
+            return 0;
+        }
+    kept = NEW(struct kept_record);
+    r = kept ? read_record(call, store, revision, &record) : ERR_NOMEM;
+    if (r) {
+        (void)mem_free(kept);
+        return r;
+    }
+    *kept = (struct kept_record){revision, record, call->records};
+    call->records = kept;
+    *ret_record = record;
+    return 0;
+}
+
+void api_record_drop(struct api_call *call)
+{
+    struct kept_record *kept = call->records;
+
+    if (!kept)
+        return;
+    call->records = kept->next;
+    trimtab__v1__record__free_unpacked(kept->record, &proto_allocator);
+    (void)mem_free(kept);
+}
+
+const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record,
+                                               const char *id)
+{
+    for (size_t i = 0; i < record->n_changes; i++)
+        if (strcmp(record->changes[i]->id, id) == 0)
+            return record->changes[i];
+    return NULL;
+}
+
+static int no_version(struct api_call *call, const char *id, uint64_t version)
+{
+    (void)err_set(&call->err, ERR_NOT_FOUND, "there is no version %llu",
+                  (unsigned long long)version);
+    err_place(&call->err, "%s", id);
+    return ERR_NOT_FOUND;
+}
+
+int api_record_of_version(struct api_call *call, struct store *store,
+                          const struct version *newest, const char *id, uint64_t version,
+                          const Trimtab__V1__Record **ret_record, uint64_t *ret_revision)
+{
+    uint64_t revision = version ? newest->revision : newest->previous_revision;
+
+    while (revision && version <= newest->number) {
+        const struct kept_record *kept = call->records;
+        const Trimtab__V1__RecordChange *change;
+        int r = api_record(call, store, revision, ret_record);
+
+        if (r)
+            return r;
+        change = record_change(*ret_record, id);
+        if (change && (!version || change->version == version)) {
+            *ret_revision = revision;
+            return 0;
+        }
+        revision = change ? change->previous_revision : 0;
+        if (call->records != kept) /* one that was there before may be pointed into */
+            api_record_drop(call);
+    }
+    return no_version(call, id, version);
+}
+
+/* ---- messages ---- */
+
+static bool is_text(struct str s)
+{
+    return str_is_utf8(s) && str_index(s, '\0') == s.len;
+}
+
+void resource_set_content(Trimtab__V1__Resource *r, struct str content, struct arena *a)
+{
+    if (is_text(content))
+        r->text = arena_c(a, content);
+    else
+        r->content = proto_bytes(arena_str(a, content));
+}
+
+Trimtab__V1__Resource *resource_message(const struct version *v, bool with_content,
+                                        struct arena *a)
+{
+    Trimtab__V1__Resource *r = ARENA_NEW(a, Trimtab__V1__Resource);
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+    char hex[SHA256_HEX_BYTES + 1], time[WALL_TEXT_MAX];
+
+    if (!r)
+        return NULL;
+    trimtab__v1__resource__init(r);
+    key_put_id(v->key, &id);
+    r->id = arena_c(a, buf_str(&id));
+    r->version = v->number;
+    r->revision = v->revision;
+    r->deleted = v->deleted;
+    wall_format(v->time_ms, time);
+    r->time = arena_c(a, str_c(time));
+    if (v->deleted)
+        return buf_status(&id) ? NULL : r;
+    hex_encode(v->content_hash.bytes, SHA256_BYTES, hex);
+    r->content_hash = arena_c(a, str_c(hex));
+    r->content_type = arena_c(a, v->content_type);
+    r->metadata = meta_to_proto(v->meta, META_ALL, a);
+    r->references = references_to_proto(v->references, &r->n_references, a);
+    r->size = v->content.len;
+    if (with_content)
+        resource_set_content(r, v->content, a);
+    return buf_status(&id) ? NULL : r;
+}
+
+int api_key(struct api_call *call, const char *id, struct str *ret_key, struct err *err)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct name name;
+    int r = name_parse(str_c(id), &name, err);
+
+    if (r)
+        return r;
+    name_put_key(name, &key);
+    *ret_key = arena_str(&call->arena, buf_str(&key));
+    return buf_status(&key) || arena_failed(&call->arena) ? ERR_NOMEM : 0;
+}

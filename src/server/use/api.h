@@ -1,0 +1,122 @@
+/*
+ * Use cases: one function per thing that a person can do. REST and gRPC only translate to and from the messages of
+ * proto/trimtab/v1/admin.proto.
+ *
+ * A call is made by its front end (api_call_new), run once, and ends in exactly one api_answer or api_fail, now or
+ * later, on the loop; both give the result to the front end and free the call.
+ */
+#ifndef TRIMTAB_SERVER_USE_API_H
+#define TRIMTAB_SERVER_USE_API_H
+
+#include "base/arena.h"
+#include "server/use/desk.h"
+
+#include <trimtab/v1/admin.pb-c.h>
+#include <trimtab/v1/record.pb-c.h>
+
+struct api_call;
+struct api_work;
+struct kept_record;
+struct status_wait;
+struct rollout_wait;
+
+struct api_method {
+    const char *name; /* as in the service Admin */
+    const ProtobufCMessageDescriptor *request;
+    enum right right;
+    void (*run)(struct api_call *call);
+};
+
+/* Exactly one of the two is not NULL. The call is freed after it returns. */
+typedef void api_done_fn(void *ctx, const ProtobufCMessage *response, const struct err *err);
+
+struct api_call {
+    struct hub *hub;
+    struct driver *driver;
+    const struct api_method *method;
+    struct identity who;
+    char origin[96];
+    const ProtobufCMessage *request; /* lives until the end, as do the slices it points to */
+    struct arena arena;              /* for the response */
+    struct state *state;             /* pinned by whoever needs it past this turn */
+    api_done_fn *done;
+    void *ctx;
+
+    struct kept_record
+        *records; /* that the request or the response points into; freed with the call */
+    struct commit_job commit;                 /* used by what publishes */
+    void (*committed)(struct api_call *call); /* answers when it is done */
+    bool (*again)(
+        struct api_call *call); /* after a conflict: true when it is worth another try */
+    unsigned n_again;
+    size_t diff_bytes;    /* of a dry run, all changes together */
+    struct read_job read; /* used by what reads history */
+    ProtobufCMessage *response;
+    struct err err;
+    int result;
+    struct api_work *ctx_work; /* of the read that runs */
+    struct status_wait *status;
+    struct rollout_wait *rollout;
+    Trimtab__V1__RolloutPicture *picture; /* that the response points into; freed with the call */
+    struct waiter waiter; /* used by what waits */
+    struct timer timer;
+};
+
+/* NULL without memory. */
+must_use struct api_call *api_call_new(const struct desk *desk, const struct api_method *method);
+/* Drops a call that was not run. */
+void api_call_free(struct api_call *call);
+
+static inline void api_run(struct api_call *call)
+{
+    call->method->run(call);
+}
+
+void api_answer(struct api_call *call, ProtobufCMessage *response);
+void api_fail(struct api_call *call, const struct err *err);
+/* Without a story of its own. */
+void api_fail_code(struct api_call *call, int code);
+
+/* Fails with r, and with the story of call->err if it has one. */
+void api_fail_here(struct api_call *call, int r);
+
+/* Runs work on the committer's thread; finish is called on the loop. */
+void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
+              void (*finish)(struct api_call *call));
+/* The usual finish: answers call->response or fails with call->err. */
+void api_read_finish(struct api_call *call);
+
+/* ---- shared by the use cases ---- */
+
+/* A version as people see it, on the arena. */
+Trimtab__V1__Resource *resource_message(const struct version *v, bool with_content,
+                                        struct arena *a);
+/* The content goes to text when it is UTF-8 without NUL, else to bytes. Copied. */
+void resource_set_content(Trimtab__V1__Resource *r, struct str content, struct arena *a);
+
+/* The key of an id, on the arena. ERR_INVALID, ERR_NOMEM. */
+must_use int api_key(struct api_call *call, const char *id, struct str *ret_key,
+                     struct err *err);
+
+/*
+ * The record of a revision, read at most once per call and kept until its end, so that slices into it stay. On the
+ * committer's thread. ERR_COMPACTED, ERR_NOT_FOUND with the story in call->err.
+ */
+must_use int api_record(struct api_call *call, struct store *store, uint64_t revision,
+                        const Trimtab__V1__Record **ret_record);
+/* Lets go of the newest kept record, when nothing points into it. */
+void api_record_drop(struct api_call *call);
+/* The change of this id in a record, or NULL. */
+const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record,
+                                               const char *id);
+
+/*
+ * Follows the chain of versions from the newest one back to `version` (0: the one before the newest), to the record
+ * in which the change is. ERR_NOT_FOUND, ERR_COMPACTED with the story in call->err.
+ */
+must_use int api_record_of_version(struct api_call *call, struct store *store,
+                                   const struct version *newest, const char *id,
+                                   uint64_t version, const Trimtab__V1__Record **ret_record,
+                                   uint64_t *ret_revision);
+
+#endif

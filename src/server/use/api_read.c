@@ -1,0 +1,255 @@
+/*
+ * Reading what is: resources from the newest state, never from the store.
+ */
+#include "server/use/api.h"
+#include "server/use/methods.h"
+
+#include "proto/record.h"
+
+enum { LIST_DEFAULT = 1000, LIST_MAX = 10000, LIST_CONTENT_MAX = 3 << 20, GET_WAIT_MS = 10000 };
+
+/* ---- get ---- */
+
+static const Trimtab__V1__GetRequest *get_request(const struct api_call *call)
+{
+    return (const Trimtab__V1__GetRequest *)call->request;
+}
+
+static int not_there(const char *id, struct err *err)
+{
+    (void)err_set(err, ERR_NOT_FOUND, "there is no such resource");
+    err_place(err, "%s", id);
+    err_hint(err, "trimtab ls shows what there is");
+    return ERR_NOT_FOUND;
+}
+
+static void read_version(struct api_call *call, struct store *store)
+{
+    const Trimtab__V1__GetRequest *q = get_request(call);
+    const Trimtab__V1__Record *record;
+    const Trimtab__V1__RecordChange *change;
+    struct str key;
+    struct version *newest, *v;
+    uint64_t revision;
+
+    call->result = api_key(call, q->id, &key, &call->err);
+    if (call->result)
+        return;
+    newest = state_newest(call->state, key);
+    call->result = newest ? api_record_of_version(call, store, newest, q->id, q->version,
+                                                  &record, &revision)
+                          : not_there(q->id, &call->err);
+    if (call->result)
+        return;
+    change = record_change(record, q->id);
+    v = version_from_record(change, revision, record->time_ms);
+    if (v) {
+        Trimtab__V1__Resource *r = resource_message(v, !q->no_content, &call->arena);
+
+        if (r) {
+            r->author = arena_c(&call->arena, str_c(record->author));
+            r->message = arena_c(&call->arena, str_c(record->message));
+        }
+        call->response = (ProtobufCMessage *)r;
+    }
+    (void)version_unref(v);
+}
+
+static void get_now(struct api_call *call)
+{
+    const Trimtab__V1__GetRequest *q = get_request(call);
+    struct version *v;
+    struct err err = ERR_NULL;
+    struct str key;
+    int r = api_key(call, q->id, &key, &err);
+
+    if (r) {
+        api_fail(call, &err);
+        return;
+    }
+    if (q->version) {
+        api_read(call, read_version, api_read_finish);
+        return;
+    }
+    v = state_find(call->hub->state, key);
+    if (!v) {
+        (void)not_there(q->id, &err);
+        api_fail(call, &err);
+        return;
+    }
+    api_answer(call, (ProtobufCMessage *)resource_message(v, !q->no_content, &call->arena));
+}
+
+static bool get_check(struct waiter *w)
+{
+    struct api_call *call = CONTAINER_OF(w, struct api_call, waiter);
+
+    if (call->hub->state->revision < get_request(call)->min_revision) {
+        struct err err = ERR_NULL;
+
+        if (!call->hub->is_draining)
+            return false;
+        (void)err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
+        api_fail(call, &err);
+        return true;
+    }
+    link_remove(&w->link);
+    timer_stop(&call->timer);
+    get_now(call);
+    return true;
+}
+
+static void get_late(struct timer *t, void *ctx)
+{
+    struct api_call *call = ctx;
+    struct err err = ERR_NULL;
+
+    (void)t;
+    (void)err_set(&err, ERR_TIMEOUT, "revision %llu is not here yet, the newest is %llu",
+                  (unsigned long long)get_request(call)->min_revision,
+                  (unsigned long long)call->hub->state->revision);
+    api_fail(call, &err);
+}
+
+void api_get(struct api_call *call)
+{
+    if (call->hub->state->revision >= get_request(call)->min_revision) {
+        get_now(call);
+        return;
+    }
+    call->waiter.check = get_check;
+    hub_wait(call->hub, &call->waiter);
+    call->timer.fn = get_late;
+    call->timer.ctx = call;
+    timer_start(&call->timer, call->hub->loop, GET_WAIT_MS, 0);
+}
+
+/* ---- list ---- */
+
+/* A namespace below prefix (prefix itself included), or any when prefix is empty; a trailing '*' or '/' is free. */
+static bool is_below(struct str space, struct str prefix)
+{
+    if (str_ends(prefix, STR("*")))
+        prefix.len--;
+    if (str_ends(prefix, STR("/")))
+        prefix.len--;
+    return prefix.len == 0 || str_eq(space, prefix) ||
+           (str_starts(space, prefix) && space.data[prefix.len] == '/');
+}
+
+static bool is_listed(const Trimtab__V1__ListRequest *q, const struct version *v)
+{
+    struct name n = key_name(v->key);
+
+    return (q->deleted || !v->deleted) && is_below(n.space, str_c(q->prefix)) &&
+           (!*q->kind || str_eq(n.kind, str_c(q->kind))) &&
+           (!*q->name || str_glob(str_c(q->name), n.name));
+}
+
+struct listing {
+    Trimtab__V1__ListResponse *response;
+    size_t limit, content_bytes;
+};
+
+/* False when the page is full. */
+static bool list_add(struct listing *l, const Trimtab__V1__ListRequest *q,
+                     const struct version *v, struct arena *a)
+{
+    if (l->response->n_resources &&
+        (l->response->n_resources == l->limit ||
+         (q->content && l->content_bytes + v->content.len > LIST_CONTENT_MAX))) {
+        l->response->next = l->response->resources[l->response->n_resources - 1]->id;
+        return false;
+    }
+    l->content_bytes += v->content.len;
+    l->response->resources[l->response->n_resources++] = resource_message(v, q->content, a);
+    return !arena_failed(a);
+}
+
+void api_list(struct api_call *call)
+{
+    const Trimtab__V1__ListRequest *q = (const Trimtab__V1__ListRequest *)call->request;
+    struct arena *a = &call->arena;
+    Trimtab__V1__ListResponse *response = ARENA_NEW(a, Trimtab__V1__ListResponse);
+    struct listing l = {response, MIN(q->limit ? q->limit : LIST_DEFAULT, (size_t)LIST_MAX), 0};
+    struct tree_walk walk;
+    struct version *v;
+    struct str after = STR("");
+    struct err err = ERR_NULL;
+
+    if (*q->after && api_key(call, q->after, &after, &err)) {
+        err_place(&err, "after");
+        api_fail(call, &err);
+        return;
+    }
+    if (!response ||
+        !(response->resources = ARENA_ARRAY(a, Trimtab__V1__Resource *, l.limit))) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    response->base.descriptor = &trimtab__v1__list_response__descriptor;
+    response->next = arena_c(a, STR(""));
+    response->revision = call->hub->state->revision;
+    tree_walk_from(&walk, call->hub->state->versions, after, 0);
+    while ((v = version_of(tree_walk_next(&walk))))
+        if (!str_eq(v->key, after) && is_listed(q, v) && !list_add(&l, q, v, a))
+            break;
+    api_answer(call, &response->base);
+}
+
+/* ---- info ---- */
+
+/* How many instances are in each state, without listing them. */
+static void put_states(const struct hub *hub, Trimtab__V1__InfoResponse *r, struct arena *a)
+{
+    struct moment at = hub_moment(hub);
+    struct roster_counts counts;
+    Trimtab__V1__StateCount *entries =
+        ARENA_ARRAY(a, Trimtab__V1__StateCount, PRESENCE_STATES);
+
+    roster_count(&hub->roster, &at, &counts);
+    r->failing = counts.failing;
+    r->instance_states =
+        ARENA_ARRAY(a, Trimtab__V1__StateCount *, PRESENCE_STATES);
+    for (int i = 0; entries && r->instance_states && i < PRESENCE_STATES; i++) {
+        trimtab__v1__state_count__init(&entries[i]);
+        entries[i].state = arena_c(a, str_c(presence_state_name((enum presence_state)i)));
+        entries[i].count = counts.states[i];
+        r->instance_states[r->n_instance_states++] = &entries[i];
+    }
+}
+
+void api_info(struct api_call *call)
+{
+    struct hub *hub = call->hub;
+    struct arena *a = &call->arena;
+    Trimtab__V1__InfoResponse *r = ARENA_NEW(a, Trimtab__V1__InfoResponse);
+    struct store_identity identity = committer_identity(hub->committer);
+    struct store_head head = committer_head(hub->committer);
+    char hex[SHA256_HEX_BYTES + 1], time[WALL_TEXT_MAX];
+
+    if (!r) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    trimtab__v1__info_response__init(r);
+    r->version = arena_c(a, str_c(TRIMTAB_VERSION));
+    hex_encode(identity.id.bytes, STORE_ID_BYTES, hex);
+    r->store_id = arena_c(a, str_c(hex));
+    hex_encode(head.chain.bytes, SHA256_BYTES, hex);
+    r->chain = arena_c(a, str_c(hex));
+    r->head = hub->state->revision;
+    r->resources = hub->state->n_resources;
+    r->content_bytes = hub->state->content_bytes;
+    r->instances = hub->roster.n_connected;
+    put_states(hub, r, a);
+    wall_format(hub->started_ms, time);
+    r->started = arena_c(a, str_c(time));
+    r->engine = arena_c(
+        a, str_part(str_c(hub->config.store), 0, str_index(str_c(hub->config.store), ':')));
+    r->draining = hub->is_draining;
+    r->lost_revision = hub->lost_revision;
+    r->damage = arena_c(a, str_c(committer_stats(hub->committer).damage));
+    r->restored_revision = hub->state->restored.revision;
+    api_answer(call, &r->base);
+}
