@@ -142,7 +142,7 @@ static int listen_unix(const struct address *a, int *ret_fd, struct err *err)
     return 0;
 }
 
-static int listen_on(const struct addrinfo *info, bool reuse_port)
+static int listen_on(const struct addrinfo *info)
 {
     int one = 1, saved;
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -150,7 +150,6 @@ static int listen_on(const struct addrinfo *info, bool reuse_port)
     if (fd < 0)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-        (!reuse_port || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0) &&
         bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
     saved = errno;
@@ -159,7 +158,7 @@ static int listen_on(const struct addrinfo *info, bool reuse_port)
     return -1;
 }
 
-int address_listen(const struct address *a, bool reuse_port, int *ret_fd, struct err *err)
+int address_listen(const struct address *a, int *ret_fd, struct err *err)
 {
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                              .ai_socktype = SOCK_STREAM};
@@ -172,7 +171,7 @@ int address_listen(const struct address *a, bool reuse_port, int *ret_fd, struct
     if (r)
         return err_set(err, ERR_INVALID, "cannot find the host \"%s\": %s", a->host,
                        gai_strerror(r));
-    fd = listen_on(found, reuse_port);
+    fd = listen_on(found);
     if (fd < 0)
         r = err_set_errno(err, "cannot listen on %s:%s", a->host, a->port);
     freeaddrinfo(found);

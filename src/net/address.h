@@ -28,7 +28,7 @@ void address_format(const struct sockaddr *sa, char *out, size_t size);
 uint16_t address_port(const struct sockaddr *sa); /* 0 for others than IP */
 
 /* A listening, non-blocking socket. Looks names up (blocking): for start-up. ERR_INVALID, ERR_IO. */
-must_use int address_listen(const struct address *a, bool reuse_port, int *ret_fd,
+must_use int address_listen(const struct address *a, int *ret_fd,
                             struct err *err);
 
 #endif

@@ -160,9 +160,11 @@ struct http_server {
     struct loop *loop;
     struct tls *tls;
     struct http_limits limits;
+    const struct http_crowd *crowd; /* NULL: it is alone */
+    _Atomic uint32_t load; /* connections that it has, and those on their way to it */
     http_request_fn *on_request;
     void *ctx;
-    char *address;
+    char *address; /* NULL: it does not listen */
     uint16_t port;
     char *unix_path;
     int fd;

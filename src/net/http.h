@@ -2,8 +2,8 @@
  * The HTTP server: one port for HTTP/1.1 and HTTP/2 (ALPN under TLS, the client's preface in plain text), one
  * kind of exchange for both.
  *
- * An http_server belongs to one loop and is used on its thread only. For several I/O threads, open one server
- * per loop on the same address with reuse_port.
+ * An http_server belongs to one loop and is used on its thread only. Several I/O threads have a server each, of which one
+ * listens and hands out what it accepts (struct http_crowd).
  *
  * Life of an exchange. on_request hands it over when the request's headers are complete. From then on its owner
  * answers, now or later, in one of these ways, exactly once:
@@ -73,19 +73,30 @@ struct http_limits {
     uint32_t accept_budget;   /* 64 per turn, 16 with TLS */
 };
 
+/*
+ * Servers on several loops with one listener between them: each new connection goes to the one that has the fewest, so they
+ * stay even whoever comes. The limit of connections is that of all together. Filled before the loops run; lives as long
+ * as the servers.
+ */
+enum { HTTP_CROWD_MAX = 64 };
+struct http_crowd {
+    struct http_server *servers[HTTP_CROWD_MAX];
+    size_t n;
+};
+
 /* The request is there. Must answer or keep x (see above). */
 typedef void http_request_fn(void *ctx, struct exchange *x);
 
 struct http_server_opts {
-    const char *address; /* "127.0.0.1:0", "[::1]:8443", "unix:/run/x.sock"; copied */
-    bool reuse_port;     /* several servers on one port, one per loop */
+    const char *address; /* "127.0.0.1:0", "[::1]:8443", "unix:/run/x.sock"; copied. NULL: its crowd listens */
+    const struct http_crowd *crowd; /* NULL: it is alone */
     struct tls *tls;     /* NULL: plain text; borrowed, must outlive the server */
     struct http_limits limits;
     http_request_fn *on_request;
     void *ctx;
 };
 
-/* Listens. ERR_INVALID (the address), ERR_IO (why it cannot be bound), ERR_NOMEM. */
+/* Listens, if it has an address. ERR_INVALID (the address), ERR_IO (why it cannot be bound), ERR_NOMEM. */
 must_use int http_server_open(struct loop *loop, const struct http_server_opts *opts,
                               struct http_server **ret_server, struct err *err);
 

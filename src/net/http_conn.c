@@ -33,6 +33,7 @@ void http_conn_break(struct http_conn *hc, int reason)
     link_remove(&hc->in_server);
     conn_close(&hc->conn);
     hc->server->stats.connections--;
+    atomic_fetch_sub_explicit(&hc->server->load, 1, memory_order_relaxed);
     http_server_check_drained(hc->server);
 }
 
@@ -172,7 +173,7 @@ const struct protocol protocol_unknown = {
 
 /* ---- a new one ---- */
 
-void http_conn_start(struct http_server *server, int fd, const struct sockaddr *peer)
+bool http_conn_start(struct http_server *server, int fd, const struct sockaddr *peer)
 {
     struct http_conn *hc = NEW(struct http_conn);
     SSL *ssl = NULL;
@@ -182,7 +183,7 @@ void http_conn_start(struct http_server *server, int fd, const struct sockaddr *
     if (!hc || (server->tls && !ssl)) {
         (void)mem_free(hc);
         (void)close(fd); /* nothing was written */
-        return;
+        return false;
     }
     hc->server = server;
     hc->protocol = &protocol_unknown;
@@ -196,10 +197,11 @@ void http_conn_start(struct http_server *server, int fd, const struct sockaddr *
             &(struct conn_opts){
                 .loop = server->loop, .fd = fd, .ssl = ssl, .ops = &conn_ops, .ctx = hc})) {
         (void)mem_free(hc);
-        return;
+        return false;
     }
     server->refs++;
     server->stats.connections++;
     server->stats.accepted++;
     link_before(&server->conns, &hc->in_server);
+    return true;
 }

@@ -112,13 +112,92 @@ static void spare_descriptors(struct http_limits *limits)
         limits->max_connections = (uint32_t)(files.rlim_cur - SPARE_DESCRIPTORS);
 }
 
+union peer {
+    struct sockaddr sa;
+    struct sockaddr_storage room;
+};
+
+static uint32_t load_of(const struct http_server *server)
+{
+    return atomic_load_explicit(&server->load, memory_order_relaxed);
+}
+
+/* Of all that share the limit. */
+static uint32_t load_of_all(const struct http_server *server)
+{
+    const struct http_crowd *crowd = server->crowd;
+    uint32_t n = 0;
+
+    for (size_t i = 0; crowd && i < crowd->n; i++)
+        n += load_of(crowd->servers[i]);
+    return crowd ? n : load_of(server);
+}
+
+/* A connection that is counted already. */
+static void take_connection(struct http_server *server, int fd, const struct sockaddr *peer)
+{
+    bool is_over = load_of_all(server) > server->limits.max_connections;
+    bool is_taken = false;
+
+    if (server->is_draining || (is_over && !make_room(server))) {
+        server->stats.refused += is_over;
+        (void)close(fd); /* nothing was written */
+    } else {
+        is_taken = http_conn_start(server, fd, peer);
+    }
+    if (!is_taken)
+        atomic_fetch_sub_explicit(&server->load, 1, memory_order_relaxed);
+}
+
+/* A connection on its way to another loop. */
+struct handover {
+    struct post post;
+    struct http_server *server;
+    int fd;
+    union peer peer;
+};
+
+static void on_handover(struct post *post, void *ctx)
+{
+    struct handover *h = ctx;
+
+    (void)post;
+    take_connection(h->server, h->fd, &h->peer.sa);
+    (void)mem_free(h);
+}
+
+static struct http_server *least_loaded(struct http_server *listener)
+{
+    const struct http_crowd *crowd = listener->crowd;
+    struct http_server *least = listener;
+
+    for (size_t i = 0; crowd && i < crowd->n; i++)
+        if (load_of(crowd->servers[i]) < load_of(least))
+            least = crowd->servers[i];
+    return least;
+}
+
+static void hand_out(struct http_server *listener, int fd, const union peer *peer)
+{
+    struct http_server *server = least_loaded(listener);
+    struct handover *h = server == listener ? NULL : NEW(struct handover);
+
+    if (!h) /* without memory for the way it stays here */
+        server = listener;
+    atomic_fetch_add_explicit(&server->load, 1, memory_order_relaxed);
+    if (!h) {
+        take_connection(server, fd, &peer->sa);
+        return;
+    }
+    *h = (struct handover){.server = server, .fd = fd, .peer = *peer};
+    h->post = (struct post){.fn = on_handover, .ctx = h};
+    loop_post(server->loop, &h->post);
+}
+
 /* False: nobody is waiting, or nobody can be taken for now. */
 static bool accept_one(struct http_server *server)
 {
-    union {
-        struct sockaddr sa;
-        struct sockaddr_storage room;
-    } peer;
+    union peer peer;
     socklen_t len = sizeof(peer);
     int fd;
 
@@ -134,12 +213,7 @@ static bool accept_one(struct http_server *server)
         timer_start(&server->rest, server->loop, REST_MS, 0);
         return false;
     }
-    if (server->stats.connections >= server->limits.max_connections && !make_room(server)) {
-        server->stats.refused++;
-        (void)close(fd); /* nothing was written */
-        return true;
-    }
-    http_conn_start(server, fd, &peer.sa);
+    hand_out(server, fd, &peer);
     return true;
 }
 
@@ -258,9 +332,11 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     server->limits = opts->limits;
     set_defaults(&server->limits, opts->tls != NULL);
     spare_descriptors(&server->limits);
+    server->crowd = opts->crowd;
     server->on_request = opts->on_request;
     server->ctx = opts->ctx;
     server->fd = -1;
+    server->refs = 1; /* the owner */
     link_init(&server->conns);
     link_init(&server->settling);
     server->settle = (struct defer){.fn = exchanges_settle, .ctx = server};
@@ -270,33 +346,42 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     return server;
 }
 
+/* ERR_INVALID, ERR_IO, ERR_NOMEM; a socket that is there is closed with the server. */
+static int listen_at(struct http_server *server, const char *text, struct err *err)
+{
+    struct address address;
+    int r = address_parse(text, &address, err);
+
+    if (!r)
+        r = address_listen(&address, &server->fd, err);
+    if (r)
+        return r;
+    if (learn_address(server, &address))
+        return err_set(err, ERR_NOMEM, "no memory for a server");
+    if (uv_poll_init(&server->loop->uv, &server->poll, server->fd))
+        return err_set(err, ERR_IO, "cannot watch the listening socket");
+    server->poll.data = server;
+    server->refs++; /* the handle */
+    server->is_listening = true;
+    listen_again(server);
+    return 0;
+}
+
 int http_server_open(struct loop *loop, const struct http_server_opts *opts,
                      struct http_server **ret_server, struct err *err)
 {
-    struct address address;
-    struct http_server *server;
-    int r = address_parse(opts->address, &address, err);
+    struct http_server *server = server_new(loop, opts);
+    int r = !server         ? err_set(err, ERR_NOMEM, "no memory for a server")
+            : opts->address ? listen_at(server, opts->address, err)
+                            : 0;
 
-    if (r)
-        return r;
-    server = server_new(loop, opts);
-    if (!server)
-        return err_set(err, ERR_NOMEM, "no memory for a server");
-    r = address_listen(&address, opts->reuse_port, &server->fd, err);
-    if (!r && learn_address(server, &address))
-        r = err_set(err, ERR_NOMEM, "no memory for a server");
-    if (!r && uv_poll_init(&loop->uv, &server->poll, server->fd))
-        r = err_set(err, ERR_IO, "cannot watch the listening socket");
     if (r) {
-        if (server->fd >= 0)
+        if (server && server->fd >= 0)
             (void)close(server->fd); /* nothing was written */
-        free_server(server);
+        if (server)
+            free_server(server);
         return r;
     }
-    server->poll.data = server;
-    server->refs = 2; /* the owner, the handle */
-    server->is_listening = true;
-    listen_again(server);
     timer_start(&server->tick, loop, tick_ms(&server->limits), tick_ms(&server->limits));
     *ret_server = server;
     return 0;

@@ -8,8 +8,8 @@
 
 #include <sys/socket.h>
 
-/* Makes a connection of an accepted socket, which it takes over. Without memory the socket is closed. */
-void http_conn_start(struct http_server *server, int fd, const struct sockaddr *peer);
+/* Makes a connection of an accepted socket, which it takes over. False without memory: the socket is closed. */
+must_use bool http_conn_start(struct http_server *server, int fd, const struct sockaddr *peer);
 
 /* Frees the server, from the loop, when its owner has closed it and all connections are gone. */
 void http_server_unref(struct http_server *server);
