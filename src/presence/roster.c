@@ -173,14 +173,16 @@ int roster_forget(struct roster *r, struct str id, struct err *err)
     return was_known ? 0 : err_set(err, ERR_NOT_FOUND, "there is no instance %.*s", STR_ARG(id));
 }
 
-int roster_admit(const struct roster *r, const Trimtab__V1__Hello *hello, const char *owner,
-                 nsec_t now, struct err *err)
+int roster_admit(const struct roster *r, const struct introduction *in, nsec_t now,
+                 struct err *err)
 {
+    const Trimtab__V1__Hello *hello = in->hello;
     struct str id = hello->instance ? str_c(hello->instance->id) : STR_NULL;
     const struct instance *i = roster_find(r, id);
-    struct claimant who = claimant_with(owner, proto_str(hello->secret));
+    struct claimant who = {.credential = str_c(in->owner),
+                           .has_secret = in->has_secret,
+                           .secret = in->secret};
     int rc = instance_id_check(id, err);
-
 
     if (rc)
         return rc;
@@ -387,18 +389,14 @@ int roster_stand(struct roster *r, struct instance *i, struct standing *standing
     return 0;
 }
 
-int roster_health(struct roster *r, struct instance *i, const Trimtab__V1__Health *health,
-                  int64_t now_ms)
+int roster_health(struct roster *r, struct instance *i, struct verdict *v, int64_t now_ms)
 {
-    struct verdict *v = verdict_new(health);
-    struct presence *p = v ? writable(r, i) : NULL;
+    struct presence *p = writable(r, i);
 
-    if (!p) {
-        (void)verdict_unref(v);
+    if (!p)
         return ERR_NOMEM;
-    }
     (void)verdict_unref(p->health);
-    p->health = v;
+    p->health = verdict_ref(v);
     p->seen_ms = now_ms;
     return 0;
 }

@@ -63,12 +63,12 @@ struct instance *roster_find(const struct roster *r, struct str id);
 must_use int instance_id_check(struct str id, struct err *err);
 
 /*
- * Whether a caller of this name may be the instance of a hello; changes nothing. ERR_DENIED: it belongs to another
+ * Whether who introduces itself so may be the instance that it says; changes nothing. ERR_DENIED: it belongs to another
  * credential (I11). ERR_EXISTS: it is connected with another secret, or two programs keep replacing each other under this id.
  * ERR_INVALID: an id that is none. ERR_LIMIT: a hello that is too large to keep, too many connected instances.
  */
-must_use int roster_admit(const struct roster *r, const Trimtab__V1__Hello *hello,
-                          const char *owner, nsec_t now, struct err *err);
+must_use int roster_admit(const struct roster *r, const struct introduction *in, nsec_t now,
+                          struct err *err);
 
 /*
  * A stream that was admitted takes its place, made if it is new, for which the oldest offline one of the credential that holds
@@ -93,9 +93,9 @@ void roster_leave(struct roster *r, struct instance *i, const void *stream, nsec
  */
 must_use int roster_stand(struct roster *r, struct instance *i, struct standing *standing,
                           bool is_word, const struct moment *at);
-/* What it says of its health takes the place of what it said before. ERR_NOMEM: what it said before holds. */
-must_use int roster_health(struct roster *r, struct instance *i,
-                           const Trimtab__V1__Health *health, int64_t now_ms);
+/* What it says of its health takes the place of what it said before; takes a reference. ERR_NOMEM: what it said before holds. */
+must_use int roster_health(struct roster *r, struct instance *i, struct verdict *v,
+                           int64_t now_ms);
 
 /* What was due of it has been taken, to be written. */
 void roster_kept(struct instance *i, nsec_t now);

@@ -8,20 +8,55 @@
 #include "server/hub/upkeep.h"
 #include "server/lane/subscribe.h"
 
+#include <sched.h>
+#include <signal.h>
+
 enum { TICK_MS = 100 };
 
 /* ---- changes ---- */
 
-static void on_publish(void *ctx, struct state *state, struct version *const *versions,
-                       size_t n)
+static void publish_to(struct lane_home *h, struct publication *p)
+{
+    lane_publish(&h->lane, p->state, p->versions.at, p->versions.n);
+}
+
+static void on_arrival(struct post *post, void *ctx)
+{
+    struct publication_way *way = ctx;
+    struct lane_home *h = way->to;
+
+    (void)post;
+    publish_to(h, way->publication);
+    (void)publication_unref(way->publication);
+    hub_end_flight(&h->server->hub);
+}
+
+/* The lanes have it before anything that the hub posts to them from here on, answers among it. */
+static void send_to(struct lane_home *h, struct publication *p)
+{
+    struct publication_way *way = &p->ways[h->lane.number];
+
+    if (h->loop == &h->server->loop) {
+        publish_to(h, p);
+        return;
+    }
+    hub_begin_flight(&h->server->hub);
+    *way = (struct publication_way){.publication = publication_ref(p), .to = h};
+    way->post = (struct post){.fn = on_arrival, .ctx = way};
+    loop_post(h->loop, &way->post);
+}
+
+static void on_publish(void *ctx, struct publication *p)
 {
     struct server *server = ctx;
     struct hub *hub = &server->hub;
 
-    events_publish(&server->events, hub->state, state, versions, n);
-    hub_set_state(hub, state);
-    lane_publish(&server->lane, state, versions, n);
-    LOG(DEBUG, "published", LOG_U64("revision", state->revision), LOG_U64("changes", n));
+    events_publish(&server->events, hub->state, p->state, p->versions.at, p->versions.n);
+    hub_set_state(hub, p->state);
+    for (size_t i = 0; i < hub->n_lanes; i++)
+        send_to(&server->homes[i], p);
+    LOG(DEBUG, "published", LOG_U64("revision", p->state->revision),
+        LOG_U64("changes", p->versions.n));
     hub_changed(hub);
 }
 
@@ -36,12 +71,20 @@ static void on_tick(struct timer *t, void *ctx)
     struct hub *hub = &server->hub;
 
     (void)t;
-    lane_tick(&server->lane);
     driver_tick(&server->driver);
     events_tick(&server->events);
     keeper_tick(&server->keeper, loop_now(&server->loop));
     roster_expire(&hub->roster, clock_wall_ms(),
                   (int64_t)(hub->config.instance_keep / NSEC_PER_MS));
+}
+
+static void on_lane_tick(struct timer *t, void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    (void)t;
+    lane_tick(&h->lane);
+    front_tick(&h->front);
 }
 
 /* ---- starting ---- */
@@ -72,26 +115,89 @@ static int open_state(struct server *server, struct err *err)
                                   .loop = &server->loop,
                                   .on_publish = on_publish,
                                   .ctx = server,
+                                  .n_ways = hub->n_lanes,
                                   .snapshot_records = hub->config.snapshot_records,
                                   .highwater = upkeep_highwater(&hub->config, highwater)};
+    struct state *state;
     int r = upkeep_may_open(&hub->config, err);
 
     if (!r)
-        r = committer_open(&opts, &hub->committer, &hub->state, err);
+        r = committer_open(&opts, &hub->committer, &state, err);
     if (r)
         return r;
-    hub->roster.complete = hub->state->revision;
-    return lane_init(&server->lane, hub, &server->loop, server->tls, err);
+    hub_set_state(hub, state);
+    hub->roster.complete = state->revision;
+    (void)state_unref(state);
+    return 0;
 }
 
+/* The first lane is on the main loop. */
+static int open_lane(struct server *server, size_t number, struct err *err)
+{
+    struct lane_home *h = &server->homes[number];
+    int r = number ? loop_open(&h->own_loop, err) : 0;
+
+    if (r)
+        return r;
+    h->server = server;
+    h->has_loop = number != 0;
+    h->loop = number ? &h->own_loop : &server->loop;
+    r = lane_init(&h->lane, number, &server->hub, h->loop, server->tls, err);
+    if (!r)
+        front_init(&h->front, &h->lane, &server->desk, &server->events, &server->fronts);
+    return r;
+}
+
+static int open_lanes(struct server *server, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < server->hub.n_lanes && !r; i++)
+        r = open_lane(server, i, err);
+    return r;
+}
+
+static void *run_lane(void *arg)
+{
+    struct lane_home *h = arg;
+
+    loop_run(h->loop);
+    return NULL;
+}
+
+/* Signals are the main thread's. */
+static int start_thread(struct lane_home *h, struct err *err)
+{
+    sigset_t all, former;
+    int r;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &former); /* fails only on misuse, as does the next */
+    r = pthread_create(&h->thread, NULL, run_lane, h);
+    (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
+    h->has_thread = r == 0;
+    return r ? err_set(err, ERR_NOMEM, "cannot start the thread of a lane") : 0;
+}
+
+/* Those without a listener first: the first one hands connections to all. */
 static int open_http(struct server *server, struct err *err)
 {
     const struct config *config = &server->hub.config;
-    int r = lane_listen(&server->lane, front_on_request, &server->front, err);
+    size_t n = server->hub.n_lanes;
+    int r = 0;
 
+    for (size_t i = n; i-- > 0 && !r;) {
+        struct lane_home *h = &server->homes[i];
+
+        r = lane_listen(&h->lane, &server->crowd, front_on_request, &h->front, err);
+        h->tick = (struct timer){.fn = on_lane_tick, .ctx = h};
+        timer_start(&h->tick, h->loop, TICK_MS, TICK_MS);
+    }
+    for (size_t i = 1; i < n && !r; i++)
+        r = start_thread(&server->homes[i], err);
     if (!r && *config->address_file)
-        r = file_replace(config->address_file, str_c(http_server_address(server->lane.http)),
-                         0644, err);
+        r = file_replace(config->address_file,
+                         str_c(http_server_address(server->homes[0].lane.http)), 0644, err);
     return r;
 }
 
@@ -103,6 +209,31 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
     drain(ctx);
 }
 
+/* I11: what is open is looked at again, too. */
+static void on_review(struct post *post, void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    (void)post;
+    atomic_store(&h->is_to_review, false);
+    subscribers_review(&h->lane);
+    front_review(&h->front);
+    hub_end_flight(&h->server->hub);
+}
+
+static void review(struct server *server)
+{
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        if (atomic_exchange(&h->is_to_review, true))
+            continue; /* it has not begun yet */
+        hub_begin_flight(&server->hub);
+        h->review = (struct post){.fn = on_review, .ctx = h};
+        loop_post(h->loop, &h->review);
+    }
+}
+
 static void on_reload_signal(struct signal_watch *s, void *ctx)
 {
     struct server *server = ctx;
@@ -110,9 +241,8 @@ static void on_reload_signal(struct signal_watch *s, void *ctx)
     int r = auth_reload(server->hub.auth, &err);
 
     (void)s;
-    if (!r) { /* I11: open streams too */
-        subscribe_review(&server->lane);
-        events_review(&server->events);
+    if (!r) {
+        review(server);
     } else {
         LOG(ERROR, "reload_failed", LOG_C("what", "tokens"), LOG_C("error", err.text),
             LOG_C("place", err.place), LOG_U64("line", err.line));
@@ -160,14 +290,26 @@ static void know_instances(struct server *server)
         loop_turn(&server->loop, LOOP_WAIT);
 }
 
+static size_t count_lanes(const struct config *config)
+{
+    cpu_set_t set;
+
+    if (config->lanes)
+        return config->lanes;
+    if (sched_getaffinity(0, sizeof(set), &set))
+        return 1;
+    return MIN(MAX((size_t)CPU_COUNT(&set), (size_t)1), (size_t)HUB_LANES_MAX);
+}
+
 static void init(struct server *server, const struct config *config)
 {
     *server = (struct server){.exit_status = 0};
     hub_init(&server->hub, config, &server->loop);
+    server->hub.n_lanes = count_lanes(config);
     driver_init(&server->driver, &server->hub, on_look, &server->events);
     events_init(&server->events, &server->hub, &server->driver.drives);
-    server->desk = (struct desk){&server->hub, &server->driver, &server->events};
-    front_init(&server->front, &server->lane, &server->desk, &server->keeper);
+    server->desk = (struct desk){&server->hub, &server->driver};
+    server->fronts.keeper = &server->keeper;
     server->tick = (struct timer){.fn = on_tick, .ctx = server};
 }
 
@@ -192,6 +334,8 @@ int server_open(struct server *server, const struct config *config, struct err *
     if (!r)
         r = open_state(server, err);
     if (!r)
+        r = open_lanes(server, err);
+    if (!r)
         r = driver_open(&server->driver, err);
     if (!r)
         know_instances(server);
@@ -202,8 +346,8 @@ int server_open(struct server *server, const struct config *config, struct err *
     if (r)
         return r;
     timer_start(&server->tick, &server->loop, TICK_MS, TICK_MS);
-    LOG(INFO, "serving", LOG_C("address", http_server_address(server->lane.http)),
-        LOG_C("tls", server->tls ? "yes" : "no"), LOG_U64("revision", hub->state->revision),
+    LOG(INFO, "serving", LOG_C("address", http_server_address(server->homes[0].lane.http)),
+        LOG_U64("lanes", hub->n_lanes), LOG_C("tls", server->tls ? "yes" : "no"), LOG_U64("revision", hub->state->revision),
         LOG_U64("resources", hub->state->n_resources), LOG_C("version", TRIMTAB_VERSION));
     return 0;
 }
@@ -225,6 +369,37 @@ static void drain_late(struct timer *t, void *ctx)
     stop_loop(ctx);
 }
 
+static void on_drained(struct post *post, void *ctx)
+{
+    struct lane_home *h = ctx;
+    struct server *server = h->server;
+
+    (void)post;
+    hub_end_flight(&server->hub);
+    if (++server->n_drained == server->hub.n_lanes)
+        stop_loop(server);
+}
+
+/* On the lane's thread. */
+static void lane_is_drained(void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    hub_begin_flight(&h->server->hub);
+    h->drained = (struct post){.fn = on_drained, .ctx = h};
+    loop_post(&h->server->loop, &h->drained);
+}
+
+static void on_drain(struct post *post, void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    (void)post;
+    lane_drain(&h->lane, lane_is_drained, h);
+    front_drain(&h->front);
+    hub_end_flight(&h->server->hub);
+}
+
 /* No new work, streams are told to go elsewhere, then the loop stops. */
 static void drain(struct server *server)
 {
@@ -235,9 +410,14 @@ static void drain(struct server *server)
         return;
     }
     hub->is_draining = true;
-    lane_drain(&server->lane, stop_loop, server);
-    events_drain(&server->events, "the server is shutting down");
     hub_changed(hub);
+    for (size_t i = 0; i < hub->n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        hub_begin_flight(hub);
+        h->drain = (struct post){.fn = on_drain, .ctx = h};
+        loop_post(h->loop, &h->drain);
+    }
     server->drain_limit = (struct timer){.fn = drain_late, .ctx = server};
     timer_start(&server->drain_limit, &server->loop, hub->config.drain_timeout / NSEC_PER_MS,
                 0);
@@ -247,6 +427,21 @@ int server_run(struct server *server)
 {
     loop_run(&server->loop);
     return server->exit_status;
+}
+
+/* From here on the loops of all lanes belong to this thread. */
+static void join_lanes(struct server *server)
+{
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        if (h->has_thread) {
+            loop_stop(h->loop);
+            (void)pthread_join(h->thread, NULL); /* fails only on misuse */
+        }
+        h->has_thread = false;
+        timer_stop(&h->tick);
+    }
 }
 
 static void close_committer(struct server *server)
@@ -260,36 +455,85 @@ static void close_committer(struct server *server)
     }
 }
 
-static void http_closed(void *ctx)
+static void turn_all(struct server *server)
 {
-    *(bool *)ctx = true;
+    loop_turn(&server->loop, LOOP_POLL);
+    for (size_t i = 0; i < server->hub.n_lanes; i++)
+        if (server->homes[i].has_loop)
+            loop_turn(server->homes[i].loop, LOOP_POLL);
 }
 
-/* The committer ends first, so that what it still owes is answered or dropped while the loop lives. */
+/* What is on its way between the loops arrives. */
+static void settle(struct server *server)
+{
+    do
+        turn_all(server);
+    while (atomic_load(&server->hub.in_flight));
+}
+
+static void http_closed(void *ctx)
+{
+    ++*(size_t *)ctx;
+}
+
+/* The listener first: what it has accepted is on its way to others. */
+static void close_http(struct server *server)
+{
+    size_t n = 0, closed = 0;
+
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane *lane = &server->homes[i].lane;
+
+        if (!lane->http)
+            continue;
+        n++;
+        http_server_close(lane->http, http_closed, &closed);
+        turn_all(server);
+    }
+    while (closed < n)
+        turn_all(server);
+}
+
+static void close_lanes(struct server *server)
+{
+    for (size_t i = 0; i < server->fronts.n; i++)
+        front_deinit(server->fronts.at[i]);
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        lane_deinit(&h->lane);
+        if (h->has_loop)
+            loop_close(h->loop);
+    }
+}
+
+/* What lingers between two polls has no connection that could end it. */
+static void end_subscriptions(struct server *server)
+{
+    for (size_t i = 0; i < server->fronts.n; i++)
+        subscribers_drain(&server->homes[i].lane);
+}
+
+/* The committer ends first, so that what it still owes is answered or dropped while the loops live. */
 void server_close(struct server *server)
 {
     if (!server->has_loop)
         return;
+    join_lanes(server);
     timer_stop(&server->tick);
     timer_stop(&server->drain_limit);
     driver_leave(&server->driver);
+    settle(server); /* what instances said last is kept, too */
     keeper_leave(&server->keeper);
     close_committer(server);
-    if (server->lane.http) {
-        bool closed = false;
-
-        http_server_close(server->lane.http, http_closed, &closed);
-        while (!closed)
-            loop_turn(&server->loop, LOOP_WAIT);
-    }
-    loop_turn(&server->loop, LOOP_POLL);
-    if (server->lane.hub) /* what lingers between two polls has no connection that could end it */
-        subscribe_drain(&server->lane);
+    close_http(server);
+    settle(server);
+    end_subscriptions(server);
+    settle(server);
     driver_close(&server->driver);
     keeper_close(&server->keeper);
     events_deinit(&server->events);
-    front_deinit(&server->front);
-    lane_deinit(&server->lane);
+    close_lanes(server);
     hub_deinit(&server->hub);
     loop_close(&server->loop);
     tls_close(server->tls);

@@ -25,10 +25,9 @@ static struct instance *connect(struct roster *r, const char *id, const char *st
     hello.instance = &who;
     hello.scopes = scopes;
     hello.n_scopes = 1;
-    if (roster_admit(r, &hello, owner, 1, NULL) ||
-        introduction_new(&(struct introduction_opts){&hello, owner, "peer", "grpc"}, &in, NULL))
+    if (introduction_new(&(struct introduction_opts){&hello, owner, "peer", "grpc"}, &in, NULL))
         return NULL;
-    i = roster_connect(r, in, stream, 1, 1);
+    i = roster_admit(r, in, 1, NULL) ? NULL : roster_connect(r, in, stream, 1, 1);
     (void)introduction_unref(in);
     return i;
 }
@@ -47,11 +46,16 @@ static bool come_and_go(struct roster *r, const char *id, const char *owner, int
 static int say_health(struct roster *r, struct instance *i, char *reason)
 {
     Trimtab__V1__Health health = TRIMTAB__V1__HEALTH__INIT;
+    struct verdict *v;
+    int rc;
 
     health.failing = true;
     health.reason = reason;
     health.revision = 7;
-    return roster_health(r, i, &health, 5);
+    v = verdict_new(&health);
+    rc = v ? roster_health(r, i, v, 5) : ERR_NOMEM;
+    (void)verdict_unref(v);
+    return rc;
 }
 
 static int streams[4];

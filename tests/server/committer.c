@@ -48,20 +48,20 @@ static enum store_fault next_fault(void *ctx, enum store_write write)
     return atomic_fetch_add(&w->n_appends, 1) == w->fault_at ? w->fault : STORE_FAULT_NONE;
 }
 
-static void on_publish(void *ctx, struct state *state, struct version *const *versions,
-                       size_t n)
+static void on_publish(void *ctx, struct publication *p)
 {
     struct server *s = ctx;
-    uint64_t after = s->state->revision;
+    uint64_t before = s->state->revision, after = before;
 
-    CHECK(state->revision > s->state->revision);
-    for (size_t i = 0; i < n; i++) {
-        CHECK(versions[i]->revision > s->state->revision &&
-              versions[i]->revision <= state->revision && versions[i]->revision >= after);
-        after = versions[i]->revision;
+    CHECK(p->state->revision > before);
+    for (size_t i = 0; i < p->versions.n; i++) {
+        const struct version *v = p->versions.at[i];
+
+        CHECK(v->revision > before && v->revision <= p->state->revision && v->revision >= after);
+        after = v->revision;
     }
     (void)state_unref(s->state);
-    s->state = state_ref(state);
+    s->state = state_ref(p->state);
     s->n_published++;
 }
 

@@ -14,13 +14,10 @@ struct place {
     char dirs[2][64];
 };
 
-static void on_publish(void *ctx, struct state *state, struct version *const *versions,
-                       size_t n)
+static void on_publish(void *ctx, struct publication *p)
 {
     (void)ctx;
-    (void)state;
-    (void)versions;
-    (void)n;
+    (void)p;
 }
 
 static void nothing(void *ctx)

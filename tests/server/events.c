@@ -12,7 +12,7 @@ struct ear {
     struct listener listener;
     struct shared *heard[HEARD_MAX];
     size_t n, queued;
-    bool was_left, frames_too;
+    bool was_left;
 };
 
 static void hear(struct listener *l, struct event *e)
@@ -20,8 +20,7 @@ static void hear(struct listener *l, struct event *e)
     struct ear *ear = CONTAINER_OF(l, struct ear, listener);
     struct shared *text = event_text(e);
 
-    if (ear->frames_too)
-        CHECK(event_framed(e) != NULL);
+    CHECK(e->framed != NULL);
     if (text && ear->n < HEARD_MAX)
         ear->heard[ear->n++] = shared_ref(text);
 }
@@ -63,7 +62,7 @@ static void attend(struct ear *ear, struct place *p, struct wanted wanted)
     static const struct identity who = {{0}};
 
     *ear = (struct ear){.listener = {.send = hear, .queued = queued, .leave = leave}};
-    listener_open(&ear->listener, &p->events, &who, request(&wanted));
+    REQUIRE(listener_open(&ear->listener, &p->listeners, &who, request(&wanted)) == 0);
 }
 
 static void forget(struct ear *ear)
@@ -147,7 +146,6 @@ TEST("types, prefixes and rollouts that were asked for are told, and no others; 
 
     open_place(&p);
     attend(&commits, &p, (struct wanted){"commit", "a/", 0});
-    commits.frames_too = true;
     attend(&elsewhere, &p, (struct wanted){"commit", "b/", 0});
     attend(&instances, &p, (struct wanted){"instance", NULL, 0});
     attend(&rollout, &p, (struct wanted){"rollout", NULL, 99});
@@ -262,13 +260,13 @@ TEST("a type that is none is refused, with what would help; so is who comes whil
     struct place p;
 
     open_place(&p);
-    CHECK_I64(listener_check(&p.events, q, &err), ERR_INVALID);
+    CHECK_I64(listener_check(&p.listeners, q, &err), ERR_INVALID);
     CHECK(strstr(err.hint, "instance") != NULL);
     trimtab__v1__events_request__free_unpacked(q, &proto_allocator);
     q = request(&right);
-    CHECK_I64(listener_check(&p.events, q, &err), 0);
-    p.hub.is_draining = true;
-    CHECK_I64(listener_check(&p.events, q, &err), ERR_UNAVAILABLE);
+    CHECK_I64(listener_check(&p.listeners, q, &err), 0);
+    listeners_drain(&p.listeners, "the end");
+    CHECK_I64(listener_check(&p.listeners, q, &err), ERR_UNAVAILABLE);
     trimtab__v1__events_request__free_unpacked(q, &proto_allocator);
     place_free(&p);
 }

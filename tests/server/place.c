@@ -74,12 +74,12 @@ static void follow(struct place *p, const struct state *before, const struct sta
     }
 }
 
-static void on_publish(void *ctx, struct state *state, struct version *const *versions,
-                       size_t n)
+static void on_publish(void *ctx, struct publication *news)
 {
     struct place *p = ctx;
+    struct state *state = news->state;
 
-    events_publish(&p->events, p->hub.state, state, versions, n);
+    events_publish(&p->events, p->hub.state, state, news->versions.at, news->versions.n);
     follow(p, p->hub.state, state);
     hub_set_state(&p->hub, state);
     p->hub.roster.complete = state->revision;
@@ -112,19 +112,23 @@ int place_open(struct place *p)
                                   .loop = &p->loop,
                                   .on_publish = on_publish,
                                   .ctx = p};
+    struct state *state;
     int r;
 
     hub_init(&p->hub, &config, &p->loop);
     driver_init(&p->driver, &p->hub, on_look, &p->events);
     events_init(&p->events, &p->hub, &p->driver.drives);
+    listeners_init(&p->listeners, &p->events, &p->hub, &p->loop);
     p->tick = (struct timer){.fn = on_tick, .ctx = p};
     if (!p->disk || loop_open(&p->loop, NULL))
         return ERR_IO;
-    r = committer_open(&opts, &p->hub.committer, &p->hub.state, NULL);
+    r = committer_open(&opts, &p->hub.committer, &state, NULL);
     if (r) {
         loop_close(&p->loop);
         return r;
     }
+    hub_set_state(&p->hub, state);
+    (void)state_unref(state);
     p->is_open = true;
     p->hub.roster.complete = p->hub.state->revision;
     r = driver_open(&p->driver, NULL);
@@ -248,10 +252,10 @@ struct instance *place_connect(struct place *p, const char *id)
     hello.n_scopes = 1;
     hello.features = features;
     hello.n_features = 1;
-    if (roster_admit(&p->hub.roster, &hello, "web", clock_now(), NULL) ||
-        introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
+    if (introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
         return NULL;
-    i = roster_connect(&p->hub.roster, in, p, clock_now(), clock_wall_ms());
+    if (!roster_admit(&p->hub.roster, in, clock_now(), NULL))
+        i = roster_connect(&p->hub.roster, in, p, clock_now(), clock_wall_ms());
     (void)introduction_unref(in);
     hub_changed(&p->hub);
     return i;

@@ -10,7 +10,7 @@
 
 #include "server/hub/keeper.h"
 #include "server/rollout/driver.h"
-#include "server/use/events.h"
+#include "server/use/listeners.h"
 #include "store/mem.h"
 #include "tap.h"
 
@@ -21,6 +21,7 @@ struct place {
     struct hub hub;
     struct driver driver;
     struct events events;
+    struct listeners listeners;
     struct keeper keeper;
     struct timer tick;
     struct store_disk *disk;

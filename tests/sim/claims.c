@@ -133,7 +133,11 @@ bool claims_health(struct claims *c, const char *id, const Trimtab__V1__Health *
 {
     struct instance *i = roster_find(&c->roster, str_c(id));
 
-    return !i || roster_health(&c->roster, i, health, wall(c)) == 0;
+    struct verdict *v = i ? verdict_new(health) : NULL;
+    bool is_taken = !i || (v && roster_health(&c->roster, i, v, wall(c)) == 0);
+
+    (void)verdict_unref(v);
+    return is_taken;
 }
 
 int client_number(const char *id)

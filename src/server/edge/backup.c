@@ -17,7 +17,7 @@
 enum { PART_BYTES = 256 * 1024, QUEUED_MAX = 4 * PART_BYTES, PATH_BYTES = 4096 };
 
 struct backup {
-    struct front *front;
+    struct hub *hub;
     struct grpc_call *call; /* NULL: the client has gone */
     struct backup_job job;
     bool is_copying, is_ended;
@@ -29,7 +29,7 @@ struct backup {
 
 static void backup_free(struct backup *b)
 {
-    b->front->backup = NULL;
+    atomic_store(&b->hub->is_backing_up, false);
     if (b->fd >= 0)
         (void)close(b->fd); /* only read */
     (void)mem_free(b);
@@ -127,7 +127,7 @@ static void on_request(struct grpc_call *call, void *ctx, struct str message)
         return;
     b->is_copying = true;
     (void)unlink(b->path); /* what a server that was killed left */
-    committer_backup(b->front->lane->hub->committer, &b->job);
+    committer_backup(b->hub->committer, &b->job);
 }
 
 static void on_writable(struct grpc_call *call, void *ctx)
@@ -163,11 +163,13 @@ static int begin(struct front *front, struct grpc_call *call, struct backup **re
 
     if (r)
         return r;
-    if (front->backup)
-        return err_set(err, ERR_LOCKED, "another backup is being made");
     *ret = NEW(struct backup);
     if (!*ret)
         return err_set(err, ERR_NOMEM, "out of memory");
+    if (atomic_exchange(&front->lane->hub->is_backing_up, true)) {
+        *ret = mem_free(*ret);
+        return err_set(err, ERR_LOCKED, "another backup is being made");
+    }
     LOG(INFO, "backup", LOG_C("by", who.name));
     return 0;
 }
@@ -183,11 +185,10 @@ void backup_on_call(struct grpc_call *call, void *service_ctx, struct str messag
         grpc_fail_err(call, &err);
         return;
     }
-    b->front = front;
+    b->hub = front->lane->hub;
     b->call = call;
     b->fd = -1;
-    (void)snprintf(b->path, sizeof(b->path), "%s/backup.part", front->lane->hub->config.data_dir);
-    b->job = (struct backup_job){.path = b->path, .done = on_copied};
-    front->backup = b;
+    (void)snprintf(b->path, sizeof(b->path), "%s/backup.part", b->hub->config.data_dir);
+    b->job = (struct backup_job){.path = b->path, .done = on_copied, .home = front->lane->loop};
     grpc_set_ops(call, &ops, b);
 }

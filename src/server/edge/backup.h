@@ -1,6 +1,6 @@
 /*
  * Backups over the wire: the committer makes a copy in the data folder, and it is sent piece by piece as the client
- * takes it. Belongs to the loop.
+ * takes it. Belongs to the lane of the call; there is one at a time.
  */
 #ifndef TRIMTAB_SERVER_EDGE_BACKUP_H
 #define TRIMTAB_SERVER_EDGE_BACKUP_H

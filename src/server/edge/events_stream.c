@@ -5,7 +5,7 @@
 
 #include "proto/convert.h"
 #include "proto/inbound.h"
-#include "server/use/events.h"
+#include "server/use/listeners.h"
 #include "server/edge/sse.h"
 
 /* ---- server-sent events ---- */
@@ -103,7 +103,7 @@ void events_http(struct rest *r)
         p->listener.send = page_send;
         p->listener.queued = page_queued;
         p->listener.leave = page_leave;
-        rc = listener_check(r->front->desk->events, wants, &err);
+        rc = listener_check(&r->front->listeners, wants, &err);
     }
     if (rc) {
         if (wants)
@@ -116,7 +116,8 @@ void events_http(struct rest *r)
     }
     exchange_set_ops(r->x, &page_ops, p);
     sse_begin(&p->sse, r);
-    listener_open(&p->listener, r->front->desk->events, &r->who, wants);
+    if (listener_open(&p->listener, &r->front->listeners, &r->who, wants))
+        sse_end(&p->sse, "out of memory");
     rest_free(r);
 }
 
@@ -133,10 +134,9 @@ struct stream {
 static void stream_send(struct listener *l, struct event *e)
 {
     struct stream *st = CONTAINER_OF(l, struct stream, listener);
-    struct shared *framed = event_framed(e);
 
-    if (framed && !st->is_ended)
-        (void)grpc_send_framed(st->call, framed); /* on_close tells */
+    if (!st->is_ended)
+        (void)grpc_send_framed(st->call, e->framed); /* on_close tells */
 }
 
 static size_t stream_queued(struct listener *l)
@@ -178,7 +178,7 @@ static void on_request(struct grpc_call *call, void *ctx, struct str message)
     r = inbound_unpack(&trimtab__v1__events_request__descriptor, message, &a, &request, &err);
     if (!r) {
         wants = copy_request((Trimtab__V1__EventsRequest *)request);
-        r = wants ? listener_check(st->front->desk->events, wants, &err) : ERR_NOMEM;
+        r = wants ? listener_check(&st->front->listeners, wants, &err) : ERR_NOMEM;
     }
     if (r) {
         if (wants)
@@ -187,7 +187,9 @@ static void on_request(struct grpc_call *call, void *ctx, struct str message)
         return;
     }
     st->is_listening = true;
-    listener_open(&st->listener, st->front->desk->events, &st->who, wants);
+    r = listener_open(&st->listener, &st->front->listeners, &st->who, wants);
+    if (r)
+        stream_fail(st, r, &err);
 }
 
 static void on_writable(struct grpc_call *call, void *ctx)

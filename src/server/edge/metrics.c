@@ -1,9 +1,11 @@
 /*
- * Metrics in the text format of Prometheus: one table of names, help and values.
+ * Metrics in the text format of Prometheus: one table of names, help and values, which are gathered from the hub and from every
+ * lane, each on its own thread.
  */
 #include "server/edge/metrics.h"
 
 #include "base/file.h"
+#include "server/hub/errand.h"
 
 #include <inttypes.h>
 
@@ -30,78 +32,182 @@ static uint64_t resident_bytes(void)
     return str_u64(str_part(rest, 0, str_index(rest, ' ')), &pages) ? pages * 4096 : 0;
 }
 
-static void put_states(struct buf *out, const struct hub *hub)
-{
-    struct moment at = hub_moment(hub);
-    struct roster_counts n;
+/* What the hub counts. */
+struct hub_numbers {
+    uint64_t revision, resources, content_bytes, connected, lag_s, kept, complete, lost;
+    int64_t started_ms;
+    struct committer_stats committer;
+    struct roster_counts counts;
+};
 
-    roster_count(&hub->roster, &at, &n);
+/* What the lanes count, all together. */
+struct lane_numbers {
+    uint64_t n_rest, n_rpc, n_denied, n_writes, write_bytes;
+    struct http_stats http;
+};
+
+/* On its way over the hub and all lanes; on the arena of rest. */
+struct gathering {
+    struct errand errand;
+    struct rest *rest;
+    size_t next; /* lane */
+    struct hub_numbers hub;
+    struct lane_numbers lanes;
+};
+
+/* ---- gathering ---- */
+
+static void add_http(struct http_stats *sum, const struct http_stats *h)
+{
+    sum->connections += h->connections;
+    sum->accepted += h->accepted;
+    sum->refused += h->refused;
+    sum->evicted += h->evicted;
+    sum->protocol_errors += h->protocol_errors;
+    sum->timeouts += h->timeouts;
+}
+
+static void visit_next(struct gathering *g);
+
+static void visit_lane(struct post *post, void *ctx)
+{
+    struct gathering *g = CONTAINER_OF(ctx, struct gathering, errand);
+    const struct front *front = g->rest->front->all->at[g->next++];
+    const struct lane *lane = front->lane;
+    struct http_stats http = http_server_stats(lane->http);
+    struct lane_numbers *sum = &g->lanes;
+
+    (void)post;
+    sum->n_rest += front->n_rest;
+    sum->n_rpc += front->n_rpc;
+    sum->n_denied += lane->n_denied;
+    sum->n_writes += lane->loop->n_writes;
+    sum->write_bytes += lane->loop->write_bytes;
+    add_http(&sum->http, &http);
+    visit_next(g);
+}
+
+static void visit_next(struct gathering *g)
+{
+    const struct fronts *all = g->rest->front->all;
+
+    if (g->next < all->n)
+        errand_go_on(&g->errand, all->at[g->next]->lane->loop, visit_lane);
+    else
+        errand_return(&g->errand);
+}
+
+static void visit_hub(struct errand *e)
+{
+    struct gathering *g = CONTAINER_OF(e, struct gathering, errand);
+    const struct keeper *keeper = g->rest->front->all->keeper;
+    struct hub *hub = e->hub;
+    struct moment at = hub_moment(hub);
+
+    g->hub = (struct hub_numbers){.revision = hub->state->revision,
+                                  .resources = hub->state->n_resources,
+                                  .content_bytes = hub->state->content_bytes,
+                                  .connected = hub->roster.n_connected,
+                                  .lag_s = keeper_lag(keeper, clock_now()) / NSEC_PER_S,
+                                  .kept = keeper->n_written,
+                                  .complete = hub->roster.complete,
+                                  .lost = hub->n_lost,
+                                  .started_ms = hub->started_ms,
+                                  .committer = committer_stats(hub->committer)};
+    roster_count(&hub->roster, &at, &g->hub.counts);
+    visit_next(g);
+}
+
+/* ---- the answer ---- */
+
+static void put_states(struct buf *out, const struct roster_counts *n)
+{
     buf_put_c(out, "# HELP trimtab_instances Known instances by what they have proved.\n"
                    "# TYPE trimtab_instances gauge\n");
     for (int i = 0; i < PRESENCE_STATES; i++)
         buf_printf(out, "trimtab_instances{state=\"%s\"} %" PRIu64 "\n",
-                   presence_state_name((enum presence_state)i), n.states[i]);
+                   presence_state_name((enum presence_state)i), n->states[i]);
     put(out, &(struct metric){"trimtab_instances_failing", "gauge",
-                              "Connected instances that report a failing health.", n.failing});
+                              "Connected instances that report a failing health.", n->failing});
+}
+
+static void put_all(struct buf *out, const struct hub_numbers *n, const struct lane_numbers *l,
+                    size_t n_lanes)
+{
+    const struct metric metrics[] = {
+        {"trimtab_revision", "gauge", "Newest revision that is served.", n->revision},
+        {"trimtab_resources", "gauge", "Resources that exist.", n->resources},
+        {"trimtab_content_bytes", "gauge", "Bytes of their contents.", n->content_bytes},
+        {"trimtab_subscriptions", "gauge", "Instances that are connected.", n->connected},
+        {"trimtab_presence_lag_seconds", "gauge", "How long the oldest unwritten record of an instance waits.",
+         n->lag_s},
+        {"trimtab_presence_kept_total", "counter", "Records of instances that were written.",
+         n->kept},
+        {"trimtab_presence_revision", "gauge", "Revision up to which the instances' records are complete.",
+         n->complete},
+        {"trimtab_commits_total", "counter", "Commits since the start.", n->committer.commits},
+        {"trimtab_commits_refused_total", "counter", "Commits that were refused.", n->committer.refused},
+        {"trimtab_commit_groups_total", "counter", "Groups that were appended.", n->committer.groups},
+        {"trimtab_snapshots_total", "counter", "Snapshots that were written.", n->committer.snapshots},
+        {"trimtab_store_syncs_total", "counter", "Times that the store waited for the disk.", n->committer.store.syncs},
+        {"trimtab_store_bytes_total", "counter", "Bytes appended to the log.", n->committer.store.bytes},
+        {"trimtab_scrub_rounds_total", "counter", "Times that the whole log was read and verified.",
+         n->committer.scrub_rounds},
+        {"trimtab_scrub_records_total", "counter", "Records that were read for that.",
+         n->committer.scrub_records},
+        {"trimtab_records_damaged", "gauge", "Records of the log that are damaged on disk.",
+         n->committer.damaged},
+        {"trimtab_items_damaged_total", "counter",
+         "Leases and ephemeral items that were damaged on disk and count as ended.",
+         n->committer.store.damaged_items},
+        {"trimtab_records_lost_total", "counter",
+         "Subscribers that proved to know revisions of this store beyond its log.", n->lost},
+        {"trimtab_store_append_nanoseconds", "gauge", "Duration of the last append.", n->committer.store.append_last},
+        {"trimtab_requests_rest_total", "counter", "Requests to REST.", l->n_rest},
+        {"trimtab_requests_rpc_total", "counter", "Unary gRPC calls.", l->n_rpc},
+        {"trimtab_requests_denied_total", "counter", "Requests without the right.", l->n_denied},
+        {"trimtab_connections", "gauge", "Open connections.", l->http.connections},
+        {"trimtab_connections_accepted_total", "counter", "Connections accepted.", l->http.accepted},
+        {"trimtab_connections_refused_total", "counter", "Connections over the limit.", l->http.refused},
+        {"trimtab_connections_evicted_total", "counter", "Idle connections that made room for new ones.",
+         l->http.evicted},
+        {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.", l->http.protocol_errors},
+        {"trimtab_timeouts_total", "counter", "Slow or dead peers.", l->http.timeouts},
+        {"trimtab_loop_writes_total", "counter", "Write calls of the loop.", l->n_writes},
+        {"trimtab_loop_write_bytes_total", "counter", "Bytes that they wrote.", l->write_bytes},
+        {"trimtab_lanes", "gauge", "Event loops that serve connections.", n_lanes},
+        {"trimtab_resident_bytes", "gauge", "Resident memory of the process.", resident_bytes()},
+        {"trimtab_start_seconds", "gauge", "When the server started, since 1970.",
+         (uint64_t)(n->started_ms / 1000)},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
+        put(out, &metrics[i]);
+    put_states(out, &n->counts);
+}
+
+static void answer(struct errand *e)
+{
+    struct gathering *g = CONTAINER_OF(e, struct gathering, errand);
+    owned(buf) struct buf out = BUF_NULL(1 * MIB);
+    struct rest *r = g->rest;
+
+    put_all(&out, &g->hub, &g->lanes, r->front->all->n);
+    (void)exchange_respond_text(r->x, 200, "text/plain; version=0.0.4", buf_str(&out));
+    rest_free(r);
 }
 
 void metrics_answer(struct rest *r)
 {
-    const struct front *front = r->front;
-    const struct lane *lane = front->lane;
-    const struct hub *hub = lane->hub;
-    struct committer_stats c = committer_stats(hub->committer);
-    struct http_stats h = http_server_stats(lane->http);
-    const struct metric metrics[] = {
-        {"trimtab_revision", "gauge", "Newest revision that is served.", hub->state->revision},
-        {"trimtab_resources", "gauge", "Resources that exist.", hub->state->n_resources},
-        {"trimtab_content_bytes", "gauge", "Bytes of their contents.", hub->state->content_bytes},
-        {"trimtab_subscriptions", "gauge", "Instances that are connected.", hub->roster.n_connected},
-        {"trimtab_presence_lag_seconds", "gauge", "How long the oldest unwritten record of an instance waits.",
-         keeper_lag(front->keeper, clock_now()) / NSEC_PER_S},
-        {"trimtab_presence_kept_total", "counter", "Records of instances that were written.",
-         front->keeper->n_written},
-        {"trimtab_presence_revision", "gauge", "Revision up to which the instances' records are complete.",
-         hub->roster.complete},
-        {"trimtab_commits_total", "counter", "Commits since the start.", c.commits},
-        {"trimtab_commits_refused_total", "counter", "Commits that were refused.", c.refused},
-        {"trimtab_commit_groups_total", "counter", "Groups that were appended.", c.groups},
-        {"trimtab_snapshots_total", "counter", "Snapshots that were written.", c.snapshots},
-        {"trimtab_store_syncs_total", "counter", "Times that the store waited for the disk.", c.store.syncs},
-        {"trimtab_store_bytes_total", "counter", "Bytes appended to the log.", c.store.bytes},
-        {"trimtab_scrub_rounds_total", "counter", "Times that the whole log was read and verified.",
-         c.scrub_rounds},
-        {"trimtab_scrub_records_total", "counter", "Records that were read for that.",
-         c.scrub_records},
-        {"trimtab_records_damaged", "gauge", "Records of the log that are damaged on disk.",
-         c.damaged},
-        {"trimtab_items_damaged_total", "counter",
-         "Leases and ephemeral items that were damaged on disk and count as ended.",
-         c.store.damaged_items},
-        {"trimtab_records_lost_total", "counter",
-         "Subscribers that proved to know revisions of this store beyond its log.", hub->n_lost},
-        {"trimtab_store_append_nanoseconds", "gauge", "Duration of the last append.", c.store.append_last},
-        {"trimtab_requests_rest_total", "counter", "Requests to REST.", front->n_rest},
-        {"trimtab_requests_rpc_total", "counter", "Unary gRPC calls.", front->n_rpc},
-        {"trimtab_requests_denied_total", "counter", "Requests without the right.", lane->n_denied},
-        {"trimtab_connections", "gauge", "Open connections.", h.connections},
-        {"trimtab_connections_accepted_total", "counter", "Connections accepted.", h.accepted},
-        {"trimtab_connections_refused_total", "counter", "Connections over the limit.", h.refused},
-        {"trimtab_connections_evicted_total", "counter", "Idle connections that made room for new ones.",
-         h.evicted},
-        {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.", h.protocol_errors},
-        {"trimtab_timeouts_total", "counter", "Slow or dead peers.", h.timeouts},
-        {"trimtab_loop_writes_total", "counter", "Write calls of the loop.", lane->loop->n_writes},
-        {"trimtab_loop_write_bytes_total", "counter", "Bytes that they wrote.", lane->loop->write_bytes},
-        {"trimtab_resident_bytes", "gauge", "Resident memory of the process.", resident_bytes()},
-        {"trimtab_start_seconds", "gauge", "When the server started, since 1970.",
-         (uint64_t)(hub->started_ms / 1000)},
-    };
-    owned(buf) struct buf out = BUF_NULL(1 * MIB);
+    struct gathering *g = ARENA_NEW(&r->arena, struct gathering);
+    struct err err = ERR_NULL;
 
-    for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
-        put(&out, &metrics[i]);
-    put_states(&out, hub);
-    (void)exchange_respond_text(r->x, 200, "text/plain; version=0.0.4", buf_str(&out));
-    rest_free(r);
+    if (!g) {
+        rest_fail_with(r, ERR_NOMEM, &err);
+        return;
+    }
+    g->rest = r;
+    g->errand.run = visit_hub;
+    g->errand.done = answer;
+    errand_send(&g->errand, r->front->lane->hub, r->front->lane->loop);
 }

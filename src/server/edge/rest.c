@@ -91,6 +91,13 @@ void rest_fail(struct rest *r, const struct err *err)
     rest_free(r);
 }
 
+void rest_fail_with(struct rest *r, int rc, struct err *err)
+{
+    if (!err->code)
+        (void)err_set(err, rc, "out of memory");
+    rest_fail(r, err);
+}
+
 /* ---- parameters ---- */
 
 /* Percent-decoding (RFC 3986 section 2.1); false for a broken escape or a NUL. */
@@ -264,18 +271,27 @@ static void note_etag(struct rest *r, const ProtobufCMessage *response)
         etag_of_resource(res->version, str_of(hash, sizeof(hash)), r->etag);
 }
 
-void rest_api_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+const ProtobufCMessage *rest_response(struct rest *r, struct api_call *call)
+{
+    const ProtobufCMessage *response = call->err.code ? NULL : api_response(call);
+    int code = call->err.code;
+
+    if (r->has_precondition && (code == ERR_CONFLICT || code == ERR_EXISTS))
+        r->status = 412; /* somebody was faster */
+    if (!response)
+        rest_fail_with(r, ERR_NOMEM, &call->err);
+    return response;
+}
+
+void rest_api_done(void *ctx, struct api_call *call)
 {
     struct rest *r = ctx;
+    const ProtobufCMessage *response = rest_response(r, call);
 
-    if (!err) {
-        note_etag(r, response);
-        rest_answer(r, 200, response);
+    if (!response)
         return;
-    }
-    if (r->has_precondition && (err->code == ERR_CONFLICT || err->code == ERR_EXISTS))
-        r->status = 412; /* somebody was faster */
-    rest_fail(r, err);
+    note_etag(r, response);
+    rest_answer(r, 200, response);
 }
 
 void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage *request,
@@ -286,13 +302,11 @@ void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage
     int rc = arena_failed(&r->arena) ? ERR_NOMEM : inbound_check(request, &r->arena, &err);
 
     if (!rc) {
-        call = api_call_new(r->front->desk, method);
+        call = api_call_new(r->front->desk, r->front->lane->loop, method);
         rc = call ? 0 : ERR_NOMEM;
     }
     if (rc) {
-        if (!err.code)
-            (void)err_set(&err, rc, "out of memory");
-        rest_fail(r, &err);
+        rest_fail_with(r, rc, &err);
         return;
     }
     call->who = r->who;

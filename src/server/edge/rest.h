@@ -33,6 +33,8 @@ void rest_free(struct rest *r);
 /* Answers, with a JSON document or an error, and frees r. */
 void rest_answer(struct rest *r, int status, const ProtobufCMessage *message);
 void rest_fail(struct rest *r, const struct err *err);
+/* With rc, and with the story of err if it has one. */
+void rest_fail_with(struct rest *r, int rc, struct err *err);
 
 /* First value of a query parameter, decoded, on the arena; data is NULL when it is not there. */
 struct str rest_query(struct rest *r, const char *name);
@@ -59,6 +61,8 @@ const struct api_method *rest_method(const char *name);
 /* Runs a use case for who asks; r is freed by done. */
 void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage *request,
                api_done_fn *done);
+/* The response of a use case that is done; NULL: it failed, and r has been answered. */
+const ProtobufCMessage *rest_response(struct rest *r, struct api_call *call);
 /* The usual done: answers with the response, or fails. */
 api_done_fn rest_api_done;
 

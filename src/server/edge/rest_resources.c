@@ -12,8 +12,10 @@ static int preconditions(struct rest *r, Trimtab__V1__Change *c, struct err *err
     struct str match = exchange_header(r->x, "if-match");
     struct str none = exchange_header(r->x, "if-none-match");
     struct str based_on = rest_query(r, "based_on");
-    int rc = precondition_judge(lane_state(r->front->lane), match, none, c, err);
+    struct state *newest = hub_newest(r->front->lane->hub);
+    int rc = precondition_judge(newest, match, none, c, err);
 
+    (void)state_unref(newest);
     r->has_precondition = match.data || none.data;
     if (rc)
         return rc;
@@ -34,11 +36,9 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     if (!rc)
         rc = rest_query_flag(r, "dry_run", &q->dry_run, &err);
     if (rc) {
-        if (!err.code)
-            (void)err_set(&err, rc, "out of memory");
         if (rc == ERR_CONFLICT)
             r->status = 412;
-        rest_fail(r, &err);
+        rest_fail_with(r, rc, &err);
         return;
     }
     list[0] = c;
@@ -86,20 +86,19 @@ void rest_delete(struct rest *r)
 
 /* ---- contents: the bytes themselves ---- */
 
-static void contents_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+static void contents_done(void *ctx, struct api_call *call)
 {
     struct rest *r = ctx;
-    const Trimtab__V1__Resource *res = (const Trimtab__V1__Resource *)response;
+    const Trimtab__V1__Resource *res =
+        (const Trimtab__V1__Resource *)rest_response(r, call);
     char etag[SHA256_HEX_BYTES + 3], version[24], revision[24];
     struct http_header headers[4];
     struct segment body;
     struct str none;
     bool same;
 
-    if (err) {
-        rest_fail(r, err);
+    if (!res)
         return;
-    }
     (void)snprintf(etag, sizeof(etag), "\"%s\"", res->content_hash);
     (void)snprintf(version, sizeof(version), "%llu", (unsigned long long)res->version);
     (void)snprintf(revision, sizeof(revision), "%llu", (unsigned long long)res->revision);

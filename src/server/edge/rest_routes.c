@@ -97,9 +97,7 @@ static void run_api(struct rest *r)
     int rc = make_request(r, method, &request, &err);
 
     if (rc) {
-        if (!err.code)
-            (void)err_set(&err, rc, "out of memory");
-        rest_fail(r, &err);
+        rest_fail_with(r, rc, &err);
         return;
     }
     rest_call(r, method, request, rest_api_done);
@@ -242,9 +240,7 @@ void rest_handle(struct front *front, struct exchange *x)
     r->x = x;
     rc = prepare(r, &err);
     if (rc) {
-        if (!err.code)
-            (void)err_set(&err, rc, "out of memory");
-        rest_fail(r, &err);
+        rest_fail_with(r, rc, &err);
         return;
     }
     if (r->route->body_max)

@@ -14,29 +14,26 @@
 
 enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 40, PATH_MAX_BYTES = 64 };
 
-static void rpc_done(void *ctx, const ProtobufCMessage *response, const struct err *err)
+static void rpc_done(void *ctx, struct api_call *api)
 {
     struct grpc_call *call = ctx;
-    owned(shared_unref) struct shared *packed = NULL;
-    struct err nomem = ERR_NULL;
+    struct shared *packed = api->err.code ? NULL : api_packed(api);
+    struct segment s;
 
-    if (response && !(packed = proto_pack(response, 0))) {
-        (void)err_set(&nomem, ERR_NOMEM, "out of memory");
-        err = &nomem;
+    if (!packed) {
+        if (!api->err.code)
+            (void)err_set(&api->err, ERR_NOMEM, "out of memory");
+        grpc_fail_err(call, &api->err);
+        return;
     }
-    if (err) {
-        grpc_fail_err(call, err);
-    } else {
-        struct segment s = segment_shared(packed);
-
-        grpc_reply(call, &s, 1);
-    }
+    s = segment_shared(packed);
+    grpc_reply(call, &s, 1);
 }
 
 static int start(struct front *front, struct grpc_call *call, const struct api_method *method,
                  struct str bytes, struct err *err)
 {
-    struct api_call *api = api_call_new(front->desk, method);
+    struct api_call *api = api_call_new(front->desk, front->lane->loop, method);
     struct exchange *x = grpc_exchange(call);
     ProtobufCMessage *request = NULL;
     int r = api ? lane_authorize(front->lane, x, method->right, &api->who, err) : ERR_NOMEM;

@@ -23,14 +23,14 @@ static bool read_service(struct str message, struct str *ret)
     return true;
 }
 
-static enum serving serving_of(const struct hub *hub, struct str service)
+static enum serving serving_of(const struct lane *lane, struct str service)
 {
     static const struct str known[] = {STR(""), STR("trimtab.v1.Admin"),
                                        STR("trimtab.v1.Sync")};
 
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_eq(known[i], service))
-            return hub->is_draining ? NOT_SERVING : SERVING;
+            return lane->is_draining ? NOT_SERVING : SERVING;
     return SERVICE_UNKNOWN;
 }
 
@@ -54,7 +54,7 @@ void rpc_health_check(struct grpc_call *call, void *service_ctx, struct str mess
         grpc_fail(call, GRPC_INVALID_ARGUMENT, "this is no HealthCheckRequest", STR_NULL);
         return;
     }
-    status = serving_of(front->lane->hub, service);
+    status = serving_of(front->lane, service);
     if (status == SERVICE_UNKNOWN) {
         grpc_fail(call, GRPC_NOT_FOUND, "there is no such service", STR_NULL);
         return;
@@ -67,7 +67,7 @@ void rpc_health_check(struct grpc_call *call, void *service_ctx, struct str mess
 
 struct watch {
     struct waiter waiter; /* among those that are looked at when the server drains */
-    struct hub *hub;
+    struct lane *lane;
     struct grpc_call *call;
     char service[64];
     bool is_asked, is_ended;
@@ -76,7 +76,7 @@ struct watch {
 
 static void tell(struct watch *w)
 {
-    enum serving status = serving_of(w->hub, str_c(w->service));
+    enum serving status = serving_of(w->lane, str_c(w->service));
     struct segment s = answer(status);
 
     if (!w->is_asked || w->is_ended || status == w->told)
@@ -91,7 +91,7 @@ static bool on_change(struct waiter *waiter)
     struct watch *w = CONTAINER_OF(waiter, struct watch, waiter);
 
     tell(w);
-    if (!w->hub->is_draining)
+    if (!w->lane->is_draining)
         return false;
     link_remove(&w->waiter.link);
     if (!w->is_ended)
@@ -138,10 +138,10 @@ void rpc_health_watch(struct grpc_call *call, void *service_ctx, struct str mess
         grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "out of memory", STR_NULL);
         return;
     }
-    w->hub = front->lane->hub;
+    w->lane = front->lane;
     w->call = call;
     w->waiter.check = on_change;
     link_init(&w->waiter.link);
     grpc_set_ops(call, &ops, w);
-    hub_wait(w->hub, &w->waiter);
+    lane_wait(w->lane, &w->waiter);
 }

@@ -24,15 +24,6 @@ enum {
     SCRUB_PAUSE_S = 24 * 3600,  /* between two rounds */
 };
 
-/* What was folded since the last publication. */
-struct publication {
-    struct post post;
-    committer_publish_fn *on_publish;
-    void *ctx;
-    struct state *state;
-    VEC(struct version *) versions;
-};
-
 struct committer {
     struct committer_opts opts;
     struct store *store;
@@ -71,8 +62,10 @@ struct committer {
 static struct publication *publication_get(struct committer *c)
 {
     if (!c->publishing) {
-        c->publishing = NEW(struct publication);
+        c->publishing = mem_zalloc(sizeof(struct publication) +
+                                   c->opts.n_ways * sizeof(struct publication_way));
         if (c->publishing) {
+            atomic_init(&c->publishing->refs, 1);
             c->publishing->on_publish = c->opts.on_publish;
             c->publishing->ctx = c->opts.ctx;
         }
@@ -93,13 +86,21 @@ static int publication_add(struct committer *c, struct version *const *versions,
     return p ? 0 : ERR_NOMEM;
 }
 
-static void publication_free(struct publication *p)
+struct publication *publication_ref(struct publication *p)
 {
+    (void)atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+struct publication *publication_unref(struct publication *p)
+{
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) > 1)
+        return NULL;
     for (size_t i = 0; i < p->versions.n; i++)
         (void)version_unref(p->versions.at[i]);
     VEC_DEINIT(&p->versions);
     (void)state_unref(p->state);
-    (void)mem_free(p);
+    return mem_free(p);
 }
 
 static void publish_on_loop(struct post *post, void *ctx)
@@ -107,8 +108,8 @@ static void publish_on_loop(struct post *post, void *ctx)
     struct publication *p = ctx;
 
     (void)post;
-    p->on_publish(p->ctx, p->state, p->versions.at, p->versions.n);
-    publication_free(p);
+    p->on_publish(p->ctx, p);
+    (void)publication_unref(p);
 }
 
 static void publish(struct committer *c)
@@ -595,7 +596,7 @@ static void backup_finish(struct committer *c, int result)
     c->backup = store_backup_free(c->backup);
     job->result = result;
     job->post = (struct post){.fn = backup_done_on_loop, .ctx = job};
-    loop_post(c->opts.loop, &job->post);
+    loop_post(job->home ? job->home : c->opts.loop, &job->post);
 }
 
 static void backup_begin(struct committer *c, struct backup_job *job)
@@ -834,8 +835,7 @@ static int load(struct committer *c, struct err *err)
     if (r > 0)
         r = err_set(err, ERR_CORRUPT, "the log begins after its newest snapshot");
     if (!r && c->publishing) { /* nobody listens yet */
-        publication_free(c->publishing);
-        c->publishing = NULL;
+        c->publishing = publication_unref(c->publishing);
     }
     c->records_since_snapshot = 0;
     return r;
@@ -870,8 +870,7 @@ static void init_sync(struct committer *c)
 static struct committer *committer_free(struct committer *c)
 {
     snapshot_end(c);
-    if (c->publishing)
-        publication_free(c->publishing);
+    (void)publication_unref(c->publishing);
     (void)store_watch_close(c->watch);
     (void)highwater_close(c->highwater);
     (void)store_drop(c->store);

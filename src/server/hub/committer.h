@@ -14,16 +14,37 @@
 #define TRIMTAB_SERVER_HUB_COMMITTER_H
 
 #include "base/arena.h"
+#include "base/vec.h"
 #include "model/commit.h"
 #include "net/loop.h"
 #include "proto/record.h"
 #include "store/store.h"
 
 struct committer;
+struct publication;
 
-/* What the log has come to. Given on the loop; state and versions are borrowed until return. */
-typedef void committer_publish_fn(void *ctx, struct state *state,
-                                  struct version *const *versions, size_t n);
+/* Given on the loop; p is borrowed until return. */
+typedef void committer_publish_fn(void *ctx, struct publication *p);
+
+/*
+ * What the log has come to, for the loop and whoever it hands it on to. Immutable once it was given; counted. Versions are all that
+ * changed since the one before, oldest first.
+ */
+struct publication {
+    _Atomic uint32_t refs;
+    struct state *state;
+    VEC(struct version *) versions;
+    struct post post; /* the committer's */
+    committer_publish_fn *on_publish;
+    void *ctx;
+    struct publication_way { /* of who receives it, opts.n_ways of them */
+        struct post post;
+        struct publication *publication;
+        void *to;
+    } ways[];
+};
+struct publication *publication_ref(struct publication *p);
+struct publication *publication_unref(struct publication *p); /* always NULL; takes NULL */
 
 struct committer_opts {
     const char *store_url;
@@ -32,6 +53,7 @@ struct committer_opts {
     struct loop *loop;
     committer_publish_fn *on_publish;
     void *ctx;
+    size_t n_ways; /* to which a publication may be handed on */
     uint64_t snapshot_records; /* a snapshot after that many records, 0: the default */
     const char *highwater;     /* file of the high-water mark; NULL: none */
 };
@@ -100,6 +122,7 @@ struct backup_job {
     int result;
     struct err err;
     uint64_t revision; /* newest in the copy */
+    struct loop *home; /* where done is called; NULL: the committer's */
     _Atomic bool is_cancelled;
     struct post post;
 };

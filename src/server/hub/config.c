@@ -29,6 +29,7 @@ static const struct setting table[] = {
     ROW(ack_late, DURATION, "30s", "after that an instance that has not answered is silent"),
     ROW(lost_after, DURATION, "2m", "after that an instance that is offline is lost"),
     ROW(rollout_settle, DURATION, "60s", "how long rollouts wait for instances after a start"),
+    ROW(lanes, U32, "0", "event loops that serve connections, each on a thread; 0: as many as processors"),
     ROW(max_connections, U32, "50000", "open connections at one time"),
     ROW(snapshot_records, U32, "20000", "commits between two snapshots of the state"),
     ROW(config_file, TEXT, "", "file with these settings, one per line: key = value"),
@@ -125,6 +126,8 @@ static int check(const struct config *c, struct err *err)
         return err_set(err, ERR_INVALID, "log_format is text or json");
     if (c->bookmark_interval < 1000000)
         return err_set(err, ERR_INVALID, "bookmark_interval is at least 1ms");
+    if (c->lanes > CONFIG_LANES_MAX)
+        return err_set(err, ERR_INVALID, "lanes is at most %d", CONFIG_LANES_MAX);
     if (!config_is_loopback(c->listen) && !*c->tls_cert) {
         (void)err_set(err, ERR_DENIED, "will not listen on %s without TLS", c->listen);
         err_hint(err, "give tls_cert and tls_key, or listen on 127.0.0.1");

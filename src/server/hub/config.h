@@ -6,6 +6,8 @@
 
 #include "base/settings.h"
 
+enum { CONFIG_LANES_MAX = 64 };
+
 struct config {
     const char *listen;          /* "127.0.0.1:7700", "[::1]:0" */
     const char *data_dir;
@@ -22,6 +24,7 @@ struct config {
     uint64_t ack_late;           /* ns */
     uint64_t lost_after;         /* ns */
     uint64_t rollout_settle;     /* ns */
+    uint32_t lanes;              /* event loops; 0: as many as processors */
     uint32_t max_connections;
     uint32_t snapshot_records;
     bool show_version, show_help, check_config;

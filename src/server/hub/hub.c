@@ -5,38 +5,28 @@
 
 #include "base/log.h"
 
-static void run_waiters(struct defer *d, void *ctx)
-{
-    struct hub *hub = ctx;
-
-    (void)d;
-    LIST_EACH (&hub->waiters, l) {
-        struct waiter *w = LINK_OF(l, struct waiter, link);
-
-        (void)w->check(w);
-    }
-}
-
 void hub_init(struct hub *hub, const struct config *config, struct loop *loop)
 {
     *hub = (struct hub){.config = *config, .loop = loop, .started_ms = clock_wall_ms()};
-    link_init(&hub->waiters);
+    waiters_init(&hub->waiters, loop);
     link_init(&hub->watchers);
     roster_init(&hub->roster);
-    hub->changed = (struct defer){.fn = run_waiters, .ctx = hub};
+    (void)pthread_mutex_init(&hub->newest_lock, NULL);
 }
 
 void hub_deinit(struct hub *hub)
 {
     ASSERT(!hub->committer);
     hub->state = state_unref(hub->state);
+    hub->newest = state_unref(hub->newest);
+    (void)pthread_mutex_destroy(&hub->newest_lock);
     roster_deinit(&hub->roster);
     hub->auth = auth_free(hub->auth);
 }
 
 void hub_wait(struct hub *hub, struct waiter *w)
 {
-    link_before(&hub->waiters, &w->link);
+    waiters_add(&hub->waiters, w);
     if (hub->is_draining)
         hub_changed(hub);
 }
@@ -48,8 +38,7 @@ void hub_watch(struct hub *hub, struct hub_watcher *w)
 
 void hub_changed(struct hub *hub)
 {
-    if (!link_is_alone(&hub->waiters))
-        loop_defer(hub->loop, &hub->changed);
+    waiters_changed(&hub->waiters);
     LIST_EACH (&hub->watchers, l) {
         struct hub_watcher *w = LINK_OF(l, struct hub_watcher, link);
 
@@ -59,9 +48,34 @@ void hub_changed(struct hub *hub)
 
 void hub_set_state(struct hub *hub, struct state *state)
 {
-    ASSERT(state->revision >= hub->state->revision);
+    ASSERT(!hub->state || state->revision >= hub->state->revision);
     (void)state_unref(hub->state);
     hub->state = state_ref(state);
+    (void)pthread_mutex_lock(&hub->newest_lock); /* fails only on misuse, as does unlock */
+    (void)state_unref(hub->newest);
+    hub->newest = state_ref(state);
+    (void)pthread_mutex_unlock(&hub->newest_lock);
+}
+
+struct state *hub_newest(struct hub *hub)
+{
+    struct state *state;
+
+    (void)pthread_mutex_lock(&hub->newest_lock);
+    state = state_ref(hub->newest);
+    (void)pthread_mutex_unlock(&hub->newest_lock);
+    return state;
+}
+
+void hub_set_complete(struct hub *hub, size_t lane, uint64_t revision)
+{
+    uint64_t least = UINT64_MAX;
+
+    ASSERT(lane < hub->n_lanes && revision >= hub->complete[lane]);
+    hub->complete[lane] = revision;
+    for (size_t i = 0; i < hub->n_lanes; i++)
+        least = MIN(least, hub->complete[i]);
+    hub->roster.complete = least;
 }
 
 struct moment hub_moment(const struct hub *hub)
@@ -74,9 +88,9 @@ struct moment hub_moment(const struct hub *hub)
                            .lost_after = (int64_t)(hub->config.lost_after / NSEC_PER_MS)};
 }
 
-void hub_note_lost(struct hub *hub, uint64_t revision)
+void hub_note_lost(struct hub *hub, uint64_t n, uint64_t revision)
 {
-    hub->n_lost++;
+    hub->n_lost += n;
     if (revision <= hub->lost_revision)
         return; /* a fleet says it all at once */
     hub->lost_revision = revision;

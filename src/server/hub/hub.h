@@ -3,18 +3,21 @@
  * the newest state, what is known of every instance, and who waits for any of that to change.
  *
  * The driver of rollouts and the events stand on it and watch it; it knows neither them nor any protocol. Belongs to one
- * thread.
+ * thread, but for what says otherwise.
  */
 #ifndef TRIMTAB_SERVER_HUB_HUB_H
 #define TRIMTAB_SERVER_HUB_HUB_H
 
-#include "base/list.h"
-#include "net/loop.h"
+#include <pthread.h>
+#include <stdatomic.h>
 #include "presence/roster.h"
 #include "server/hub/auth.h"
 #include "server/hub/committer.h"
 #include "server/hub/config.h"
 #include "server/hub/cursor.h"
+#include "server/hub/waiters.h"
+
+enum { HUB_LANES_MAX = CONFIG_LANES_MAX };
 
 struct hub {
     struct config config;
@@ -24,22 +27,20 @@ struct hub {
     struct cursor_key cursor_key; /* of this start: marks what HTTP subscribers were sent */
     struct state *state;          /* newest publication */
     struct roster roster;         /* what is known of every instance */
-    struct link waiters;          /* struct waiter */
+    struct waiters waiters;       /* also for is_draining, at which they must be over */
     struct link watchers;         /* struct hub_watcher */
-    struct defer changed;         /* re-examines who waits, once per turn */
+    size_t n_lanes;
+    uint64_t complete[HUB_LANES_MAX]; /* up to which revision each lane has said all */
+    size_t n_owing[HUB_LANES_MAX];    /* seats of it for whose last word memory failed */
     bool is_draining;
     int64_t started_ms;
     uint64_t n_lost, lost_revision; /* cursors that proved lost records, and the highest of them */
-};
 
-/* Somebody who waits for the state or for acknowledgements. */
-struct waiter {
-    struct link link;
-    /*
-     * Looked at after every change, is_draining among them, at which it must be over; returns true when it is over, and must
-     * then have removed itself.
-     */
-    bool (*check)(struct waiter *w);
+    /* For other threads, too. */
+    pthread_mutex_t newest_lock;
+    struct state *newest;        /* the same as state */
+    _Atomic uint64_t in_flight;  /* messages between lanes and hub that have not arrived */
+    _Atomic bool is_backing_up;  /* one at a time */
 };
 
 /* Somebody who follows the state and the roster for as long as the hub lives. Told at once, so it only takes note. */
@@ -66,7 +67,25 @@ void hub_set_state(struct hub *hub, struct state *state);
 /* Now, with the settings by which silence is judged: for whatever is read from the roster. */
 struct moment hub_moment(const struct hub *hub);
 
-/* A subscriber has proved that it was sent this revision, which the log does not reach. */
-void hub_note_lost(struct hub *hub, uint64_t revision);
+/* So many subscribers have proved that they were sent revisions that the log does not reach, up to this one. */
+void hub_note_lost(struct hub *hub, uint64_t n, uint64_t revision);
+
+/* A lane has said all up to this revision; the roster is complete up to where all lanes are. */
+void hub_set_complete(struct hub *hub, size_t lane, uint64_t revision);
+
+/* ---- any thread ---- */
+
+/* The newest state, at least as new as that of any lane. A reference. */
+struct state *hub_newest(struct hub *hub);
+
+/* A message between threads is on its way; it has arrived. */
+static inline void hub_begin_flight(struct hub *hub)
+{
+    (void)atomic_fetch_add_explicit(&hub->in_flight, 1, memory_order_relaxed);
+}
+static inline void hub_end_flight(struct hub *hub)
+{
+    (void)atomic_fetch_sub_explicit(&hub->in_flight, 1, memory_order_release);
+}
 
 #endif

@@ -5,22 +5,25 @@
 
 #include "server/lane/subscribe.h"
 
-int lane_init(struct lane *lane, struct hub *hub, struct loop *loop, struct tls *tls,
-              struct err *err)
+static const nsec_t HEARD_EVERY = NSEC_PER_S;
+
+int lane_init(struct lane *lane, size_t number, struct hub *hub, struct loop *loop,
+              struct tls *tls, struct err *err)
 {
     struct store_identity identity = committer_identity(hub->committer);
-    struct feed_opts feed = {.bookmark_every = hub->config.bookmark_interval,
-                             .ready = subscribe_ready,
-                             .changed = subscribe_changed,
-                             .lost = subscribe_lost};
+    struct feed_opts feed = {.bookmark_every = hub->config.bookmark_interval};
 
-    *lane = (struct lane){.hub = hub, .loop = loop, .tls = tls};
-    link_init(&lane->subscriptions);
-    subscribe_init(lane);
+    *lane = (struct lane){.hub = hub, .number = number, .loop = loop, .tls = tls};
+    waiters_init(&lane->waiters, loop);
+    subscribers_init(lane);
+    subscribers_feed_opts(&feed);
     memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
     memcpy(feed.key, identity.key, MARK_KEY_BYTES);
     lane->feed = feed_new(&feed, hub->state);
-    return lane->feed ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+    if (!lane->feed)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    hub->complete[number] = hub->state->revision;
+    return 0;
 }
 
 void lane_deinit(struct lane *lane)
@@ -33,15 +36,20 @@ void lane_deinit(struct lane *lane)
     lane->feed = feed_free(lane->feed);
 }
 
-int lane_listen(struct lane *lane, http_request_fn *on_request, void *ctx, struct err *err)
+int lane_listen(struct lane *lane, struct http_crowd *crowd, http_request_fn *on_request,
+                void *ctx, struct err *err)
 {
-    struct http_server_opts opts = {.address = lane->hub->config.listen,
+    struct http_server_opts opts = {.address = lane->number ? NULL : lane->hub->config.listen,
+                                    .crowd = crowd,
                                     .tls = lane->tls,
                                     .limits.max_connections = lane->hub->config.max_connections,
                                     .on_request = on_request,
                                     .ctx = ctx};
+    int r = http_server_open(lane->loop, &opts, &lane->http, err);
 
-    return http_server_open(lane->loop, &opts, &lane->http, err);
+    if (!r)
+        crowd->servers[crowd->n++] = lane->http;
+    return r;
 }
 
 void lane_publish(struct lane *lane, struct state *state, struct version *const *versions,
@@ -49,18 +57,28 @@ void lane_publish(struct lane *lane, struct state *state, struct version *const 
 {
     feed_publish(lane->feed, state, versions, n);
     loop_defer(lane->loop, &lane->presence); /* who is not concerned is complete, too */
+    waiters_changed(&lane->waiters);
 }
 
 void lane_tick(struct lane *lane)
 {
     (void)feed_tick(lane->feed, loop_now(lane->loop));
-    if (!link_is_alone(&lane->restless)) /* memory failed */
+    if (!link_is_alone(&lane->restless) || lane->n_lost || /* memory failed */
+        loop_now(lane->loop) >= lane->heard + HEARD_EVERY) /* or for the hub, for what has gone since */
         loop_defer(lane->loop, &lane->presence);
+}
+
+void lane_wait(struct lane *lane, struct waiter *w)
+{
+    waiters_add(&lane->waiters, w);
+    if (lane->is_draining)
+        waiters_changed(&lane->waiters);
 }
 
 void lane_drain(struct lane *lane, void (*done)(void *ctx), void *ctx)
 {
     lane->is_draining = true;
     http_server_drain(lane->http, done, ctx);
-    subscribe_drain(lane);
+    subscribers_drain(lane);
+    waiters_changed(&lane->waiters);
 }

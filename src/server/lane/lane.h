@@ -14,6 +14,7 @@
 
 struct lane {
     struct hub *hub;
+    size_t number; /* among the hub's lanes, from 0 */
     struct loop *loop;
     struct tls *tls; /* borrowed; NULL: plain text */
     struct feed *feed;
@@ -25,20 +26,26 @@ struct lane {
     uint64_t n_restless;
     struct defer presence;      /* brings the roster up to them, */
     struct timer presence_late; /* of many a little later */
-    struct arena scratch;       /* of the message that is taken just now */
+    nsec_t heard;               /* when the hub was told last how subscribers stand */
+    uint64_t n_lost, lost_revision; /* what the hub is to be told next (struct standings) */
+    struct waiters waiters; /* for a newer state here; also for is_draining, at which they must be over */
+    struct arena scratch;   /* of the message that is taken just now */
     bool is_draining;
     uint64_t n_denied; /* requests without the right, for metrics */
 };
 
 /* A lane that serves the hub's newest state to nobody yet. ERR_NOMEM. */
-must_use int lane_init(struct lane *lane, struct hub *hub, struct loop *loop, struct tls *tls,
-                       struct err *err);
+must_use int lane_init(struct lane *lane, size_t number, struct hub *hub, struct loop *loop,
+                       struct tls *tls, struct err *err);
 /* No connection is left. */
 void lane_deinit(struct lane *lane);
 
-/* Listens on the hub's address, and hands every request to on_request. As http_server_open. */
-must_use int lane_listen(struct lane *lane, http_request_fn *on_request, void *ctx,
-                         struct err *err);
+/*
+ * Hands every request to on_request. The first lane listens on the hub's address, and the crowd shares what it accepts. As
+ * http_server_open.
+ */
+must_use int lane_listen(struct lane *lane, struct http_crowd *crowd,
+                         http_request_fn *on_request, void *ctx, struct err *err);
 
 /* Serves a newer state from now on. Versions are all that changed since the last one. */
 void lane_publish(struct lane *lane, struct state *state, struct version *const *versions,
@@ -51,6 +58,9 @@ static inline struct state *lane_state(const struct lane *lane)
 {
     return feed_state(lane->feed);
 }
+
+/* Adds a waiter for a newer state, or for the drain, at which it must be over. */
+void lane_wait(struct lane *lane, struct waiter *w);
 
 /* No new work, and streams are told to go elsewhere; done comes when the last connection has gone. */
 void lane_drain(struct lane *lane, void (*done)(void *ctx), void *ctx);

@@ -11,6 +11,8 @@ enum {
     RESTLESS_MS = 10,  /* of more, after that long: most have answered what was published by then */
 };
 
+/* ---- what is to be sent ---- */
+
 /* What is pulled here is written at the end of this round of deferred work, before the next few are pulled. */
 static void pump(struct defer *d, void *ctx)
 {
@@ -20,11 +22,26 @@ static void pump(struct defer *d, void *ctx)
         struct subscriber *s = LINK_OF(lane->ready.next, struct subscriber, ready);
 
         link_remove(&s->ready);
-        s->pull(s);
+        if (s->is_taken) /* else it is woken when it is */
+            s->ops->pull(s);
     }
     if (!link_is_alone(&lane->ready))
         loop_defer(lane->loop, d);
 }
+
+void subscriber_wake(struct subscriber *s)
+{
+    if (link_is_alone(&s->ready))
+        link_before(&s->lane->ready, &s->ready);
+    loop_defer(s->lane->loop, &s->lane->pump);
+}
+
+static void on_ready(void *ctx)
+{
+    subscriber_wake(ctx);
+}
+
+/* ---- how they stand ---- */
 
 static void become_restless(struct subscriber *s)
 {
@@ -42,29 +59,32 @@ static void become_quiet(struct subscriber *s)
     s->lane->n_restless--;
 }
 
-/* Tells the roster how those stand whose standing has changed. What memory fails for is tried again at a tick. */
+static void take_standing(struct subscriber *s, struct standings *all)
+{
+    become_quiet(s);
+    if (!s->seat) /* subscribes without being listed */
+        return;
+    all->words[all->n++] = (struct standing_word){
+        .seat = s->seat, .standing = feed_session_standing(s->session), .is_word = s->has_spoken};
+    s->has_spoken = false;
+}
+
+/* Tells the hub how those stand whose standing has changed. What memory fails for is tried again at a tick. */
 static void bring_up_roster(struct lane *lane)
 {
-    struct moment at = hub_moment(lane->hub);
-    int r = 0;
+    struct standings *all = standings_new(lane->hub, lane->number, lane->n_restless);
 
     timer_stop(&lane->presence_late);
-    while (!r && !link_is_alone(&lane->restless)) {
-        struct subscriber *s = LINK_OF(lane->restless.next, struct subscriber, restless);
-        struct standing standing;
-
-        become_quiet(s);
-        if (!s->instance) /* subscribes without being listed */
-            continue;
-        standing = feed_session_standing(s->session);
-        r = roster_stand(&lane->hub->roster, s->instance, &standing, s->has_spoken, &at);
-        s->has_spoken = s->has_spoken && r;
-        if (r)
-            become_restless(s);
-    }
-    if (!r)
-        lane->hub->roster.complete = feed_state(lane->feed)->revision;
-    hub_changed(lane->hub);
+    if (!all)
+        return;
+    while (!link_is_alone(&lane->restless))
+        take_standing(LINK_OF(lane->restless.next, struct subscriber, restless), all);
+    all->complete = lane_state(lane)->revision;
+    all->n_lost = lane->n_lost;
+    all->lost_revision = lane->lost_revision;
+    lane->n_lost = 0;
+    lane->heard = loop_now(lane->loop);
+    standings_send(all);
 }
 
 static void presence_late(struct timer *t, void *ctx)
@@ -85,16 +105,7 @@ static void presence_soon(struct defer *d, void *ctx)
         timer_start(&lane->presence_late, lane->loop, RESTLESS_MS, 0);
 }
 
-void subscribe_init(struct lane *lane)
-{
-    link_init(&lane->ready);
-    link_init(&lane->restless);
-    lane->pump = (struct defer){.fn = pump, .ctx = lane};
-    lane->presence = (struct defer){.fn = presence_soon, .ctx = lane};
-    lane->presence_late = (struct timer){.fn = presence_late, .ctx = lane};
-}
-
-void subscribe_changed(void *ctx)
+static void on_change(void *ctx)
 {
     struct subscriber *s = ctx;
 
@@ -102,31 +113,63 @@ void subscribe_changed(void *ctx)
     loop_defer(s->lane->loop, &s->lane->presence);
 }
 
-void subscribe_ready(void *ctx)
+static void on_loss(void *ctx, uint64_t revision)
 {
-    struct subscriber *s = ctx;
+    struct lane *lane = ((struct subscriber *)ctx)->lane;
 
-    if (link_is_alone(&s->ready))
-        link_before(&s->lane->ready, &s->ready);
-    loop_defer(s->lane->loop, &s->lane->pump);
+    lane->n_lost++;
+    lane->lost_revision = MAX(lane->lost_revision, revision);
+    loop_defer(lane->loop, &lane->presence);
 }
 
-void subscribe_lost(void *ctx, uint64_t revision)
+/* ---- the hub's answers ---- */
+
+static void on_taken(void *stream)
 {
-    hub_note_lost(((struct subscriber *)ctx)->lane->hub, revision);
+    struct subscriber *s = stream;
+
+    s->is_taken = true;
+    if (s->ops->taken)
+        s->ops->taken(s);
+    subscriber_wake(s);
 }
 
-int subscriber_init(struct subscriber *s, struct lane *lane, const struct exchange *x,
-                    const struct identity *who, enum feed_client client, struct err *err)
+static void on_refused(void *stream, const struct err *err)
+{
+    struct subscriber *s = stream;
+
+    s->ops->refused(s, err);
+}
+
+static void on_leave(void *stream, const char *reason)
+{
+    struct subscriber *s = stream;
+
+    s->ops->leave(s, reason);
+}
+
+static void on_stand_again(void *stream)
+{
+    on_change(stream);
+}
+
+static const struct seat_ops seat_ops = {on_taken, on_refused, on_leave, on_stand_again};
+
+/* ---- life ---- */
+
+int subscriber_init(struct subscriber *s, struct lane *lane, const struct subscriber_ops *ops,
+                    struct str peer, const struct identity *who, enum feed_client client,
+                    struct err *err)
 {
     if (lane->is_draining) /* nobody would end it any more */
         return err_set(err, ERR_UNAVAILABLE, "the server is shutting down");
     s->lane = lane;
+    s->ops = ops;
     link_init(&s->ready);
     link_init(&s->restless);
     link_init(&s->link);
     s->who = *who;
-    (void)snprintf(s->peer, sizeof(s->peer), "%.*s", STR_ARG(exchange_peer(x)));
+    (void)snprintf(s->peer, sizeof(s->peer), "%.*s", STR_ARG(peer));
     s->session = feed_session_new(lane->feed, client, s);
     if (!s->session)
         return err_set(err, ERR_NOMEM, "out of memory");
@@ -139,87 +182,73 @@ void subscriber_deinit(struct subscriber *s)
     link_remove(&s->ready);
     become_quiet(s);
     link_remove(&s->link);
-    if (s->instance)
-        roster_leave(&s->lane->hub->roster, s->instance, s, loop_now(s->lane->loop), clock_wall_ms());
+    if (s->seat)
+        seat_depart(take(s->seat));
     s->session = feed_session_free(s->session);
-    s->instance = NULL;
-    hub_changed(s->lane->hub);
 }
 
-/* A newer stream of an instance has taken the place of the older one. */
-static void end_older(struct subscriber *older, const struct subscriber *s)
+/* ---- frames ---- */
+
+bool subscriber_must_wait(const struct lane *lane, const Trimtab__V1__Hello *hello)
 {
-    if (!older || older == s)
-        return;
-    older->instance = NULL;
-    LOG(INFO, "instance_replaced", LOG_C("instance", s->instance->id), LOG_C("peer", s->peer));
-    older->leave(older, "replaced by a newer stream of the same instance");
+    uint64_t shown = hello->cursor ? hello->cursor->revision : 0, here, newest;
+    struct state *state;
+
+    if (hello->serving)
+        shown = MAX(shown, hello->serving->revision);
+    here = lane_state(lane)->revision;
+    if (shown <= here)
+        return false;
+    state = hub_newest(lane->hub);
+    newest = state->revision;
+    (void)state_unref(state);
+    return here < MIN(shown, newest);
 }
 
-/* Whether this hello may have its instance; nothing changes yet. */
-static int admit(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
-{
-    int r = roster_admit(&s->lane->hub->roster, hello, s->who.name, loop_now(s->lane->loop), err);
-
-    if (r == ERR_EXISTS || r == ERR_DENIED)
-        LOG(WARN, "instance_contested", LOG_C("instance", hello->instance->id),
-            LOG_C("identity", s->who.name), LOG_C("peer", s->peer), LOG_C("error", err->text));
-    return r;
-}
-
-/* The feed has taken the hello: the instance is this stream's now. */
+/* The feed has taken the hello: the hub is asked for the instance. */
 static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
 {
-    struct roster *roster = &s->lane->hub->roster;
-    struct instance *i = roster_find(roster, str_c(hello->instance->id));
-    struct subscriber *older = i ? i->stream : NULL;
     struct introduction *who;
     int r = introduction_new(&(struct introduction_opts){.hello = hello,
                                                          .owner = s->who.name,
                                                          .peer = s->peer,
-                                                         .transport = s->transport},
+                                                         .transport = s->ops->transport},
                              &who, err);
 
     if (r)
         return r;
-    i = roster_connect(roster, who, s, loop_now(s->lane->loop), clock_wall_ms());
+    s->seat = seat_new(s->lane->hub, s->lane->number, s->lane->loop, who, &seat_ops, s);
     (void)introduction_unref(who);
-    if (!i)
+    if (!s->seat)
         return ERR_NOMEM;
-    s->instance = i;
-    if (i->presence->taken_ms && i->presence->taken_ms == i->presence->connected_ms)
-        LOG(WARN, "instance_taken_over", LOG_C("instance", i->id),
-            LOG_C("identity", s->who.name), LOG_C("peer", s->peer),
-            LOG_C("by", "a program without the secret of the one before"));
-    subscribe_changed(s);
-    end_older(older, s);
+    seat_arrive(s->seat);
+    on_change(s);
     return 0;
 }
 
 /* What it says of itself is kept with its instance. */
 static int take_words(struct subscriber *s, const Trimtab__V1__ClientFrame *frame)
 {
-    if (!s->instance)
+    if (!s->seat)
         return 0;
     s->has_spoken = true;
-    subscribe_changed(s);
-    return frame->health
-               ? roster_health(&s->lane->hub->roster, s->instance, frame->health, clock_wall_ms())
-               : 0;
+    on_change(s);
+    return frame->health ? seat_say_health(s->seat, frame->health) : 0;
 }
 
 int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame,
                      struct err *err)
 {
-    bool has_id = frame->hello && frame->hello->instance && *frame->hello->instance->id;
-    int r = has_id ? admit(s, frame->hello, err)
-                   : 0; /* without: sees what all see, is not listed */
+    const Trimtab__V1__Hello *hello = frame->hello;
+    bool has_id = hello && hello->instance && *hello->instance->id;
+    int r = has_id ? instance_id_check(str_c(hello->instance->id), err) : 0;
 
     if (!r)
         r = feed_session_frame(s->session, frame, loop_now(s->lane->loop), err);
-    if (!r &&
-        has_id) /* only now: a hello that is refused must not end the stream that serves */
-        r = take_hello(s, frame->hello, err);
+    if (!r && has_id)
+        r = take_hello(s, hello, err);
+    else if (!r && hello) /* it sees what all see, and is not listed */
+        on_taken(s);
     if (!r)
         r = take_words(s, frame);
     if (r && err && !err->code)
@@ -227,20 +256,56 @@ int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame
     return r;
 }
 
-/* ---- draining ---- */
+bool subscriber_say_stored(struct subscriber *s, uint64_t revision)
+{
+    Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
+    Trimtab__V1__Ack ack = TRIMTAB__V1__ACK__INIT;
 
-void subscribe_drain(struct lane *lane)
+    ack.stage = TRIMTAB__V1__STAGE__STORED;
+    ack.revision = revision;
+    frame.ack = &ack;
+    return !feed_session_frame(s->session, &frame, loop_now(s->lane->loop), NULL);
+}
+
+bool subscriber_owns(const struct subscriber *s, const struct identity *who, struct str secret)
+{
+    const struct introduction *own = s->seat ? s->seat->who : NULL;
+    struct claimant other = claimant_with(who->name, secret);
+
+    return own && str_eq(str_c(own->owner), other.credential) &&
+           own->has_secret == other.has_secret &&
+           (!own->has_secret || sha256_eq(&own->secret, &other.secret));
+}
+
+/* ---- all of a lane ---- */
+
+void subscribers_init(struct lane *lane)
+{
+    link_init(&lane->subscriptions);
+    link_init(&lane->ready);
+    link_init(&lane->restless);
+    lane->pump = (struct defer){.fn = pump, .ctx = lane};
+    lane->presence = (struct defer){.fn = presence_soon, .ctx = lane};
+    lane->presence_late = (struct timer){.fn = presence_late, .ctx = lane};
+}
+
+void subscribers_feed_opts(struct feed_opts *opts)
+{
+    opts->ready = on_ready;
+    opts->changed = on_change;
+    opts->lost = on_loss;
+}
+
+void subscribers_drain(struct lane *lane)
 {
     LIST_EACH (&lane->subscriptions, l) {
         struct subscriber *s = LINK_OF(l, struct subscriber, link);
 
-        s->leave(s, "the server is shutting down");
+        s->ops->leave(s, "the server is shutting down");
     }
 }
 
-/* ---- rights ---- */
-
-void subscribe_review(struct lane *lane)
+void subscribers_review(struct lane *lane)
 {
     LIST_EACH (&lane->subscriptions, l) {
         struct subscriber *s = LINK_OF(l, struct subscriber, link);
@@ -248,6 +313,6 @@ void subscribe_review(struct lane *lane)
         if (auth_holds(lane->hub->auth, &s->who, RIGHT_SUBSCRIBE))
             continue;
         LOG(INFO, "subscription_ended", LOG_C("identity", s->who.name), LOG_C("peer", s->peer));
-        s->leave(s, "the right to subscribe was taken away");
+        s->ops->leave(s, "the right to subscribe was taken away");
     }
 }

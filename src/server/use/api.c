@@ -6,12 +6,14 @@
 #include "proto/record.h"
 #include "server/rollout/picture.h"
 
-struct api_call *api_call_new(const struct desk *desk, const struct api_method *method)
+struct api_call *api_call_new(const struct desk *desk, struct loop *home,
+                              const struct api_method *method)
 {
     struct api_call *call = NEW(struct api_call);
 
     if (!call)
         return NULL;
+    call->home = home;
     call->hub = desk->hub;
     call->driver = desk->driver;
     call->method = method;
@@ -23,13 +25,70 @@ void api_call_free(struct api_call *call)
 {
     commit_job_deinit(&call->commit);
     (void)state_unref(call->state);
-    link_remove(&call->waiter.link);
-    timer_stop(&call->timer);
     picture_free(call->picture);
+    (void)shared_unref(call->packed);
+    if (call->unpacked)
+        protobuf_c_message_free_unpacked(call->unpacked, &proto_allocator);
     while (call->records)
         api_record_drop(call);
     arena_deinit(&call->arena);
     (void)mem_free(call);
+}
+
+/* ---- to the hub and back ---- */
+
+static void run(struct errand *e)
+{
+    struct api_call *call = CONTAINER_OF(e, struct api_call, errand);
+
+    call->method->run(call);
+}
+
+static void done(struct errand *e)
+{
+    struct api_call *call = CONTAINER_OF(e, struct api_call, errand);
+
+    call->done(call->ctx, call);
+    api_call_free(call);
+}
+
+const ProtobufCMessage *api_response(struct api_call *call)
+{
+    struct str packed;
+
+    if (call->response || call->unpacked)
+        return call->response ? call->response : call->unpacked;
+    packed = shared_str(call->packed);
+    call->unpacked = protobuf_c_message_unpack(call->type, &proto_allocator, packed.len,
+                                               (const uint8_t *)packed.data);
+    return call->unpacked;
+}
+
+struct shared *api_packed(struct api_call *call)
+{
+    if (!call->packed)
+        call->packed = proto_pack(call->response, 0);
+    return call->packed;
+}
+
+void api_run(struct api_call *call)
+{
+    call->errand.run = run;
+    call->errand.done = done;
+    errand_send(&call->errand, call->hub, call->home);
+}
+
+/* Nothing of it stays with the hub, and nothing of the hub goes with it. */
+static void give_back(struct api_call *call)
+{
+    link_remove(&call->waiter.link);
+    timer_stop(&call->timer);
+    if (call->home != call->hub->loop) {
+        if (!call->err.code && !api_packed(call))
+            (void)err_set(&call->err, ERR_NOMEM, "out of memory");
+        call->response = NULL;
+    }
+    errand_return(&call->errand);
 }
 
 void api_answer(struct api_call *call, ProtobufCMessage *response)
@@ -38,14 +97,19 @@ void api_answer(struct api_call *call, ProtobufCMessage *response)
         api_fail_code(call, ERR_NOMEM);
         return;
     }
-    call->done(call->ctx, response, NULL);
-    api_call_free(call);
+    err_clear(&call->err);
+    call->response = response;
+    call->type = response->descriptor;
+    give_back(call);
 }
 
 void api_fail(struct api_call *call, const struct err *err)
 {
-    call->done(call->ctx, NULL, err);
-    api_call_free(call);
+    if (err != &call->err)
+        call->err = *err;
+    if (!call->err.code)
+        (void)err_set(&call->err, ERR_BUG, "the request failed");
+    give_back(call);
 }
 
 void api_fail_code(struct api_call *call, int code)

@@ -9,6 +9,7 @@
 #define TRIMTAB_SERVER_USE_API_H
 
 #include "base/arena.h"
+#include "server/hub/errand.h"
 #include "server/use/desk.h"
 
 #include <trimtab/v1/admin.pb-c.h>
@@ -27,10 +28,12 @@ struct api_method {
     void (*run)(struct api_call *call);
 };
 
-/* Exactly one of the two is not NULL. The call is freed after it returns. */
-typedef void api_done_fn(void *ctx, const ProtobufCMessage *response, const struct err *err);
+/* On the home loop: call->err has a code, or there is a response (api_response). The call is freed after it returns. */
+typedef void api_done_fn(void *ctx, struct api_call *call);
 
 struct api_call {
+    struct errand errand; /* to the hub's thread, on which it is run */
+    struct loop *home;    /* on which it is made and answered */
     struct hub *hub;
     struct driver *driver;
     const struct api_method *method;
@@ -51,7 +54,10 @@ struct api_call {
     unsigned n_again;
     size_t diff_bytes;    /* of a dry run, all changes together */
     struct read_job read; /* used by what reads history */
-    ProtobufCMessage *response;
+    ProtobufCMessage *response; /* the hub's, which borrows from what the hub has */
+    const ProtobufCMessageDescriptor *type; /* of the response */
+    struct shared *packed;      /* the same for another thread */
+    ProtobufCMessage *unpacked; /* the same on that thread */
     struct err err;
     int result;
     struct api_work *ctx_work; /* of the read that runs */
@@ -62,15 +68,14 @@ struct api_call {
     struct timer timer;
 };
 
-/* NULL without memory. */
-must_use struct api_call *api_call_new(const struct desk *desk, const struct api_method *method);
+/* To be answered on this loop. NULL without memory. */
+must_use struct api_call *api_call_new(const struct desk *desk, struct loop *home,
+                                       const struct api_method *method);
 /* Drops a call that was not run. */
 void api_call_free(struct api_call *call);
 
-static inline void api_run(struct api_call *call)
-{
-    call->method->run(call);
-}
+/* On its home loop. */
+void api_run(struct api_call *call);
 
 void api_answer(struct api_call *call, ProtobufCMessage *response);
 void api_fail(struct api_call *call, const struct err *err);
@@ -79,6 +84,10 @@ void api_fail_code(struct api_call *call, int code);
 
 /* Fails with r, and with the story of call->err if it has one. */
 void api_fail_here(struct api_call *call, int r);
+
+/* The answer, in either form, on the home loop; borrowed from the call. NULL without memory. */
+const ProtobufCMessage *api_response(struct api_call *call);
+struct shared *api_packed(struct api_call *call);
 
 /* Runs work on the committer's thread; finish is called on the loop. */
 void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),

@@ -5,12 +5,10 @@
 #define TRIMTAB_SERVER_USE_DESK_H
 
 #include "server/rollout/driver.h"
-#include "server/use/events.h"
 
 struct desk {
     struct hub *hub;
     struct driver *driver;
-    struct events *events;
 };
 
 #endif

@@ -15,80 +15,11 @@ static const nsec_t LOOK_EVERY = NSEC_PER_S; /* silence changes states, too */
 enum {
     LOOK_SHARE = 10, /* a look waits so many times as long as the last one took */
     IDS_SHOWN = 100,
-    EVENT_TEXT_MAX = 8 << 20,
 };
-
-static const char *const type_names[] = {"commit", "rollout", "instance"};
-
-/* ---- encodings ---- */
-
-struct shared *event_framed(struct event *e)
-{
-    if (!e->framed)
-        e->framed = proto_pack_framed(&e->message->base);
-    return e->framed;
-}
-
-struct shared *event_text(struct event *e)
-{
-    owned(buf) struct buf text = BUF_NULL(EVENT_TEXT_MAX);
-
-    if (e->text)
-        return e->text;
-    buf_printf(&text, "event: %s\ndata: ", e->message->type);
-    if (proto_to_json_text(&e->message->base, PROTO_JSON_SPARSE, &text))
-        return NULL;
-    buf_put_c(&text, "\n\n");
-    if (!buf_status(&text))
-        e->text = shared_copy(buf_str(&text));
-    return e->text;
-}
-
-static void event_deinit(struct event *e)
-{
-    (void)shared_unref(e->framed);
-    (void)shared_unref(e->text);
-}
 
 /* ---- telling ---- */
 
-static bool wants_type(const Trimtab__V1__EventsRequest *q, const char *type)
-{
-    for (size_t i = 0; i < q->n_types; i++)
-        if (strcmp(q->types[i], type) == 0)
-            return true;
-    return q->n_types == 0;
-}
-
-static bool has_prefix(const Trimtab__V1__CommitEvent *c, struct str prefix)
-{
-    for (size_t i = 0; i < c->n_resources; i++)
-        if (str_starts(str_c(c->resources[i]), prefix))
-            return true;
-    return !prefix.len || c->resource_count > c->n_resources; /* those that are not shown may */
-}
-
-static bool wants(const struct listener *l, const Trimtab__V1__Event *m)
-{
-    const Trimtab__V1__EventsRequest *q = l->wants;
-
-    if (!wants_type(q, m->type))
-        return false;
-    if (m->commit)
-        return has_prefix(m->commit, str_c(q->prefix));
-    return !m->rollout || !q->rollout || q->rollout == m->rollout->id;
-}
-
-static void tell(struct listener *l, struct event *e)
-{
-    if (l->has_lost || l->queued(l) > EVENT_QUEUE_MAX)
-        l->has_lost = true;
-    else
-        l->send(l, e);
-}
-
-static void event_init(const struct hub *hub, const char *type, uint64_t revision,
-                       Trimtab__V1__Event *m, struct arena *a)
+void event_init(Trimtab__V1__Event *m, const char *type, uint64_t revision, struct arena *a)
 {
     char time[WALL_TEXT_MAX];
 
@@ -96,33 +27,57 @@ static void event_init(const struct hub *hub, const char *type, uint64_t revisio
     wall_format(clock_wall_ms(), time);
     m->type = arena_c(a, str_c(type));
     m->time = arena_c(a, str_c(time));
-    m->revision = revision ? revision : hub->state->revision;
+    m->revision = revision;
+}
+
+/* A copy of an event on its way to a lane. */
+struct telling {
+    struct post post;
+    struct audience *audience;
+    struct shared *framed;
+};
+
+static void on_telling(struct post *post, void *ctx)
+{
+    struct telling *t = ctx;
+    struct audience *a = t->audience;
+
+    (void)post;
+    a->hear(a, t->framed);
+    (void)shared_unref(t->framed);
+    (void)mem_free(t);
+    hub_end_flight(a->hub);
+}
+
+/* framed NULL: there was no memory for it. Then the listeners are told that something is lost. */
+static void tell(struct audience *a, struct shared *framed)
+{
+    struct telling *t = framed && a->loop != a->hub->loop ? NEW(struct telling) : NULL;
+
+    if (framed && a->loop == a->hub->loop) {
+        a->hear(a, framed);
+        return;
+    }
+    if (!t) {
+        atomic_store_explicit(&a->has_missed, true, memory_order_relaxed);
+        return;
+    }
+    *t = (struct telling){.audience = a, .framed = shared_ref(framed)};
+    t->post = (struct post){.fn = on_telling, .ctx = t};
+    hub_begin_flight(a->hub);
+    loop_post(a->loop, &t->post);
 }
 
 static void tell_all(struct events *e, const Trimtab__V1__Event *m)
 {
-    struct event event = {.message = m};
+    owned(shared_unref) struct shared *framed = proto_pack_framed(&m->base);
 
-    LIST_EACH (&e->listeners, link) {
-        struct listener *l = LINK_OF(link, struct listener, link);
+    LIST_EACH (&e->audiences, l) {
+        struct audience *a = LINK_OF(l, struct audience, link);
 
-        if (wants(l, m))
-            tell(l, &event);
+        if (a->n_listeners)
+            tell(a, framed);
     }
-    event_deinit(&event);
-}
-
-/* An event without more, to one listener. */
-static void tell_one(struct listener *l, const char *type)
-{
-    owned(arena) struct arena a = ARENA_NULL;
-    Trimtab__V1__Event m;
-    struct event event = {.message = &m};
-
-    event_init(l->events->hub, type, 0, &m, &a);
-    if (!arena_failed(&a))
-        l->send(l, &event);
-    event_deinit(&event);
 }
 
 /* ---- commits ---- */
@@ -161,7 +116,7 @@ static void tell_commit(struct events *e, const struct state *before, const stru
     owned(arena) struct arena a = ARENA_NULL;
     struct telling_commit t;
 
-    event_init(e->hub, "commit", after->revision, &t.event, &a);
+    event_init(&t.event, "commit", after->revision, &a);
     trimtab__v1__commit_event__init(&t.commit);
     t.event.commit = &t.commit;
     t.commit.revision = revision;
@@ -180,7 +135,7 @@ void events_publish(struct events *e, const struct state *before, const struct s
 {
     size_t from = 0, to = 0;
 
-    if (link_is_alone(&e->listeners))
+    if (!e->n_listeners)
         return;
     for (uint64_t r = before->revision + 1; r <= after->revision; r++) {
         while (to < n && versions[to]->revision <= r)
@@ -226,7 +181,7 @@ static void tell_rollout(struct events *e, const struct rollout *r)
     Trimtab__V1__RolloutCounts counts = TRIMTAB__V1__ROLLOUT_COUNTS__INIT;
     Trimtab__V1__Event m;
 
-    event_init(hub, "rollout", 0, &m, &a);
+    event_init(&m, "rollout", hub->state->revision, &a);
     m.rollout = rollout_message(hub->state, r, true, &a);
     if (!m.rollout || rollout_look(e->drives, r, &counts, NULL))
         return;
@@ -296,7 +251,7 @@ static void tell_instance(struct events *e, const struct presence *p,
     owned(arena) struct arena a = ARENA_NULL;
     Trimtab__V1__Event m;
 
-    event_init(e->hub, "instance", 0, &m, &a);
+    event_init(&m, "instance", e->hub->state->revision, &a);
     m.instance = instance_info(p, at, &a);
     if (m.instance && !arena_failed(&a))
         tell_all(e, &m);
@@ -338,13 +293,13 @@ static void look_soon(struct defer *soon, void *ctx)
     struct events *e = ctx;
 
     (void)soon;
-    if (!link_is_alone(&e->listeners) && clock_now() >= e->next_look)
+    if (e->n_listeners && clock_now() >= e->next_look)
         look(e, false); /* else at a tick */
 }
 
 void events_changed(struct events *e)
 {
-    if (!link_is_alone(&e->listeners))
+    if (e->n_listeners)
         loop_defer(e->hub->loop, &e->soon);
 }
 
@@ -352,85 +307,34 @@ void events_tick(struct events *e)
 {
     nsec_t now = clock_now();
 
-    if (link_is_alone(&e->listeners) || now < e->next_look)
+    if (!e->n_listeners || now < e->next_look)
         return;
     if (e->stamp != e->hub->roster.stamp || e->hub->state->n_live ||
         now >= e->looked + LOOK_EVERY)
         look(e, false);
 }
 
-/* ---- listeners ---- */
+/* ---- audiences ---- */
 
-static int check_types(const Trimtab__V1__EventsRequest *q, struct err *err)
+void events_add_audience(struct events *e, struct audience *a)
 {
-    for (size_t i = 0; i < q->n_types; i++) {
-        bool is_one = false;
-
-        for (size_t n = 0; n < ARRAY_LEN(type_names); n++)
-            is_one |= strcmp(q->types[i], type_names[n]) == 0;
-        if (is_one)
-            continue;
-        (void)err_set(err, ERR_INVALID, "there is no type of event \"%.100s\"", q->types[i]);
-        err_place(err, "types");
-        err_hint(err, "commit, rollout or instance");
-        return ERR_INVALID;
-    }
-    return 0;
+    link_before(&e->audiences, &a->link);
 }
 
-int listener_check(const struct events *e, const Trimtab__V1__EventsRequest *q, struct err *err)
+uint64_t events_join(struct events *e, struct audience *a)
 {
-    if (e->hub->is_draining)
-        return err_set(err, ERR_UNAVAILABLE, "the server is shutting down");
-    return check_types(q, err);
-}
-
-void listener_open(struct listener *l, struct events *e, const struct identity *who,
-                   Trimtab__V1__EventsRequest *q)
-{
-    l->events = e;
-    l->who = *who;
-    l->wants = q;
-    link_init(&l->link);
-    if (link_is_alone(&e->listeners))
+    if (!e->n_listeners)
         look(e, true); /* what is so already is no news */
-    link_before(&e->listeners, &l->link);
-    tell_one(l, "hello");
+    e->n_listeners++;
+    a->n_listeners++;
+    return e->hub->state->revision;
 }
 
-void listener_close(struct listener *l)
+void events_quit(struct events *e, struct audience *a)
 {
-    link_remove(&l->link);
-    if (l->wants)
-        trimtab__v1__events_request__free_unpacked(l->wants, &proto_allocator);
-    l->wants = NULL;
-}
-
-void listener_writable(struct listener *l)
-{
-    if (!l->has_lost)
-        return;
-    l->has_lost = false;
-    tell_one(l, "lost");
-}
-
-void events_drain(struct events *e, const char *reason)
-{
-    LIST_EACH (&e->listeners, link) {
-        struct listener *l = LINK_OF(link, struct listener, link);
-
-        l->leave(l, reason);
-    }
-}
-
-void events_review(struct events *e)
-{
-    LIST_EACH (&e->listeners, link) {
-        struct listener *l = LINK_OF(link, struct listener, link);
-
-        if (!auth_holds(e->hub->auth, &l->who, RIGHT_READ))
-            l->leave(l, "the right to read was taken away");
-    }
+    ASSERT(e->n_listeners && a->n_listeners);
+    e->n_listeners--;
+    a->n_listeners--;
 }
 
 /* ---- life ---- */
@@ -446,7 +350,7 @@ void events_init(struct events *e, struct hub *hub, const struct drives *drives)
                          .drives = drives,
                          .watcher = {.changed = on_change},
                          .soon = {.fn = look_soon, .ctx = e}};
-    link_init(&e->listeners);
+    link_init(&e->audiences);
     hub_watch(hub, &e->watcher);
 }
 

@@ -3,7 +3,7 @@
  *
  * Events are pictures, not differences. A look compares what is with what was told, so that many changes between two
  * looks are one event, and nothing is kept for who reads slowly: who falls behind is told that he did. Without
- * listeners nothing is looked at. Belongs to the hub's thread.
+ * listeners (listeners.h) nothing is looked at. Belongs to the hub's thread.
  */
 #ifndef TRIMTAB_SERVER_USE_EVENTS_H
 #define TRIMTAB_SERVER_USE_EVENTS_H
@@ -12,29 +12,17 @@
 
 #include <trimtab/v1/admin.pb-c.h>
 
-enum {
-    EVENT_QUEUE_MAX = 1 << 20
-}; /* bytes that wait for a listener; beyond them it has lost something */
-
-/* An event with its encodings, each made when the first listener needs it. */
-struct event {
-    const Trimtab__V1__Event *message;
-    struct shared *framed; /* for gRPC, with its prefix */
-    struct shared *text;   /* as a server-sent event */
-};
-
-struct events;
-
-struct listener {
-    struct events *events;
-    struct link link; /* in events.listeners */
-    struct identity who;
-    Trimtab__V1__EventsRequest *wants; /* owned */
-    bool has_lost; /* events, because it reads slowly; it is told when it reads again */
-    /* Sends; nothing is done about failures, a stream that breaks tells by itself. */
-    void (*send)(struct listener *l, struct event *e);
-    size_t (*queued)(struct listener *l); /* bytes */
-    void (*leave)(struct listener *l, const char *reason);
+/*
+ * Those of one lane who listen. Events reach it on its own loop, in the order in which they were told.
+ */
+struct audience {
+    struct link link; /* in events.audiences */
+    struct hub *hub;
+    struct loop *loop;
+    /* On the loop. framed: a packed Event behind gRPC's prefix, borrowed. */
+    void (*hear)(struct audience *a, struct shared *framed);
+    _Atomic bool has_missed; /* there was no memory to tell it something */
+    size_t n_listeners;      /* the hub's: how many have joined */
 };
 
 struct told_rollout {
@@ -45,7 +33,8 @@ struct events {
     struct hub *hub;
     const struct drives *drives;
     struct hub_watcher watcher;
-    struct link listeners;
+    struct link audiences;
+    size_t n_listeners; /* of all */
     struct defer soon;
     nsec_t looked, next_look;
     uint64_t stamp; /* of the roster, when it was looked at */
@@ -56,15 +45,11 @@ void events_init(struct events *e, struct hub *hub, const struct drives *drives)
 /* All listeners must be gone. */
 void events_deinit(struct events *e);
 
-/* Whether this can be listened to now. ERR_INVALID: a type that is none. ERR_UNAVAILABLE while the server drains. */
-must_use int listener_check(const struct events *e, const Trimtab__V1__EventsRequest *wants,
-                            struct err *err);
-/* Begins to listen; the first event, hello, is sent inside. Takes over wants. send, queued and leave are filled in. */
-void listener_open(struct listener *l, struct events *e, const struct identity *who,
-                   Trimtab__V1__EventsRequest *wants);
-void listener_close(struct listener *l);
-/* The queue has room again. */
-void listener_writable(struct listener *l);
+/* Before the loops run. */
+void events_add_audience(struct events *e, struct audience *a);
+/* One more of an audience listens from now on; returns the newest revision. */
+uint64_t events_join(struct events *e, struct audience *a);
+void events_quit(struct events *e, struct audience *a);
 
 /* before becomes after; versions are what changed, oldest first. Called ahead of everything else that follows a publication. */
 void events_publish(struct events *e, const struct state *before, const struct state *after,
@@ -72,12 +57,8 @@ void events_publish(struct events *e, const struct state *before, const struct s
 /* The registry, or what the driver sees, has changed. */
 void events_changed(struct events *e);
 void events_tick(struct events *e);
-void events_drain(struct events *e, const char *reason);
-/* Rights have changed (I11). */
-void events_review(struct events *e);
 
-/* The encodings; NULL without memory. Borrowed from the event. */
-struct shared *event_framed(struct event *e);
-struct shared *event_text(struct event *e);
+/* Type, time and revision, on the arena. */
+void event_init(Trimtab__V1__Event *m, const char *type, uint64_t revision, struct arena *a);
 
 #endif
