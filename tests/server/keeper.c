@@ -178,6 +178,50 @@ TEST("without memory nothing that is due is lost")
     }
 }
 
+static bool is_idle(void *ctx)
+{
+    return !((struct place *)ctx)->keeper.is_busy;
+}
+
+TEST("of a fleet that comes at once no more is written than a second's worth, and the rest waits")
+{
+    enum { FLEET = 8000 };
+    struct place p;
+    char id[32];
+
+    place_init(&p);
+    REQUIRE(place_open(&p) == 0);
+    timer_stop(&p.tick);
+    for (int i = 0; i < FLEET; i++) {
+        (void)snprintf(id, sizeof(id), "instance-%d", i);
+        REQUIRE(place_connect(&p, id));
+    }
+    p.keeper.next = 0;
+    keeper_tick(&p.keeper, clock_now());
+    place_until(&p, is_idle, &p);
+    CHECK(p.keeper.n_written > 0 && p.keeper.n_written < FLEET);
+    CHECK(keeper_lag(&p.keeper, clock_now() + NSEC_PER_S) >= NSEC_PER_S);
+    place_free(&p);
+}
+
+TEST("of a fleet that came at once everybody is known after a restart")
+{
+    enum { FLEET = 300 };
+    struct place p;
+    char id[32];
+
+    place_init(&p);
+    REQUIRE(place_open(&p) == 0);
+    for (int i = 0; i < FLEET; i++) {
+        (void)snprintf(id, sizeof(id), "instance-%d", i);
+        REQUIRE(place_connect(&p, id));
+    }
+    place_stop(&p);
+    REQUIRE(place_open(&p) == 0);
+    CHECK_U64(p.hub.roster.instances.n, FLEET);
+    place_free(&p);
+}
+
 TEST("a hello that is too large to be kept is kept without its scopes; whose the id is counts")
 {
     enum { NAME = 64, NAMES = KEEPER_HELLO_MAX / NAME + 1 };

@@ -12,7 +12,7 @@
 
 static const nsec_t LEASE_TTL = (nsec_t)30 * 24 * 3600 * NSEC_PER_S;
 
-enum { BATCH = 128, LEAVING_BYTES_MAX = 16 << 20 };
+enum { BATCH = STORE_EPHEMERAL_ITEMS_MAX, LEAVING_BYTES_MAX = 16 << 20 };
 
 /* ---- packing ---- */
 
