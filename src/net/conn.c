@@ -233,7 +233,7 @@ static int send_slices(struct conn *c, struct iovec *slices, struct shared **own
             return (int)sent;
         c->loop->n_writes++;
         c->loop->write_bytes += (size_t)sent;
-        c->last_write = loop_now(c->loop);
+        pace_take(&c->pace, (size_t)sent);
         while (*first < n && (size_t)sent >= slices[*first].iov_len) {
             sent -= (ssize_t)slices[*first].iov_len;
             owners[*first] = shared_unref(owners[*first]);
@@ -309,7 +309,7 @@ static void flush(struct conn *c)
     if (r < 0)
         return;
     if (r == 0 && !c->is_blocked)
-        c->last_write = loop_now(c->loop); /* a stall is counted from here */
+        pace_wait(&c->pace, loop_now(c->loop), c->backlog_bytes);
     c->is_blocked = r == 0;
     update_interest(c);
     if (r == 1)
@@ -551,7 +551,7 @@ int conn_open(struct conn *c, const struct conn_opts *opts)
     c->fd = opts->fd;
     c->ssl = opts->ssl;
     c->read_max = LOOP_READ_BYTES;
-    c->last_read = c->last_write = loop_now(c->loop);
+    c->last_read = loop_now(c->loop);
     c->state = opts->is_connecting ? CONN_CONNECTING : CONN_HANDSHAKE;
     c->flush = (struct defer){.fn = on_start, .ctx = c};
     r = c->ssl ? attach_session(c) : 0;

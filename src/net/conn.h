@@ -12,6 +12,7 @@
 #ifndef TRIMTAB_NET_CONN_H
 #define TRIMTAB_NET_CONN_H
 
+#include "net/pace.h"
 #include "base/shared.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -75,7 +76,8 @@ struct conn {
     size_t backlog_bytes;
     struct defer flush;
     struct defer reread;          /* after a pause, for bytes that the TLS session holds */
-    nsec_t last_read, last_write; /* when bytes last came in, when the kernel last took some */
+    nsec_t last_read; /* when bytes last came in */
+    struct pace pace; /* at which the kernel takes what goes out */
     uint32_t read_max;            /* bytes per read */
     int fd;
     enum conn_state state;

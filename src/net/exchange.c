@@ -40,6 +40,30 @@ static void exchange_free(struct exchange *x)
     http_conn_unref(hc);
 }
 
+void exchange_owns(struct exchange *x, size_t bytes)
+{
+    struct http_server *server = x->hc->server;
+
+    bytes = MIN(bytes, x->out.bytes);
+    x->hc->unsent += bytes - x->owned;
+    server->stats.unsent += bytes - x->owned;
+    x->owned = bytes;
+    if (server->stats.unsent > server->limits.unsent_all)
+        loop_defer(server->loop, &server->shed);
+}
+
+bool exchange_is_overdrawn(const struct exchange *x)
+{
+    return x->hc->unsent > x->hc->server->limits.unsent;
+}
+
+void exchange_has_sent(struct exchange *x, size_t n)
+{
+    x->was_taken = true;
+    pace_take(&x->pace, n);
+    exchange_owns(x, x->owned);
+}
+
 void exchange_detach(struct exchange *x, int reason)
 {
     struct http_server *server = x->hc->server;
@@ -51,6 +75,7 @@ void exchange_detach(struct exchange *x, int reason)
     if (!x->is_dispatched)
         x->has_finished = true; /* it never had an owner */
     segq_deinit(&x->out);
+    exchange_owns(x, 0);
     link_remove(&x->in_conn);
     link_before(&server->settling, &x->in_conn);
     loop_defer(server->loop, &server->settle);
@@ -193,7 +218,10 @@ void exchange_dispatch(struct exchange *x)
     x->is_dispatched = true;
     x->is_head = str_eq(x->method, STR("HEAD"));
     server->stats.requests++;
-    server->on_request(server->ctx, x);
+    if (exchange_is_overdrawn(x))
+        exchange_respond_overdrawn(x);
+    else
+        server->on_request(server->ctx, x);
 }
 
 /* ---- the body ---- */

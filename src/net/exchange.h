@@ -76,7 +76,8 @@ struct exchange {
     struct segq out;
     struct http_header *trailers; /* one allocation with its texts */
     size_t n_trailers;
-    nsec_t last_taken; /* when bytes last left out, or were queued on an empty out */
+    struct pace pace;     /* at which its peer takes what is in out */
+    size_t owned;         /* bytes of out that are in memory for this exchange alone */
     int reason;
 
     int32_t stream_id;
@@ -146,6 +147,7 @@ struct http_conn {
     const struct protocol *protocol;
     nsec_t opened;
     uint32_t refs; /* the open connection, and each exchange */
+    size_t unsent; /* of its exchanges: bytes owned */
     bool is_closed;
     uint8_t n_sniffed;
     char sniffed[4]; /* the first bytes, until they tell which protocol it is */
@@ -176,6 +178,7 @@ struct http_server {
     struct link settling;    /* of struct exchange */
     struct defer settle;
     struct defer end;
+    struct defer shed; /* too much is unsent */
     bool is_draining, is_closing, drain_is_begun;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -198,6 +201,12 @@ void exchange_dispatch(struct exchange *x);
 /* A piece of the request's body, and its end. x may be detached after them. */
 void exchange_got_data(struct exchange *x, struct str bytes);
 void exchange_got_end(struct exchange *x);
+/* So many bytes of out are in memory for it alone. */
+void exchange_owns(struct exchange *x, size_t bytes);
+/* Answers in place of the owner, who has asked for more than it reads. */
+void exchange_respond_overdrawn(struct exchange *x);
+/* Bytes of out have left it. */
+void exchange_has_sent(struct exchange *x, size_t n);
 /* Lets go: x must not be used by the protocol any more. reason as of on_close. */
 void exchange_detach(struct exchange *x, int reason);
 /* exchange_write with up to SEGQ_SMALL bytes in front, which cost nothing. */

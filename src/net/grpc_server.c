@@ -484,6 +484,11 @@ void grpc_consume(struct grpc_call *call, size_t n)
 
 void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n)
 {
+    if (grpc_is_live(call) && exchange_is_overdrawn(call->x)) {
+        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "answers on this connection wait to be read",
+                  STR_NULL);
+        return;
+    }
     if (grpc_is_live(call)) {
         if (grpc_send(call, segments, n) == 0)
             finish(call, &(struct ending){.status = GRPC_OK});

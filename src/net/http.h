@@ -23,7 +23,11 @@
  *
  * Pulling. exchange_write never refuses and never blocks; a producer looks at exchange_queued before it makes more,
  * and goes on in on_writable, which is called when the queue falls below limits.write_low. What a producer may
- * have queued is its own bound; a peer that takes nothing for limits.write_stall_ms is disconnected.
+ * have queued is its own bound; a peer that takes less than limits.write_least in limits.write_stall_ms is disconnected.
+ *
+ * What answers keep in memory until their peers take it is bounded for each connection and for all: a connection that holds more than
+ * limits.unsent has its further requests refused until it has read; when all together hold more than limits.unsent_all, the
+ * connection that holds most goes. What is shared, a frame that goes to many, is not counted until its stream has ended.
  */
 #ifndef TRIMTAB_NET_HTTP_H
 #define TRIMTAB_NET_HTTP_H
@@ -56,7 +60,10 @@ struct http_limits {
         body_min_rate; /* 1 KiB/s after a grace of body_grace_ms, else 408; exchange_read_body only */
     uint32_t body_grace_ms;  /* 10 s */
     uint32_t half_closed_ms; /* 10 s that an answer may take to begin once the client has closed its half */
-    uint32_t write_stall_ms; /* 60 s with bytes waiting and none taken */
+    uint32_t write_stall_ms; /* 60 s with bytes waiting and less taken than */
+    uint32_t write_least;    /* 64 KiB, or all that waited */
+    uint32_t unsent;         /* 32 MiB of a connection, besides one answer that may be larger */
+    uint32_t unsent_all;     /* 512 MiB of all connections of the server */
     uint32_t write_low;      /* 64 KiB: on_writable when the queue falls below */
     uint32_t max_streams;    /* 100 concurrent per HTTP/2 connection */
     uint32_t
@@ -125,6 +132,9 @@ struct http_stats {
     uint64_t requests;
     uint64_t protocol_errors; /* malformed requests, floods, failed handshakes */
     uint64_t timeouts;        /* slow headers, slow bodies, stalled readers, dead peers */
+    uint64_t unsent;          /* bytes that wait for peers now */
+    uint64_t overdrawn;       /* requests of connections that held too many of them */
+    uint64_t shed;            /* connections that went because they held most of too many */
 };
 struct http_stats http_server_stats(const struct http_server *server);
 
@@ -196,6 +206,12 @@ int exchange_respond_text(struct exchange *x, int status, const char *content_ty
 int exchange_respond_err(struct exchange *x, const struct err *err);
 int exchange_refuse(struct exchange *x, int status, const struct http_header *more,
                     const struct err *err);
+
+/*
+ * Whether the answers that wait on this connection already hold more than limits.unsent: an answer of any size is then given up
+ * for an error, as exchange_respond does by itself.
+ */
+bool exchange_is_overdrawn(const struct exchange *x);
 
 /* Opens a streamed answer: chunked on HTTP/1.1 unless the headers have content-length; until close on HTTP/1.0. */
 int exchange_begin(struct exchange *x, int status, const struct http_header *headers, size_t n);

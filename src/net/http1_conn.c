@@ -387,7 +387,7 @@ static void fill_body(struct h1 *h1, struct exchange *x, struct gather *g)
     }
     segq_take(&x->out, n, g);
     h1->length_left -= h1->has_length ? n : 0;
-    x->was_taken = true;
+    exchange_has_sent(x, n);
     if (h1->is_chunked)
         gather_copy(g, "\r\n", 2);
 }
@@ -417,8 +417,6 @@ static void h1_fill(struct http_conn *hc, struct gather *g)
     }
     while (x && x->out.bytes && gather_has_room(g) && (!h1->has_length || h1->length_left))
         fill_body(h1, x, g);
-    if (x)
-        x->last_taken = loop_now(hc->server->loop);
     if (x && x->has_finished && !h1->end_is_sent &&
         (!x->out.bytes || (h1->has_length && !h1->length_left))) {
         check_length(hc, x);

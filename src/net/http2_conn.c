@@ -339,8 +339,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     gather_copy(hc->h2.gather, head, 9);
     segq_take(&x->out, len, hc->h2.gather);
-    x->was_taken = true;
-    x->last_taken = loop_now(hc->server->loop);
+    exchange_has_sent(x, len);
     hc->h2.n_data++;
     return 0;
 }
@@ -511,12 +510,13 @@ static void check_ping(struct http_conn *hc, nsec_t now)
 
 static void check_streams(struct http_conn *hc, nsec_t now)
 {
-    uint32_t stall_ms = hc->server->limits.write_stall_ms;
+    const struct http_limits *limits = &hc->server->limits;
 
     LIST_EACH (&hc->exchanges, l) {
         struct exchange *x = LINK_OF(l, struct exchange, in_conn);
 
-        if (x->out.bytes && has_passed(x->last_taken, stall_ms, now)) {
+        if (pace_is_too_slow(&x->pace, now, limits->write_stall_ms, limits->write_least,
+                             x->out.bytes)) {
             hc->server->stats.timeouts++;
             h2_reset(x);
             exchange_detach(x, ERR_TIMEOUT);

@@ -41,6 +41,9 @@ static void set_defaults(struct http_limits *l, bool is_tls)
     set_default(&l->body_grace_ms, 10000);
     set_default(&l->half_closed_ms, 10000);
     set_default(&l->write_stall_ms, 60000);
+    set_default(&l->write_least, 64 * 1024);
+    set_default(&l->unsent, 32 * 1024 * 1024);
+    set_default(&l->unsent_all, 512 * 1024 * 1024);
     set_default(&l->write_low, 64 * 1024);
     set_default(&l->max_streams, 100);
     set_default(&l->max_resets, 200);
@@ -51,6 +54,27 @@ static void set_defaults(struct http_limits *l, bool is_tls)
     set_default(&l->ping_timeout_ms, 20000);
     set_default(&l->max_connections, 50000);
     set_default(&l->accept_budget, is_tls ? 16 : 64);
+}
+
+/* The connection that holds most goes, until there is room. */
+static void shed(struct defer *d, void *ctx)
+{
+    struct http_server *server = ctx;
+
+    (void)d;
+    while (server->stats.unsent > server->limits.unsent_all) {
+        struct http_conn *most = NULL;
+
+        LIST_EACH (&server->conns, l) {
+            struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
+
+            if (!most || hc->unsent > most->unsent)
+                most = hc;
+        }
+        ASSERT(most && most->unsent);
+        server->stats.shed++;
+        http_conn_break(most, ERR_LIMIT);
+    }
 }
 
 /* A quarter of the shortest time-out, so that each is late by no more than that. */
@@ -239,6 +263,7 @@ static void free_server(struct http_server *server)
     timer_stop(&server->rest);
     defer_cancel(&server->settle);
     defer_cancel(&server->end);
+    defer_cancel(&server->shed);
     (void)mem_free(server->address);
     (void)mem_free(server->unix_path);
     (void)mem_free(server);
@@ -281,13 +306,14 @@ static void on_tick(struct timer *t, void *ctx)
 {
     struct http_server *server = ctx;
     nsec_t now = loop_now(server->loop);
-    uint32_t stall_ms = server->limits.write_stall_ms;
+    const struct http_limits *limits = &server->limits;
 
     (void)t;
     LIST_EACH (&server->conns, l) {
         struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
 
-        if (conn_backlog(&hc->conn) && has_passed(hc->conn.last_write, stall_ms, now)) {
+        if (pace_is_too_slow(&hc->conn.pace, now, limits->write_stall_ms,
+                             limits->write_least, conn_backlog(&hc->conn))) {
             server->stats.timeouts++;
             http_conn_break(hc, ERR_TIMEOUT);
             continue;
@@ -341,6 +367,7 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     link_init(&server->settling);
     server->settle = (struct defer){.fn = exchanges_settle, .ctx = server};
     server->end.ctx = server;
+    server->shed = (struct defer){.fn = shed, .ctx = server};
     server->tick = (struct timer){.fn = on_tick, .ctx = server};
     server->rest = (struct timer){.fn = on_rest_over, .ctx = server};
     return server;

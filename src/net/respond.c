@@ -118,7 +118,7 @@ struct http_header http_date(struct http_server *server)
     return (struct http_header){STR("date"), str_c(server->date)};
 }
 
-enum { RESPOND_HEADERS = 32 };
+enum { RESPOND_HEADERS = 32, SMALL_ANSWER = 4096 };
 
 /* Marks the head as begun, and passes it on, with its date. */
 static int begin(struct exchange *x, int status, const struct http_header *headers, size_t n,
@@ -168,6 +168,16 @@ int exchange_write(struct exchange *x, const struct segment *segments, size_t n)
     return exchange_write_prefixed(x, STR_NULL, segments, n);
 }
 
+/* What the queue has a copy of, for nobody else. */
+static size_t copied_bytes(const struct segment *segments, size_t n)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < n; i++)
+        bytes += segments[i].owner ? 0 : segments[i].bytes.len;
+    return bytes;
+}
+
 int exchange_write_prefixed(struct exchange *x, struct str prefix,
                             const struct segment *segments, size_t n)
 {
@@ -176,12 +186,12 @@ int exchange_write_prefixed(struct exchange *x, struct str prefix,
     ASSERT(x->has_begun);
     if (x->is_head)
         return 0;
-    if (!x->out.bytes)
-        x->last_taken = loop_now(exchange_loop(x));
     if (segq_put(&x->out, prefix, segments, n)) {
         exchange_fail(x, ERR_NOMEM);
         return ERR_NOMEM;
     }
+    pace_wait(&x->pace, loop_now(exchange_loop(x)), x->out.bytes);
+    exchange_owns(x, x->owned + copied_bytes(segments, n));
     x->hc->protocol->wake(x);
     return 0;
 }
@@ -206,6 +216,7 @@ int exchange_finish(struct exchange *x, const struct http_header *trailers, size
     if (x->body_mode == BODY_READ)
         x->body_mode = BODY_DISCARD; /* the owner did not wait for it */
     x->has_finished = true;
+    exchange_owns(x, x->out.bytes); /* whole, and most often nobody else's */
     x->hc->protocol->wake(x);
     return 0;
 }
@@ -245,6 +256,18 @@ static int respond(struct exchange *x, int status, struct http_header *headers,
     return r;
 }
 
+void exchange_respond_overdrawn(struct exchange *x)
+{
+    static const char text[] = "{\"code\":\"UNAVAILABLE\",\"message\":\"answers on this connection "
+                               "wait to be read\"}\n";
+    struct http_header headers[RESPOND_HEADERS + 1] = {
+        {STR("content-type"), STR("application/json")}, {STR("retry-after"), STR("1")}};
+    struct segment body = segment_copy(str_of(text, sizeof(text) - 1));
+
+    x->hc->server->stats.overdrawn++;
+    (void)respond(x, 503, headers, 2, &body, 1);
+}
+
 int exchange_respond(struct exchange *x, int status, const struct http_header *headers,
                      size_t n_headers, const struct segment *body, size_t n_body)
 {
@@ -264,6 +287,10 @@ int exchange_respond(struct exchange *x, int status, const struct http_header *h
         return exchange_respond_text(
             x, 500, "application/json",
             STR("{\"code\":\"INTERNAL\",\"message\":\"bad response headers\"}"));
+    if (exchange_is_overdrawn(x) && total_bytes(body, n_body) > SMALL_ANSWER) {
+        exchange_respond_overdrawn(x);
+        return 0;
+    }
     for (size_t i = 0; i < n_headers; i++)
         all[i] = headers[i];
     return respond(x, status, all, n_headers, body, n_body);

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# Holds docs/claims.md to its tests: the last column of each row names at least one case that forges the claim. What is named
-# must be there, anywhere on the page:
+# Holds docs/claims.md and docs/limits.md to their tests: the last column of each row names at least one case that forges the
+# claim, or goes to the limit. What is named must be there, anywhere on the page:
 #   `presence/proof.c`: "no digest", "another content"   words of a title, or of a row of a table, in that program of tests/
 #   `plant/digest.patch`                                  a defect that tests/checks/plant.t plants
 # Whether a case forges anything is for people to see; the words must stand in a text of the program, not in a comment.
@@ -78,18 +78,21 @@ my @unseen = grep { !wrong_row($_) } @broken;
 ok(!@unseen && !wrong_row('`presence/proof.c`: "no digest", "a forged report"; `plant/word.patch`'), 'rows that are broken are seen',
     map { "not seen: $_" } @unseen);
 
-my ($page, $section, $rows, @prose) = (slurp('docs/claims.md') // '', '', 0);
-for my $line (split /\n/, $page) {
-    $section = $1 if $line =~ /^## (.*)/;
-    if ($line !~ /^\|/) { push @prose, $line; next; }
-    my @cells = map { s/^\s+|\s+$//gr } split /\|/, $line =~ s/^\||\|\s*$//gr, -1;
-    next if $line =~ /^\|[-|]+$/ || $cells[-1] eq 'forged in';
-    $rows++;
-    my @why = @cells == 4 ? wrong_row($cells[-1]) : 'a row has four cells';
-    ok(!@why, "$section: $cells[0]", @why);
+for my $of (['docs/claims.md', 'forged in'], ['docs/limits.md', 'tested in']) {
+    my ($path, $column) = @$of;
+    my ($page, $section, $rows, @prose) = (slurp($path) // '', '', 0);
+    for my $line (split /\n/, $page) {
+        $section = $1 if $line =~ /^## (.*)/;
+        if ($line !~ /^\|/) { push @prose, $line; next; }
+        my @cells = map { s/^\s+|\s+$//gr } split /\|/, $line =~ s/^\||\|\s*$//gr, -1;
+        next if $line =~ /^\|[-|]+$/ || $cells[-1] eq $column;
+        $rows++;
+        my @why = @cells == 4 ? wrong_row($cells[-1]) : 'a row has four cells';
+        ok(!@why, "$section: $cells[0]", @why);
+    }
+    my @why = wrong(join "\n", @prose);
+    ok(!@why, "what the text between the tables of $path names is there", @why);
+    ok($rows > 0, "$path has rows");
 }
-my @why = wrong(join "\n", @prose);
-ok(!@why, 'what the text between the tables names is there', @why);
-ok($rows > 0, 'the page has rows');
 print "1..$n\n";
 exit($bad ? 1 : 0);

@@ -6,6 +6,7 @@ const assert = require('assert');
 const { spawn } = require('child_process');
 const fs = require('fs');
 const http = require('http');
+const http2 = require('http2');
 const net = require('net');
 const path = require('path');
 const { test, run, until, Server, Subscriber, proto, grpc, tmpdir, bin, spawnSync } = require('./lib.js');
@@ -465,6 +466,35 @@ test('TLS: gRPC and REST on one port, over HTTP/1.1 and HTTP/2', async () => {
     const r = spawnSync('curl', ['-s', version, '--cacert', `${certs}/ca.pem`, '--cert', `${certs}/client.pem`, '--key', `${certs}/client.key`, '-H', `authorization: Bearer ${tls.token}`, `https://${tls.address}/v1/contents/a/item/x`], { encoding: 'utf8' });
     assert.strictEqual(r.stdout, '3', version);
   }
+});
+
+test('answers that nobody reads are bounded: the connection gets no more, then those that hold most go, and others are served', async () => {
+  const metric = async (name) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec((await server.request('GET', '/metrics')).body)[1]);
+  await server.commit([{ id: 'large/file/x', text: 'x'.repeat(8 * MIB) }]);
+  const sessions = [], resident = await metric('trimtab_resident_bytes');
+  const ask = () => { // on a connection of its own, whose window is closed
+    const session = http2.connect(`http://${server.address}`, { settings: { initialWindowSize: 0 } });
+    session.on('error', () => {});
+    sessions.push(session);
+    session.statuses = [];
+    for (let i = 0; i < 40; i++) {
+      const stream = session.request({ ':path': '/v1/contents/large/file/x', authorization: `Bearer ${server.token}` });
+      stream.on('error', () => {});
+      stream.on('response', (h) => session.statuses.push(h[':status']));
+    }
+    return until('all are answered, or the connection has gone', () => session.destroyed || session.statuses.length === 40);
+  };
+  await ask();
+  assert(sessions[0].statuses.filter((s) => s === 200).length <= 6, String(sessions[0].statuses)); // 32 MiB, and one more
+  assert(sessions[0].statuses.includes(503), String(sessions[0].statuses));
+  for (let i = 0; i < 24; i++) await ask();
+  assert(await metric('trimtab_unsent_bytes') <= 512 * MIB);
+  assert(await metric('trimtab_requests_overdrawn_total') > 100);
+  assert(await metric('trimtab_connections_shed_total') > 0);
+  assert(await metric('trimtab_resident_bytes') < resident + 800 * MIB);
+  await publishWorks();
+  for (const session of sessions) session.destroy();
+  await until('all of it is given back', async () => await metric('trimtab_unsent_bytes') < MIB);
 });
 
 test('a server will not listen beyond this machine without TLS, nor with settings that make no sense', () => {

@@ -251,6 +251,34 @@ test('a version that never is, as a condition, is refused', async () => {
   assert.strictEqual(n.status, 400, String(n.body));
 });
 
+test('one backup at a time: while one is not read another is refused, and when it has gone the next one is made', async () => {
+  for (let i = 0; i < 3; i++) await server.commit([{ id: `large/file/f${i}`, content: crypto.randomBytes(6 << 20).toString('base64') }]);
+  const meta = new grpc.Metadata();
+  meta.set('authorization', `Bearer ${server.token}`);
+  const backup = () => {
+    const client = new proto.Admin(server.address, grpc.credentials.createInsecure());
+    const b = { stream: client.Backup({}, meta), bytes: 0, error: null, close: () => { b.stream.cancel(); client.close(); } };
+    b.stream.on('error', (e) => { b.error = e; });
+    return b;
+  };
+  const first = backup();
+  first.stream.once('data', () => { first.stream.pause(); first.has_begun = true; });
+  await until('the first is being sent', () => first.has_begun);
+  const second = backup();
+  second.stream.on('data', () => {});
+  await until('the second is refused', () => second.error);
+  assert.match(second.error.message, /another backup/);
+  first.close();
+  await until('one is made again', async () => {
+    const next = backup();
+    next.stream.on('data', (part) => { next.bytes += part.data.length; });
+    next.stream.on('end', () => { next.is_whole = true; });
+    await until('it has ended', () => next.is_whole || next.error);
+    next.close();
+    return !next.error && next.bytes > 18 << 20;
+  });
+});
+
 test('a server that is told to stop does not wait for those who wait', async () => {
   const waits = [server.request('GET', '/v1/resources/a/item/x?min_revision=999999'),
     server.request('GET', '/v1/subscribe/snapshot?namespaces=a&min_revision=999999'),

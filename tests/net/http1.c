@@ -595,7 +595,48 @@ TEST("a reader that takes nothing is disconnected, and its owner is told the tim
         loop_turn(&world.loop, LOOP_WAIT);
     CHECK_I64(world.last_reason, ERR_TIMEOUT);
     CHECK(world.produced < world.to_produce);
+    CHECK_U64(http_server_stats(world.server).unsent, 0);
     raw_close(&raw);
+    stop();
+}
+
+/* Reads one byte of what has come. */
+static void sip(struct raw *raw)
+{
+    char byte;
+
+    (void)!recv(raw->fd, &byte, 1, MSG_DONTWAIT);
+}
+
+TEST("a reader that takes a byte now and then is disconnected, too")
+{
+    struct raw raw;
+
+    REQUIRE(start((struct http_limits){.write_stall_ms = 80, .write_least = 1 << 20}));
+    world.to_produce = 50000000;
+    talk(&raw, STR("GET /produce HTTP/1.1\r\n" HOST "\r\n"));
+    while (!world.closes) {
+        sip(&raw);
+        loop_turn(&world.loop, LOOP_WAIT);
+    }
+    CHECK_I64(world.last_reason, ERR_TIMEOUT);
+    raw_close(&raw);
+    stop();
+}
+
+TEST("when answers that nobody reads hold too much, the connection that holds most goes")
+{
+    struct raw greedy, modest;
+
+    REQUIRE(start((struct http_limits){.unsent_all = 6000000}));
+    talk(&greedy, STR("GET /big HTTP/1.1\r\n" HOST "\r\n")); /* 10 MB */
+    while (http_server_stats(world.server).shed == 0)
+        loop_turn(&world.loop, LOOP_WAIT);
+    CHECK_U64(http_server_stats(world.server).unsent, 0);
+    talk(&modest, STR("GET /a HTTP/1.1\r\n" HOST "\r\n"));
+    CHECK(raw_wait(&modest, "GET /a ?"));
+    raw_close(&modest);
+    raw_close(&greedy);
     stop();
 }
 

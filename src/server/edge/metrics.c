@@ -65,6 +65,9 @@ static void add_http(struct http_stats *sum, const struct http_stats *h)
     sum->evicted += h->evicted;
     sum->protocol_errors += h->protocol_errors;
     sum->timeouts += h->timeouts;
+    sum->unsent += h->unsent;
+    sum->overdrawn += h->overdrawn;
+    sum->shed += h->shed;
 }
 
 static void visit_next(struct gathering *g);
@@ -173,6 +176,11 @@ static void put_all(struct buf *out, const struct hub_numbers *n, const struct l
          l->http.evicted},
         {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.", l->http.protocol_errors},
         {"trimtab_timeouts_total", "counter", "Slow or dead peers.", l->http.timeouts},
+        {"trimtab_unsent_bytes", "gauge", "Bytes of answers that wait for their clients to read.", l->http.unsent},
+        {"trimtab_requests_overdrawn_total", "counter",
+         "Requests of connections that had too many of them waiting.", l->http.overdrawn},
+        {"trimtab_connections_shed_total", "counter",
+         "Connections that held most of too many of them, and went.", l->http.shed},
         {"trimtab_loop_writes_total", "counter", "Write calls of the loop.", l->n_writes},
         {"trimtab_loop_write_bytes_total", "counter", "Bytes that they wrote.", l->write_bytes},
         {"trimtab_lanes", "gauge", "Event loops that serve connections.", n_lanes},
