@@ -125,6 +125,7 @@ static int open_state(struct server *server, struct err *err)
         r = committer_open(&opts, &hub->committer, &state, err);
     if (r)
         return r;
+    hub->identity = committer_identity(hub->committer);
     hub_set_state(hub, state);
     hub->roster.complete = state->revision;
     (void)state_unref(state);

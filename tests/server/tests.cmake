@@ -7,3 +7,4 @@ trimtab_test(server_driver_lease SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/driv
 trimtab_test(server_committer SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/committer.c USES server)
 trimtab_test(server_routes SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/routes.c USES server)
 target_compile_definitions(server_routes PRIVATE OPENAPI_FILE="${CMAKE_SOURCE_DIR}/api/openapi.json")
+trimtab_test(server_lanes SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES server)

@@ -122,7 +122,6 @@ static void snapshot_of(struct rest *r, struct state *state, const struct scope 
     struct closure closure = CLOSURE_NULL;
     struct digest digest;
     struct err err = ERR_NULL;
-    struct store_identity identity = committer_identity(r->front->lane->hub->committer);
     int rc = scope_digest(&viewing, &digest, &s.count);
 
     if (!rc)
@@ -134,7 +133,7 @@ static void snapshot_of(struct rest *r, struct state *state, const struct scope 
     digest = digest_add(digest, closure.digest);
     digest_put(digest, bytes);
     s.count += closure.count;
-    s.store_id = proto_bytes(str_of(identity.id.bytes, STORE_ID_BYTES));
+    s.store_id = proto_bytes(str_of(r->front->lane->hub->identity.id.bytes, STORE_ID_BYTES));
     s.revision = state->revision;
     s.digest = (ProtobufCBinaryData){DIGEST_BYTES, bytes};
     s.changes =

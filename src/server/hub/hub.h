@@ -24,6 +24,7 @@ struct hub {
     struct loop *loop;
     struct auth *auth;
     struct committer *committer;
+    struct store_identity identity; /* of its store */
     struct cursor_key cursor_key; /* of this start: marks what HTTP subscribers were sent */
     struct state *state;          /* newest publication */
     struct roster roster;         /* what is known of every instance */

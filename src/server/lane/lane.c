@@ -12,15 +12,14 @@ enum { UNSENT_ALL = 512 << 20 }; /* bytes that wait for peers, of all lanes toge
 int lane_init(struct lane *lane, size_t number, struct hub *hub, struct loop *loop,
               struct tls *tls, struct err *err)
 {
-    struct store_identity identity = committer_identity(hub->committer);
     struct feed_opts feed = {.bookmark_every = hub->config.bookmark_interval};
 
     *lane = (struct lane){.hub = hub, .number = number, .loop = loop, .tls = tls};
     waiters_init(&lane->waiters, loop);
     subscribers_init(lane);
     subscribers_feed_opts(&feed);
-    memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
-    memcpy(feed.key, identity.key, MARK_KEY_BYTES);
+    memcpy(feed.store_id, hub->identity.id.bytes, FEED_STORE_ID_BYTES);
+    memcpy(feed.key, hub->identity.key, MARK_KEY_BYTES);
     lane->feed = feed_new(&feed, hub->state);
     if (!lane->feed)
         return err_set(err, ERR_NOMEM, "out of memory");

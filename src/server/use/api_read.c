@@ -224,7 +224,6 @@ void api_info(struct api_call *call)
     struct hub *hub = call->hub;
     struct arena *a = &call->arena;
     Trimtab__V1__InfoResponse *r = ARENA_NEW(a, Trimtab__V1__InfoResponse);
-    struct store_identity identity = committer_identity(hub->committer);
     struct store_head head = committer_head(hub->committer);
     char hex[SHA256_HEX_BYTES + 1], time[WALL_TEXT_MAX];
 
@@ -234,7 +233,7 @@ void api_info(struct api_call *call)
     }
     trimtab__v1__info_response__init(r);
     r->version = arena_c(a, str_c(TRIMTAB_VERSION));
-    hex_encode(identity.id.bytes, STORE_ID_BYTES, hex);
+    hex_encode(hub->identity.id.bytes, STORE_ID_BYTES, hex);
     r->store_id = arena_c(a, str_c(hex));
     hex_encode(head.chain.bytes, SHA256_BYTES, hex);
     r->chain = arena_c(a, str_c(hex));
