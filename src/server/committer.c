@@ -800,23 +800,42 @@ static void *run(void *arg)
 
 struct loading {
     struct state *state;
+    struct buf part; /* the beginning of one that the store gave in pieces */
     struct err *err;
 };
 
-static int load_part(void *ctx, struct str bytes)
+static int load_part(struct loading *l)
+{
+    int r = buf_status(&l->part);
+
+    if (!r && l->part.len)
+        r = snapshot_apply(buf_str(&l->part), &l->state, l->err);
+    buf_clear(&l->part);
+    return r;
+}
+
+/*
+ * A part that is larger than a piece was cut at STORE_CHUNK_MAX. Two parts that are joined because the first has just
+ * that size are one part, too: that is how messages add up.
+ */
+static int load_piece(void *ctx, struct str bytes)
 {
     struct loading *l = ctx;
 
-    return snapshot_apply(bytes, &l->state, l->err);
+    buf_put_str(&l->part, bytes);
+    return bytes.len == STORE_CHUNK_MAX ? buf_status(&l->part) : load_part(l);
 }
 
 static int load_snapshot(struct committer *c, struct err *err)
 {
     struct store_snapshot_info info = {0};
-    struct loading l = {c->state, err};
-    int r = store_snapshot_read(c->store, load_part, &l, &info, err);
+    struct loading l = {c->state, BUF_NULL(SIZE_MAX), err};
+    int r = store_snapshot_read(c->store, load_piece, &l, &info, err);
 
+    if (!r)
+        r = load_part(&l);
     c->state = l.state;
+    buf_deinit(&l.part);
     if (r == ERR_NOT_FOUND)
         return 0;
     if (info.passed_over)

@@ -7,6 +7,7 @@
 #include "store/mem.h"
 #include "tap.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 
 enum { JOBS_MAX = 32, SERVERS = 2 };
@@ -33,6 +34,7 @@ struct world {
     struct server servers[SERVERS];
     struct job jobs[JOBS_MAX];
     size_t n_jobs, n_done;
+    uint64_t snapshot_records;
     /* what befalls the appends, by their number; on the committers' threads */
     _Atomic int n_appends;
     int fault_at;
@@ -71,6 +73,7 @@ static int open_server(struct world *w, int i)
     struct committer_opts opts = {.store_url = "mem:",
                                   .disk = w->disk,
                                   .loop = &w->loop,
+                                  .snapshot_records = w->snapshot_records,
                                   .on_publish = on_publish,
                                   .ctx = s};
 
@@ -407,6 +410,42 @@ TEST("what is refused or only tried leaves no trace; what changes nothing needs 
     CHECK_U64(same->job.revision, 1);
     CHECK_U64(w.servers[0].state->revision, 1);
     CHECK_I64(atomic_load(&w.n_appends), 1);
+    world_close(&w);
+}
+
+static void wait_for_snapshot(struct server *s, uint64_t n)
+{
+    while (committer_stats(s->committer).snapshots < n)
+        (void)sched_yield();
+}
+
+TEST("a snapshot with contents larger than the store's pieces is loaded whole")
+{
+    const size_t sizes[] = {STORE_CHUNK_MAX * 3 + 5, 10, STORE_CHUNK_MAX, 1};
+    owned(mem) char *content = mem_zalloc((size_t)STORE_CHUNK_MAX * 4);
+    struct world w;
+
+    world_open(&w);
+    REQUIRE(content != NULL);
+    close_server(&w, 0);
+    w.snapshot_records = ARRAY_LEN(sizes);
+    REQUIRE(open_server(&w, 0) == 0);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        char id[32];
+        struct job *j;
+
+        (void)snprintf(id, sizeof(id), "a/b/file/n%zu", i);
+        j = make(&w, 0, id, "");
+        j->change.content = str_of(content, sizes[i]);
+        committer_commit(w.servers[0].committer, &j->job);
+    }
+    wait_for_all(&w);
+    wait_for_snapshot(&w.servers[0], 1);
+    close_server(&w, 0);
+    forget_jobs(&w);
+    REQUIRE(open_server(&w, 0) == 0);
+    CHECK_U64(w.servers[0].state->n_resources, ARRAY_LEN(sizes));
+    CHECK_U64(w.servers[0].state->content_bytes, (uint64_t)STORE_CHUNK_MAX * 4 + 16);
     world_close(&w);
 }
 
