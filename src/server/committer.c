@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "model/graph.h"
 #include "model/moves.h"
+#include "server/marks.h"
 #include "store/highwater.h"
 
 #include <pthread.h>
@@ -42,7 +43,7 @@ struct committer {
     pthread_mutex_t mutex; /* guards what follows, up to the next comment */
     pthread_cond_t wake;
     struct commit_job *commits, **commits_end;
-    struct read_job *reads, **reads_end;
+    struct read_jobs reads;
     struct backup_job *backup_wanted; /* NULL: none waits */
     bool must_stop;
     struct committer_stats stats;
@@ -59,11 +60,14 @@ struct committer {
     uint64_t records_since_snapshot;
     struct backup_job *backup_job; /* that is being made; NULL: none */
     struct store_backup *backup;
-    uint64_t scrub_next;         /* the revision that is looked at next */
-    uint64_t scrub_damaged;      /* in this round */
-    nsec_t scrub_due;
     struct highwater *highwater; /* NULL: none is kept */
     nsec_t highwater_due;        /* when it is synced next */
+    struct marks marks;          /* shared with the next */
+    struct history *history;     /* NULL: not open yet */
+    /* of the thread that reads history */
+    uint64_t scrub_next;    /* the revision that is looked at next */
+    uint64_t scrub_damaged; /* in this round */
+    nsec_t scrub_due;
 };
 
 /* ---- folding what the watch gives ---- */
@@ -80,11 +84,13 @@ static struct publication *publication_get(struct committer *c)
     return c->publishing;
 }
 
+/* New stable versions. */
 static int publication_add(struct committer *c, struct version *const *versions, size_t n)
 {
     struct publication *p = publication_get(c);
 
     for (size_t i = 0; p && i < n; i++) {
+        marks_note(&c->marks, versions[i]);
         if (!VEC_PUSH(&p->versions, version_ref(versions[i]))) {
             (void)version_unref(versions[i]);
             return ERR_NOMEM;
@@ -622,7 +628,7 @@ static void backup_step(struct committer *c, bool must_stop)
     backup_finish(c, r);
 }
 
-/* ---- the scrub ---- */
+/* ---- the scrub, on the thread that reads history ---- */
 
 enum { SCRUB_ENOUGH = 1 };
 
@@ -669,7 +675,7 @@ static void scrub_round_ends(struct committer *c)
     c->scrub_due = clock_now() + (nsec_t)SCRUB_PAUSE_S * NSEC_PER_S;
 }
 
-static void scrub_step(struct committer *c)
+static void scrub_step(struct committer *c, struct store *reader)
 {
     struct scrub s = {.last = MAX(c->scrub_next, (uint64_t)1) - 1};
     struct err err = ERR_NULL;
@@ -679,7 +685,7 @@ static void scrub_step(struct committer *c)
     if (now < c->scrub_due)
         return;
     c->scrub_due = now + (nsec_t)TICK_MS * NSEC_PER_MS;
-    r = store_read_kept(c->store, s.last + 1, UINT64_MAX, scrub_record, &s, &err);
+    r = store_read_kept(reader, s.last + 1, UINT64_MAX, scrub_record, &s, &err);
     if (r == ERR_CORRUPT) {
         scrub_found(c, &err);
         s.last++; /* the one behind the last good one */
@@ -688,8 +694,16 @@ static void scrub_step(struct committer *c)
     (void)pthread_mutex_lock(&c->mutex);
     c->stats.scrub_records += s.records;
     (void)pthread_mutex_unlock(&c->mutex);
-    if (r == 0 || c->scrub_next > store_head(c->store).revision)
+    if (r == 0 || c->scrub_next > store_head(reader).revision)
         scrub_round_ends(c);
+}
+
+static void on_idle(void *ctx, struct store *reader)
+{
+    struct committer *c = ctx;
+
+    scrub_step(c, reader);
+    marks_scan(&c->marks, reader);
 }
 
 /* ---- the thread ---- */
@@ -723,25 +737,16 @@ static struct taken take_jobs(struct committer *c)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     (void)pthread_mutex_lock(&c->mutex);
-    while (!c->commits && !c->reads && !c->must_stop && !c->snapshot && !c->backup_wanted &&
+    while (!c->commits && !c->reads.first && !c->must_stop && !c->snapshot && !c->backup_wanted &&
            !c->backup_job)
         if (pthread_cond_timedwait(&c->wake, &c->mutex, &until))
             break;
-    t = (struct taken){c->commits, c->reads, take(c->backup_wanted), c->must_stop};
+    t = (struct taken){c->commits, read_jobs_take(&c->reads), take(c->backup_wanted),
+                       c->must_stop};
     c->commits = NULL;
     c->commits_end = &c->commits;
-    c->reads = NULL;
-    c->reads_end = &c->reads;
     (void)pthread_mutex_unlock(&c->mutex);
     return t;
-}
-
-static void read_done_on_loop(struct post *post, void *ctx)
-{
-    struct read_job *job = ctx;
-
-    (void)post;
-    job->done(job);
 }
 
 static void run_reads(struct committer *c, struct read_job *list)
@@ -750,9 +755,7 @@ static void run_reads(struct committer *c, struct read_job *list)
         struct read_job *job = list;
 
         list = job->next;
-        job->run(job, c->store);
-        job->post = (struct post){.fn = read_done_on_loop, .ctx = job};
-        loop_post(c->opts.loop, &job->post);
+        read_job_run(job, c->store, c->opts.loop);
     }
 }
 
@@ -789,8 +792,7 @@ static void *run(void *arg)
             snapshot_begin(c);
         else if (!t.must_stop)
             run_tick(c);
-        if (!t.must_stop)
-            scrub_step(c);
+        marks_write(&c->marks, c->store, MARKS_IF_DUE);
         sync_highwater(c);
         note_stats(c);
     }
@@ -848,6 +850,7 @@ static int load(struct committer *c, struct err *err)
     struct store_watcher watcher = {.record = on_record, .ctx = c};
     int r = load_snapshot(c, err);
 
+    marks_open(&c->marks, c->store, c->state ? c->state->revision : 0);
     if (!r)
         r = store_watch_open(c->store, c->state->revision + 1, &watcher, &c->watch, err);
     if (r > 0)
@@ -873,6 +876,15 @@ static int open_store(struct committer *c, struct err *err)
     return r;
 }
 
+static int open_history(struct committer *c, struct err *err)
+{
+    return history_open(&(struct history_opts){.store = c->store,
+                                               .loop = c->opts.loop,
+                                               .idle = on_idle,
+                                               .ctx = c},
+                        &c->history, err);
+}
+
 static void init_sync(struct committer *c)
 {
     pthread_condattr_t attributes;
@@ -883,7 +895,7 @@ static void init_sync(struct committer *c)
     (void)pthread_cond_init(&c->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     c->commits_end = &c->commits;
-    c->reads_end = &c->reads;
+    read_jobs_init(&c->reads);
 }
 
 static struct committer *committer_free(struct committer *c)
@@ -891,9 +903,11 @@ static struct committer *committer_free(struct committer *c)
     snapshot_end(c);
     if (c->publishing)
         publication_free(c->publishing);
+    (void)history_close(c->history);
     (void)store_watch_close(c->watch);
     (void)highwater_close(c->highwater);
     (void)store_drop(c->store);
+    marks_close(&c->marks);
     (void)state_unref(c->state);
     (void)pthread_cond_destroy(&c->wake);
     (void)pthread_mutex_destroy(&c->mutex);
@@ -916,6 +930,8 @@ int committer_open(const struct committer_opts *opts, struct committer **ret_com
         r = load(c, err);
     if (!r)
         r = open_highwater(c, err);
+    if (!r)
+        r = open_history(c, err);
     if (!r) {
         note_stats(c);
         *ret_state = state_ref(c->state);
@@ -939,8 +955,10 @@ int committer_close(struct committer *c, struct err *err)
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->mutex);
     (void)pthread_join(c->thread, NULL);
+    c->history = history_close(c->history);
     c->watch = store_watch_close(c->watch);
     snapshot_end(c);
+    marks_write(&c->marks, c->store, MARKS_NOW);
     r = store_close(take(c->store), err);
     (void)committer_free(c);
     return r;
@@ -961,12 +979,15 @@ void committer_commit(struct committer *c, struct commit_job *job)
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
+void committer_history(struct committer *c, struct read_job *job)
+{
+    history_ask(c->history, job);
+}
+
 void committer_read(struct committer *c, struct read_job *job)
 {
-    job->next = NULL;
     (void)pthread_mutex_lock(&c->mutex);
-    *c->reads_end = job;
-    c->reads_end = &job->next;
+    read_jobs_put(&c->reads, job);
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->mutex);
 }

@@ -22,6 +22,7 @@ struct store_engine;
 struct store {
     const struct store_engine *engine;
     void *impl; /* the engine's own; NULL before open has finished */
+    bool is_reader; /* head is that of the moment that was read last */
 
     uint32_t semantics; /* highest version this program knows */
     uint32_t retain;
@@ -76,6 +77,9 @@ struct store_engine {
     int (*open)(struct store *s, const char *place, const struct store_opts *opts,
                 struct err *err);
     int (*close)(struct store *s, struct err *err);
+    /* R4: sets reader->impl last. Of what follows a reader is asked for head, base, read, marked and mark_find. */
+    int (*open_reader)(struct store *reader, struct store *s, struct err *err);
+    void (*release)(struct store *reader);
 
     int (*identity)(struct store *s, struct store_identity *ret_identity, struct err *err);
     int (*set_identity)(struct store *s, const struct store_identity *identity,
@@ -91,6 +95,12 @@ struct store_engine {
     /* Rows as they are, unverified; of entry.contents nothing is filled in. */
     int (*read)(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err);
+
+    int (*mark)(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                struct err *err);
+    int (*marked)(struct store *s, uint64_t *ret_upto, struct err *err);
+    int (*mark_find)(struct store *s, struct str key, uint64_t number,
+                     struct store_mark *ret_mark, struct err *err);
 
     /* S1: chunks of the running snapshot; commit makes it visible and removes those that are listed. */
     int (*snapshot_begin)(struct store *s, uint64_t revision, struct err *err);

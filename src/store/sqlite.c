@@ -41,6 +41,33 @@ static int sqlite_open(struct store *s, const char *place, const struct store_op
     return 0;
 }
 
+static int sqlite_open_reader(struct store *reader, struct store *s, struct err *err)
+{
+    const struct db *of = s->impl;
+    struct db *db = NEW(struct db);
+    int r;
+
+    if (!db)
+        return err_set(err, ERR_NOMEM, "out of memory for a reader of the store");
+    db->s = reader;
+    db->vfs = of->vfs;
+    db->is_reader = true;
+    db->path = mem_dup(of->path, strlen(of->path));
+    r = db->path ? db_open_reader(db, err) : err_set(err, ERR_NOMEM, "out of memory");
+    if (r) {
+        (void)db_close(db, NULL); /* the story is why it did not open */
+        release(db);
+        return r;
+    }
+    reader->impl = db;
+    return 0;
+}
+
+static void sqlite_release(struct store *reader)
+{
+    db_unview(reader->impl);
+}
+
 static int sqlite_close(struct store *s, struct err *err)
 {
     struct db *db = s->impl;
@@ -171,12 +198,17 @@ const struct store_engine store_sqlite_engine = {
     .scheme = "sqlite",
     .open = sqlite_open,
     .close = sqlite_close,
+    .open_reader = sqlite_open_reader,
+    .release = sqlite_release,
     .identity = sqlite_identity,
     .set_identity = sqlite_set_identity,
     .head = sqlite_head,
     .base = sqlite_base,
     .append = sqlite_append,
     .read = sqlite_read,
+    .mark = sqlite_mark,
+    .marked = sqlite_marked,
+    .mark_find = sqlite_mark_find,
     .snapshot_begin = sqlite_snapshot_begin,
     .snapshot_chunk = sqlite_snapshot_chunk,
     .snapshot_commit = sqlite_snapshot_commit,

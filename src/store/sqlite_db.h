@@ -11,6 +11,7 @@
 /* Every statement, prepared when it is first used and then kept. The texts are in sqlite_db.c. */
 enum db_sql {
     DB_BEGIN,
+    DB_VIEW,
     DB_COMMIT,
     DB_ROLLBACK,
     DB_SETTLE,
@@ -24,6 +25,10 @@ enum db_sql {
     DB_KEPT_MOVE,
     DB_KEPT_READ,
     DB_KEPT_DELETE,
+    DB_MARK_PUT,
+    DB_MARK_FIND,
+    DB_MARKED,
+    DB_SET_MARKED,
     DB_SNAPSHOT_LAST,
     DB_SNAPSHOT_INSERT,
     DB_SNAPSHOT_DELETE,
@@ -54,13 +59,26 @@ struct db_lease {
     nsec_t ttl, ends;
 };
 
-/* One opened store. The file is this connection's alone, so what is remembered of it here stays true. */
+/* A file that this process has open, in a list of all of them (sqlite_db.c). */
+struct db_claim {
+    dev_t device;
+    ino_t inode;
+    struct db_claim *next;
+    bool is_held;
+};
+
+/*
+ * One opened store. Nobody else writes the file, so what is remembered of it here stays true; of a reader, for as long as
+ * it has a view.
+ */
 struct db {
     struct store *s;
     sqlite3 *connection;
     sqlite3_stmt *statements[DB_SQL_COUNT];
     char *path;
     const char *vfs; /* NULL: the default one */
+    struct db_claim claim;
+    bool is_reader, has_view;
 
     struct db_meta {
         struct store_identity identity;
@@ -145,8 +163,14 @@ enum {
 /* Copies the write-ahead log into the database when it has at least this many pages. */
 void db_checkpoint(struct db *db, int at_least);
 
+/* A reader's view: everything is as it is now until db_unview. Nothing for others. */
+must_use int db_view(struct db *db, struct err *err);
+void db_unview(struct db *db);
+
 /* Opens path: file, connection, settings, lock, schema. On failure the caller closes. */
 must_use int db_open(struct db *db, const struct store_opts *opts, struct err *err);
+/* A second connection to the file of an open db. On failure the caller closes. */
+must_use int db_open_reader(struct db *db, struct err *err);
 int db_close(struct db *db, struct err *err);
 
 /* sqlite_log.c */
@@ -156,6 +180,11 @@ int sqlite_append(struct store *s, const struct store_batch *batch, size_t *ret_
                   struct err *err);
 int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err);
+int sqlite_mark(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                struct err *err);
+int sqlite_marked(struct store *s, uint64_t *ret_upto, struct err *err);
+int sqlite_mark_find(struct store *s, struct str key, uint64_t number,
+                     struct store_mark *ret_mark, struct err *err);
 int sqlite_snapshot_begin(struct store *s, uint64_t revision, struct err *err);
 int sqlite_snapshot_chunk(struct store *s, struct str bytes, struct err *err);
 int sqlite_snapshot_commit(struct store *s, const struct store_snapshot_row *row,

@@ -1,5 +1,5 @@
 /*
- * Log, snapshots and compaction of the engine "sqlite:".
+ * Log, marks, snapshots and compaction of the engine "sqlite:".
  *
  * An append inserts one row per record and touches nothing else, so that a commit is as few pages as can be.
  * The work of a snapshot or a compaction is cut into small transactions, because appends wait for them.
@@ -16,7 +16,7 @@ enum { CHUNK_SHIFT = 20, CHUNKS_MAX = 1 << CHUNK_SHIFT, SNAPSHOTS_MAX = 8 };
 int sqlite_head(struct store *s, struct store_head *ret_head, struct err *err)
 {
     struct db *db = s->impl;
-    int r = db_settle(db, err);
+    int r = db->is_reader ? db_view(db, err) : db_settle(db, err);
 
     if (r)
         return r;
@@ -26,11 +26,12 @@ int sqlite_head(struct store *s, struct store_head *ret_head, struct err *err)
 
 int sqlite_base(struct store *s, struct store_head *ret_base, struct err *err)
 {
-    const struct db *db = s->impl;
+    struct db *db = s->impl;
+    int r = db_view(db, err);
 
-    (void)err; /* it is known */
-    *ret_base = db->meta.base;
-    return 0;
+    if (!r)
+        *ret_base = db->meta.base;
+    return r;
 }
 
 /* B3. Where the epoch is the current one, nothing was removed since the caller saw the blobs. */
@@ -143,10 +144,10 @@ int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err)
 {
     struct db *db = s->impl;
-    int r;
+    int r = db_view(db, err);
 
-    if (range[0] > range[1])
-        return 0;
+    if (r || range[0] > range[1])
+        return r;
     if (rows == STORE_ROWS_ALL) {
         r = read_rows(db, DB_KEPT_READ, range, fn, ctx, err);
         return r ? r : read_rows(db, DB_LOG_READ, range, fn, ctx, err);
@@ -155,6 +156,72 @@ int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
         return STORE_COMPACTED;
     return read_rows(db, rows == STORE_ROWS_LOG ? DB_LOG_READ : DB_LOG_REQUESTS, range, fn, ctx,
                      err);
+}
+
+/* ---- marks ---- */
+
+static int put_marks(struct db *db, const struct store_mark *marks, size_t n, uint64_t upto,
+                     struct err *err)
+{
+    owned(query) struct query put = query_begin(db, DB_MARK_PUT);
+    owned(query) struct query set = query_begin(db, DB_SET_MARKED);
+
+    for (size_t i = 0; i < n; i++) {
+        int r;
+
+        query_again(&put);
+        query_str(&put, marks[i].key);
+        query_u64(&put, marks[i].number);
+        query_u64(&put, marks[i].revision);
+        r = query_run(&put, err);
+        if (r)
+            return r;
+    }
+    query_u64(&set, upto);
+    return query_run(&set, err);
+}
+
+int sqlite_mark(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                struct err *err)
+{
+    struct db *db = s->impl;
+    int r = db_begin(db, err);
+
+    return r ? r : db_end(db, put_marks(db, marks, n, upto, err), err);
+}
+
+int sqlite_marked(struct store *s, uint64_t *ret_upto, struct err *err)
+{
+    owned(query) struct query q = query_begin(s->impl, DB_MARKED);
+    int r = db_view(s->impl, err);
+
+    if (r)
+        return r;
+    r = query_step(&q, err);
+    if (r < 0)
+        return r;
+    *ret_upto = r == QUERY_ROW ? row_u64(&q, 0) : 0;
+    return 0;
+}
+
+int sqlite_mark_find(struct store *s, struct str key, uint64_t number,
+                     struct store_mark *ret_mark, struct err *err)
+{
+    owned(query) struct query q = query_begin(s->impl, DB_MARK_FIND);
+    int r = db_view(s->impl, err);
+
+    if (r)
+        return r;
+    query_str(&q, key);
+    query_u64(&q, MIN(number, (uint64_t)INT64_MAX));
+    r = query_step(&q, err);
+    if (r < 0)
+        return r;
+    if (r != QUERY_ROW)
+        return err_set(err, ERR_NOT_FOUND, "there is no such mark");
+    ret_mark->number = row_u64(&q, 0);
+    ret_mark->revision = row_u64(&q, 1);
+    return 0;
 }
 
 /* ---- snapshots ---- */

@@ -3,6 +3,7 @@
  * with what is in the log, what is published is durable (I1) and in order, and a request id is done once.
  */
 #include "server/committer.h"
+#include "server/marks.h"
 
 #include "store/mem.h"
 #include "tap.h"
@@ -410,6 +411,65 @@ TEST("what is refused or only tried leaves no trace; what changes nothing needs 
     CHECK_U64(same->job.revision, 1);
     CHECK_U64(w.servers[0].state->revision, 1);
     CHECK_I64(atomic_load(&w.n_appends), 1);
+    world_close(&w);
+}
+
+/* n versions of one resource. Leaves no jobs. */
+static void commit_versions(struct world *w, const char *id, int n)
+{
+    while (n > 0) {
+        for (int i = 0; i < JOBS_MAX && n > 0; i++, n--)
+            (void)queue(w, 0, id, "");
+        wait_for_all(w);
+        for (size_t i = 0; i < w->n_jobs; i++)
+            CHECK_I64(w->jobs[i].job.result, 0);
+        forget_jobs(w);
+    }
+}
+
+static void check_mark(struct store *s, uint64_t number, uint64_t want)
+{
+    struct store_mark mark = {.number = 0};
+    int r = store_mark_find(s, STR("a/b\0item\0n"), number, &mark, NULL);
+
+    if (want)
+        CHECK(r == 0 && mark.number == want && mark.revision == want + 1);
+    else
+        CHECK_I64(r, ERR_NOT_FOUND);
+}
+
+TEST("every 128th version is marked when it is committed, and in a log from before there were marks")
+{
+    struct store_opts opts = {.semantics = STATE_SEMANTICS};
+    struct store *s = NULL, *reader = NULL;
+    struct marks marks = {.due = 0};
+    uint64_t upto = 0;
+    struct world w;
+
+    world_open(&w);
+    commit_versions(&w, "a/b/item/other", 1);
+    commit_versions(&w, "a/b/item/n", 300);
+    close_server(&w, 0);
+    opts.disk = w.disk;
+    REQUIRE(store_open("mem:", &opts, &s, NULL) == 0);
+    REQUIRE(store_reader_open(s, &reader, NULL) == 0);
+    CHECK_I64(store_marked(s, &upto, NULL), 0);
+    CHECK_U64(upto, 301);
+    check_mark(s, 1, 128);
+    check_mark(s, 129, 256);
+    check_mark(s, 257, 0);
+    REQUIRE(store_mark(s, NULL, 0, 0, NULL) == 0); /* as if nothing was ever marked */
+    marks_open(&marks, s, 200);
+    marks_scan(&marks, reader);
+    CHECK_U64(marks.found.marks.n, 1);
+    CHECK_U64(marks.gap, 201);
+    marks_write(&marks, s, MARKS_NOW);
+    CHECK_I64(store_marked(s, &upto, NULL), 0);
+    CHECK_U64(upto, 301); /* what came later is noted by who folds it */
+    check_mark(s, 1, 128);
+    marks_close(&marks);
+    reader = store_drop(reader);
+    s = store_drop(s);
     world_close(&w);
 }
 

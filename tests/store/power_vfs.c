@@ -7,7 +7,7 @@
 
 #include <sqlite3.h>
 
-enum { FILES_MAX = 16, SECTOR = 512 };
+enum { FILES_MAX = 16, SECTOR = 512, REGIONS_MAX = 16 };
 
 /* A write that is not synced; data NULL: a truncation to `at`. */
 struct pending {
@@ -20,15 +20,25 @@ struct content {
     size_t len, cap;
 };
 
+/* The index of a write-ahead log, which the connections share. It is memory: a power cut leaves each to its owners. */
+struct shared_index {
+    unsigned refs;
+    void *regions[REGIONS_MAX];
+    unsigned readers[SQLITE_SHM_NLOCK];
+    bool is_written[SQLITE_SHM_NLOCK];
+};
+
 struct disk_file {
     char name[256]; /* empty: free */
     struct content live, lasting;
     VEC(struct pending) pending;
+    struct shared_index *index; /* NULL: nobody has it */
 };
 
 struct handle {
     sqlite3_file base;
     struct disk_file *file;
+    struct shared_index *index;
     uint64_t cuts; /* when it was opened */
 };
 
@@ -164,6 +174,7 @@ void power_cut(enum power_keep keep, struct rng *rng)
                 content_apply(&f->lasting, &f->pending.at[j]);
         }
         forget_pending(f);
+        f->index = NULL;
         content_resize(&f->live, 0);
         content_write(&f->live, 0, f->lasting.data, f->lasting.len);
     }
@@ -309,8 +320,73 @@ static int on_device(sqlite3_file *file)
     return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 }
 
+/* ---- the index ---- */
+
+static int on_shm_map(sqlite3_file *file, int region, int size, int extends,
+                      void volatile **ret_at)
+{
+    struct handle *h = (struct handle *)(void *)file;
+
+    *ret_at = NULL;
+    if (is_dead(h) || region >= REGIONS_MAX)
+        return SQLITE_IOERR_SHMMAP;
+    if (!h->index && !h->file->index)
+        h->file->index = calloc(1, sizeof(*h->index));
+    if (!h->index) {
+        h->index = h->file->index;
+        if (!h->index)
+            abort();
+        h->index->refs++;
+    }
+    if (!h->index->regions[region] && extends)
+        h->index->regions[region] = calloc(1, (size_t)size);
+    *ret_at = h->index->regions[region];
+    return SQLITE_OK;
+}
+
+static int on_shm_lock(sqlite3_file *file, int first, int n, int flags)
+{
+    struct handle *h = (struct handle *)(void *)file;
+    struct shared_index *index = h->index;
+    bool is_shared = flags & SQLITE_SHM_SHARED;
+
+    for (int i = first; i < first + n && flags & SQLITE_SHM_LOCK; i++)
+        if (index->is_written[i] || (!is_shared && index->readers[i]))
+            return SQLITE_BUSY;
+    for (int i = first; i < first + n; i++) {
+        if (is_shared)
+            index->readers[i] += flags & SQLITE_SHM_LOCK ? 1 : -1U;
+        else
+            index->is_written[i] = flags & SQLITE_SHM_LOCK;
+    }
+    return SQLITE_OK;
+}
+
+static void on_shm_barrier(sqlite3_file *file)
+{
+    (void)file; /* one thread */
+}
+
+static int on_shm_unmap(sqlite3_file *file, int removes)
+{
+    struct handle *h = (struct handle *)(void *)file;
+    struct shared_index *index = h->index;
+
+    (void)removes; /* it goes with the last connection */
+    h->index = NULL;
+    if (!index || --index->refs)
+        return SQLITE_OK;
+    for (size_t i = 0; i < REGIONS_MAX; i++)
+        free(index->regions[i]);
+    for (size_t i = 0; i < FILES_MAX; i++)
+        if (files[i].index == index)
+            files[i].index = NULL;
+    free(index);
+    return SQLITE_OK;
+}
+
 static const sqlite3_io_methods methods = {
-    .iVersion = 1,
+    .iVersion = 2,
     .xClose = on_close,
     .xRead = on_read,
     .xWrite = on_write,
@@ -323,6 +399,10 @@ static const sqlite3_io_methods methods = {
     .xFileControl = on_control,
     .xSectorSize = on_sector_size,
     .xDeviceCharacteristics = on_device,
+    .xShmMap = on_shm_map,
+    .xShmLock = on_shm_lock,
+    .xShmBarrier = on_shm_barrier,
+    .xShmUnmap = on_shm_unmap,
 };
 
 /* ---- the file system ---- */
@@ -355,6 +435,7 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int f
         (void)snprintf(f->name, sizeof(f->name), "%s", name);
     }
     h->file = f;
+    h->index = NULL;
     h->cuts = cuts;
     h->base.pMethods = &methods;
     if (ret_flags)

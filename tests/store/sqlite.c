@@ -318,9 +318,40 @@ TEST("I2: a store of version 1 is upgraded: old records verify as they are, new 
     CHECK(strstr(err.text, "record 7") != NULL);
     /* the way back: a program that knows version 1 reads the number that it refuses */
     s = store_drop(s);
-    CHECK_I64(execute(url, "CREATE TEMP TABLE one(x CHECK (x = 2));"
+    CHECK_I64(execute(url, "CREATE TEMP TABLE one(x CHECK (x = 3));"
                            "INSERT INTO one SELECT user_version FROM pragma_user_version"),
               SQLITE_OK);
+}
+
+TEST("M2: a store of version 2 is upgraded: it is not marked yet, and can be")
+{
+    const struct store_mark mark = {STR("key"), 128, 20};
+    owned(store_drop) struct store *s = NULL;
+    struct store_mark found = {.number = 0};
+    struct err err = ERR_NULL;
+    uint64_t upto = 7;
+    char url[300];
+
+    REQUIRE(open_at(url_of("s.db", url), &s, NULL) == 0 && kit_append(s, 30, NULL) == 0);
+    REQUIRE(store_mark(s, &mark, 1, 30, NULL) == 0);
+    s = store_drop(s);
+    REQUIRE(execute(url, "DROP TABLE mark; DROP TABLE marked; PRAGMA user_version = 2") ==
+            SQLITE_OK);
+    REQUIRE(open_at(url, &s, &err) == 0);
+    CHECK_I64(store_marked(s, &upto, &err), 0);
+    CHECK_U64(upto, 0);
+    CHECK_I64(store_mark_find(s, STR("key"), 1, &found, &err), ERR_NOT_FOUND);
+    CHECK_I64(store_mark(s, &mark, 1, 30, &err), 0);
+    s = store_drop(s);
+    REQUIRE(open_at(url, &s, &err) == 0);
+    CHECK_I64(store_mark_find(s, STR("key"), 1, &found, &err), 0);
+    CHECK(found.number == 128 && found.revision == 20);
+    CHECK_I64(store_check(s, &err), 0);
+    s = store_drop(s);
+    REQUIRE(execute(url, "UPDATE marked SET revision = 31") == SQLITE_OK);
+    REQUIRE(open_at(url, &s, &err) == 0);
+    CHECK_I64(store_marked(s, &upto, &err), 0);
+    CHECK_U64(upto, 0); /* further than the log: altered */
 }
 
 TEST("what the database says of itself, its leases and its items are covered, too")
@@ -334,7 +365,7 @@ TEST("what the database says of itself, its leases and its items are covered, to
         {"UPDATE meta SET key = zeroblob(32)", ERR_CORRUPT},
         {"UPDATE meta SET sum = NULL", ERR_CORRUPT},
         {"UPDATE meta SET blob_epoch = 7", ERR_CORRUPT},
-        {"PRAGMA user_version = 3", ERR_UNSUPPORTED},
+        {"PRAGMA user_version = 9", ERR_UNSUPPORTED},
         {"PRAGMA user_version = 0", ERR_CORRUPT},
         {"PRAGMA application_id = 5", ERR_INVALID},
         {"UPDATE lease SET ttl = ttl + 4", 0},
@@ -529,7 +560,7 @@ TEST("the write-ahead log is copied when idle and does not grow without bound")
     CHECK_I64(store_verify(s, NULL), 0);
 }
 
-/* ---- a process that is killed ---- */
+/* ---- another process ---- */
 
 struct child {
     pid_t pid;
@@ -561,6 +592,35 @@ static bool start_writer(const char *url, struct child *child)
     child->output = ends[0];
     return child->pid > 0;
 }
+
+TEST("while a reader and a store are open, another process is refused, and when it has it, this one is")
+{
+    owned(store_drop) struct store *s = NULL;
+    owned(store_drop) struct store *reader = NULL;
+    struct child child = {0};
+    uint64_t floor = 0;
+    int status = 0;
+    char url[300], byte;
+
+    REQUIRE(open_at(url_of("s.db", url), &s, NULL) == 0 && kit_append(s, 3, NULL) == 0);
+    REQUIRE(store_reader_open(s, &reader, NULL) == 0);
+    CHECK_I64(store_floor(reader, &floor, NULL), 0);
+    REQUIRE(start_writer(url, &child) && waitpid(child.pid, &status, 0) == child.pid);
+    (void)close(child.output);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    reader = store_drop(reader);
+    CHECK_I64(kit_append(s, 1, NULL), 0);
+    s = store_drop(s);
+    REQUIRE(start_writer(url, &child));
+    CHECK_I64(read(child.output, &byte, 1), 1); /* it has it */
+    CHECK_I64(open_at(url, &s, NULL), ERR_LOCKED);
+    CHECK_I64(kill(child.pid, SIGKILL), 0);
+    (void)close(child.output);
+    REQUIRE(waitpid(child.pid, &status, 0) == child.pid);
+    CHECK_I64(open_at(url, &s, NULL), 0);
+}
+
+/* ---- one that is killed ---- */
 
 /* The last whole line that the writer wrote, after it has written this many bytes and was killed. */
 static uint64_t kill_writer(struct child *child, size_t bytes)
