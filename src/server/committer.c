@@ -8,6 +8,7 @@
 #include "model/graph.h"
 #include "model/moves.h"
 #include "server/marks.h"
+#include "server/snapshotter.h"
 #include "store/highwater.h"
 
 #include <pthread.h>
@@ -16,8 +17,9 @@
 enum {
     GROUP_RECORDS_MAX = 256,
     GROUP_BYTES_MAX = 16 << 20,
-    SNAPSHOT_PART_BYTES = 512 * 1024,
-    SNAPSHOT_RECORDS_DEFAULT = 20000,
+    SNAPSHOT_LOG_MIN = 40 << 20, /* about 20,000 small records */
+    RESOURCE_BYTES = 256,        /* of a snapshot, for each besides its content */
+    RECORD_BYTES = 2048,         /* of a snapshot, read in the time that folding a record takes */
     RETRIES_MAX = 8,
     TICK_MS = 200,
     BACKUP_STEP_BYTES = 1 << 20,
@@ -54,14 +56,13 @@ struct committer {
     struct commit_job **group;      /* what is being appended, for the watch to recognise */
     size_t n_group;
     uint64_t group_base;
-    struct store_snapshot *snapshot;
-    struct snapshot_walk *snapshot_walk;
-    struct state *snapshot_state;
-    uint64_t records_since_snapshot;
+    struct snapshotter snapshotter;
+    uint64_t log_records, log_bytes; /* behind the newest snapshot */
     struct backup_job *backup_job; /* that is being made; NULL: none */
     struct store_backup *backup;
     struct highwater *highwater; /* NULL: none is kept */
     nsec_t highwater_due;        /* when it is synced next */
+    _Atomic bool is_untidy;      /* snapshots have left something behind */
     struct marks marks;          /* shared with the next */
     struct history *history;     /* NULL: not open yet */
     /* of the thread that reads history */
@@ -174,7 +175,10 @@ static int on_record(void *ctx, const struct store_entry *entry)
     struct committer *c = ctx;
     uint64_t at = entry->revision - c->group_base - 1;
 
-    c->records_since_snapshot++;
+    c->log_records++;
+    c->log_bytes += RECORD_BYTES + entry->bytes.len;
+    for (size_t i = 0; i < entry->n_contents; i++)
+        c->log_bytes += entry->contents[i].bytes.len;
     if (!c->group || entry->revision <= c->group_base || at >= c->n_group ||
         !str_eq(entry->bytes, shared_str(c->group[at]->record.envelope)))
         return fold_record(c, entry);
@@ -537,54 +541,50 @@ static struct commit_job *run_group(struct committer *c, struct commit_job *list
     return list;
 }
 
-/* ---- snapshots, written piece by piece between groups ---- */
+/* ---- snapshots, written beside the groups ---- */
 
-static void snapshot_end(struct committer *c)
+/* A start is to take no longer for the log behind the snapshot than for the snapshot, or it is short anyway. */
+static bool snapshot_is_due(const struct committer *c)
 {
-    c->snapshot = store_snapshot_free(c->snapshot);
-    c->snapshot_walk = mem_free(c->snapshot_walk);
-    c->snapshot_state = state_unref(c->snapshot_state);
+    uint64_t state = c->state->content_bytes + c->state->n_resources * RESOURCE_BYTES;
+    uint64_t every = c->opts.snapshot_records;
+
+    return c->log_bytes >= MAX(state, (uint64_t)SNAPSHOT_LOG_MIN) ||
+           (every && c->log_records >= every);
 }
 
 static void snapshot_begin(struct committer *c)
 {
     struct err err = ERR_NULL;
 
-    c->records_since_snapshot = 0;
-    c->snapshot_walk = NEW(struct snapshot_walk);
-    c->snapshot_state = state_ref(c->state);
-    if (!c->snapshot_walk ||
-        store_snapshot_new(c->store, c->state->revision, &c->snapshot, &err)) {
+    c->log_records = c->log_bytes = 0;
+    if (snapshotter_begin(&c->snapshotter, c->store, c->state, &err))
         LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
-        snapshot_end(c);
+}
+
+static void snapshot_end(struct committer *c)
+{
+    uint64_t revision = 0;
+    struct err err = ERR_NULL;
+
+    if (snapshotter_end(&c->snapshotter, &revision, &err)) {
+        LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
         return;
     }
-    snapshot_walk_init(c->snapshot_walk, c->snapshot_state);
+    LOG(INFO, "snapshot", LOG_U64("revision", revision));
+    atomic_store(&c->is_untidy, true);
+    count(c, &c->stats.snapshots, 1);
 }
 
-static void snapshot_step(struct committer *c)
+static void snapshot_step(struct committer *c, bool must_stop)
 {
-    struct err err = ERR_NULL;
-    bool failed;
-    struct shared *part = snapshot_part(c->snapshot_walk, SNAPSHOT_PART_BYTES, &failed);
-    int r = failed ? ERR_NOMEM
-            : part ? store_snapshot_add(c->snapshot, shared_str(part), &err)
-                   : store_snapshot_commit(c->snapshot, &err);
-
-    if (r)
-        LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
-    else if (!part) {
-        LOG(INFO, "snapshot", LOG_U64("revision", c->snapshot_state->revision));
-        (void)pthread_mutex_lock(&c->mutex);
-        c->stats.snapshots++;
-        (void)pthread_mutex_unlock(&c->mutex);
-    }
-    if (r || !part)
+    if (snapshotter_is_done(&c->snapshotter))
         snapshot_end(c);
-    (void)shared_unref(part);
+    else if (!must_stop && !snapshotter_is_busy(&c->snapshotter) && snapshot_is_due(c))
+        snapshot_begin(c);
 }
 
-/* ---- copies, likewise ---- */
+/* ---- copies, made piece by piece between groups ---- */
 
 static void backup_done_on_loop(struct post *post, void *ctx)
 {
@@ -624,7 +624,7 @@ static void backup_step(struct committer *c, bool must_stop)
 
     if (r == STORE_MORE)
         return;
-    job->revision = store_head(c->store).revision;
+    job->revision = store_backup_revision(c->backup);
     backup_finish(c, r);
 }
 
@@ -698,12 +698,23 @@ static void scrub_step(struct committer *c, struct store *reader)
         scrub_round_ends(c);
 }
 
+/* What cannot be removed now is removed after the next snapshot, or by the next start. */
+static void tidy(struct committer *c, struct store *s)
+{
+    struct err err = ERR_NULL;
+
+    if (atomic_exchange(&c->is_untidy, false) && store_tidy(s, &err))
+        LOG(WARN, "snapshot_files_left", LOG_C("error", err.text));
+}
+
 static void on_idle(void *ctx, struct store *reader)
 {
     struct committer *c = ctx;
 
     scrub_step(c, reader);
     marks_scan(&c->marks, reader);
+    store_reader_release(reader); /* it may see what was before the newest snapshot */
+    tidy(c, reader);
 }
 
 /* ---- the thread ---- */
@@ -726,7 +737,7 @@ static void note_stats(struct committer *c)
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
-/* Waits for jobs, but not while a snapshot or a copy is being written, and for at most one tick. */
+/* Waits for jobs, but not while a copy is being made, and for at most one tick. */
 static struct taken take_jobs(struct committer *c)
 {
     struct taken t;
@@ -737,7 +748,7 @@ static struct taken take_jobs(struct committer *c)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     (void)pthread_mutex_lock(&c->mutex);
-    while (!c->commits && !c->reads.first && !c->must_stop && !c->snapshot && !c->backup_wanted &&
+    while (!c->commits && !c->reads.first && !c->must_stop && !c->backup_wanted &&
            !c->backup_job)
         if (pthread_cond_timedwait(&c->wake, &c->mutex, &until))
             break;
@@ -771,8 +782,6 @@ static void run_tick(struct committer *c)
 static void *run(void *arg)
 {
     struct committer *c = arg;
-    uint64_t every =
-        c->opts.snapshot_records ? c->opts.snapshot_records : SNAPSHOT_RECORDS_DEFAULT;
 
     for (;;) {
         struct taken t = take_jobs(c);
@@ -786,11 +795,8 @@ static void *run(void *arg)
         while (t.commits)
             t.commits = run_group(c, t.commits);
         run_reads(c, t.reads);
-        if (c->snapshot)
-            snapshot_step(c);
-        else if (c->records_since_snapshot >= every)
-            snapshot_begin(c);
-        else if (!t.must_stop)
+        snapshot_step(c, t.must_stop);
+        if (!t.must_stop)
             run_tick(c);
         marks_write(&c->marks, c->store, MARKS_IF_DUE);
         sync_highwater(c);
@@ -859,7 +865,6 @@ static int load(struct committer *c, struct err *err)
         publication_free(c->publishing);
         c->publishing = NULL;
     }
-    c->records_since_snapshot = 0;
     return r;
 }
 
@@ -878,11 +883,10 @@ static int open_store(struct committer *c, struct err *err)
 
 static int open_history(struct committer *c, struct err *err)
 {
-    return history_open(&(struct history_opts){.store = c->store,
-                                               .loop = c->opts.loop,
-                                               .idle = on_idle,
-                                               .ctx = c},
-                        &c->history, err);
+    return history_open(
+        &(struct history_opts){
+            .store = c->store, .loop = c->opts.loop, .idle = on_idle, .ctx = c},
+        &c->history, err);
 }
 
 static void init_sync(struct committer *c)
@@ -900,7 +904,7 @@ static void init_sync(struct committer *c)
 
 static struct committer *committer_free(struct committer *c)
 {
-    snapshot_end(c);
+    snapshotter_cancel(&c->snapshotter);
     if (c->publishing)
         publication_free(c->publishing);
     (void)history_close(c->history);
@@ -957,8 +961,9 @@ int committer_close(struct committer *c, struct err *err)
     (void)pthread_join(c->thread, NULL);
     c->history = history_close(c->history);
     c->watch = store_watch_close(c->watch);
-    snapshot_end(c);
+    snapshotter_cancel(&c->snapshotter);
     marks_write(&c->marks, c->store, MARKS_NOW);
+    tidy(c, c->store);
     r = store_close(take(c->store), err);
     (void)committer_free(c);
     return r;

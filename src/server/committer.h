@@ -32,7 +32,8 @@ struct committer_opts {
     struct loop *loop;
     committer_publish_fn *on_publish;
     void *ctx;
-    uint64_t snapshot_records; /* a snapshot after that many records, 0: the default */
+    uint64_t
+        snapshot_records; /* a snapshot after that many records at the latest; 0: as the log grows */
     const char *highwater;     /* file of the high-water mark; NULL: none */
 };
 

@@ -149,7 +149,8 @@ static enum store_fault fault_of(struct mem *m, enum store_write write)
     return m->disk->fault ? m->disk->fault(m->disk->fault_ctx, write) : STORE_FAULT_NONE;
 }
 
-int mem_fault(struct mem *m, enum store_write write, struct err *err)
+/* The same without counting a sync: for the thread that writes a snapshot. */
+static int refuse(struct mem *m, enum store_write write, struct err *err)
 {
     switch (fault_of(m, write)) {
     case STORE_FAULT_FAIL:
@@ -158,8 +159,16 @@ int mem_fault(struct mem *m, enum store_write write, struct err *err)
     case STORE_FAULT_DONE:
     case STORE_FAULT_UNSYNCED: break;
     }
-    m->s->stats.syncs++;
     return 0;
+}
+
+int mem_fault(struct mem *m, enum store_write write, struct err *err)
+{
+    int r = refuse(m, write, err);
+
+    if (!r)
+        m->s->stats.syncs++;
+    return r;
 }
 
 void mem_wake_others(struct mem *m)
@@ -491,7 +500,8 @@ static size_t index_in_log(const struct store_disk *disk, uint64_t revision)
 }
 
 /* The first row from a revision on; NULL: none. */
-static const struct mem_row *find_row(const struct store_disk *disk, bool is_kept, uint64_t from)
+static const struct mem_row *find_row(const struct store_disk *disk, bool is_kept,
+                                      uint64_t from)
 {
     const struct mem_rows *rows = is_kept ? &disk->kept : &disk->log;
     size_t i = is_kept ? 0 : index_in_log(disk, from);
@@ -649,7 +659,8 @@ static int mem_mark_find(struct store *s, struct str key, uint64_t number,
 
 /* ---- snapshots and compaction ---- */
 
-static int mem_snapshot_begin(struct store *s, uint64_t revision, struct err *err)
+static int mem_snapshot_begin(struct store *s, uint64_t revision, uint64_t *ret_id,
+                              struct err *err)
 {
     struct mem *m;
     int r = mem_enter(s, &m, err);
@@ -658,6 +669,7 @@ static int mem_snapshot_begin(struct store *s, uint64_t revision, struct err *er
     if (r)
         return r;
     clear_chunks(&m->chunks);
+    *ret_id = ++m->disk->last_snapshot;
     mem_leave(m);
     return 0;
 }
@@ -670,7 +682,7 @@ static int mem_snapshot_chunk(struct store *s, struct str bytes, struct err *err
 
     if (r)
         return r;
-    r = mem_fault(m, STORE_WRITE_SNAPSHOT, err);
+    r = refuse(m, STORE_WRITE_SNAPSHOT, err);
     if (!r) {
         chunk = shared_copy(bytes);
         if (!chunk || !VEC_PUSH(&m->chunks, chunk)) {
@@ -678,6 +690,41 @@ static int mem_snapshot_chunk(struct store *s, struct str bytes, struct err *err
             r = mem_no_memory(err);
         }
     }
+    mem_leave(m);
+    return r;
+}
+
+/* What was added is durable at once. */
+static int mem_snapshot_finish(struct store *s, struct err *err)
+{
+    struct mem *m;
+    int r = mem_enter(s, &m, err);
+
+    if (r)
+        return r;
+    r = refuse(m, STORE_WRITE_SNAPSHOT, err);
+    mem_leave(m);
+    return r;
+}
+
+static int give_chunks(const struct mem_chunks *chunks, store_chunk_fn *fn, void *ctx)
+{
+    int r = 0;
+
+    for (size_t i = 0; !r && i < chunks->n; i++)
+        r = fn(ctx, shared_str(chunks->at[i]));
+    return r;
+}
+
+static int mem_snapshot_read_back(struct store *s, store_chunk_fn *fn, void *ctx,
+                                  struct err *err)
+{
+    struct mem *m;
+    int r = mem_enter(s, &m, err);
+
+    if (r)
+        return r;
+    r = give_chunks(&m->chunks, fn, ctx);
     mem_leave(m);
     return r;
 }
@@ -709,7 +756,6 @@ static int mem_snapshot_commit(struct store *s, const struct store_snapshot_row 
         r = mem_no_memory(err);
     if (!r) {
         drop_snapshots_but(m->disk, keep_id);
-        snapshot.row.id = ++m->disk->last_snapshot;
         snapshot.chunks = m->chunks;
         m->chunks = (struct mem_chunks){0};
         m->disk->snapshots.at[m->disk->snapshots.n++] = snapshot;
@@ -757,14 +803,9 @@ static int mem_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn,
 
     if (r)
         return r;
-    for (size_t i = 0; i < m->disk->snapshots.n; i++) {
-        const struct mem_chunks *chunks = &m->disk->snapshots.at[i].chunks;
-
-        if (m->disk->snapshots.at[i].row.id != id)
-            continue;
-        for (size_t j = 0; !r && j < chunks->n; j++)
-            r = fn(ctx, shared_str(chunks->at[j]));
-    }
+    for (size_t i = 0; !r && i < m->disk->snapshots.n; i++)
+        if (m->disk->snapshots.at[i].row.id == id)
+            r = give_chunks(&m->disk->snapshots.at[i].chunks, fn, ctx);
     mem_leave(m);
     return r;
 }
@@ -961,6 +1002,8 @@ const struct store_engine store_mem_engine = {
     .mark_find = mem_mark_find,
     .snapshot_begin = mem_snapshot_begin,
     .snapshot_chunk = mem_snapshot_chunk,
+    .snapshot_finish = mem_snapshot_finish,
+    .snapshot_read_back = mem_snapshot_read_back,
     .snapshot_commit = mem_snapshot_commit,
     .snapshot_abort = mem_snapshot_abort,
     .snapshot_each = mem_snapshot_each,

@@ -22,7 +22,7 @@
 
 enum {
     APPLICATION_ID = 0x5472696d, /* "Trim" */
-    SCHEMA_VERSION = 3,
+    SCHEMA_VERSION = 4,
     LOCK_WAIT_MS = 250, /* for a person's look into the file, not for another server */
 };
 
@@ -51,7 +51,8 @@ static const char schema[] =
     "CREATE TABLE marked(one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);"
     "CREATE TABLE snapshot("
     " id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-    " chain BLOB NOT NULL, hash BLOB NOT NULL);"
+    " chain BLOB NOT NULL, hash BLOB NOT NULL,"
+    " file INTEGER NOT NULL DEFAULT 0);" /* 1: beside the database; 0: its pieces are in chunk */
     "CREATE TABLE chunk(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);" /* snapshot << 20 | number */
     "CREATE TABLE blob("
     " hash BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, bytes BLOB NOT NULL);"
@@ -62,7 +63,7 @@ static const char schema[] =
     " key BLOB PRIMARY KEY NOT NULL, lease INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB);"
     "CREATE INDEX ephemeral_lease ON ephemeral(lease);"
     "PRAGMA application_id = 1416784237;"
-    "PRAGMA user_version = 3;";
+    "PRAGMA user_version = 4;";
 
 /* What version 2 has and version 1 had not. Rows stay as they are: the columns that they lack read as NULL. */
 static const char upgrade_from_1[] = "ALTER TABLE meta ADD COLUMN key BLOB;"
@@ -78,8 +79,12 @@ static const char upgrade_from_2[] =
     "CREATE TABLE mark("
     " key BLOB NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL,"
     " PRIMARY KEY (key, number)) WITHOUT ROWID;"
-    "CREATE TABLE marked(one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);"
-    "PRAGMA user_version = 3;";
+    "CREATE TABLE marked(one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);";
+
+/* Snapshots that lie in the database stay there until newer ones replace them. */
+static const char upgrade_from_3[] =
+    "ALTER TABLE snapshot ADD COLUMN file INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 4;";
 
 static const char *const texts[] = {
     [DB_BEGIN] = "BEGIN IMMEDIATE",
@@ -111,18 +116,24 @@ static const char *const texts[] = {
     [DB_SET_MARKED] = "INSERT OR REPLACE INTO marked(one, revision) VALUES (1, ?1)",
     [DB_SNAPSHOT_LAST] = "SELECT max(coalesce((SELECT max(id) FROM snapshot), 0),"
                          " coalesce((SELECT max(id) FROM chunk), 0) >> 20)",
-    [DB_SNAPSHOT_INSERT] = "INSERT INTO snapshot(id, revision, bytes, chain, hash)"
-                           " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [DB_SNAPSHOT_INSERT] = "INSERT INTO snapshot(id, revision, bytes, chain, hash, file)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, 1)",
     [DB_SNAPSHOT_DELETE] = "DELETE FROM snapshot WHERE id <> ?1 AND id <> ?2",
     [DB_SNAPSHOT_EACH] =
         "SELECT id, revision, bytes, chain, hash FROM snapshot ORDER BY id DESC",
+    [DB_SNAPSHOT_PLACE] = "SELECT file FROM snapshot WHERE id = ?1",
+    [DB_SNAPSHOT_IN_FILES] =
+        "SELECT id, revision, bytes, chain, hash FROM snapshot WHERE file = 1 ORDER BY id",
+    [DB_SNAPSHOT_CARRIED] = "UPDATE snapshot SET file = 0 WHERE id = ?1",
+    [DB_SNAPSHOT_DROP] = "DELETE FROM snapshot WHERE id = ?1",
     [DB_CHUNK_INSERT] = "INSERT INTO chunk(id, bytes) VALUES (?1, ?2)",
     [DB_CHUNK_READ] =
         "SELECT bytes FROM chunk WHERE id BETWEEN ?1 << 20 AND (?1 << 20) + 1048575"
         " ORDER BY id",
     [DB_CHUNK_SWEEP] = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk"
-                       " WHERE (id >> 20) NOT IN (SELECT id FROM snapshot) AND (id >> 20) <> ?1"
-                       " LIMIT 16)",
+                       " WHERE (id >> 20) NOT IN (SELECT id FROM snapshot) LIMIT 16)",
+    [DB_CHUNK_DROP] =
+        "DELETE FROM chunk WHERE id BETWEEN ?1 << 20 AND (?1 << 20) + 1048575",
     [DB_BLOB_PUT] = "INSERT INTO blob(hash, epoch, bytes) VALUES (?1, ?2, ?3) ON CONFLICT(hash)"
                     " DO UPDATE SET epoch = excluded.epoch WHERE epoch <> excluded.epoch",
     [DB_BLOB_GET] = "SELECT bytes FROM blob WHERE hash = ?1",
@@ -423,8 +434,7 @@ static int execute(struct db *db, const char *sql, struct err *err)
     return code ? db_error(db, code, err) : 0;
 }
 
-/* The number in the first column of the first row; 0 when there is none. */
-static int number(struct db *db, const char *sql, int64_t *ret_number, struct err *err)
+int db_number(struct db *db, const char *sql, int64_t *ret_number, struct err *err)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(db->connection, sql, -1, &statement, NULL);
@@ -476,7 +486,7 @@ static int claim(struct db *db, struct err *err)
         return 0;
     db->claim.device = st.st_dev;
     db->claim.inode = st.st_ino;
-    (void)pthread_mutex_lock(&claims_mutex); /* an ordinary mutex that this thread does not hold */
+    (void)pthread_mutex_lock(&claims_mutex); /* an ordinary mutex, not held here */
     is_taken = is_claimed(&db->claim);
     if (!is_taken) {
         db->claim.next = claims;
@@ -589,12 +599,12 @@ static int not_ours(struct db *db, int64_t version, struct err *err)
 static int check_schema(struct db *db, int64_t *ret_version, struct err *err)
 {
     int64_t application = 0, version = 0, tables = 0;
-    int r = number(db, "PRAGMA application_id", &application, err);
+    int r = db_number(db, "PRAGMA application_id", &application, err);
 
     if (!r)
-        r = number(db, "PRAGMA user_version", &version, err);
+        r = db_number(db, "PRAGMA user_version", &version, err);
     if (!r)
-        r = number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
+        r = db_number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (r)
         return r;
     *ret_version = version;
@@ -654,7 +664,9 @@ static int upgrade(struct db *db, int64_t version, struct err *err)
 {
     int r = version < 2 ? upgrade_to_2(db, err) : 0;
 
-    return r ? r : execute(db, upgrade_from_2, err);
+    if (!r && version < 3)
+        r = execute(db, upgrade_from_2, err);
+    return r ? r : execute(db, upgrade_from_3, err);
 }
 
 static int load_head(struct db *db, struct err *err)
@@ -698,7 +710,8 @@ int db_open(struct db *db, const struct store_opts *opts, struct err *err)
     if (!r && version < SCHEMA_VERSION) {
         r = db_begin(db, err);
         if (!r)
-            r = db_end(db, version ? upgrade(db, version, err) : make_schema(db, opts, err), err);
+            r = db_end(db, version ? upgrade(db, version, err) : make_schema(db, opts, err),
+                       err);
     }
     if (!r)
         r = load_meta(db, false, err);

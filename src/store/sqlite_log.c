@@ -1,15 +1,13 @@
 /*
- * Log, marks, snapshots and compaction of the engine "sqlite:".
+ * Log, marks and compaction of the engine "sqlite:".
  *
  * An append inserts one row per record and touches nothing else, so that a commit is as few pages as can be.
- * The work of a snapshot or a compaction is cut into small transactions, because appends wait for them.
+ * The work of a compaction is cut into small transactions, because appends wait for them.
  */
 #include "base/alloc.h"
 #include "store/sqlite_db.h"
 
 #include <inttypes.h>
-
-enum { CHUNK_SHIFT = 20, CHUNKS_MAX = 1 << CHUNK_SHIFT, SNAPSHOTS_MAX = 8 };
 
 /* ---- the log ---- */
 
@@ -222,158 +220,6 @@ int sqlite_mark_find(struct store *s, struct str key, uint64_t number,
     ret_mark->number = row_u64(&q, 0);
     ret_mark->revision = row_u64(&q, 1);
     return 0;
-}
-
-/* ---- snapshots ---- */
-
-int sqlite_snapshot_begin(struct store *s, uint64_t revision, struct err *err)
-{
-    struct db *db = s->impl;
-
-    (void)revision; /* the row of the commit says it */
-    (void)err;      /* nothing is written yet */
-    db->running_snapshot = ++db->last_snapshot;
-    db->running_chunks = 0;
-    return 0;
-}
-
-static int insert_chunk(struct db *db, struct str bytes, struct err *err)
-{
-    owned(query) struct query q = query_begin(db, DB_CHUNK_INSERT);
-
-    query_u64(&q, db->running_snapshot << CHUNK_SHIFT | db->running_chunks);
-    query_str(&q, bytes);
-    return query_run(&q, err);
-}
-
-int sqlite_snapshot_chunk(struct store *s, struct str bytes, struct err *err)
-{
-    struct db *db = s->impl;
-    int r;
-
-    if (db->running_chunks == CHUNKS_MAX)
-        return err_set(err, ERR_LIMIT, "a snapshot has at most %d pieces", CHUNKS_MAX);
-    r = db_begin(db, err);
-    if (!r)
-        r = db_end(db, insert_chunk(db, bytes, err), err);
-    if (r)
-        return r;
-    db->running_chunks++;
-    db_checkpoint(db, DB_WAL_MAX_PAGES);
-    return 0;
-}
-
-static int insert_snapshot(struct db *db, const struct store_snapshot_row *row,
-                           uint64_t keep_id, struct err *err)
-{
-    owned(query) struct query insert = query_begin(db, DB_SNAPSHOT_INSERT);
-    owned(query) struct query delete = query_begin(db, DB_SNAPSHOT_DELETE);
-    int r;
-
-    query_u64(&insert, db->running_snapshot);
-    query_u64(&insert, row->revision);
-    query_u64(&insert, row->bytes);
-    query_hash(&insert, &row->chain);
-    query_hash(&insert, &row->hash);
-    r = query_run(&insert, err);
-    if (r)
-        return r;
-    query_u64(&delete, db->running_snapshot);
-    query_u64(&delete, keep_id);
-    return query_run(&delete, err);
-}
-
-int sqlite_snapshot_commit(struct store *s, const struct store_snapshot_row *row,
-                           uint64_t keep_id, struct err *err)
-{
-    struct db *db = s->impl;
-    int r = db_begin(db, err);
-
-    if (!r)
-        r = db_end(db, insert_snapshot(db, row, keep_id, err), err);
-    if (r)
-        return r;
-    db->running_snapshot = 0;
-    db->garbage = true; /* the chunks of those that went */
-    return 0;
-}
-
-void sqlite_snapshot_abort(struct store *s)
-{
-    struct db *db = s->impl;
-
-    db->running_snapshot = 0;
-    db->garbage = true;
-}
-
-static int row_snapshot(const struct query *q, struct store_snapshot_row *row, struct err *err)
-{
-    int r;
-
-    row->id = row_u64(q, 0);
-    row->revision = row_u64(q, 1);
-    row->bytes = row_u64(q, 2);
-    r = row_hash(q, 3, &row->chain, err);
-    return r ? r : row_hash(q, 4, &row->hash, err);
-}
-
-/* The rows first, then the calls: whoever is called reads the chunks. */
-int sqlite_snapshot_each(struct store *s, store_snapshot_row_fn *fn, void *ctx, struct err *err)
-{
-    owned(query) struct query q = query_begin(s->impl, DB_SNAPSHOT_EACH);
-    struct store_snapshot_row rows[SNAPSHOTS_MAX];
-    size_t n = 0;
-    int r;
-
-    while ((r = query_step(&q, err)) == QUERY_ROW && n < SNAPSHOTS_MAX) {
-        r = row_snapshot(&q, &rows[n++], err);
-        if (r)
-            return r;
-    }
-    if (r < 0)
-        return r;
-    r = 0;
-    for (size_t i = 0; !r && i < n; i++)
-        r = fn(ctx, &rows[i]);
-    return r;
-}
-
-int sqlite_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn, void *ctx,
-                           struct err *err)
-{
-    owned(query) struct query q = query_begin(s->impl, DB_CHUNK_READ);
-    int r;
-
-    query_u64(&q, id);
-    while ((r = query_step(&q, err)) == QUERY_ROW) {
-        r = fn(ctx, row_str(&q, 0));
-        if (r)
-            return r;
-    }
-    return r;
-}
-
-static int sweep(struct db *db, struct err *err)
-{
-    owned(query) struct query q = query_begin(db, DB_CHUNK_SWEEP);
-
-    query_u64(&q, db->running_snapshot);
-    return query_run(&q, err);
-}
-
-/* A few chunks of no snapshot go. */
-int sqlite_sweep_chunks(struct db *db, struct err *err)
-{
-    int r;
-
-    if (!db->garbage)
-        return 0;
-    r = db_begin(db, err);
-    if (!r)
-        r = db_end(db, sweep(db, err), err);
-    if (!r && sqlite3_changes(db->connection) == 0)
-        db->garbage = false;
-    return r;
 }
 
 /* ---- compaction ---- */

@@ -36,8 +36,9 @@ struct world {
     struct job jobs[JOBS_MAX];
     size_t n_jobs, n_done;
     uint64_t snapshot_records;
-    /* what befalls the appends, by their number; on the committers' threads */
-    _Atomic int n_appends;
+    /* what befalls the appends, or other writes, by their number; on the committers' threads */
+    enum store_write fault_write;
+    _Atomic int n_writes;
     int fault_at;
     enum store_fault fault;
 };
@@ -46,9 +47,9 @@ static enum store_fault next_fault(void *ctx, enum store_write write)
 {
     struct world *w = ctx;
 
-    if (write != STORE_WRITE_APPEND)
+    if (write != w->fault_write)
         return STORE_FAULT_NONE;
-    return atomic_fetch_add(&w->n_appends, 1) == w->fault_at ? w->fault : STORE_FAULT_NONE;
+    return atomic_fetch_add(&w->n_writes, 1) == w->fault_at ? w->fault : STORE_FAULT_NONE;
 }
 
 static void on_publish(void *ctx, struct state *state, struct version *const *versions,
@@ -98,6 +99,7 @@ static void close_server(struct world *w, int i)
 static void world_open(struct world *w)
 {
     memset(w, 0, sizeof(*w));
+    w->fault_write = STORE_WRITE_APPEND;
     w->fault_at = -1;
     w->disk = store_disk_new(7);
     REQUIRE(w->disk && loop_open(&w->loop, NULL) == 0);
@@ -410,7 +412,7 @@ TEST("what is refused or only tried leaves no trace; what changes nothing needs 
     CHECK_I64(same->job.result, 0);
     CHECK_U64(same->job.revision, 1);
     CHECK_U64(w.servers[0].state->revision, 1);
-    CHECK_I64(atomic_load(&w.n_appends), 1);
+    CHECK_I64(atomic_load(&w.n_writes), 1);
     world_close(&w);
 }
 
@@ -438,7 +440,8 @@ static void check_mark(struct store *s, uint64_t number, uint64_t want)
         CHECK_I64(r, ERR_NOT_FOUND);
 }
 
-TEST("every 128th version is marked when it is committed, and in a log from before there were marks")
+TEST("every 128th version is marked when it is committed, and in a log from before there were "
+     "marks")
 {
     struct store_opts opts = {.semantics = STATE_SEMANTICS};
     struct store *s = NULL, *reader = NULL;
@@ -507,6 +510,54 @@ TEST("a snapshot with contents larger than the store's pieces is loaded whole")
     CHECK_U64(w.servers[0].state->n_resources, ARRAY_LEN(sizes));
     CHECK_U64(w.servers[0].state->content_bytes, (uint64_t)STORE_CHUNK_MAX * 4 + 16);
     world_close(&w);
+}
+
+/* A server that writes a snapshot after so many records. */
+static bool open_snapshotting(struct world *w, uint64_t records)
+{
+    world_open(w);
+    close_server(w, 0);
+    w->snapshot_records = records;
+    return CHECK_I64(open_server(w, 0), 0);
+}
+
+TEST("a snapshot whose n-th write fails is none, commits go on, and the next one is whole")
+{
+    enum { WRITES = 3 }; /* its part, its end, its row */
+
+    for (int n = 0; n < WRITES; n++) {
+        struct world w;
+
+        REQUIRE(open_snapshotting(&w, 4));
+        w.fault = STORE_FAULT_FAIL;
+        w.fault_write = STORE_WRITE_SNAPSHOT;
+        atomic_store(&w.n_writes, 0);
+        w.fault_at = n;
+        commit_versions(&w, "a/b/item/n", 4);
+        while (atomic_load(&w.n_writes) <= n) /* it has failed */
+            (void)sched_yield();
+        while (committer_stats(w.servers[0].committer).snapshots == 0)
+            commit_versions(&w, "a/b/item/n", 2); /* of two contents in turn */
+        close_server(&w, 0);
+        REQUIRE(open_server(&w, 0) == 0);
+        CHECK(w.servers[0].state->revision >= 8);
+        world_close(&w);
+    }
+}
+
+TEST("who closes while a snapshot is being written waits for its thread, and the log is all "
+     "there is")
+{
+    for (int i = 0; i < 20; i++) {
+        struct world w;
+
+        REQUIRE(open_snapshotting(&w, 1));
+        commit_versions(&w, "a/b/item/n", 1 + i % 3);
+        close_server(&w, 0);
+        REQUIRE(open_server(&w, 0) == 0);
+        CHECK_U64(w.servers[0].state->revision, 1 + (uint64_t)i % 3);
+        world_close(&w);
+    }
 }
 
 TEST("who closes has everything that is queued done, and answered")

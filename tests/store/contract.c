@@ -1080,7 +1080,8 @@ static void *read_on(void *arg)
     do {
         r->gather.n = 0;
         r->result = store_read(r->reader, 1, UINT64_MAX, gather_record, &r->gather, NULL);
-        if (r->result || r->gather.n < r->last || r->gather.n != store_head(r->reader).revision ||
+        if (r->result || r->gather.n < r->last ||
+            r->gather.n != store_head(r->reader).revision ||
             !gather_is(&r->gather, 1, r->gather.n))
             r->wrong = true;
         r->last = r->gather.n;
@@ -1090,7 +1091,8 @@ static void *read_on(void *arg)
     return NULL;
 }
 
-CONTRACT("R4 T1: a reader on a thread of its own sees every record whole while the store goes on")
+CONTRACT(
+    "R4 T1: a reader on a thread of its own sees every record whole while the store goes on")
 {
     owned(mem) struct reading *r = NEW(struct reading);
     pthread_t thread;
@@ -1196,4 +1198,80 @@ CONTRACT("no memory: a reader and marks fail whole, and then succeed")
         reader = store_drop(reader);
     }
     CHECK_I64(store_verify(f->s, &f->err), 0);
+}
+
+/* ---- snapshots beside the appends ---- */
+
+struct writing {
+    struct store_snapshot *snapshot;
+    int result;
+};
+
+static void *write_pieces(void *arg)
+{
+    struct writing *w = arg;
+    char piece[5000];
+
+    memset(piece, 's', sizeof(piece));
+    for (int i = 0; i < 50 && !w->result; i++)
+        w->result = store_snapshot_add(w->snapshot, str_of(piece, sizeof(piece)), NULL);
+    if (!w->result)
+        w->result = store_snapshot_finish(w->snapshot, NULL);
+    return NULL;
+}
+
+static int count_bytes(void *ctx, struct str bytes)
+{
+    *(size_t *)ctx += bytes.len;
+    return 0;
+}
+
+CONTRACT(
+    "S1 T1: the pieces of a snapshot are written on another thread while the store goes on")
+{
+    struct writing w = {.result = 0};
+    struct store_snapshot_info info;
+    size_t bytes = 0;
+    pthread_t thread;
+
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    REQUIRE(store_snapshot_new(f->s, 10, &w.snapshot, &f->err) == 0);
+    REQUIRE(pthread_create(&thread, NULL, write_pieces, &w) == 0);
+    for (int i = 0; i < 30; i++) {
+        CHECK_I64(kit_append(f->s, 3, &f->err), 0);
+        CHECK_I64(store_tick(f->s, NSEC_PER_S, NULL, &f->err), 0);
+    }
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    CHECK_I64(w.result, 0);
+    CHECK_I64(store_snapshot_read(f->s, count_bytes, &bytes, &info, &f->err), ERR_NOT_FOUND);
+    CHECK_I64(store_snapshot_commit(w.snapshot, &f->err), 0);
+    w.snapshot = store_snapshot_free(w.snapshot);
+    CHECK_I64(store_snapshot_read(f->s, count_bytes, &bytes, &info, &f->err), 0);
+    CHECK(bytes == 50 * 5000 && info.revision == 10);
+    REQUIRE(fixture_reopen(f));
+    CHECK_I64(store_check(f->s, &f->err), 0);
+}
+
+CONTRACT(
+    "S1: a snapshot that is given up at any point leaves nothing, and the next one succeeds")
+{
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    for (int point = 0; point < 3; point++) {
+        owned(store_snapshot_free) struct store_snapshot *snapshot = NULL;
+        struct store_snapshot *second = NULL;
+        struct store_snapshot_info info;
+        bool right;
+
+        REQUIRE(store_snapshot_new(f->s, 5, &snapshot, &f->err) == 0);
+        CHECK_I64(store_snapshot_new(f->s, 5, &second, &f->err), ERR_LOCKED);
+        if (point > 0)
+            CHECK_I64(store_snapshot_add(snapshot, STR("some"), &f->err), 0);
+        if (point > 1)
+            CHECK_I64(store_snapshot_finish(snapshot, &f->err), 0);
+        snapshot = store_snapshot_free(snapshot);
+        CHECK_I64(kit_read_snapshot(f->s, &info, &right, &f->err), ERR_NOT_FOUND);
+        CHECK_I64(store_tidy(f->s, &f->err), 0);
+    }
+    CHECK_I64(kit_snapshot(f->s, 7, 3000, &f->err), 0);
+    CHECK_I64(store_check(f->s, &f->err), 0);
 }

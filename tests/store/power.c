@@ -32,8 +32,11 @@ struct run {
 
 static int run_open(struct run *run)
 {
-    struct store_opts opts = {
-        .semantics = 1, .retain = 4, .sqlite_vfs = POWER_VFS, .now = run->now};
+    struct store_opts opts = {.semantics = 1,
+                              .retain = 4,
+                              .sqlite_vfs = POWER_VFS,
+                              .files = &power_files,
+                              .now = run->now};
 
     return store_open("sqlite:/power.db", &opts, &run->s, &run->err);
 }
@@ -65,7 +68,7 @@ static int step_snapshot(struct run *run, size_t bytes)
     r = kit_snapshot(run->s, t->head, bytes, &run->err);
     if (!r)
         t->snapshot = t->head;
-    return r;
+    return r ? r : store_tidy(run->s, &run->err);
 }
 
 static bool keep_even(void *ctx, uint64_t revision)
@@ -193,8 +196,9 @@ static bool check_marks(struct run *run)
 
     return CHECK_I64(store_marked(run->s, &upto, &run->err), 0) &&
            CHECK(upto == t->marked || upto == t->maybe_marked) &&
-           (upto == 0 || (CHECK_I64(store_mark_find(run->s, STR("key"), upto, &mark, &run->err), 0) &&
-                          CHECK(mark.number == upto && mark.revision == upto)));
+           (upto == 0 ||
+            (CHECK_I64(store_mark_find(run->s, STR("key"), upto, &mark, &run->err), 0) &&
+             CHECK(mark.number == upto && mark.revision == upto)));
 }
 
 static int see_item(void *ctx, const struct store_ephemeral *item)
@@ -225,8 +229,7 @@ static bool judge(struct run *run)
         return false;
     }
     run->err = ERR_NULL;
-    good = check_log(run) && check_snapshot(run) && check_marks(run) &&
-           check_rest(run) &&
+    good = check_log(run) && check_snapshot(run) && check_marks(run) && check_rest(run) &&
            CHECK_I64(kit_append(run->s, 3, &run->err), 0);
     if (!good && run->err.code)
         tap_note("%s", err_describe(&run->err, line, sizeof(line)));

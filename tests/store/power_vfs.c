@@ -7,7 +7,7 @@
 
 #include <sqlite3.h>
 
-enum { FILES_MAX = 16, SECTOR = 512, REGIONS_MAX = 16 };
+enum { FILES_MAX = 32, SECTOR = 512, REGIONS_MAX = 16 };
 
 /* A write that is not synced; data NULL: a truncation to `at`. */
 struct pending {
@@ -29,7 +29,8 @@ struct shared_index {
 };
 
 struct disk_file {
-    char name[256]; /* empty: free */
+    char name[256];         /* empty: free */
+    char lasting_name[256]; /* empty: there is no such file after a cut */
     struct content live, lasting;
     VEC(struct pending) pending;
     struct shared_index *index; /* NULL: nobody has it */
@@ -177,6 +178,11 @@ void power_cut(enum power_keep keep, struct rng *rng)
         f->index = NULL;
         content_resize(&f->live, 0);
         content_write(&f->live, 0, f->lasting.data, f->lasting.len);
+        if (keep == POWER_KEEP_NONE || (keep == POWER_KEEP_SOME && rng_below(rng, 2)))
+            memcpy(f->name, f->lasting_name, sizeof(f->name));
+        if (!f->name[0])
+            file_clear(f);
+        memcpy(f->lasting_name, f->name, sizeof(f->name));
     }
 }
 
@@ -405,7 +411,7 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = on_shm_unmap,
 };
 
-/* ---- the file system ---- */
+/* ---- files beside the database ---- */
 
 static struct disk_file *find_file(const char *name)
 {
@@ -414,6 +420,164 @@ static struct disk_file *find_file(const char *name)
             return &files[i];
     return NULL;
 }
+
+struct side_file {
+    struct disk_file *file;
+    uint64_t cuts;
+    size_t at;
+};
+
+static int failed(struct err *err)
+{
+    return err_set(err, ERR_IO, "the test's disk refuses");
+}
+
+static struct disk_file *file_make(const char *name)
+{
+    struct disk_file *f = find_file(name);
+
+    if (f)
+        file_clear(f);
+    f = find_file("");
+    if (f)
+        (void)snprintf(f->name, sizeof(f->name), "%s", name);
+    return f;
+}
+
+static int side_open(const char *path, enum store_file_mode mode, void **ret_file,
+                     struct err *err)
+{
+    struct disk_file *f = dark ? NULL : find_file(path);
+    struct side_file *h;
+
+    if (!dark && mode == STORE_FILE_WRITE)
+        f = file_make(path);
+    if (!f)
+        return dark || mode == STORE_FILE_WRITE ? failed(err)
+                                                : err_set(err, ERR_NOT_FOUND, "none");
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        abort();
+    h->file = f;
+    h->cuts = cuts;
+    *ret_file = h;
+    return 0;
+}
+
+static int side_write(void *file, struct str bytes, struct err *err)
+{
+    struct side_file *h = file;
+    struct pending p = {.at = h->at, .len = bytes.len};
+    bool half = true;
+    int code =
+        dark || h->cuts != cuts ? SQLITE_IOERR : meet_fate(SQLITE_IOERR_WRITE, true, &half);
+
+    if (code && (dark || h->cuts != cuts || !half || p.len < 2))
+        return failed(err);
+    if (code)
+        p.len /= 2;
+    remember_pending(h->file, p, bytes.data);
+    h->at += p.len;
+    return code ? failed(err) : 0;
+}
+
+static int side_read(void *file, char *to, size_t n, size_t *ret_n, struct err *err)
+{
+    struct side_file *h = file;
+    const struct content *c = &h->file->live;
+    size_t have = h->at < c->len ? MIN(n, c->len - h->at) : 0;
+
+    if (dark || h->cuts != cuts)
+        return failed(err);
+    if (have)
+        memcpy(to, c->data + h->at, have);
+    h->at += have;
+    *ret_n = have;
+    return 0;
+}
+
+static int side_sync(void *file, struct err *err)
+{
+    struct side_file *h = file;
+    bool half;
+
+    if (dark || h->cuts != cuts || meet_fate(SQLITE_IOERR_FSYNC, false, &half))
+        return failed(err);
+    for (size_t i = 0; i < h->file->pending.n; i++)
+        content_apply(&h->file->lasting, &h->file->pending.at[i]);
+    forget_pending(h->file);
+    return 0;
+}
+
+static void side_forget(void *file)
+{
+    (void)file; /* all is memory */
+}
+
+static int side_rename(const char *from, const char *to, struct err *err)
+{
+    struct disk_file *f = find_file(from), *old = find_file(to);
+    bool half;
+
+    if (dark || !f || meet_fate(SQLITE_IOERR, false, &half))
+        return failed(err);
+    if (old)
+        file_clear(old);
+    (void)snprintf(f->name, sizeof(f->name), "%s", to);
+    return 0;
+}
+
+static int side_sync_folder(const char *path, struct err *err)
+{
+    bool half;
+
+    (void)path; /* there is one */
+    if (dark || meet_fate(SQLITE_IOERR_FSYNC, false, &half))
+        return failed(err);
+    for (size_t i = 0; i < FILES_MAX; i++)
+        memcpy(files[i].lasting_name, files[i].name, sizeof(files[i].name));
+    return 0;
+}
+
+static int side_remove(const char *path, struct err *err)
+{
+    struct disk_file *f = find_file(path);
+
+    if (dark)
+        return failed(err);
+    if (f)
+        file_clear(f);
+    return 0;
+}
+
+static int side_each(const char *prefix, store_file_fn *fn, void *ctx, struct err *err)
+{
+    int r = dark ? failed(err) : 0;
+
+    for (size_t i = 0; i < FILES_MAX && !r; i++) {
+        char name[sizeof(files[i].name)];
+
+        memcpy(name, files[i].name, sizeof(name));
+        if (name[0] && strncmp(name, prefix, strlen(prefix)) == 0)
+            r = fn(ctx, name);
+    }
+    return r;
+}
+
+const struct store_files power_files = {
+    .open = side_open,
+    .write = side_write,
+    .read = side_read,
+    .sync = side_sync,
+    .forget = side_forget,
+    .close = free,
+    .rename = side_rename,
+    .sync_folder = side_sync_folder,
+    .remove = side_remove,
+    .each = side_each,
+};
+
+/* ---- the file system ---- */
 
 static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
                    int *ret_flags)
@@ -433,6 +597,7 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int f
         if (!f)
             return SQLITE_CANTOPEN;
         (void)snprintf(f->name, sizeof(f->name), "%s", name);
+        (void)snprintf(f->lasting_name, sizeof(f->lasting_name), "%s", name);
     }
     h->file = f;
     h->index = NULL;
