@@ -6,6 +6,7 @@
  *   bench_peers saturate PEER HOST:PORT N SIZE SECONDS WINDOW
  *   bench_peers commits  PEER HOST:PORT WRITERS SIZE SECONDS
  *   bench_peers load     PEER HOST:PORT COUNT SIZE
+ *   bench_peers versions PEER HOST:PORT COUNT SIZE
  *   bench_peers idle     PEER HOST:PORT N CYCLES
  *   bench_peers restart  PEER HOST:PORT N REPS PIDFILE COMMAND
  *   bench_peers rollout  trimtab HOST:PORT N REPS
@@ -184,7 +185,8 @@ static int commits(char **args)
     return 0;
 }
 
-static int load(char **args)
+/* So many values, each of its own name, or all of one. */
+static int put_many(char **args, bool creates)
 {
     uint64_t count = number(args[0]), sequence = 0;
     struct peer_conn *writer;
@@ -192,14 +194,14 @@ static int load(char **args)
     char *value;
 
     bench.size = number(args[1]);
-    bench.creates = true;
+    bench.creates = creates;
     value = room(1, bench.size);
     writer = open_writer(0);
     begin = clock_now();
     while (writer->answered < count) {
         while (sequence < count && sequence < writer->answered + LOAD_WINDOW) {
             fill_value(value, ++sequence);
-            bench.peer->put(writer, sequence, str_of(value, bench.size));
+            bench.peer->put(writer, creates ? sequence : 0, str_of(value, bench.size));
         }
         bench_turn(-1);
     }
@@ -207,6 +209,16 @@ static int load(char **args)
     printf("%s\t%.0f\t%.1f\n", bench.peer->name,
            (double)count * 1e3 / (ms_since(begin) - SETTLE_MS), server_memory());
     return 0;
+}
+
+static int load(char **args)
+{
+    return put_many(args, true);
+}
+
+static int versions(char **args)
+{
+    return put_many(args, false);
 }
 
 /* ---- memory ---- */
@@ -372,8 +384,8 @@ static const struct figure {
     int n_args;
     int (*run)(char **args);
 } figures[] = {{"fanout", 3, fanout},   {"saturate", 4, saturate}, {"commits", 3, commits},
-               {"load", 2, load},       {"idle", 2, idle},         {"restart", 4, restart},
-               {"rollout", 2, rollout}, {"rollback", 2, rollback}};
+               {"load", 2, load},       {"versions", 2, versions}, {"idle", 2, idle},
+               {"restart", 4, restart}, {"rollout", 2, rollout},   {"rollback", 2, rollback}};
 
 static void prepare(const char *peer, const char *address)
 {

@@ -4,6 +4,7 @@
 #include "model/kinds.h"
 
 #include "base/alloc.h"
+#include "model/below.h"
 #include "model/protection.h"
 
 struct kind_entry {
@@ -102,17 +103,14 @@ typedef int resource_fn(struct kinds *k, const struct kind *kind, const struct v
 static int each_resource(struct kinds *k, struct str kind, const struct kind *definition,
                          resource_fn *fn, struct err *err)
 {
-    struct tree_walk walk;
+    struct below_walk walk;
     const struct version *v;
     int r = 0;
 
-    tree_walk_from(&walk, k->state->versions, STR(""), 0);
-    while (!r && (v = version_of(tree_walk_next(&walk)))) {
-        struct name name = key_name(v->key);
-
-        if (!v->deleted && str_eq(name.kind, kind) && !space_is_system(name.space))
+    below_walk_init(&walk, k->state, &(struct below_opts){.kind = kind});
+    while (!r && (v = below_walk_next(&walk)))
+        if (!v->deleted && !space_is_system(key_name(v->key).space))
             r = fn(k, definition, v, err);
-    }
     return r;
 }
 

@@ -72,6 +72,11 @@ int store_backup_step(struct store_backup *b, size_t bytes, struct err *err)
     return r;
 }
 
+uint64_t store_backup_revision(const struct store_backup *b)
+{
+    return b->s->backup_revision;
+}
+
 struct store_backup *store_backup_free(struct store_backup *b)
 {
     if (!b)

@@ -22,6 +22,7 @@ struct store_engine;
 struct store {
     const struct store_engine *engine;
     void *impl; /* the engine's own; NULL before open has finished */
+    bool is_reader; /* head is that of the moment that was read last */
 
     uint32_t semantics; /* highest version this program knows */
     uint32_t retain;
@@ -37,6 +38,7 @@ struct store {
     struct link ephemeral_watches; /* struct store_ephemeral_watch */
     struct store_snapshot *snapshot;
     struct store_backup *backup;
+    uint64_t backup_revision; /* newest in the copy, once the last record is in it */
     uint64_t verified[2]; /* ids of snapshots that were read back and are whole; 0: none */
 
     int wake_fd; /* an eventfd: readable once store_wake was called */
@@ -76,6 +78,9 @@ struct store_engine {
     int (*open)(struct store *s, const char *place, const struct store_opts *opts,
                 struct err *err);
     int (*close)(struct store *s, struct err *err);
+    /* R4: sets reader->impl last. Of what follows a reader is asked for head, base, read, marked and mark_find. */
+    int (*open_reader)(struct store *reader, struct store *s, struct err *err);
+    void (*release)(struct store *reader);
 
     int (*identity)(struct store *s, struct store_identity *ret_identity, struct err *err);
     int (*set_identity)(struct store *s, const struct store_identity *identity,
@@ -92,9 +97,21 @@ struct store_engine {
     int (*read)(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err);
 
-    /* S1: chunks of the running snapshot; commit makes it visible and removes those that are listed. */
-    int (*snapshot_begin)(struct store *s, uint64_t revision, struct err *err);
+    int (*mark)(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                struct err *err);
+    int (*marked)(struct store *s, uint64_t *ret_upto, struct err *err);
+    int (*mark_find)(struct store *s, struct str key, uint64_t number,
+                     struct store_mark *ret_mark, struct err *err);
+
+    /*
+     * S1: chunks of the running snapshot. finish makes them durable, read_back gives them as they lie there then; these
+     * three may come on another thread. commit makes it visible and removes those that are listed.
+     */
+    int (*snapshot_begin)(struct store *s, uint64_t revision, uint64_t *ret_id,
+                          struct err *err);
     int (*snapshot_chunk)(struct store *s, struct str bytes, struct err *err);
+    int (*snapshot_finish)(struct store *s, struct err *err);
+    int (*snapshot_read_back)(struct store *s, store_chunk_fn *fn, void *ctx, struct err *err);
     int (*snapshot_commit)(struct store *s, const struct store_snapshot_row *row,
                            uint64_t keep_id,
                            struct err *err); /* all others than this one and keep_id go */
@@ -103,6 +120,8 @@ struct store_engine {
                          struct err *err); /* committed ones, newest first */
     int (*snapshot_chunks)(struct store *s, uint64_t id, store_chunk_fn *fn, void *ctx,
                            struct err *err);
+
+    int (*tidy)(struct store *s, struct err *err); /* also of a reader */
 
     /* Raises the floor to at most limit, moving kept records (C2). */
     int (*compact)(struct store *s, const struct store_compact *op, uint64_t limit,
@@ -134,7 +153,8 @@ struct store_engine {
     int (*poll)(struct store *s, int timeout_ms, struct err *err);
 
     int (*check)(struct store *s, struct err *err); /* own structure, blobs, items */
-    /* The file is there and empty. step: STORE_MORE, 0 or negative; end comes after any of them, once. */
+    /* The file is there and empty. step: STORE_MORE, 0 (s->backup_revision is set) or negative; end comes after any of
+       them, once. */
     int (*backup_begin)(struct store *s, const char *path, struct err *err);
     int (*backup_step)(struct store *s, size_t bytes, struct err *err);
     int (*backup_end)(struct store *s, struct err *err);
@@ -144,6 +164,10 @@ extern const struct store_engine store_mem_engine;
 extern const struct store_engine store_sqlite_engine;
 
 /* ---- shared by engines ---- */
+
+/* The hash of a snapshot: of none of its pieces, and with one more. */
+struct sha256 store_snapshot_hash(uint64_t revision, const struct sha256 *chain);
+struct sha256 store_snapshot_hash_next(const struct sha256 *hash, struct str piece);
 
 /* The chain hash of a row (I2). */
 struct sha256 store_chain_next(const struct sha256 *previous, const struct store_entry *entry);

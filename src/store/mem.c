@@ -57,6 +57,9 @@ struct store_disk *store_disk_free(struct store_disk *disk)
     clear_rows(&disk->log);
     clear_rows(&disk->unsynced);
     clear_rows(&disk->kept);
+    for (size_t i = 0; i < disk->marks.n; i++)
+        (void)shared_unref(disk->marks.at[i].key);
+    VEC_DEINIT(&disk->marks);
     for (size_t i = 0; i < disk->snapshots.n; i++)
         clear_chunks(&disk->snapshots.at[i].chunks);
     VEC_DEINIT(&disk->snapshots);
@@ -146,7 +149,8 @@ static enum store_fault fault_of(struct mem *m, enum store_write write)
     return m->disk->fault ? m->disk->fault(m->disk->fault_ctx, write) : STORE_FAULT_NONE;
 }
 
-int mem_fault(struct mem *m, enum store_write write, struct err *err)
+/* The same without counting a sync: for the thread that writes a snapshot. */
+static int refuse(struct mem *m, enum store_write write, struct err *err)
 {
     switch (fault_of(m, write)) {
     case STORE_FAULT_FAIL:
@@ -155,8 +159,16 @@ int mem_fault(struct mem *m, enum store_write write, struct err *err)
     case STORE_FAULT_DONE:
     case STORE_FAULT_UNSYNCED: break;
     }
-    m->s->stats.syncs++;
     return 0;
+}
+
+int mem_fault(struct mem *m, enum store_write write, struct err *err)
+{
+    int r = refuse(m, write, err);
+
+    if (!r)
+        m->s->stats.syncs++;
+    return r;
 }
 
 void mem_wake_others(struct mem *m)
@@ -242,6 +254,22 @@ static int mem_open(struct store *s, const char *place, const struct store_opts 
     return 0;
 }
 
+/* It is on no list: it tells nobody of changes, and nobody waits for it. */
+static int mem_open_reader(struct store *reader, struct store *s, struct err *err)
+{
+    const struct mem *of = s->impl;
+    struct mem *m = NEW(struct mem);
+
+    if (!m)
+        return mem_no_memory(err);
+    link_init(&m->link);
+    m->s = reader;
+    m->disk = of->disk;
+    m->crashes = of->crashes;
+    reader->impl = m;
+    return 0;
+}
+
 static int mem_close(struct store *s, struct err *err)
 {
     struct mem *m = s->impl;
@@ -313,9 +341,18 @@ static int mem_head(struct store *s, struct store_head *ret_head, struct err *er
     if (r)
         return r;
     settle(m->disk);
-    *ret_head = head_of(m->disk);
+    *ret_head = m->has_view ? m->view : head_of(m->disk);
+    m->view = *ret_head;
+    m->has_view = s->is_reader;
     mem_leave(m);
     return 0;
+}
+
+static void mem_release(struct store *reader)
+{
+    struct mem *m = reader->impl;
+
+    m->has_view = false;
 }
 
 static int mem_base(struct store *s, struct store_head *ret_base, struct err *err)
@@ -462,49 +499,168 @@ static size_t index_in_log(const struct store_disk *disk, uint64_t revision)
     return revision > disk->base.revision ? (size_t)(revision - disk->base.revision - 1) : 0;
 }
 
-static int give_rows(const struct mem_rows *rows, size_t first, const uint64_t range[2],
-                     bool are_kept, store_entry_fn *fn, void *ctx)
+/* The first row from a revision on; NULL: none. */
+static const struct mem_row *find_row(const struct store_disk *disk, bool is_kept,
+                                      uint64_t from)
 {
-    for (size_t i = first; i < rows->n && rows->at[i].revision <= range[1]; i++) {
-        const struct mem_row *row = &rows->at[i];
-        struct store_entry entry = {.revision = row->revision,
-                                    .chain = row->chain,
-                                    .request = shared_str(row->request),
-                                    .bytes = shared_str(row->bytes),
-                                    .packed = shared_str(row->packed),
-                                    .previous = are_kept ? &row->previous : NULL};
-        int r;
+    const struct mem_rows *rows = is_kept ? &disk->kept : &disk->log;
+    size_t i = is_kept ? 0 : index_in_log(disk, from);
 
-        if (row->revision < range[0])
-            continue;
-        r = fn(ctx, &entry);
+    while (i < rows->n && rows->at[i].revision < from)
+        i++;
+    return i < rows->n ? &rows->at[i] : NULL;
+}
+
+/* A row with references of its own, so that whoever is given it stands in nobody's way. False: there is none. */
+static bool take_row(const struct mem *m, bool is_kept, uint64_t from, uint64_t to,
+                     struct mem_row *ret)
+{
+    const struct mem_row *row = find_row(m->disk, is_kept, from);
+
+    if (!row || row->revision > to)
+        return false;
+    *ret = *row;
+    (void)shared_ref(ret->request); /* each is the row's */
+    (void)shared_ref(ret->bytes);
+    (void)shared_ref(ret->packed);
+    return true;
+}
+
+static int give_row(struct mem_row *row, bool is_kept, store_entry_fn *fn, void *ctx)
+{
+    struct store_entry entry = {.revision = row->revision,
+                                .chain = row->chain,
+                                .request = shared_str(row->request),
+                                .bytes = shared_str(row->bytes),
+                                .packed = shared_str(row->packed),
+                                .previous = is_kept ? &row->previous : NULL};
+    int r = fn(ctx, &entry);
+
+    free_row(row);
+    return r;
+}
+
+static int give_rows(struct store *s, bool are_kept, const uint64_t range[2],
+                     store_entry_fn *fn, void *ctx, struct err *err)
+{
+    uint64_t at = range[0];
+    int r = 0;
+
+    while (!r && at <= range[1]) {
+        struct mem_row row;
+        struct mem *m;
+        bool is_there;
+
+        r = mem_enter(s, &m, err);
         if (r)
             return r;
+        is_there = take_row(m, are_kept, at, range[1], &row);
+        mem_leave(m);
+        if (!is_there)
+            return 0;
+        at = row.revision + 1;
+        r = give_row(&row, are_kept, fn, ctx);
     }
-    return 0;
+    return r;
 }
 
 static int mem_read(struct store *s, enum store_rows rows, const uint64_t range[2],
                     store_entry_fn *fn, void *ctx, struct err *err)
+{
+    struct store_head base;
+    int r = rows == STORE_ROWS_ALL ? give_rows(s, true, range, fn, ctx, err)
+                                   : mem_base(s, &base, err);
+
+    if (!r && rows != STORE_ROWS_ALL && range[0] <= range[1] && range[0] <= base.revision)
+        r = STORE_COMPACTED;
+    return r ? r : give_rows(s, false, range, fn, ctx, err);
+}
+
+/* ---- marks ---- */
+
+static struct mem_mark *find_mark(struct store_disk *disk, struct str key, uint64_t number)
+{
+    for (size_t i = 0; i < disk->marks.n; i++)
+        if (disk->marks.at[i].number == number &&
+            str_eq(shared_str(disk->marks.at[i].key), key))
+            return &disk->marks.at[i];
+    return NULL;
+}
+
+static int put_mark(struct store_disk *disk, const struct store_mark *mark)
+{
+    struct mem_mark *old = find_mark(disk, mark->key, mark->number);
+    struct mem_mark new = {.number = mark->number, .revision = mark->revision};
+
+    if (old) {
+        old->revision = mark->revision;
+        return 0;
+    }
+    new.key = shared_copy(mark->key);
+    if (new.key && VEC_PUSH(&disk->marks, new))
+        return 0;
+    (void)shared_unref(new.key);
+    return ERR_NOMEM;
+}
+
+static int mem_mark(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                    struct err *err)
 {
     struct mem *m;
     int r = mem_enter(s, &m, err);
 
     if (r)
         return r;
-    if (rows == STORE_ROWS_ALL)
-        r = give_rows(&m->disk->kept, 0, range, true, fn, ctx);
-    else if (range[0] <= range[1] && range[0] <= m->disk->base.revision)
-        r = STORE_COMPACTED;
+    r = mem_fault(m, STORE_WRITE_MARK, err);
+    for (size_t i = 0; !r && i < n; i++)
+        if (put_mark(m->disk, &marks[i])) /* those before it prove nothing, so they may stay */
+            r = mem_no_memory(err);
     if (!r)
-        r = give_rows(&m->disk->log, index_in_log(m->disk, range[0]), range, false, fn, ctx);
+        m->disk->marked = upto;
+    mem_leave(m);
+    return r;
+}
+
+static int mem_marked(struct store *s, uint64_t *ret_upto, struct err *err)
+{
+    struct mem *m;
+    int r = mem_enter(s, &m, err);
+
+    if (r)
+        return r;
+    *ret_upto = m->disk->marked;
+    mem_leave(m);
+    return 0;
+}
+
+static int mem_mark_find(struct store *s, struct str key, uint64_t number,
+                         struct store_mark *ret_mark, struct err *err)
+{
+    const struct mem_mark *best = NULL;
+    struct mem *m;
+    int r = mem_enter(s, &m, err);
+
+    if (r)
+        return r;
+    for (size_t i = 0; i < m->disk->marks.n; i++) {
+        const struct mem_mark *mark = &m->disk->marks.at[i];
+
+        if (mark->number >= number && (!best || mark->number < best->number) &&
+            str_eq(shared_str(mark->key), key))
+            best = mark;
+    }
+    if (best)
+        *ret_mark = (struct store_mark){.number = best->number, .revision = best->revision};
+    else
+        r = err_set(err, ERR_NOT_FOUND, "there is no such mark");
     mem_leave(m);
     return r;
 }
 
 /* ---- snapshots and compaction ---- */
 
-static int mem_snapshot_begin(struct store *s, uint64_t revision, struct err *err)
+static int mem_snapshot_begin(struct store *s, uint64_t revision, uint64_t *ret_id,
+                              struct err *err)
 {
     struct mem *m;
     int r = mem_enter(s, &m, err);
@@ -513,6 +669,7 @@ static int mem_snapshot_begin(struct store *s, uint64_t revision, struct err *er
     if (r)
         return r;
     clear_chunks(&m->chunks);
+    *ret_id = ++m->disk->last_snapshot;
     mem_leave(m);
     return 0;
 }
@@ -525,7 +682,7 @@ static int mem_snapshot_chunk(struct store *s, struct str bytes, struct err *err
 
     if (r)
         return r;
-    r = mem_fault(m, STORE_WRITE_SNAPSHOT, err);
+    r = refuse(m, STORE_WRITE_SNAPSHOT, err);
     if (!r) {
         chunk = shared_copy(bytes);
         if (!chunk || !VEC_PUSH(&m->chunks, chunk)) {
@@ -533,6 +690,41 @@ static int mem_snapshot_chunk(struct store *s, struct str bytes, struct err *err
             r = mem_no_memory(err);
         }
     }
+    mem_leave(m);
+    return r;
+}
+
+/* What was added is durable at once. */
+static int mem_snapshot_finish(struct store *s, struct err *err)
+{
+    struct mem *m;
+    int r = mem_enter(s, &m, err);
+
+    if (r)
+        return r;
+    r = refuse(m, STORE_WRITE_SNAPSHOT, err);
+    mem_leave(m);
+    return r;
+}
+
+static int give_chunks(const struct mem_chunks *chunks, store_chunk_fn *fn, void *ctx)
+{
+    int r = 0;
+
+    for (size_t i = 0; !r && i < chunks->n; i++)
+        r = fn(ctx, shared_str(chunks->at[i]));
+    return r;
+}
+
+static int mem_snapshot_read_back(struct store *s, store_chunk_fn *fn, void *ctx,
+                                  struct err *err)
+{
+    struct mem *m;
+    int r = mem_enter(s, &m, err);
+
+    if (r)
+        return r;
+    r = give_chunks(&m->chunks, fn, ctx);
     mem_leave(m);
     return r;
 }
@@ -564,7 +756,6 @@ static int mem_snapshot_commit(struct store *s, const struct store_snapshot_row 
         r = mem_no_memory(err);
     if (!r) {
         drop_snapshots_but(m->disk, keep_id);
-        snapshot.row.id = ++m->disk->last_snapshot;
         snapshot.chunks = m->chunks;
         m->chunks = (struct mem_chunks){0};
         m->disk->snapshots.at[m->disk->snapshots.n++] = snapshot;
@@ -612,14 +803,9 @@ static int mem_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn,
 
     if (r)
         return r;
-    for (size_t i = 0; i < m->disk->snapshots.n; i++) {
-        const struct mem_chunks *chunks = &m->disk->snapshots.at[i].chunks;
-
-        if (m->disk->snapshots.at[i].row.id != id)
-            continue;
-        for (size_t j = 0; !r && j < chunks->n; j++)
-            r = fn(ctx, shared_str(chunks->at[j]));
-    }
+    for (size_t i = 0; !r && i < m->disk->snapshots.n; i++)
+        if (m->disk->snapshots.at[i].row.id == id)
+            r = give_chunks(&m->disk->snapshots.at[i].chunks, fn, ctx);
     mem_leave(m);
     return r;
 }
@@ -803,14 +989,21 @@ const struct store_engine store_mem_engine = {
     .scheme = "mem",
     .open = mem_open,
     .close = mem_close,
+    .open_reader = mem_open_reader,
+    .release = mem_release,
     .identity = mem_identity,
     .set_identity = mem_set_identity,
     .head = mem_head,
     .base = mem_base,
     .append = mem_append,
     .read = mem_read,
+    .mark = mem_mark,
+    .marked = mem_marked,
+    .mark_find = mem_mark_find,
     .snapshot_begin = mem_snapshot_begin,
     .snapshot_chunk = mem_snapshot_chunk,
+    .snapshot_finish = mem_snapshot_finish,
+    .snapshot_read_back = mem_snapshot_read_back,
     .snapshot_commit = mem_snapshot_commit,
     .snapshot_abort = mem_snapshot_abort,
     .snapshot_each = mem_snapshot_each,

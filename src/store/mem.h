@@ -26,6 +26,7 @@ enum store_fault {
 enum store_write {
     STORE_WRITE_IDENTITY,
     STORE_WRITE_APPEND,
+    STORE_WRITE_MARK,
     STORE_WRITE_SNAPSHOT,
     STORE_WRITE_COMPACT,
     STORE_WRITE_BLOB,

@@ -23,6 +23,11 @@ struct mem_rows {
     size_t n, cap;
 };
 
+struct mem_mark {
+    struct shared *key;
+    uint64_t number, revision;
+};
+
 struct mem_chunks {
     struct shared **at;
     size_t n, cap;
@@ -70,6 +75,8 @@ struct store_disk {
     bool made;
     struct store_head base;
     struct mem_rows log, unsynced, kept;
+    VEC(struct mem_mark) marks;
+    uint64_t marked;
     VEC(struct mem_snapshot) snapshots; /* oldest first */
     uint64_t last_snapshot;
     VEC(struct mem_blob) blobs;
@@ -92,6 +99,8 @@ struct mem {
     uint64_t crashes;         /* of the disk when it was opened */
     uint64_t seen_event;      /* number of the last change that was told */
     struct mem_chunks chunks; /* of the running snapshot */
+    struct store_head view;   /* of a reader (R4) */
+    bool has_view;
 };
 
 /* Locks the disk: 0, or ERR_UNAVAILABLE after a crash, and then it is not locked. */

@@ -12,16 +12,16 @@
 struct store_snapshot {
     struct store *s;
     struct store_snapshot_row row;
-    bool failed, committed;
+    bool failed, finished, committed;
 };
 
-static struct sha256 hash_begin(uint64_t revision, const struct sha256 *chain)
+struct sha256 store_snapshot_hash(uint64_t revision, const struct sha256 *chain)
 {
     return store_chain_next(
         chain, &(struct store_entry){.revision = revision, .bytes = STR("snapshot")});
 }
 
-static struct sha256 hash_next(const struct sha256 *hash, struct str chunk)
+struct sha256 store_snapshot_hash_next(const struct sha256 *hash, struct str chunk)
 {
     const struct str parts[] = {str_of(hash->bytes, SHA256_BYTES), chunk};
 
@@ -39,7 +39,7 @@ static int tally_chunk(void *ctx, struct str chunk)
 {
     struct tally *t = ctx;
 
-    t->hash = hash_next(&t->hash, chunk);
+    t->hash = store_snapshot_hash_next(&t->hash, chunk);
     t->bytes += chunk.len;
     return 0;
 }
@@ -57,11 +57,17 @@ static void know_whole(struct store *s, uint64_t id)
     s->verified[0] = id;
 }
 
-/* Reads the snapshot through: 0, or ERR_CORRUPT when it must not be used, or why it cannot be read. */
-static int verify_snapshot(struct store *s, const struct store_snapshot_row *row,
-                           struct err *err)
+/* It was whole once. */
+static void know_damaged(struct store *s, uint64_t id)
 {
-    struct tally t = {.hash = hash_begin(row->revision, &row->chain)};
+    for (size_t i = 0; i < ARRAY_LEN(s->verified); i++)
+        if (s->verified[i] == id)
+            s->verified[i] = 0;
+}
+
+static int read_through(struct store *s, const struct store_snapshot_row *row, struct err *err)
+{
+    struct tally t = {.hash = store_snapshot_hash(row->revision, &row->chain)};
     struct sha256 chain = {{0}};
     int r = s->engine->snapshot_chunks(s, row->id, tally_chunk, &t, err);
 
@@ -83,6 +89,17 @@ static int verify_snapshot(struct store *s, const struct store_snapshot_row *row
                        "the snapshot of revision %" PRIu64 " is of another history",
                        row->revision);
     return 0;
+}
+
+/* Reads the snapshot through: 0, or ERR_CORRUPT when it must not be used, or why it cannot be read. */
+static int verify_snapshot(struct store *s, const struct store_snapshot_row *row,
+                           struct err *err)
+{
+    int r = read_through(s, row, err);
+
+    if (r == ERR_CORRUPT)
+        know_damaged(s, row->id);
+    return r;
 }
 
 /* As verify_snapshot, but once per process: for decisions, not for reading. */
@@ -115,8 +132,8 @@ int store_snapshot_new(struct store *s, uint64_t revision, struct store_snapshot
     r = chain_at(s, revision, &snapshot->row.chain, err);
     if (r)
         return r;
-    snapshot->row.hash = hash_begin(revision, &snapshot->row.chain);
-    r = s->engine->snapshot_begin(s, revision, err);
+    snapshot->row.hash = store_snapshot_hash(revision, &snapshot->row.chain);
+    r = s->engine->snapshot_begin(s, revision, &snapshot->row.id, err);
     if (r)
         return r;
     snapshot->s = s;
@@ -127,7 +144,7 @@ int store_snapshot_new(struct store *s, uint64_t revision, struct store_snapshot
 
 int store_snapshot_add(struct store_snapshot *snapshot, struct str bytes, struct err *err)
 {
-    ASSERT(!snapshot->failed && !snapshot->committed);
+    ASSERT(!snapshot->failed && !snapshot->finished);
     while (bytes.len > 0) {
         struct str chunk = str_part(bytes, 0, STORE_CHUNK_MAX);
         int r = snapshot->s->engine->snapshot_chunk(snapshot->s, chunk, err);
@@ -136,11 +153,37 @@ int store_snapshot_add(struct store_snapshot *snapshot, struct str bytes, struct
             snapshot->failed = true;
             return r;
         }
-        snapshot->row.hash = hash_next(&snapshot->row.hash, chunk);
+        snapshot->row.hash = store_snapshot_hash_next(&snapshot->row.hash, chunk);
         snapshot->row.bytes += chunk.len;
         bytes = str_from(bytes, chunk.len);
     }
     return 0;
+}
+
+static int finish(struct store_snapshot *snapshot, struct err *err)
+{
+    const struct store_snapshot_row *row = &snapshot->row;
+    struct tally t = {.hash = store_snapshot_hash(row->revision, &row->chain)};
+    int r = snapshot->s->engine->snapshot_finish(snapshot->s, err);
+
+    if (!r)
+        r = snapshot->s->engine->snapshot_read_back(snapshot->s, tally_chunk, &t, err);
+    if (!r && (t.bytes != row->bytes || !sha256_eq(&t.hash, &row->hash)))
+        r = err_set(err, ERR_CORRUPT,
+                    "the snapshot of revision %" PRIu64 " did not come back as it was written",
+                    row->revision);
+    return r;
+}
+
+int store_snapshot_finish(struct store_snapshot *snapshot, struct err *err)
+{
+    int r;
+
+    ASSERT(!snapshot->failed && !snapshot->finished);
+    r = finish(snapshot, err);
+    snapshot->failed = r != 0;
+    snapshot->finished = true;
+    return r;
 }
 
 struct search {
@@ -176,17 +219,19 @@ int store_snapshot_commit(struct store_snapshot *snapshot, struct err *err)
     int r;
 
     ASSERT(!snapshot->failed && !snapshot->committed);
-    r = observe_all(s, err); /* snapshots of others may be of newer records */
+    r = snapshot->finished ? 0 : store_snapshot_finish(snapshot, err);
+    if (!r)
+        r = observe_all(s, err); /* snapshots of others may be of newer records */
     if (r)
         return r;
     r = s->engine->snapshot_each(s, find_whole, &older, err);
     if (r != FOUND && r != 0)
         return r;
     r = s->engine->snapshot_commit(s, &snapshot->row, older.row.id, err);
-    if (r)
-        snapshot->failed = true;
-    else
-        snapshot->committed = true;
+    snapshot->failed = r != 0;
+    snapshot->committed = r == 0;
+    if (!r)
+        know_whole(s, snapshot->row.id); /* it was read back */
     return r;
 }
 
@@ -227,6 +272,11 @@ int store_snapshot_read(struct store *s, store_chunk_fn *fn, void *ctx,
                                              .bytes = search.row.bytes,
                                              .passed_over = search.passed_over};
     return s->engine->snapshot_chunks(s, search.row.id, fn, ctx, err);
+}
+
+int store_tidy(struct store *s, struct err *err)
+{
+    return s->engine->tidy ? s->engine->tidy(s, err) : 0;
 }
 
 struct check {

@@ -2,7 +2,8 @@
  * The engine "sqlite:/path": one file, one server.
  *
  *   sqlite_db.c      connection, schema, transactions: where durability is decided
- *   sqlite_log.c     log, snapshots, compaction
+ *   sqlite_log.c     log, marks, compaction
+ *   sqlite_snapshot.c, sqlite_backup.c  snapshots, copies
  *   sqlite_items.c   blobs, leases, ephemeral items
  */
 #include "base/alloc.h"
@@ -28,10 +29,13 @@ static int sqlite_open(struct store *s, const char *place, const struct store_op
         return err_set(err, ERR_NOMEM, "out of memory while opening a store");
     db->s = s;
     db->vfs = opts->sqlite_vfs;
+    db->files = opts->files ? opts->files : &store_files_system;
     db->path = mem_dup(place, strlen(place));
     r = db->path ? db_open(db, opts, err) : err_set(err, ERR_NOMEM, "out of memory");
     if (!r)
         r = sqlite_load_leases(db, err);
+    if (!r)
+        r = sqlite_remove_strays(db, err);
     if (r) {
         (void)db_close(db, NULL); /* the story is why it did not open */
         release(db);
@@ -39,6 +43,34 @@ static int sqlite_open(struct store *s, const char *place, const struct store_op
     }
     s->impl = db;
     return 0;
+}
+
+static int sqlite_open_reader(struct store *reader, struct store *s, struct err *err)
+{
+    const struct db *of = s->impl;
+    struct db *db = NEW(struct db);
+    int r;
+
+    if (!db)
+        return err_set(err, ERR_NOMEM, "out of memory for a reader of the store");
+    db->s = reader;
+    db->vfs = of->vfs;
+    db->files = of->files;
+    db->is_reader = true;
+    db->path = mem_dup(of->path, strlen(of->path));
+    r = db->path ? db_open_reader(db, err) : err_set(err, ERR_NOMEM, "out of memory");
+    if (r) {
+        (void)db_close(db, NULL); /* the story is why it did not open */
+        release(db);
+        return r;
+    }
+    reader->impl = db;
+    return 0;
+}
+
+static void sqlite_release(struct store *reader)
+{
+    db_unview(reader->impl);
 }
 
 static int sqlite_close(struct store *s, struct err *err)
@@ -119,70 +151,30 @@ static int sqlite_check(struct store *s, struct err *err)
     return r ? r : sqlite_check_items(db, err);
 }
 
-/* ---- copies ---- */
-
-/*
- * SQLite's own online backup over this connection: what is written while it runs goes into the copy too, so that it
- * never begins anew, and is the state at its last step.
- */
-static int sqlite_backup_begin(struct store *s, const char *path, struct err *err)
-{
-    struct db *db = s->impl;
-    int code = sqlite3_open_v2(path, &db->copy,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                               NULL);
-    int r = code ? db_error(db, code, err) : 0;
-
-    if (!r) {
-        db->backup = sqlite3_backup_init(db->copy, "main", db->connection, "main");
-        if (!db->backup)
-            r = db_error(db, sqlite3_errcode(db->copy), err);
-    }
-    if (r) {
-        (void)sqlite3_close(db->copy); /* nothing was written */
-        db->copy = NULL;
-    }
-    return r;
-}
-
-static int sqlite_backup_step(struct store *s, size_t bytes, struct err *err)
-{
-    enum { PAGE_BYTES = 4096 };
-    struct db *db = s->impl;
-    int code = sqlite3_backup_step(db->backup, (int)MAX(bytes / PAGE_BYTES, (size_t)1));
-
-    if (code == SQLITE_DONE)
-        return 0;
-    return code == SQLITE_OK ? STORE_MORE : db_error(db, code, err);
-}
-
-static int sqlite_backup_end(struct store *s, struct err *err)
-{
-    struct db *db = s->impl;
-    int code = sqlite3_backup_finish(db->backup), closed = sqlite3_close(db->copy);
-
-    db->backup = NULL;
-    db->copy = NULL;
-    code = code ? code : closed;
-    return code ? db_error(db, code, err) : 0;
-}
-
 const struct store_engine store_sqlite_engine = {
     .scheme = "sqlite",
     .open = sqlite_open,
     .close = sqlite_close,
+    .open_reader = sqlite_open_reader,
+    .release = sqlite_release,
     .identity = sqlite_identity,
     .set_identity = sqlite_set_identity,
     .head = sqlite_head,
     .base = sqlite_base,
     .append = sqlite_append,
     .read = sqlite_read,
+    .mark = sqlite_mark,
+    .marked = sqlite_marked,
+    .mark_find = sqlite_mark_find,
     .snapshot_begin = sqlite_snapshot_begin,
     .snapshot_chunk = sqlite_snapshot_chunk,
+    .snapshot_finish = sqlite_snapshot_finish,
+    .snapshot_read_back = sqlite_snapshot_read_back,
     .snapshot_commit = sqlite_snapshot_commit,
     .snapshot_abort = sqlite_snapshot_abort,
     .snapshot_each = sqlite_snapshot_each,
     .snapshot_chunks = sqlite_snapshot_chunks,
+    .tidy = sqlite_tidy,
     .compact = sqlite_compact,
     .forget = sqlite_forget,
     .blob_put = sqlite_blob_put,

@@ -2,7 +2,8 @@
  * The connection of the engine "sqlite:": settings, schema, statements, transactions.
  *
  * Durability rests on three settings: WAL, where a commit is one write and one sync; synchronous=FULL, which
- * makes that sync part of the commit; and an exclusive lock, so that no other process has a say. A commit
+ * makes that sync part of the commit; and the VFS "unix-excl", whose lock keeps every other process away, while it lets a
+ * second connection of this one read. (An exclusive locking_mode would keep that one away, too.) A commit
  * that fails at its sync has been written all the same: if the machine stopped now, recovery might find it.
  * So db_end makes another commit at the same place of the log, which overwrites it (db_settle); only when
  * that fails too is the outcome unknown.
@@ -15,11 +16,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     APPLICATION_ID = 0x5472696d, /* "Trim" */
-    SCHEMA_VERSION = 2,
+    SCHEMA_VERSION = 4,
     LOCK_WAIT_MS = 250, /* for a person's look into the file, not for another server */
 };
 
@@ -42,9 +45,14 @@ static const char schema[] =
     "CREATE TABLE kept("
     " revision INTEGER PRIMARY KEY, previous BLOB NOT NULL, chain BLOB NOT NULL,"
     " request BLOB NOT NULL, bytes BLOB NOT NULL, contents BLOB);"
+    "CREATE TABLE mark("
+    " key BLOB NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL,"
+    " PRIMARY KEY (key, number)) WITHOUT ROWID;"
+    "CREATE TABLE marked(one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);"
     "CREATE TABLE snapshot("
     " id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-    " chain BLOB NOT NULL, hash BLOB NOT NULL);"
+    " chain BLOB NOT NULL, hash BLOB NOT NULL,"
+    " file INTEGER NOT NULL DEFAULT 0);" /* 1: beside the database; 0: its pieces are in chunk */
     "CREATE TABLE chunk(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);" /* snapshot << 20 | number */
     "CREATE TABLE blob("
     " hash BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, bytes BLOB NOT NULL);"
@@ -55,7 +63,7 @@ static const char schema[] =
     " key BLOB PRIMARY KEY NOT NULL, lease INTEGER NOT NULL, bytes BLOB NOT NULL, sum BLOB);"
     "CREATE INDEX ephemeral_lease ON ephemeral(lease);"
     "PRAGMA application_id = 1416784237;"
-    "PRAGMA user_version = 2;";
+    "PRAGMA user_version = 4;";
 
 /* What version 2 has and version 1 had not. Rows stay as they are: the columns that they lack read as NULL. */
 static const char upgrade_from_1[] = "ALTER TABLE meta ADD COLUMN key BLOB;"
@@ -64,11 +72,23 @@ static const char upgrade_from_1[] = "ALTER TABLE meta ADD COLUMN key BLOB;"
                                      "ALTER TABLE kept ADD COLUMN contents BLOB;"
                                      "ALTER TABLE lease ADD COLUMN inverse INTEGER;"
                                      "UPDATE lease SET inverse = -1 - ttl;"
-                                     "ALTER TABLE ephemeral ADD COLUMN sum BLOB;"
-                                     "PRAGMA user_version = 2;";
+                                     "ALTER TABLE ephemeral ADD COLUMN sum BLOB;";
+
+/* Marks are made by and by: up to where that has come is not known yet. */
+static const char upgrade_from_2[] =
+    "CREATE TABLE mark("
+    " key BLOB NOT NULL, number INTEGER NOT NULL, revision INTEGER NOT NULL,"
+    " PRIMARY KEY (key, number)) WITHOUT ROWID;"
+    "CREATE TABLE marked(one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);";
+
+/* Snapshots that lie in the database stay there until newer ones replace them. */
+static const char upgrade_from_3[] =
+    "ALTER TABLE snapshot ADD COLUMN file INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 4;";
 
 static const char *const texts[] = {
     [DB_BEGIN] = "BEGIN IMMEDIATE",
+    [DB_VIEW] = "BEGIN",
     [DB_COMMIT] = "COMMIT",
     [DB_ROLLBACK] = "ROLLBACK",
     [DB_SETTLE] = "UPDATE meta SET settles = settles + 1",
@@ -89,20 +109,31 @@ static const char *const texts[] = {
     [DB_KEPT_READ] = "SELECT revision, chain, request, bytes, contents, previous FROM kept"
                      " WHERE revision BETWEEN ?1 AND ?2 ORDER BY revision",
     [DB_KEPT_DELETE] = "DELETE FROM kept WHERE revision = ?1",
+    [DB_MARK_PUT] = "INSERT OR REPLACE INTO mark(key, number, revision) VALUES (?1, ?2, ?3)",
+    [DB_MARK_FIND] = "SELECT number, revision FROM mark WHERE key = ?1 AND number >= ?2"
+                     " ORDER BY number LIMIT 1",
+    [DB_MARKED] = "SELECT revision FROM marked",
+    [DB_SET_MARKED] = "INSERT OR REPLACE INTO marked(one, revision) VALUES (1, ?1)",
     [DB_SNAPSHOT_LAST] = "SELECT max(coalesce((SELECT max(id) FROM snapshot), 0),"
                          " coalesce((SELECT max(id) FROM chunk), 0) >> 20)",
-    [DB_SNAPSHOT_INSERT] = "INSERT INTO snapshot(id, revision, bytes, chain, hash)"
-                           " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [DB_SNAPSHOT_INSERT] = "INSERT INTO snapshot(id, revision, bytes, chain, hash, file)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, 1)",
     [DB_SNAPSHOT_DELETE] = "DELETE FROM snapshot WHERE id <> ?1 AND id <> ?2",
     [DB_SNAPSHOT_EACH] =
         "SELECT id, revision, bytes, chain, hash FROM snapshot ORDER BY id DESC",
+    [DB_SNAPSHOT_PLACE] = "SELECT file FROM snapshot WHERE id = ?1",
+    [DB_SNAPSHOT_IN_FILES] =
+        "SELECT id, revision, bytes, chain, hash FROM snapshot WHERE file = 1 ORDER BY id",
+    [DB_SNAPSHOT_CARRIED] = "UPDATE snapshot SET file = 0 WHERE id = ?1",
+    [DB_SNAPSHOT_DROP] = "DELETE FROM snapshot WHERE id = ?1",
     [DB_CHUNK_INSERT] = "INSERT INTO chunk(id, bytes) VALUES (?1, ?2)",
     [DB_CHUNK_READ] =
         "SELECT bytes FROM chunk WHERE id BETWEEN ?1 << 20 AND (?1 << 20) + 1048575"
         " ORDER BY id",
     [DB_CHUNK_SWEEP] = "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk"
-                       " WHERE (id >> 20) NOT IN (SELECT id FROM snapshot) AND (id >> 20) <> ?1"
-                       " LIMIT 16)",
+                       " WHERE (id >> 20) NOT IN (SELECT id FROM snapshot) LIMIT 16)",
+    [DB_CHUNK_DROP] =
+        "DELETE FROM chunk WHERE id BETWEEN ?1 << 20 AND (?1 << 20) + 1048575",
     [DB_BLOB_PUT] = "INSERT INTO blob(hash, epoch, bytes) VALUES (?1, ?2, ?3) ON CONFLICT(hash)"
                     " DO UPDATE SET epoch = excluded.epoch WHERE epoch <> excluded.epoch",
     [DB_BLOB_GET] = "SELECT bytes FROM blob WHERE hash = ?1",
@@ -403,8 +434,7 @@ static int execute(struct db *db, const char *sql, struct err *err)
     return code ? db_error(db, code, err) : 0;
 }
 
-/* The number in the first column of the first row; 0 when there is none. */
-static int number(struct db *db, const char *sql, int64_t *ret_number, struct err *err)
+int db_number(struct db *db, const char *sql, int64_t *ret_number, struct err *err)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(db->connection, sql, -1, &statement, NULL);
@@ -433,32 +463,86 @@ static int make_file(const char *path, struct err *err)
     return file_sync_parent(path, err);
 }
 
-static int connect_file(struct db *db, const struct store_opts *opts, struct err *err)
-{
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int code, r;
+/* ---- files that this process has open: their lock keeps others away, but would not a second store in this one ---- */
 
-    if (!db->vfs && opts->create == STORE_CREATE) {
-        r = make_file(db->path, err);
-        if (r)
-            return r;
-    }
-    if (opts->create == STORE_CREATE)
-        flags |= SQLITE_OPEN_CREATE;
-    code = sqlite3_open_v2(db->path, &db->connection, flags, db->vfs);
-    if ((code & 0xff) == SQLITE_CANTOPEN && opts->create == STORE_MUST_EXIST)
-        return err_set(err, ERR_NOT_FOUND, "there is no store %s", db->path);
-    if (code)
-        return db_error(db, code, err);
-    (void)sqlite3_busy_timeout(db->connection, LOCK_WAIT_MS); /* always OK */
-    return 0;
+static pthread_mutex_t claims_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct db_claim *claims;
+
+static bool is_claimed(const struct db_claim *claim)
+{
+    for (const struct db_claim *c = claims; c; c = c->next)
+        if (c->device == claim->device && c->inode == claim->inode)
+            return true;
+    return false;
 }
 
-/* locking_mode comes first: then the index of the log lives in memory, and the lock is kept till the end. */
+/* A file that is not there cannot be claimed, nor need be; neither can those of another VFS, which has them itself. */
+static int claim(struct db *db, struct err *err)
+{
+    struct stat st;
+    bool is_taken;
+
+    if (db->vfs || stat(db->path, &st))
+        return 0;
+    db->claim.device = st.st_dev;
+    db->claim.inode = st.st_ino;
+    (void)pthread_mutex_lock(&claims_mutex); /* an ordinary mutex, not held here */
+    is_taken = is_claimed(&db->claim);
+    if (!is_taken) {
+        db->claim.next = claims;
+        claims = &db->claim;
+        db->claim.is_held = true;
+    }
+    (void)pthread_mutex_unlock(&claims_mutex); /* held */
+    return is_taken ? db_error(db, SQLITE_BUSY, err) : 0;
+}
+
+static void unclaim(struct db *db)
+{
+    struct db_claim **at = &claims;
+
+    if (!db->claim.is_held)
+        return;
+    (void)pthread_mutex_lock(&claims_mutex); /* as in claim */
+    while (*at != &db->claim)
+        at = &(*at)->next;
+    *at = db->claim.next;
+    db->claim.is_held = false;
+    (void)pthread_mutex_unlock(&claims_mutex); /* held */
+}
+
+static int connect_with(struct db *db, int flags)
+{
+    int code = sqlite3_open_v2(db->path, &db->connection,
+                               flags | SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                                   SQLITE_OPEN_EXRESCODE,
+                               db->vfs ? db->vfs : "unix-excl");
+
+    if (!code)
+        (void)sqlite3_busy_timeout(db->connection, LOCK_WAIT_MS); /* always OK */
+    return code;
+}
+
+static int connect_file(struct db *db, const struct store_opts *opts, struct err *err)
+{
+    bool may_make = opts->create == STORE_CREATE;
+    int code, r = 0;
+
+    if (!db->vfs && may_make)
+        r = make_file(db->path, err);
+    if (!r)
+        r = claim(db, err);
+    if (r)
+        return r;
+    code = connect_with(db, may_make ? SQLITE_OPEN_CREATE : 0);
+    if ((code & 0xff) == SQLITE_CANTOPEN && !may_make)
+        return err_set(err, ERR_NOT_FOUND, "there is no store %s", db->path);
+    return code ? db_error(db, code, err) : 0;
+}
+
 static int set_up(struct db *db, struct err *err)
 {
     int r = execute(db,
-                    "PRAGMA locking_mode = EXCLUSIVE;"
                     "PRAGMA journal_mode = WAL;"
                     "PRAGMA synchronous = FULL;"
                     "PRAGMA journal_size_limit = 67108864;"
@@ -515,12 +599,12 @@ static int not_ours(struct db *db, int64_t version, struct err *err)
 static int check_schema(struct db *db, int64_t *ret_version, struct err *err)
 {
     int64_t application = 0, version = 0, tables = 0;
-    int r = number(db, "PRAGMA application_id", &application, err);
+    int r = db_number(db, "PRAGMA application_id", &application, err);
 
     if (!r)
-        r = number(db, "PRAGMA user_version", &version, err);
+        r = db_number(db, "PRAGMA user_version", &version, err);
     if (!r)
-        r = number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
+        r = db_number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (r)
         return r;
     *ret_version = version;
@@ -564,8 +648,7 @@ static int load_meta(struct db *db, bool is_upgrade, struct err *err)
     return 0;
 }
 
-/* One transaction: a power cut leaves version 1 or version 2. */
-static int upgrade(struct db *db, struct err *err)
+static int upgrade_to_2(struct db *db, struct err *err)
 {
     int r = execute(db, upgrade_from_1, err);
 
@@ -576,10 +659,19 @@ static int upgrade(struct db *db, struct err *err)
     return r ? r : db_save_meta(db, &db->meta, err);
 }
 
+/* From one version to the next, in one transaction: a power cut leaves the old version or the new one. */
+static int upgrade(struct db *db, int64_t version, struct err *err)
+{
+    int r = version < 2 ? upgrade_to_2(db, err) : 0;
+
+    if (!r && version < 3)
+        r = execute(db, upgrade_from_2, err);
+    return r ? r : execute(db, upgrade_from_3, err);
+}
+
 static int load_head(struct db *db, struct err *err)
 {
     owned(query) struct query last = query_begin(db, DB_LOG_LAST);
-    owned(query) struct query snapshots = query_begin(db, DB_SNAPSHOT_LAST);
     int r = query_step(&last, err);
 
     if (r < 0)
@@ -591,7 +683,14 @@ static int load_head(struct db *db, struct err *err)
         if (r)
             return r;
     }
-    r = query_step(&snapshots, err);
+    return 0;
+}
+
+static int load_last_snapshot(struct db *db, struct err *err)
+{
+    owned(query) struct query snapshots = query_begin(db, DB_SNAPSHOT_LAST);
+    int r = query_step(&snapshots, err);
+
     if (r < 0)
         return r;
     db->last_snapshot = row_u64(&snapshots, 0);
@@ -611,11 +710,52 @@ int db_open(struct db *db, const struct store_opts *opts, struct err *err)
     if (!r && version < SCHEMA_VERSION) {
         r = db_begin(db, err);
         if (!r)
-            r = db_end(db, version ? upgrade(db, err) : make_schema(db, opts, err), err);
+            r = db_end(db, version ? upgrade(db, version, err) : make_schema(db, opts, err),
+                       err);
     }
     if (!r)
         r = load_meta(db, false, err);
-    return r ? r : load_head(db, err);
+    if (!r)
+        r = load_head(db, err);
+    return r ? r : load_last_snapshot(db, err);
+}
+
+int db_open_reader(struct db *db, struct err *err)
+{
+    int code = connect_with(db, 0);
+
+    return code ? db_error(db, code, err)
+                : execute(db,
+                          "PRAGMA query_only = ON;"
+                          "PRAGMA cache_size = -1024;"
+                          "PRAGMA temp_store = MEMORY;"
+                          "PRAGMA trusted_schema = OFF;"
+                          "PRAGMA cell_size_check = ON;",
+                          err);
+}
+
+int db_view(struct db *db, struct err *err)
+{
+    int r;
+
+    if (!db->is_reader || db->has_view)
+        return 0;
+    r = run(db, DB_VIEW, err);
+    if (!r)
+        r = load_meta(db, false, err); /* the first look takes the view */
+    if (!r)
+        r = load_head(db, err);
+    if (r)
+        undo(db);
+    db->has_view = r == 0;
+    return r;
+}
+
+void db_unview(struct db *db)
+{
+    if (db->has_view)
+        undo(db);
+    db->has_view = false;
 }
 
 int db_close(struct db *db, struct err *err)
@@ -626,5 +766,6 @@ int db_close(struct db *db, struct err *err)
         (void)sqlite3_finalize(db->statements[i]); /* repeats old failures */
     code = sqlite3_close(db->connection);
     db->connection = NULL;
+    unclaim(db);
     return code ? db_error(db, code, err) : 0;
 }

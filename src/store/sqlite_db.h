@@ -5,12 +5,14 @@
 #define TRIMTAB_STORE_SQLITE_DB_H
 
 #include "store/engine.h"
+#include "store/snapshot_file.h"
 
 #include <sqlite3.h>
 
 /* Every statement, prepared when it is first used and then kept. The texts are in sqlite_db.c. */
 enum db_sql {
     DB_BEGIN,
+    DB_VIEW,
     DB_COMMIT,
     DB_ROLLBACK,
     DB_SETTLE,
@@ -24,13 +26,22 @@ enum db_sql {
     DB_KEPT_MOVE,
     DB_KEPT_READ,
     DB_KEPT_DELETE,
+    DB_MARK_PUT,
+    DB_MARK_FIND,
+    DB_MARKED,
+    DB_SET_MARKED,
     DB_SNAPSHOT_LAST,
     DB_SNAPSHOT_INSERT,
     DB_SNAPSHOT_DELETE,
     DB_SNAPSHOT_EACH,
+    DB_SNAPSHOT_PLACE,
+    DB_SNAPSHOT_IN_FILES,
+    DB_SNAPSHOT_CARRIED,
+    DB_SNAPSHOT_DROP,
     DB_CHUNK_INSERT,
     DB_CHUNK_READ,
     DB_CHUNK_SWEEP,
+    DB_CHUNK_DROP,
     DB_BLOB_PUT,
     DB_BLOB_GET,
     DB_BLOB_HAS,
@@ -54,13 +65,26 @@ struct db_lease {
     nsec_t ttl, ends;
 };
 
-/* One opened store. The file is this connection's alone, so what is remembered of it here stays true. */
+/* A file that this process has open, in a list of all of them (sqlite_db.c). */
+struct db_claim {
+    dev_t device;
+    ino_t inode;
+    struct db_claim *next;
+    bool is_held;
+};
+
+/*
+ * One opened store. Nobody else writes the file, so what is remembered of it here stays true; of a reader, for as long as
+ * it has a view.
+ */
 struct db {
     struct store *s;
     sqlite3 *connection;
     sqlite3_stmt *statements[DB_SQL_COUNT];
     char *path;
     const char *vfs; /* NULL: the default one */
+    struct db_claim claim;
+    bool is_reader, has_view;
 
     struct db_meta {
         struct store_identity identity;
@@ -74,12 +98,15 @@ struct db {
     bool doubt;       /* a commit failed, and what it wrote may come back after a crash (D3) */
     int wal_pages;    /* in the write-ahead log, of which some may be in the database already */
     bool wal_is_copied; /* all of them are */
-    sqlite3 *copy; /* that is being made; NULL: none */
+    struct db *copy;    /* that is being made; NULL: none */
     sqlite3_backup *backup;
-    uint64_t last_snapshot;
-    uint64_t running_snapshot; /* 0: none */
-    uint64_t running_chunks;
-    bool garbage; /* there may be chunks of no snapshot */
+    struct carry *carry;    /* what goes into the copy behind its pages; NULL: not yet */
+    uint64_t last_snapshot; /* its id */
+    bool garbage;           /* there may be chunks of no snapshot */
+    const struct store_files *files;
+    /* of the thread that writes a snapshot, while one is being written */
+    struct snapshot_writer writer;
+    char snapshot_path[SNAPSHOT_PATH_BYTES];
 };
 
 /* A use of a statement. Remembers the first failing bind; its cleanup resets the statement. */
@@ -121,6 +148,9 @@ must_use bool row_sum_is(const struct query *q, int column, const struct sha256 
 /* Replaces what the database says of itself, inside a transaction; db->meta is the caller's to change. */
 must_use int db_save_meta(struct db *db, const struct db_meta *meta, struct err *err);
 
+/* The number in the first column of the first row; 0 when there is none. */
+must_use int db_number(struct db *db, const char *sql, int64_t *ret_number, struct err *err);
+
 /* A query without rows, from its parameters to its end. */
 must_use int query_run(struct query *q, struct err *err);
 
@@ -145,8 +175,14 @@ enum {
 /* Copies the write-ahead log into the database when it has at least this many pages. */
 void db_checkpoint(struct db *db, int at_least);
 
+/* A reader's view: everything is as it is now until db_unview. Nothing for others. */
+must_use int db_view(struct db *db, struct err *err);
+void db_unview(struct db *db);
+
 /* Opens path: file, connection, settings, lock, schema. On failure the caller closes. */
 must_use int db_open(struct db *db, const struct store_opts *opts, struct err *err);
+/* A second connection to the file of an open db. On failure the caller closes. */
+must_use int db_open_reader(struct db *db, struct err *err);
 int db_close(struct db *db, struct err *err);
 
 /* sqlite_log.c */
@@ -156,8 +192,20 @@ int sqlite_append(struct store *s, const struct store_batch *batch, size_t *ret_
                   struct err *err);
 int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err);
-int sqlite_snapshot_begin(struct store *s, uint64_t revision, struct err *err);
+int sqlite_compact(struct store *s, const struct store_compact *op, uint64_t limit,
+                   struct err *err);
+int sqlite_forget(struct store *s, const uint64_t *revisions, size_t n, struct err *err);
+int sqlite_mark(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                struct err *err);
+int sqlite_marked(struct store *s, uint64_t *ret_upto, struct err *err);
+int sqlite_mark_find(struct store *s, struct str key, uint64_t number,
+                     struct store_mark *ret_mark, struct err *err);
+/* sqlite_snapshot.c */
+int sqlite_snapshot_begin(struct store *s, uint64_t revision, uint64_t *ret_id,
+                          struct err *err);
 int sqlite_snapshot_chunk(struct store *s, struct str bytes, struct err *err);
+int sqlite_snapshot_finish(struct store *s, struct err *err);
+int sqlite_snapshot_read_back(struct store *s, store_chunk_fn *fn, void *ctx, struct err *err);
 int sqlite_snapshot_commit(struct store *s, const struct store_snapshot_row *row,
                            uint64_t keep_id, struct err *err);
 void sqlite_snapshot_abort(struct store *s);
@@ -165,10 +213,16 @@ int sqlite_snapshot_each(struct store *s, store_snapshot_row_fn *fn, void *ctx,
                          struct err *err);
 int sqlite_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn, void *ctx,
                            struct err *err);
-int sqlite_compact(struct store *s, const struct store_compact *op, uint64_t limit,
-                   struct err *err);
-int sqlite_forget(struct store *s, const uint64_t *revisions, size_t n, struct err *err);
+must_use int sqlite_row_snapshot(const struct query *q, struct store_snapshot_row *row,
+                                 struct err *err);
 must_use int sqlite_sweep_chunks(struct db *db, struct err *err);
+must_use int sqlite_remove_strays(struct db *db, struct err *err);
+int sqlite_tidy(struct store *s, struct err *err);
+
+/* sqlite_backup.c */
+int sqlite_backup_begin(struct store *s, const char *path, struct err *err);
+int sqlite_backup_step(struct store *s, size_t bytes, struct err *err);
+int sqlite_backup_end(struct store *s, struct err *err);
 
 /* sqlite_items.c */
 must_use int sqlite_load_leases(struct db *db, struct err *err);

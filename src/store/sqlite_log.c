@@ -1,22 +1,20 @@
 /*
- * Log, snapshots and compaction of the engine "sqlite:".
+ * Log, marks and compaction of the engine "sqlite:".
  *
  * An append inserts one row per record and touches nothing else, so that a commit is as few pages as can be.
- * The work of a snapshot or a compaction is cut into small transactions, because appends wait for them.
+ * The work of a compaction is cut into small transactions, because appends wait for them.
  */
 #include "base/alloc.h"
 #include "store/sqlite_db.h"
 
 #include <inttypes.h>
 
-enum { CHUNK_SHIFT = 20, CHUNKS_MAX = 1 << CHUNK_SHIFT, SNAPSHOTS_MAX = 8 };
-
 /* ---- the log ---- */
 
 int sqlite_head(struct store *s, struct store_head *ret_head, struct err *err)
 {
     struct db *db = s->impl;
-    int r = db_settle(db, err);
+    int r = db->is_reader ? db_view(db, err) : db_settle(db, err);
 
     if (r)
         return r;
@@ -26,11 +24,12 @@ int sqlite_head(struct store *s, struct store_head *ret_head, struct err *err)
 
 int sqlite_base(struct store *s, struct store_head *ret_base, struct err *err)
 {
-    const struct db *db = s->impl;
+    struct db *db = s->impl;
+    int r = db_view(db, err);
 
-    (void)err; /* it is known */
-    *ret_base = db->meta.base;
-    return 0;
+    if (!r)
+        *ret_base = db->meta.base;
+    return r;
 }
 
 /* B3. Where the epoch is the current one, nothing was removed since the caller saw the blobs. */
@@ -143,10 +142,10 @@ int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
                 store_entry_fn *fn, void *ctx, struct err *err)
 {
     struct db *db = s->impl;
-    int r;
+    int r = db_view(db, err);
 
-    if (range[0] > range[1])
-        return 0;
+    if (r || range[0] > range[1])
+        return r;
     if (rows == STORE_ROWS_ALL) {
         r = read_rows(db, DB_KEPT_READ, range, fn, ctx, err);
         return r ? r : read_rows(db, DB_LOG_READ, range, fn, ctx, err);
@@ -157,156 +156,70 @@ int sqlite_read(struct store *s, enum store_rows rows, const uint64_t range[2],
                      err);
 }
 
-/* ---- snapshots ---- */
+/* ---- marks ---- */
 
-int sqlite_snapshot_begin(struct store *s, uint64_t revision, struct err *err)
+static int put_marks(struct db *db, const struct store_mark *marks, size_t n, uint64_t upto,
+                     struct err *err)
 {
-    struct db *db = s->impl;
+    owned(query) struct query put = query_begin(db, DB_MARK_PUT);
+    owned(query) struct query set = query_begin(db, DB_SET_MARKED);
 
-    (void)revision; /* the row of the commit says it */
-    (void)err;      /* nothing is written yet */
-    db->running_snapshot = ++db->last_snapshot;
-    db->running_chunks = 0;
-    return 0;
+    for (size_t i = 0; i < n; i++) {
+        int r;
+
+        query_again(&put);
+        query_str(&put, marks[i].key);
+        query_u64(&put, marks[i].number);
+        query_u64(&put, marks[i].revision);
+        r = query_run(&put, err);
+        if (r)
+            return r;
+    }
+    query_u64(&set, upto);
+    return query_run(&set, err);
 }
 
-static int insert_chunk(struct db *db, struct str bytes, struct err *err)
-{
-    owned(query) struct query q = query_begin(db, DB_CHUNK_INSERT);
-
-    query_u64(&q, db->running_snapshot << CHUNK_SHIFT | db->running_chunks);
-    query_str(&q, bytes);
-    return query_run(&q, err);
-}
-
-int sqlite_snapshot_chunk(struct store *s, struct str bytes, struct err *err)
-{
-    struct db *db = s->impl;
-    int r;
-
-    if (db->running_chunks == CHUNKS_MAX)
-        return err_set(err, ERR_LIMIT, "a snapshot has at most %d pieces", CHUNKS_MAX);
-    r = db_begin(db, err);
-    if (!r)
-        r = db_end(db, insert_chunk(db, bytes, err), err);
-    if (r)
-        return r;
-    db->running_chunks++;
-    db_checkpoint(db, DB_WAL_MAX_PAGES);
-    return 0;
-}
-
-static int insert_snapshot(struct db *db, const struct store_snapshot_row *row,
-                           uint64_t keep_id, struct err *err)
-{
-    owned(query) struct query insert = query_begin(db, DB_SNAPSHOT_INSERT);
-    owned(query) struct query delete = query_begin(db, DB_SNAPSHOT_DELETE);
-    int r;
-
-    query_u64(&insert, db->running_snapshot);
-    query_u64(&insert, row->revision);
-    query_u64(&insert, row->bytes);
-    query_hash(&insert, &row->chain);
-    query_hash(&insert, &row->hash);
-    r = query_run(&insert, err);
-    if (r)
-        return r;
-    query_u64(&delete, db->running_snapshot);
-    query_u64(&delete, keep_id);
-    return query_run(&delete, err);
-}
-
-int sqlite_snapshot_commit(struct store *s, const struct store_snapshot_row *row,
-                           uint64_t keep_id, struct err *err)
+int sqlite_mark(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+                struct err *err)
 {
     struct db *db = s->impl;
     int r = db_begin(db, err);
 
-    if (!r)
-        r = db_end(db, insert_snapshot(db, row, keep_id, err), err);
+    return r ? r : db_end(db, put_marks(db, marks, n, upto, err), err);
+}
+
+int sqlite_marked(struct store *s, uint64_t *ret_upto, struct err *err)
+{
+    owned(query) struct query q = query_begin(s->impl, DB_MARKED);
+    int r = db_view(s->impl, err);
+
     if (r)
         return r;
-    db->running_snapshot = 0;
-    db->garbage = true; /* the chunks of those that went */
+    r = query_step(&q, err);
+    if (r < 0)
+        return r;
+    *ret_upto = r == QUERY_ROW ? row_u64(&q, 0) : 0;
     return 0;
 }
 
-void sqlite_snapshot_abort(struct store *s)
+int sqlite_mark_find(struct store *s, struct str key, uint64_t number,
+                     struct store_mark *ret_mark, struct err *err)
 {
-    struct db *db = s->impl;
+    owned(query) struct query q = query_begin(s->impl, DB_MARK_FIND);
+    int r = db_view(s->impl, err);
 
-    db->running_snapshot = 0;
-    db->garbage = true;
-}
-
-static int row_snapshot(const struct query *q, struct store_snapshot_row *row, struct err *err)
-{
-    int r;
-
-    row->id = row_u64(q, 0);
-    row->revision = row_u64(q, 1);
-    row->bytes = row_u64(q, 2);
-    r = row_hash(q, 3, &row->chain, err);
-    return r ? r : row_hash(q, 4, &row->hash, err);
-}
-
-/* The rows first, then the calls: whoever is called reads the chunks. */
-int sqlite_snapshot_each(struct store *s, store_snapshot_row_fn *fn, void *ctx, struct err *err)
-{
-    owned(query) struct query q = query_begin(s->impl, DB_SNAPSHOT_EACH);
-    struct store_snapshot_row rows[SNAPSHOTS_MAX];
-    size_t n = 0;
-    int r;
-
-    while ((r = query_step(&q, err)) == QUERY_ROW && n < SNAPSHOTS_MAX) {
-        r = row_snapshot(&q, &rows[n++], err);
-        if (r)
-            return r;
-    }
+    if (r)
+        return r;
+    query_str(&q, key);
+    query_u64(&q, MIN(number, (uint64_t)INT64_MAX));
+    r = query_step(&q, err);
     if (r < 0)
         return r;
-    r = 0;
-    for (size_t i = 0; !r && i < n; i++)
-        r = fn(ctx, &rows[i]);
-    return r;
-}
-
-int sqlite_snapshot_chunks(struct store *s, uint64_t id, store_chunk_fn *fn, void *ctx,
-                           struct err *err)
-{
-    owned(query) struct query q = query_begin(s->impl, DB_CHUNK_READ);
-    int r;
-
-    query_u64(&q, id);
-    while ((r = query_step(&q, err)) == QUERY_ROW) {
-        r = fn(ctx, row_str(&q, 0));
-        if (r)
-            return r;
-    }
-    return r;
-}
-
-static int sweep(struct db *db, struct err *err)
-{
-    owned(query) struct query q = query_begin(db, DB_CHUNK_SWEEP);
-
-    query_u64(&q, db->running_snapshot);
-    return query_run(&q, err);
-}
-
-/* A few chunks of no snapshot go. */
-int sqlite_sweep_chunks(struct db *db, struct err *err)
-{
-    int r;
-
-    if (!db->garbage)
-        return 0;
-    r = db_begin(db, err);
-    if (!r)
-        r = db_end(db, sweep(db, err), err);
-    if (!r && sqlite3_changes(db->connection) == 0)
-        db->garbage = false;
-    return r;
+    if (r != QUERY_ROW)
+        return err_set(err, ERR_NOT_FOUND, "there is no such mark");
+    ret_mark->number = row_u64(&q, 0);
+    ret_mark->revision = row_u64(&q, 1);
+    return 0;
 }
 
 /* ---- compaction ---- */

@@ -160,8 +160,8 @@ static int check_end(const struct verification *v, uint64_t to)
     return 0;
 }
 
-int read_verified(struct store *s, enum store_rows rows, const uint64_t range[2],
-                  store_entry_fn *fn, void *ctx, struct err *err)
+static int read_at_head(struct store *s, enum store_rows rows, const uint64_t range[2],
+                        store_entry_fn *fn, void *ctx, struct err *err)
 {
     const uint64_t cut[2] = {MAX(range[0], (uint64_t)1), MIN(range[1], s->head.revision)};
     struct verification v = {.s = s, .fn = fn, .ctx = ctx, .err = err};
@@ -173,11 +173,21 @@ int read_verified(struct store *s, enum store_rows rows, const uint64_t range[2]
         return STORE_COMPACTED;
     if (cut[0] > v.at.revision + 1) {
         r = chain_at(s, cut[0] - 1, &v.at.chain, err);
+        if (r == ERR_INVALID) /* an engine whose readers have no view: it went in between */
+            r = rows == STORE_ROWS_LOG ? STORE_COMPACTED : r;
         v.at.revision = cut[0] - 1;
     }
     if (!r)
         r = s->engine->read(s, rows, cut, verify_entry, &v, err);
     return r ? r : check_end(&v, cut[1]);
+}
+
+int read_verified(struct store *s, enum store_rows rows, const uint64_t range[2],
+                  store_entry_fn *fn, void *ctx, struct err *err)
+{
+    int r = s->is_reader ? s->engine->head(s, &s->head, err) : 0;
+
+    return r ? r : read_at_head(s, rows, range, fn, ctx, err);
 }
 
 int verify_from(struct store *s, uint64_t from, struct err *err)
@@ -405,6 +415,27 @@ int store_open(const char *url, const struct store_opts *opts, struct store **re
     }
     *ret_store = take(s);
     return 0;
+}
+
+int store_reader_open(struct store *s, struct store **ret_reader, struct err *err)
+{
+    const struct store_opts opts = {.semantics = s->semantics, .retain = s->retain};
+    owned(store_drop) struct store *reader = make(s->engine, &opts);
+    int r;
+
+    if (!reader)
+        return err_set(err, ERR_NOMEM, "out of memory for a reader of the store");
+    reader->is_reader = true;
+    r = s->engine->open_reader(reader, s, err);
+    if (!r)
+        *ret_reader = take(reader);
+    return r;
+}
+
+void store_reader_release(struct store *reader)
+{
+    ASSERT(reader->is_reader);
+    reader->engine->release(reader);
 }
 
 int store_close(struct store *s, struct err *err)
@@ -663,6 +694,7 @@ int store_append(struct store *s, const struct store_append *op,
     nsec_t begun = clock_now();
     int r = check_append(op, err);
 
+    ASSERT(!s->is_reader);
     if (!r &&
         op->expected_head > s->head.revision) /* the caller has seen more than this handle */
         r = observe_all(s, err);
@@ -724,6 +756,46 @@ int store_floor(struct store *s, uint64_t *ret_floor, struct err *err)
         return r;
     *ret_floor = base.revision + 1;
     return 0;
+}
+
+/* ---- marks ---- */
+
+int store_mark(struct store *s, const struct store_mark *marks, size_t n, uint64_t upto,
+               struct err *err)
+{
+    ASSERT(!s->is_reader);
+    if (n > STORE_MARKS_MAX)
+        return err_set(err, ERR_INVALID, "at most %d marks in one call", STORE_MARKS_MAX);
+    if (upto > s->head.revision)
+        return err_set(err, ERR_INVALID, "the log ends before revision %" PRIu64, upto);
+    for (size_t i = 0; i < n; i++)
+        if (marks[i].key.len == 0 || marks[i].key.len > STORE_MARK_KEY_MAX)
+            return err_set(err, ERR_INVALID, "a mark has a key of %zu bytes", marks[i].key.len);
+    return s->engine->mark(s, marks, n, upto, err);
+}
+
+int store_marked(struct store *s, uint64_t *ret_upto, struct err *err)
+{
+    struct store_head head;
+    uint64_t upto = 0;
+    int r = s->engine->head(s, &head, err);
+
+    if (!r)
+        r = s->engine->marked(s, &upto, err);
+    if (!r)
+        *ret_upto = upto > head.revision ? 0 : upto; /* it was altered */
+    return r;
+}
+
+int store_mark_find(struct store *s, struct str key, uint64_t number,
+                    struct store_mark *ret_mark, struct err *err)
+{
+    struct store_mark mark = {0};
+    int r = s->engine->mark_find(s, key, number, &mark, err);
+
+    if (!r)
+        *ret_mark = mark;
+    return r;
 }
 
 /* ---- care ---- */

@@ -43,6 +43,9 @@
  *   (R3) Whatever gives a record has verified it first: its place, its chain from the record before, and every
  *        content by its hash. What does not pass is never given: ERR_CORRUPT, and the story names the revision.
  *        A content that was purged is given as its hash, without bytes.
+ *   (R4) A reader (store_reader_open) sees the log as it was at one moment, from its first call on until
+ *        store_reader_release; what is durable when a moment begins is in it. What compaction removes meanwhile may be
+ *        gone from it (STORE_COMPACTED). It never makes the store wait.
  * Watching
  *   (W1) A watch is given every record from its start exactly once and in order: first the old ones, then
  *        each new one, whoever appended it.
@@ -59,6 +62,11 @@
  *        without a snapshot it does not move. So what is left always suffices to rebuild the state, even
  *        when the newest snapshot turns out to be damaged.
  *   (C2) Records for which the caller's keep function says so survive as kept records until store_forget.
+ * Marks
+ *   (M1) A mark says in which record that is which somebody counts under a key and a number. Marks are derived from the
+ *        log by whoever can read it, and follow behind it: they survive a restart, but one may be missing, and none
+ *        proves anything. Whoever goes by a mark looks whether the record is the right one.
+ *   (M2) store_marked tells up to where the log was marked; 0 when that is not known.
  * Blobs
  *   (B1) A blob is stored under the SHA-256 of its bytes, which is checked when it is put and when it is got.
  *   (B2) store_blob_put is idempotent; once it returned 0 the blob is durable.
@@ -77,7 +85,8 @@
  *   (L3) An ephemeral watch is first given the items that are there, then every change in order per key;
  *        changes of one key that are already superseded may be left out.
  * Threads
- *   (T1) Everything is called from one thread, which it may block. Only store_wake may come from any thread.
+ *   (T1) Everything is called from one thread, which it may block. Only store_wake may come from any thread, and a
+ *        reader, or the pieces of a snapshot, may be another one's business at the same time.
  *   (T2) A callback may call store_head and store_wake; everything else after it has returned.
  *
  * Results are 0, an enum store_outcome where listed, or a negative enum err_code; what a call hands out
@@ -95,7 +104,8 @@ struct store;
 struct store_watch;
 struct store_ephemeral_watch;
 struct store_snapshot;
-struct store_disk; /* store/mem.h */
+struct store_disk;  /* store/mem.h */
+struct store_files; /* store/files.h */
 
 enum {
     STORE_ID_BYTES = 16,
@@ -109,6 +119,8 @@ enum {
     STORE_RECORD_CONTENTS_MAX = 10000,         /* contents of one record */
     STORE_BLOB_MAX = 64 * 1024 * 1024,
     STORE_CHUNK_MAX = 1024 * 1024, /* bytes of one piece of a snapshot */
+    STORE_MARK_KEY_MAX = 1024,
+    STORE_MARKS_MAX = 4096, /* marks of one store_mark */
     STORE_EPHEMERAL_KEY_MAX = 512,
     STORE_EPHEMERAL_ITEMS_MAX = 64,          /* items of one put or delete */
     STORE_EPHEMERAL_BYTES_MAX = 1024 * 1024, /* keys and bytes of one put or delete */
@@ -152,7 +164,8 @@ struct store_opts {
     nsec_t now;         /* the caller's clock, for L1 and L2 */
     struct store_disk *
         disk; /* mem: the simulated disk to use; NULL: a private one that ends with the store */
-    const char *sqlite_vfs; /* sqlite: name of a registered VFS, for tests; NULL: the default */
+    const char *sqlite_vfs; /* sqlite: name of a registered VFS, for tests; NULL: the usual one */
+    const struct store_files *files; /* likewise, for snapshots; NULL: the system's */
 };
 
 /*
@@ -269,6 +282,15 @@ must_use int store_read_kept(struct store *s, uint64_t from, uint64_t to, store_
 /* The lowest revision that store_read gives; head + 1 when there is none. */
 must_use int store_floor(struct store *s, uint64_t *ret_floor, struct err *err);
 
+/*
+ * A handle for reading beside the store, on a thread of its own (R4, T1): of the calls in this header it takes store_read,
+ * store_read_kept, store_floor, store_head (of the moment that it read last), store_marked, store_mark_find, store_tidy, and
+ * store_close or store_drop, which come before those of the store. Opened on the store's thread. ERR_IO, ERR_NOMEM.
+ */
+must_use int store_reader_open(struct store *s, struct store **ret_reader, struct err *err);
+/* Lets go of the moment: the next call sees what is there then. Soon, because the engine keeps what belongs to it. */
+void store_reader_release(struct store *reader);
+
 struct store_watcher {
     store_entry_fn *record;
     void (*ended)(void *ctx,
@@ -287,6 +309,24 @@ must_use int store_watch_open(struct store *s, uint64_t from,
 struct store_watch *store_watch_close(
     struct store_watch *w); /* always NULL; also after it ended */
 
+/* ---- marks ---- */
+
+struct store_mark {
+    struct str key; /* at least one byte */
+    uint64_t number, revision;
+};
+
+/*
+ * Adds marks, replacing those of the same key and number, and notes that the log is marked up to a revision, all in one
+ * transaction; n may be 0. ERR_INVALID (over a limit), ERR_IO, ERR_TIMEOUT, ERR_NOMEM: as much as nothing was noted.
+ */
+must_use int store_mark(struct store *s, const struct store_mark *marks, size_t n,
+                        uint64_t upto, struct err *err);
+must_use int store_marked(struct store *s, uint64_t *ret_upto, struct err *err); /* M2 */
+/* The mark of this key with the lowest number that is not below `number`; its key is not filled in. ERR_NOT_FOUND. */
+must_use int store_mark_find(struct store *s, struct str key, uint64_t number,
+                             struct store_mark *ret_mark, struct err *err);
+
 /* ---- snapshots and compaction ---- */
 
 struct store_snapshot_info {
@@ -298,15 +338,20 @@ struct store_snapshot_info {
 
 /*
  * Begins a snapshot of the state at a revision that is not below the floor's and not above the head. One at a
- * time: ERR_LOCKED. Appends may go on between the calls. Ended by store_snapshot_free, which throws away what
- * was not committed.
+ * time: ERR_LOCKED. Appends may go on meanwhile: add and finish may come on another thread, and touch nothing that an append
+ * waits for. Ended by store_snapshot_free, which throws away what was not committed.
  */
 must_use int store_snapshot_new(struct store *s, uint64_t revision,
                                 struct store_snapshot **ret_snapshot, struct err *err);
 /* Adds bytes, cut into pieces of at most STORE_CHUNK_MAX inside. After a failure only free is allowed. */
 must_use int store_snapshot_add(struct store_snapshot *snapshot, struct str bytes,
                                 struct err *err);
-/* Makes it durable and the newest (S1, S2). After it only free is allowed. */
+/*
+ * Makes the bytes durable, reads them back and compares: ERR_CORRUPT when they are not what was added. After it only commit
+ * and free are allowed, after a failure only free.
+ */
+must_use int store_snapshot_finish(struct store_snapshot *snapshot, struct err *err);
+/* Makes it the newest (S1, S2), finishing it first when that was not done. After it only free is allowed. */
 must_use int store_snapshot_commit(struct store_snapshot *snapshot, struct err *err);
 struct store_snapshot *store_snapshot_free(struct store_snapshot *snapshot); /* always NULL */
 OWNED_BY(store_snapshot_free, struct store_snapshot *, store_snapshot_free);
@@ -320,6 +365,9 @@ typedef int store_chunk_fn(void *ctx, struct str bytes);
  */
 must_use int store_snapshot_read(struct store *s, store_chunk_fn *fn, void *ctx,
                                  struct store_snapshot_info *ret_info, struct err *err);
+
+/* Removes what snapshots have left behind. On the store, or on a reader, beside the store's work. ERR_IO, ERR_NOMEM. */
+must_use int store_tidy(struct store *s, struct err *err);
 
 struct store_compact {
     uint64_t below; /* records under this revision may go, as far as C1 allows */
@@ -442,8 +490,8 @@ must_use int store_check(struct store *s, struct err *err);
 
 /*
  * A copy of the store in a new file of mode 0600, which the same engine can open, made piece by piece while appends go
- * on: it has everything that was appended before the last step. One at a time. A server that goes on with the copy calls
- * store_identity_renew first.
+ * on: it has everything up to one revision, and the snapshots that are whole. One at a time. A server that goes on with the
+ * copy calls store_identity_renew first.
  *
  * new: ERR_EXISTS (the file is there), ERR_LOCKED (another copy is being made), ERR_UNSUPPORTED (the engine has no
  * files), ERR_IO, ERR_NOMEM. step copies about so many bytes: STORE_MORE, 0 when the copy is whole and durable, or a
@@ -453,7 +501,16 @@ struct store_backup;
 must_use int store_backup_new(struct store *s, const char *path, struct store_backup **ret_backup,
                               struct err *err);
 must_use int store_backup_step(struct store_backup *backup, size_t bytes, struct err *err);
+/* Of one that is whole: the newest in it. */
+uint64_t store_backup_revision(const struct store_backup *backup);
 struct store_backup *store_backup_free(struct store_backup *backup); /* always NULL; takes NULL */
 OWNED_BY(store_backup_free, struct store_backup *, store_backup_free);
+
+/*
+ * For the file of an SQLite store that was copied from `from`, which nobody has open: takes the snapshots that lie beside
+ * `from` into the copy, so that it is whole by itself. Damaged or missing ones stay out of it. ERR_CORRUPT (the copy is no
+ * database), ERR_IO, ERR_NOMEM.
+ */
+must_use int store_backup_take_along(const char *path, const char *from, struct err *err);
 
 #endif

@@ -191,4 +191,23 @@ test('a snapshot shows an instance its side of a rollout, and stable to who give
   assert.strictEqual(await value(''), '{"value":3}');
 });
 
+test('a list of few among many comes in pages that may be short, and looks only below its namespace', async () => {
+  for (let i = 0; i < 4; i++) // of 10,000 changes each
+    await server.commit(Array.from({ length: 10000 }, (_, k) => ({ id: `big/kind/item/n${i}.${k}`, text: '1' })));
+  await server.commit([{ id: 'big/kind/item/zz', text: '1' }, { id: 'bigger/item/zz', text: '1' }]);
+  const list = async (more) => server.json('GET', `/v1/resources?${more}`);
+  const first = await list('prefix=big&name=z*');
+  assert.deepStrictEqual(first.resources || [], []);
+  assert.match(first.next, /^big\/kind\/item\/n/);
+  const second = await list(`prefix=big&name=z*&after=${encodeURIComponent(first.next)}`);
+  assert.deepStrictEqual(second.resources.map((r) => r.id), ['big/kind/item/zz']);
+  assert.strictEqual(second.next || '', '');
+  // one of shop/prod was deleted above
+  for (const [prefix, n] of [['big/kin', 0], ['nothing', 0], ['bigger', 1], ['bigger/', 1], ['shop/*', N - 1]]) {
+    const all = await list(`prefix=${encodeURIComponent(prefix)}&limit=2000`);
+    assert.strictEqual((all.resources || []).length, n, prefix);
+    assert.strictEqual(all.next || '', '');
+  }
+});
+
 run();

@@ -115,7 +115,7 @@ async function kill() {
 }
 
 test('a server, 8 writers and 20 subscribers begin', async () => {
-  server = await new Server(undefined, ['--bookmark_interval=200ms']).start();
+  server = await new Server(undefined, ['--bookmark_interval=200ms', '--snapshot_records=300']).start();
   open = Promise.resolve();
   writers = Promise.all(Array.from({ length: WRITERS }, (_, w) => write(w)));
   writers.catch((e) => faults.push(`a writer: ${e.stack}`));

@@ -11,7 +11,7 @@ head_() { api GET /v1/info | grep -o '"head":"*[0-9]*' | grep -o '[0-9]*$'; }
 
 has_head() { [ "$(head_)" -gt "$1" ]; }
 
-server_start 127.0.0.1:0
+server_start 127.0.0.1:0 --snapshot_records=20
 cp "$DIR/sd/admin.token" "$DIR/token"
 cat >"$DIR/agent.conf" <<E2
 instance_id = h1
@@ -42,13 +42,16 @@ for i in 1 2 3 4; do api PUT "/v1/resources/web/large/file/l$i" --data-binary "@
     done
 ) &
 LOAD=$!
-until_ has_head 10
+until_ has_head 45
+until_ sh -c "! curl -sS -H 'authorization: Bearer $TOKEN' http://$ADDR/metrics | grep -q 'trimtab_snapshots_total 0'"
 t admin backup "$DIR/backup.db" >"$DIR/out" 2>&1
 ok $? "a backup is made while somebody commits"
 touch "$DIR/stop"
 wait $LOAD
 "$BIN/trimtabd" --data_dir="$DIR/none" --store="sqlite:$DIR/backup.db" --check >"$DIR/out" 2>&1
 ok $? "--check proves it"
+[ "$(sqlite3 "$DIR/backup.db" 'SELECT count(*) > 0 AND sum(file) = 0 FROM snapshot')" = 1 ]
+ok $? "the snapshots of the server are in it"
 [ "$(stat -c %a "$DIR/backup.db")" = 600 ] && [ ! -e "$DIR/sd/backup.part" ] && [ ! -e "$DIR/backup.db.part" ]
 ok $? "it is its owner's alone, and nothing else is left"
 ! t admin backup "$DIR/backup.db" 2>"$DIR/out" && grep -q "exists already" "$DIR/out"
@@ -71,6 +74,15 @@ server_start "$ADDR"
 until_ holds app.conf v1
 ok $? "the agent has the older content"
 until_ says '"state":"ok"'
+
+# ---- from the folder of a server that was stopped
+newest() { sqlite3 "$1" 'SELECT max(revision) FROM snapshot'; }
+snapshot=$(newest "$DIR/lost/trimtab.db")
+"$BIN/trimtabd" --data_dir="$DIR/other" --restore="$DIR/lost/trimtab.db" >"$DIR/out" 2>&1 &&
+    "$BIN/trimtabd" --data_dir="$DIR/other" --check >>"$DIR/out" 2>&1
+ok $? "the database of a stopped server is restored, too"
+[ "$(newest "$DIR/other/trimtab.db")" = "$snapshot" ] && ls "$DIR"/lost/trimtab.db-snapshot-* >/dev/null
+ok $? "with the snapshots that lie beside it"
 
 # ---- at once
 echo bad >"$DIR/app.conf"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Single bits that turn in a database, and in its write-ahead log after a kill: each is noticed at the start, at the read
+# Single bits that turn in a database, in a snapshot beside it, and in its write-ahead log after a kill: each is noticed at the start, at the read
 # or by --check, or no answer changes. What is never seen is an answer that was altered.
-#   TRIMTAB_BIN: the folder of the binaries; TRIMTAB_FLIPS: how many, 16; a quarter of them in the log
+#   TRIMTAB_BIN: the folder of the binaries; TRIMTAB_FLIPS: how many, 16; a quarter each of them in snapshot and log
 #   TRIMTAB_FLIPS_SEED: of the places; printed
 . "$(dirname "$0")/lib.sh"
 
@@ -92,6 +92,7 @@ declare -A COUNT=([start]=0 [read]=0 [check]=0 [same]=0 [altered]=0)
 for i in $(seq "$FLIPS"); do
     from=stopped file=trimtab.db
     [ $((i % 4)) = 0 ] && from=killed file=trimtab.db-wal
+    [ $((i % 4)) = 1 ] && file=$(cd "$DIR/stopped" && ls trimtab.db-snapshot-* | tail -n 1)
     rm -rf "$DIR/sd" && cp -a "$DIR/$from" "$DIR/sd"
     place=$(flip "$DIR/sd/$file")
     found=$(judge)

@@ -3,10 +3,12 @@
  * with what is in the log, what is published is durable (I1) and in order, and a request id is done once.
  */
 #include "server/hub/committer.h"
+#include "server/hub/marks.h"
 
 #include "store/mem.h"
 #include "tap.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 
 enum { JOBS_MAX = 32, SERVERS = 2 };
@@ -33,8 +35,10 @@ struct world {
     struct server servers[SERVERS];
     struct job jobs[JOBS_MAX];
     size_t n_jobs, n_done;
-    /* what befalls the appends, by their number; on the committers' threads */
-    _Atomic int n_appends;
+    uint64_t snapshot_records;
+    /* what befalls the appends, or other writes, by their number; on the committers' threads */
+    enum store_write fault_write;
+    _Atomic int n_writes;
     int fault_at;
     enum store_fault fault;
 };
@@ -43,9 +47,9 @@ static enum store_fault next_fault(void *ctx, enum store_write write)
 {
     struct world *w = ctx;
 
-    if (write != STORE_WRITE_APPEND)
+    if (write != w->fault_write)
         return STORE_FAULT_NONE;
-    return atomic_fetch_add(&w->n_appends, 1) == w->fault_at ? w->fault : STORE_FAULT_NONE;
+    return atomic_fetch_add(&w->n_writes, 1) == w->fault_at ? w->fault : STORE_FAULT_NONE;
 }
 
 static void on_publish(void *ctx, struct publication *p)
@@ -71,6 +75,7 @@ static int open_server(struct world *w, int i)
     struct committer_opts opts = {.store_url = "mem:",
                                   .disk = w->disk,
                                   .loop = &w->loop,
+                                  .snapshot_records = w->snapshot_records,
                                   .on_publish = on_publish,
                                   .ctx = s};
 
@@ -94,6 +99,7 @@ static void close_server(struct world *w, int i)
 static void world_open(struct world *w)
 {
     memset(w, 0, sizeof(*w));
+    w->fault_write = STORE_WRITE_APPEND;
     w->fault_at = -1;
     w->disk = store_disk_new(7);
     REQUIRE(w->disk && loop_open(&w->loop, NULL) == 0);
@@ -406,8 +412,152 @@ TEST("what is refused or only tried leaves no trace; what changes nothing needs 
     CHECK_I64(same->job.result, 0);
     CHECK_U64(same->job.revision, 1);
     CHECK_U64(w.servers[0].state->revision, 1);
-    CHECK_I64(atomic_load(&w.n_appends), 1);
+    CHECK_I64(atomic_load(&w.n_writes), 1);
     world_close(&w);
+}
+
+/* n versions of one resource. Leaves no jobs. */
+static void commit_versions(struct world *w, const char *id, int n)
+{
+    while (n > 0) {
+        for (int i = 0; i < JOBS_MAX && n > 0; i++, n--)
+            (void)queue(w, 0, id, "");
+        wait_for_all(w);
+        for (size_t i = 0; i < w->n_jobs; i++)
+            CHECK_I64(w->jobs[i].job.result, 0);
+        forget_jobs(w);
+    }
+}
+
+static void check_mark(struct store *s, uint64_t number, uint64_t want)
+{
+    struct store_mark mark = {.number = 0};
+    int r = store_mark_find(s, STR("a/b\0item\0n"), number, &mark, NULL);
+
+    if (want)
+        CHECK(r == 0 && mark.number == want && mark.revision == want + 1);
+    else
+        CHECK_I64(r, ERR_NOT_FOUND);
+}
+
+TEST("every 128th version is marked when it is committed, and in a log from before there were "
+     "marks")
+{
+    struct store_opts opts = {.semantics = STATE_SEMANTICS};
+    struct store *s = NULL, *reader = NULL;
+    struct marks marks = {.due = 0};
+    uint64_t upto = 0;
+    struct world w;
+
+    world_open(&w);
+    commit_versions(&w, "a/b/item/other", 1);
+    commit_versions(&w, "a/b/item/n", 300);
+    close_server(&w, 0);
+    opts.disk = w.disk;
+    REQUIRE(store_open("mem:", &opts, &s, NULL) == 0);
+    REQUIRE(store_reader_open(s, &reader, NULL) == 0);
+    CHECK_I64(store_marked(s, &upto, NULL), 0);
+    CHECK_U64(upto, 301);
+    check_mark(s, 1, 128);
+    check_mark(s, 129, 256);
+    check_mark(s, 257, 0);
+    REQUIRE(store_mark(s, NULL, 0, 0, NULL) == 0); /* as if nothing was ever marked */
+    marks_open(&marks, s, 200);
+    marks_scan(&marks, reader);
+    CHECK_U64(marks.found.marks.n, 1);
+    CHECK_U64(marks.gap, 201);
+    marks_write(&marks, s, MARKS_NOW);
+    CHECK_I64(store_marked(s, &upto, NULL), 0);
+    CHECK_U64(upto, 301); /* what came later is noted by who folds it */
+    check_mark(s, 1, 128);
+    marks_close(&marks);
+    reader = store_drop(reader);
+    s = store_drop(s);
+    world_close(&w);
+}
+
+static void wait_for_snapshot(struct server *s, uint64_t n)
+{
+    while (committer_stats(s->committer).snapshots < n)
+        (void)sched_yield();
+}
+
+TEST("a snapshot with contents larger than the store's pieces is loaded whole")
+{
+    const size_t sizes[] = {STORE_CHUNK_MAX * 3 + 5, 10, STORE_CHUNK_MAX, 1};
+    owned(mem) char *content = mem_zalloc((size_t)STORE_CHUNK_MAX * 4);
+    struct world w;
+
+    world_open(&w);
+    REQUIRE(content != NULL);
+    close_server(&w, 0);
+    w.snapshot_records = ARRAY_LEN(sizes);
+    REQUIRE(open_server(&w, 0) == 0);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        char id[32];
+        struct job *j;
+
+        (void)snprintf(id, sizeof(id), "a/b/file/n%zu", i);
+        j = make(&w, 0, id, "");
+        j->change.content = str_of(content, sizes[i]);
+        committer_commit(w.servers[0].committer, &j->job);
+    }
+    wait_for_all(&w);
+    wait_for_snapshot(&w.servers[0], 1);
+    close_server(&w, 0);
+    forget_jobs(&w);
+    REQUIRE(open_server(&w, 0) == 0);
+    CHECK_U64(w.servers[0].state->n_resources, ARRAY_LEN(sizes));
+    CHECK_U64(w.servers[0].state->content_bytes, (uint64_t)STORE_CHUNK_MAX * 4 + 16);
+    world_close(&w);
+}
+
+/* A server that writes a snapshot after so many records. */
+static bool open_snapshotting(struct world *w, uint64_t records)
+{
+    world_open(w);
+    close_server(w, 0);
+    w->snapshot_records = records;
+    return CHECK_I64(open_server(w, 0), 0);
+}
+
+TEST("a snapshot whose n-th write fails is none, commits go on, and the next one is whole")
+{
+    enum { WRITES = 3 }; /* its part, its end, its row */
+
+    for (int n = 0; n < WRITES; n++) {
+        struct world w;
+
+        REQUIRE(open_snapshotting(&w, 4));
+        w.fault = STORE_FAULT_FAIL;
+        w.fault_write = STORE_WRITE_SNAPSHOT;
+        atomic_store(&w.n_writes, 0);
+        w.fault_at = n;
+        commit_versions(&w, "a/b/item/n", 4);
+        while (atomic_load(&w.n_writes) <= n) /* it has failed */
+            (void)sched_yield();
+        while (committer_stats(w.servers[0].committer).snapshots == 0)
+            commit_versions(&w, "a/b/item/n", 2); /* of two contents in turn */
+        close_server(&w, 0);
+        REQUIRE(open_server(&w, 0) == 0);
+        CHECK(w.servers[0].state->revision >= 8);
+        world_close(&w);
+    }
+}
+
+TEST("who closes while a snapshot is being written waits for its thread, and the log is all "
+     "there is")
+{
+    for (int i = 0; i < 20; i++) {
+        struct world w;
+
+        REQUIRE(open_snapshotting(&w, 1));
+        commit_versions(&w, "a/b/item/n", 1 + i % 3);
+        close_server(&w, 0);
+        REQUIRE(open_server(&w, 0) == 0);
+        CHECK_U64(w.servers[0].state->revision, 1 + (uint64_t)i % 3);
+        world_close(&w);
+    }
 }
 
 TEST("who closes has everything that is queued done, and answered")

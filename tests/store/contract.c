@@ -986,3 +986,292 @@ CONTRACT("no memory: opening fails whole, and then succeeds")
     }
     CHECK_I64(fixture_open(f), 0);
 }
+
+/* ---- readers ---- */
+
+static bool reader_sees(struct store *reader, uint64_t to)
+{
+    owned(mem) struct gather *g = NEW(struct gather);
+
+    return CHECK(g != NULL) &&
+           CHECK_I64(store_read(reader, 1, UINT64_MAX, gather_record, g, NULL), 0) &&
+           CHECK(gather_is(g, 1, to)) && CHECK_U64(store_head(reader).revision, to);
+}
+
+CONTRACT("R4: a reader sees the log of one moment until it lets go of it")
+{
+    owned(store_drop) struct store *reader = NULL;
+
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    REQUIRE(store_reader_open(f->s, &reader, &f->err) == 0);
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    REQUIRE(reader_sees(reader, 20)); /* of its first look, not of when it was opened */
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    REQUIRE(reader_sees(reader, 20));
+    store_reader_release(reader);
+    REQUIRE(reader_sees(reader, 30));
+    store_reader_release(reader);
+    store_reader_release(reader); /* nothing more to let go of */
+    CHECK_I64(store_verify(f->s, &f->err), 0);
+}
+
+CONTRACT("R4 R1: a reader of what was compacted is told so")
+{
+    struct store_compact op = {.below = 21, .keep = keep_sevens};
+    owned(mem) struct gather *g = NEW(struct gather);
+    owned(store_drop) struct store *reader = NULL;
+    uint64_t floor = 0;
+
+    f->opts.retain = 5;
+    REQUIRE(g && fixture_reopen(f));
+    REQUIRE(kit_append(f->s, 50, &f->err) == 0 && kit_snapshot(f->s, 40, 10, &f->err) == 0);
+    REQUIRE(store_reader_open(f->s, &reader, &f->err) == 0);
+    REQUIRE(reader_sees(reader, 50));
+    store_reader_release(reader);
+    REQUIRE(store_compact(f->s, &op, &floor, &f->err) == 0);
+    CHECK_I64(store_read(reader, 20, 50, gather_record, g, &f->err), STORE_COMPACTED);
+    CHECK_I64(store_read(reader, 21, 50, gather_record, g, &f->err), 0);
+    CHECK(gather_is(g, 21, 50));
+    g->n = 0;
+    CHECK_I64(store_read_kept(reader, 1, 20, gather_record, g, &f->err), 0);
+    CHECK_U64(g->n, 2);
+    CHECK_I64(store_floor(reader, &floor, &f->err), 0);
+    CHECK_U64(floor, 21);
+}
+
+/* Appends to the store while its reader is in the middle of the log. */
+static int append_within(void *ctx, const struct store_entry *entry)
+{
+    struct fixture *f = ctx;
+
+    (void)entry;
+    return kit_append(f->s, 3, &f->err);
+}
+
+CONTRACT("R4: a reader in the middle of the log is in the way of nothing")
+{
+    owned(store_drop) struct store *reader = NULL;
+
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    REQUIRE(store_reader_open(f->s, &reader, &f->err) == 0);
+    CHECK_I64(store_read(reader, 1, UINT64_MAX, append_within, f, &f->err), 0);
+    CHECK_U64(store_head(f->s).revision, 40);
+    CHECK_I64(kit_snapshot(f->s, 40, 5000, &f->err), 0);
+    CHECK_I64(store_tick(f->s, NSEC_PER_S, NULL, &f->err), 0);
+    CHECK(reader_sees(reader, 10));
+    store_reader_release(reader);
+    CHECK(reader_sees(reader, 40));
+}
+
+struct reading {
+    struct store *reader;
+    struct gather gather;
+    _Atomic bool must_stop;
+    uint64_t last;
+    int result;
+    bool wrong;
+    unsigned rounds;
+};
+
+static void *read_on(void *arg)
+{
+    struct reading *r = arg;
+
+    do {
+        r->gather.n = 0;
+        r->result = store_read(r->reader, 1, UINT64_MAX, gather_record, &r->gather, NULL);
+        if (r->result || r->gather.n < r->last ||
+            r->gather.n != store_head(r->reader).revision ||
+            !gather_is(&r->gather, 1, r->gather.n))
+            r->wrong = true;
+        r->last = r->gather.n;
+        r->rounds++;
+        store_reader_release(r->reader);
+    } while (!r->must_stop && !r->wrong);
+    return NULL;
+}
+
+CONTRACT(
+    "R4 T1: a reader on a thread of its own sees every record whole while the store goes on")
+{
+    owned(mem) struct reading *r = NEW(struct reading);
+    pthread_t thread;
+
+    REQUIRE(r && kit_append(f->s, 1, &f->err) == 0);
+    REQUIRE(store_reader_open(f->s, &r->reader, &f->err) == 0);
+    REQUIRE(pthread_create(&thread, NULL, read_on, r) == 0);
+    for (int i = 0; i < 40 && !tap_failed(); i++) {
+        CHECK_I64(kit_append(f->s, 1 + (size_t)i % 7, &f->err), 0);
+        if (i % 10 == 5)
+            CHECK_I64(kit_snapshot(f->s, store_head(f->s).revision, 5000, &f->err), 0);
+        CHECK_I64(store_tick(f->s, NSEC_PER_S, NULL, &f->err), 0);
+    }
+    r->must_stop = true;
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    CHECK(!r->wrong && r->rounds > 0);
+    store_reader_release(r->reader);
+    CHECK(reader_sees(r->reader, store_head(f->s).revision));
+    r->reader = store_drop(r->reader);
+    CHECK_I64(store_verify(f->s, &f->err), 0);
+}
+
+/* ---- marks ---- */
+
+static bool mark_is(struct store *s, const char *key, uint64_t number, uint64_t want_number,
+                    uint64_t want_revision)
+{
+    struct store_mark mark = {.number = 0};
+    int r = store_mark_find(s, str_c(key), number, &mark, NULL);
+
+    if (!want_number)
+        return CHECK_I64(r, ERR_NOT_FOUND);
+    return CHECK_I64(r, 0) && CHECK_U64(mark.number, want_number) &&
+           CHECK_U64(mark.revision, want_revision);
+}
+
+CONTRACT("M1 M2: the mark behind a number is found, by key, after a restart too")
+{
+    static const struct store_mark first[] = {
+        {STR("a"), 128, 3}, {STR("a"), 256, 5}, {STR("ab"), 128, 4}, {STR("a\0b"), 384, 6}};
+    static const struct store_mark second[] = {{STR("a"), 256, 7}};
+    owned(store_drop) struct store *reader = NULL;
+    uint64_t upto = 9;
+
+    CHECK_I64(store_marked(f->s, &upto, &f->err), 0);
+    CHECK_U64(upto, 0);
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    CHECK_I64(store_mark(f->s, first, 4, 6, &f->err), 0);
+    CHECK_I64(store_mark(f->s, second, 1, 8, &f->err), 0);
+    CHECK_I64(store_mark(f->s, NULL, 0, 11, &f->err), ERR_INVALID);
+    CHECK_I64(store_mark(f->s, NULL, 0, 10, &f->err), 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK(mark_is(f->s, "a", 0, 128, 3) && mark_is(f->s, "a", 128, 128, 3));
+        CHECK(mark_is(f->s, "a", 129, 256, 7) && mark_is(f->s, "a", 257, 0, 0));
+        CHECK(mark_is(f->s, "ab", 1, 128, 4) && mark_is(f->s, "b", 1, 0, 0));
+        CHECK_I64(store_marked(f->s, &upto, &f->err), 0);
+        CHECK_U64(upto, 10);
+        REQUIRE(fixture_reopen(f));
+    }
+    REQUIRE(store_reader_open(f->s, &reader, &f->err) == 0);
+    CHECK(mark_is(reader, "a", 2, 128, 3));
+    CHECK_I64(store_marked(reader, &upto, &f->err), 0);
+    CHECK_U64(upto, 10);
+    CHECK_I64(store_check(f->s, &f->err), 0);
+}
+
+CONTRACT("limits: marks have a ceiling in number and key")
+{
+    owned(mem) struct store_mark *marks = NEW_ARRAY(struct store_mark, STORE_MARKS_MAX + 1);
+    char key[STORE_MARK_KEY_MAX + 1];
+
+    REQUIRE(marks);
+    memset(key, 'k', sizeof(key));
+    for (size_t i = 0; i <= STORE_MARKS_MAX; i++)
+        marks[i] = (struct store_mark){str_of(key, STORE_MARK_KEY_MAX), i, 1};
+    REQUIRE(kit_append(f->s, 1, &f->err) == 0);
+    CHECK_I64(store_mark(f->s, marks, STORE_MARKS_MAX + 1, 1, &f->err), ERR_INVALID);
+    CHECK_I64(store_mark(f->s, marks, STORE_MARKS_MAX, 1, &f->err), 0);
+    marks[0].key.len++;
+    CHECK_I64(store_mark(f->s, marks, 1, 1, &f->err), ERR_INVALID);
+    marks[0].key.len = 0;
+    CHECK_I64(store_mark(f->s, marks, 1, 1, &f->err), ERR_INVALID);
+}
+
+CONTRACT("no memory: a reader and marks fail whole, and then succeed")
+{
+    const struct store_mark mark = {STR("a"), 128, 3};
+
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    ALLOC_SWEEP (n) {
+        struct store *reader = NULL;
+        struct store_mark found;
+        int r = store_reader_open(f->s, &reader, NULL);
+
+        CHECK(r == 0 || r == ERR_NOMEM);
+        if (r == 0)
+            r = store_mark(f->s, &mark, 1, 5, NULL);
+        if (r == 0)
+            r = store_mark_find(reader, STR("a"), 1, &found, NULL);
+        if (r == 0)
+            r = store_read(reader, 1, 10, gather_record, &(struct gather){.n = 0}, NULL);
+        CHECK(r == 0 || r == ERR_NOMEM);
+        reader = store_drop(reader);
+    }
+    CHECK_I64(store_verify(f->s, &f->err), 0);
+}
+
+/* ---- snapshots beside the appends ---- */
+
+struct writing {
+    struct store_snapshot *snapshot;
+    int result;
+};
+
+static void *write_pieces(void *arg)
+{
+    struct writing *w = arg;
+    char piece[5000];
+
+    memset(piece, 's', sizeof(piece));
+    for (int i = 0; i < 50 && !w->result; i++)
+        w->result = store_snapshot_add(w->snapshot, str_of(piece, sizeof(piece)), NULL);
+    if (!w->result)
+        w->result = store_snapshot_finish(w->snapshot, NULL);
+    return NULL;
+}
+
+static int count_bytes(void *ctx, struct str bytes)
+{
+    *(size_t *)ctx += bytes.len;
+    return 0;
+}
+
+CONTRACT(
+    "S1 T1: the pieces of a snapshot are written on another thread while the store goes on")
+{
+    struct writing w = {.result = 0};
+    struct store_snapshot_info info;
+    size_t bytes = 0;
+    pthread_t thread;
+
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    REQUIRE(store_snapshot_new(f->s, 10, &w.snapshot, &f->err) == 0);
+    REQUIRE(pthread_create(&thread, NULL, write_pieces, &w) == 0);
+    for (int i = 0; i < 30; i++) {
+        CHECK_I64(kit_append(f->s, 3, &f->err), 0);
+        CHECK_I64(store_tick(f->s, NSEC_PER_S, NULL, &f->err), 0);
+    }
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    CHECK_I64(w.result, 0);
+    CHECK_I64(store_snapshot_read(f->s, count_bytes, &bytes, &info, &f->err), ERR_NOT_FOUND);
+    CHECK_I64(store_snapshot_commit(w.snapshot, &f->err), 0);
+    w.snapshot = store_snapshot_free(w.snapshot);
+    CHECK_I64(store_snapshot_read(f->s, count_bytes, &bytes, &info, &f->err), 0);
+    CHECK(bytes == 50 * 5000 && info.revision == 10);
+    REQUIRE(fixture_reopen(f));
+    CHECK_I64(store_check(f->s, &f->err), 0);
+}
+
+CONTRACT(
+    "S1: a snapshot that is given up at any point leaves nothing, and the next one succeeds")
+{
+    REQUIRE(kit_append(f->s, 10, &f->err) == 0);
+    for (int point = 0; point < 3; point++) {
+        owned(store_snapshot_free) struct store_snapshot *snapshot = NULL;
+        struct store_snapshot *second = NULL;
+        struct store_snapshot_info info;
+        bool right;
+
+        REQUIRE(store_snapshot_new(f->s, 5, &snapshot, &f->err) == 0);
+        CHECK_I64(store_snapshot_new(f->s, 5, &second, &f->err), ERR_LOCKED);
+        if (point > 0)
+            CHECK_I64(store_snapshot_add(snapshot, STR("some"), &f->err), 0);
+        if (point > 1)
+            CHECK_I64(store_snapshot_finish(snapshot, &f->err), 0);
+        snapshot = store_snapshot_free(snapshot);
+        CHECK_I64(kit_read_snapshot(f->s, &info, &right, &f->err), ERR_NOT_FOUND);
+        CHECK_I64(store_tidy(f->s, &f->err), 0);
+    }
+    CHECK_I64(kit_snapshot(f->s, 7, 3000, &f->err), 0);
+    CHECK_I64(store_check(f->s, &f->err), 0);
+}

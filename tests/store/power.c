@@ -18,6 +18,7 @@ struct truth {
     uint64_t snapshot;   /* revision of the newest acknowledged one; 0: none */
     uint64_t maybe_snapshot;
     uint64_t floor, maybe_floor;
+    uint64_t marked, maybe_marked;
     uint64_t lease; /* 0: none */
     bool has_item, has_blob;
 };
@@ -31,8 +32,11 @@ struct run {
 
 static int run_open(struct run *run)
 {
-    struct store_opts opts = {
-        .semantics = 1, .retain = 4, .sqlite_vfs = POWER_VFS, .now = run->now};
+    struct store_opts opts = {.semantics = 1,
+                              .retain = 4,
+                              .sqlite_vfs = POWER_VFS,
+                              .files = &power_files,
+                              .now = run->now};
 
     return store_open("sqlite:/power.db", &opts, &run->s, &run->err);
 }
@@ -64,7 +68,7 @@ static int step_snapshot(struct run *run, size_t bytes)
     r = kit_snapshot(run->s, t->head, bytes, &run->err);
     if (!r)
         t->snapshot = t->head;
-    return r;
+    return r ? r : store_tidy(run->s, &run->err);
 }
 
 static bool keep_even(void *ctx, uint64_t revision)
@@ -109,6 +113,19 @@ static int step_lease(struct run *run)
     return r;
 }
 
+static int step_mark(struct run *run)
+{
+    const struct store_mark mark = {STR("key"), run->truth.head, run->truth.head};
+    struct truth *t = &run->truth;
+    int r;
+
+    t->maybe_marked = t->head;
+    r = store_mark(run->s, &mark, t->head > 0, t->head, &run->err);
+    if (!r)
+        t->marked = t->head;
+    return r;
+}
+
 static int step_tick(struct run *run)
 {
     return store_tick(run->s, run->now, NULL, &run->err);
@@ -120,7 +137,7 @@ static int step_reopen(struct run *run)
     return run_open(run);
 }
 
-enum { STEPS = 12 };
+enum { STEPS = 13 };
 
 static int do_step(struct run *run, size_t step)
 {
@@ -136,6 +153,7 @@ static int do_step(struct run *run, size_t step)
     case 8: return step_reopen(run);
     case 9: return step_snapshot(run, 100);
     case 10: return step_tick(run);
+    case 11: return step_mark(run);
     default: return step_append(run, 2);
     }
 }
@@ -169,6 +187,20 @@ static bool check_snapshot(struct run *run)
            CHECK_U64(info.passed_over, 0);
 }
 
+/* A mark that is noted as written is there. */
+static bool check_marks(struct run *run)
+{
+    const struct truth *t = &run->truth;
+    struct store_mark mark = {.number = 0};
+    uint64_t upto = 0;
+
+    return CHECK_I64(store_marked(run->s, &upto, &run->err), 0) &&
+           CHECK(upto == t->marked || upto == t->maybe_marked) &&
+           (upto == 0 ||
+            (CHECK_I64(store_mark_find(run->s, STR("key"), upto, &mark, &run->err), 0) &&
+             CHECK(mark.number == upto && mark.revision == upto)));
+}
+
 static int see_item(void *ctx, const struct store_ephemeral *item)
 {
     (void)item;
@@ -197,7 +229,7 @@ static bool judge(struct run *run)
         return false;
     }
     run->err = ERR_NULL;
-    good = check_log(run) && check_snapshot(run) && check_rest(run) &&
+    good = check_log(run) && check_snapshot(run) && check_marks(run) && check_rest(run) &&
            CHECK_I64(kit_append(run->s, 3, &run->err), 0);
     if (!good && run->err.code)
         tap_note("%s", err_describe(&run->err, line, sizeof(line)));

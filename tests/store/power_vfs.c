@@ -7,7 +7,7 @@
 
 #include <sqlite3.h>
 
-enum { FILES_MAX = 16, SECTOR = 512 };
+enum { FILES_MAX = 32, SECTOR = 512, REGIONS_MAX = 16 };
 
 /* A write that is not synced; data NULL: a truncation to `at`. */
 struct pending {
@@ -20,15 +20,26 @@ struct content {
     size_t len, cap;
 };
 
+/* The index of a write-ahead log, which the connections share. It is memory: a power cut leaves each to its owners. */
+struct shared_index {
+    unsigned refs;
+    void *regions[REGIONS_MAX];
+    unsigned readers[SQLITE_SHM_NLOCK];
+    bool is_written[SQLITE_SHM_NLOCK];
+};
+
 struct disk_file {
-    char name[256]; /* empty: free */
+    char name[256];         /* empty: free */
+    char lasting_name[256]; /* empty: there is no such file after a cut */
     struct content live, lasting;
     VEC(struct pending) pending;
+    struct shared_index *index; /* NULL: nobody has it */
 };
 
 struct handle {
     sqlite3_file base;
     struct disk_file *file;
+    struct shared_index *index;
     uint64_t cuts; /* when it was opened */
 };
 
@@ -164,8 +175,14 @@ void power_cut(enum power_keep keep, struct rng *rng)
                 content_apply(&f->lasting, &f->pending.at[j]);
         }
         forget_pending(f);
+        f->index = NULL;
         content_resize(&f->live, 0);
         content_write(&f->live, 0, f->lasting.data, f->lasting.len);
+        if (keep == POWER_KEEP_NONE || (keep == POWER_KEEP_SOME && rng_below(rng, 2)))
+            memcpy(f->name, f->lasting_name, sizeof(f->name));
+        if (!f->name[0])
+            file_clear(f);
+        memcpy(f->lasting_name, f->name, sizeof(f->name));
     }
 }
 
@@ -309,8 +326,73 @@ static int on_device(sqlite3_file *file)
     return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 }
 
+/* ---- the index ---- */
+
+static int on_shm_map(sqlite3_file *file, int region, int size, int extends,
+                      void volatile **ret_at)
+{
+    struct handle *h = (struct handle *)(void *)file;
+
+    *ret_at = NULL;
+    if (is_dead(h) || region >= REGIONS_MAX)
+        return SQLITE_IOERR_SHMMAP;
+    if (!h->index && !h->file->index)
+        h->file->index = calloc(1, sizeof(*h->index));
+    if (!h->index) {
+        h->index = h->file->index;
+        if (!h->index)
+            abort();
+        h->index->refs++;
+    }
+    if (!h->index->regions[region] && extends)
+        h->index->regions[region] = calloc(1, (size_t)size);
+    *ret_at = h->index->regions[region];
+    return SQLITE_OK;
+}
+
+static int on_shm_lock(sqlite3_file *file, int first, int n, int flags)
+{
+    struct handle *h = (struct handle *)(void *)file;
+    struct shared_index *index = h->index;
+    bool is_shared = flags & SQLITE_SHM_SHARED;
+
+    for (int i = first; i < first + n && flags & SQLITE_SHM_LOCK; i++)
+        if (index->is_written[i] || (!is_shared && index->readers[i]))
+            return SQLITE_BUSY;
+    for (int i = first; i < first + n; i++) {
+        if (is_shared)
+            index->readers[i] += flags & SQLITE_SHM_LOCK ? 1 : -1U;
+        else
+            index->is_written[i] = flags & SQLITE_SHM_LOCK;
+    }
+    return SQLITE_OK;
+}
+
+static void on_shm_barrier(sqlite3_file *file)
+{
+    (void)file; /* one thread */
+}
+
+static int on_shm_unmap(sqlite3_file *file, int removes)
+{
+    struct handle *h = (struct handle *)(void *)file;
+    struct shared_index *index = h->index;
+
+    (void)removes; /* it goes with the last connection */
+    h->index = NULL;
+    if (!index || --index->refs)
+        return SQLITE_OK;
+    for (size_t i = 0; i < REGIONS_MAX; i++)
+        free(index->regions[i]);
+    for (size_t i = 0; i < FILES_MAX; i++)
+        if (files[i].index == index)
+            files[i].index = NULL;
+    free(index);
+    return SQLITE_OK;
+}
+
 static const sqlite3_io_methods methods = {
-    .iVersion = 1,
+    .iVersion = 2,
     .xClose = on_close,
     .xRead = on_read,
     .xWrite = on_write,
@@ -323,9 +405,13 @@ static const sqlite3_io_methods methods = {
     .xFileControl = on_control,
     .xSectorSize = on_sector_size,
     .xDeviceCharacteristics = on_device,
+    .xShmMap = on_shm_map,
+    .xShmLock = on_shm_lock,
+    .xShmBarrier = on_shm_barrier,
+    .xShmUnmap = on_shm_unmap,
 };
 
-/* ---- the file system ---- */
+/* ---- files beside the database ---- */
 
 static struct disk_file *find_file(const char *name)
 {
@@ -334,6 +420,164 @@ static struct disk_file *find_file(const char *name)
             return &files[i];
     return NULL;
 }
+
+struct side_file {
+    struct disk_file *file;
+    uint64_t cuts;
+    size_t at;
+};
+
+static int failed(struct err *err)
+{
+    return err_set(err, ERR_IO, "the test's disk refuses");
+}
+
+static struct disk_file *file_make(const char *name)
+{
+    struct disk_file *f = find_file(name);
+
+    if (f)
+        file_clear(f);
+    f = find_file("");
+    if (f)
+        (void)snprintf(f->name, sizeof(f->name), "%s", name);
+    return f;
+}
+
+static int side_open(const char *path, enum store_file_mode mode, void **ret_file,
+                     struct err *err)
+{
+    struct disk_file *f = dark ? NULL : find_file(path);
+    struct side_file *h;
+
+    if (!dark && mode == STORE_FILE_WRITE)
+        f = file_make(path);
+    if (!f)
+        return dark || mode == STORE_FILE_WRITE ? failed(err)
+                                                : err_set(err, ERR_NOT_FOUND, "none");
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        abort();
+    h->file = f;
+    h->cuts = cuts;
+    *ret_file = h;
+    return 0;
+}
+
+static int side_write(void *file, struct str bytes, struct err *err)
+{
+    struct side_file *h = file;
+    struct pending p = {.at = h->at, .len = bytes.len};
+    bool half = true;
+    int code =
+        dark || h->cuts != cuts ? SQLITE_IOERR : meet_fate(SQLITE_IOERR_WRITE, true, &half);
+
+    if (code && (dark || h->cuts != cuts || !half || p.len < 2))
+        return failed(err);
+    if (code)
+        p.len /= 2;
+    remember_pending(h->file, p, bytes.data);
+    h->at += p.len;
+    return code ? failed(err) : 0;
+}
+
+static int side_read(void *file, char *to, size_t n, size_t *ret_n, struct err *err)
+{
+    struct side_file *h = file;
+    const struct content *c = &h->file->live;
+    size_t have = h->at < c->len ? MIN(n, c->len - h->at) : 0;
+
+    if (dark || h->cuts != cuts)
+        return failed(err);
+    if (have)
+        memcpy(to, c->data + h->at, have);
+    h->at += have;
+    *ret_n = have;
+    return 0;
+}
+
+static int side_sync(void *file, struct err *err)
+{
+    struct side_file *h = file;
+    bool half;
+
+    if (dark || h->cuts != cuts || meet_fate(SQLITE_IOERR_FSYNC, false, &half))
+        return failed(err);
+    for (size_t i = 0; i < h->file->pending.n; i++)
+        content_apply(&h->file->lasting, &h->file->pending.at[i]);
+    forget_pending(h->file);
+    return 0;
+}
+
+static void side_forget(void *file)
+{
+    (void)file; /* all is memory */
+}
+
+static int side_rename(const char *from, const char *to, struct err *err)
+{
+    struct disk_file *f = find_file(from), *old = find_file(to);
+    bool half;
+
+    if (dark || !f || meet_fate(SQLITE_IOERR, false, &half))
+        return failed(err);
+    if (old)
+        file_clear(old);
+    (void)snprintf(f->name, sizeof(f->name), "%s", to);
+    return 0;
+}
+
+static int side_sync_folder(const char *path, struct err *err)
+{
+    bool half;
+
+    (void)path; /* there is one */
+    if (dark || meet_fate(SQLITE_IOERR_FSYNC, false, &half))
+        return failed(err);
+    for (size_t i = 0; i < FILES_MAX; i++)
+        memcpy(files[i].lasting_name, files[i].name, sizeof(files[i].name));
+    return 0;
+}
+
+static int side_remove(const char *path, struct err *err)
+{
+    struct disk_file *f = find_file(path);
+
+    if (dark)
+        return failed(err);
+    if (f)
+        file_clear(f);
+    return 0;
+}
+
+static int side_each(const char *prefix, store_file_fn *fn, void *ctx, struct err *err)
+{
+    int r = dark ? failed(err) : 0;
+
+    for (size_t i = 0; i < FILES_MAX && !r; i++) {
+        char name[sizeof(files[i].name)];
+
+        memcpy(name, files[i].name, sizeof(name));
+        if (name[0] && strncmp(name, prefix, strlen(prefix)) == 0)
+            r = fn(ctx, name);
+    }
+    return r;
+}
+
+const struct store_files power_files = {
+    .open = side_open,
+    .write = side_write,
+    .read = side_read,
+    .sync = side_sync,
+    .forget = side_forget,
+    .close = free,
+    .rename = side_rename,
+    .sync_folder = side_sync_folder,
+    .remove = side_remove,
+    .each = side_each,
+};
+
+/* ---- the file system ---- */
 
 static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
                    int *ret_flags)
@@ -353,8 +597,10 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int f
         if (!f)
             return SQLITE_CANTOPEN;
         (void)snprintf(f->name, sizeof(f->name), "%s", name);
+        (void)snprintf(f->lasting_name, sizeof(f->lasting_name), "%s", name);
     }
     h->file = f;
+    h->index = NULL;
     h->cuts = cuts;
     h->base.pMethods = &methods;
     if (ret_flags)

@@ -7,6 +7,8 @@
 #include "base/vec.h"
 #include "model/graph.h"
 #include "model/moves.h"
+#include "server/hub/marks.h"
+#include "server/hub/snapshotter.h"
 #include "store/highwater.h"
 
 #include <pthread.h>
@@ -15,8 +17,9 @@
 enum {
     GROUP_RECORDS_MAX = 256,
     GROUP_BYTES_MAX = 16 << 20,
-    SNAPSHOT_PART_BYTES = 512 * 1024,
-    SNAPSHOT_RECORDS_DEFAULT = 20000,
+    SNAPSHOT_LOG_MIN = 40 << 20, /* about 20,000 small records */
+    RESOURCE_BYTES = 256,        /* of a snapshot, for each besides its content */
+    RECORD_BYTES = 2048,         /* of a snapshot, read in the time that folding a record takes */
     RETRIES_MAX = 8,
     TICK_MS = 200,
     BACKUP_STEP_BYTES = 1 << 20,
@@ -33,7 +36,7 @@ struct committer {
     pthread_mutex_t mutex; /* guards what follows, up to the next comment */
     pthread_cond_t wake;
     struct commit_job *commits, **commits_end;
-    struct read_job *reads, **reads_end;
+    struct read_jobs reads;
     struct backup_job *backup_wanted; /* NULL: none waits */
     bool must_stop;
     struct committer_stats stats;
@@ -44,17 +47,19 @@ struct committer {
     struct commit_job **group;      /* what is being appended, for the watch to recognise */
     size_t n_group;
     uint64_t group_base;
-    struct store_snapshot *snapshot;
-    struct snapshot_walk *snapshot_walk;
-    struct state *snapshot_state;
-    uint64_t records_since_snapshot;
+    struct snapshotter snapshotter;
+    uint64_t log_records, log_bytes; /* behind the newest snapshot */
     struct backup_job *backup_job; /* that is being made; NULL: none */
     struct store_backup *backup;
-    uint64_t scrub_next;         /* the revision that is looked at next */
-    uint64_t scrub_damaged;      /* in this round */
-    nsec_t scrub_due;
     struct highwater *highwater; /* NULL: none is kept */
     nsec_t highwater_due;        /* when it is synced next */
+    _Atomic bool is_untidy;      /* snapshots have left something behind */
+    struct marks marks;          /* shared with the next */
+    struct history *history;     /* NULL: not open yet */
+    /* of the thread that reads history */
+    uint64_t scrub_next;    /* the revision that is looked at next */
+    uint64_t scrub_damaged; /* in this round */
+    nsec_t scrub_due;
 };
 
 /* ---- folding what the watch gives ---- */
@@ -73,11 +78,13 @@ static struct publication *publication_get(struct committer *c)
     return c->publishing;
 }
 
+/* New stable versions. */
 static int publication_add(struct committer *c, struct version *const *versions, size_t n)
 {
     struct publication *p = publication_get(c);
 
     for (size_t i = 0; p && i < n; i++) {
+        marks_note(&c->marks, versions[i]);
         if (!VEC_PUSH(&p->versions, version_ref(versions[i]))) {
             (void)version_unref(versions[i]);
             return ERR_NOMEM;
@@ -169,7 +176,10 @@ static int on_record(void *ctx, const struct store_entry *entry)
     struct committer *c = ctx;
     uint64_t at = entry->revision - c->group_base - 1;
 
-    c->records_since_snapshot++;
+    c->log_records++;
+    c->log_bytes += RECORD_BYTES + entry->bytes.len;
+    for (size_t i = 0; i < entry->n_contents; i++)
+        c->log_bytes += entry->contents[i].bytes.len;
     if (!c->group || entry->revision <= c->group_base || at >= c->n_group ||
         !str_eq(entry->bytes, shared_str(c->group[at]->record.envelope)))
         return fold_record(c, entry);
@@ -532,54 +542,50 @@ static struct commit_job *run_group(struct committer *c, struct commit_job *list
     return list;
 }
 
-/* ---- snapshots, written piece by piece between groups ---- */
+/* ---- snapshots, written beside the groups ---- */
 
-static void snapshot_end(struct committer *c)
+/* A start is to take no longer for the log behind the snapshot than for the snapshot, or it is short anyway. */
+static bool snapshot_is_due(const struct committer *c)
 {
-    c->snapshot = store_snapshot_free(c->snapshot);
-    c->snapshot_walk = mem_free(c->snapshot_walk);
-    c->snapshot_state = state_unref(c->snapshot_state);
+    uint64_t state = c->state->content_bytes + c->state->n_resources * RESOURCE_BYTES;
+    uint64_t every = c->opts.snapshot_records;
+
+    return c->log_bytes >= MAX(state, (uint64_t)SNAPSHOT_LOG_MIN) ||
+           (every && c->log_records >= every);
 }
 
 static void snapshot_begin(struct committer *c)
 {
     struct err err = ERR_NULL;
 
-    c->records_since_snapshot = 0;
-    c->snapshot_walk = NEW(struct snapshot_walk);
-    c->snapshot_state = state_ref(c->state);
-    if (!c->snapshot_walk ||
-        store_snapshot_new(c->store, c->state->revision, &c->snapshot, &err)) {
+    c->log_records = c->log_bytes = 0;
+    if (snapshotter_begin(&c->snapshotter, c->store, c->state, &err))
         LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
-        snapshot_end(c);
+}
+
+static void snapshot_end(struct committer *c)
+{
+    uint64_t revision = 0;
+    struct err err = ERR_NULL;
+
+    if (snapshotter_end(&c->snapshotter, &revision, &err)) {
+        LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
         return;
     }
-    snapshot_walk_init(c->snapshot_walk, c->snapshot_state);
+    LOG(INFO, "snapshot", LOG_U64("revision", revision));
+    atomic_store(&c->is_untidy, true);
+    count(c, &c->stats.snapshots, 1);
 }
 
-static void snapshot_step(struct committer *c)
+static void snapshot_step(struct committer *c, bool must_stop)
 {
-    struct err err = ERR_NULL;
-    bool failed;
-    struct shared *part = snapshot_part(c->snapshot_walk, SNAPSHOT_PART_BYTES, &failed);
-    int r = failed ? ERR_NOMEM
-            : part ? store_snapshot_add(c->snapshot, shared_str(part), &err)
-                   : store_snapshot_commit(c->snapshot, &err);
-
-    if (r)
-        LOG(WARN, "snapshot_failed", LOG_C("error", err.text));
-    else if (!part) {
-        LOG(INFO, "snapshot", LOG_U64("revision", c->snapshot_state->revision));
-        (void)pthread_mutex_lock(&c->mutex);
-        c->stats.snapshots++;
-        (void)pthread_mutex_unlock(&c->mutex);
-    }
-    if (r || !part)
+    if (snapshotter_is_done(&c->snapshotter))
         snapshot_end(c);
-    (void)shared_unref(part);
+    else if (!must_stop && !snapshotter_is_busy(&c->snapshotter) && snapshot_is_due(c))
+        snapshot_begin(c);
 }
 
-/* ---- copies, likewise ---- */
+/* ---- copies, made piece by piece between groups ---- */
 
 static void backup_done_on_loop(struct post *post, void *ctx)
 {
@@ -619,11 +625,11 @@ static void backup_step(struct committer *c, bool must_stop)
 
     if (r == STORE_MORE)
         return;
-    job->revision = store_head(c->store).revision;
+    job->revision = store_backup_revision(c->backup);
     backup_finish(c, r);
 }
 
-/* ---- the scrub ---- */
+/* ---- the scrub, on the thread that reads history ---- */
 
 enum { SCRUB_ENOUGH = 1 };
 
@@ -670,7 +676,7 @@ static void scrub_round_ends(struct committer *c)
     c->scrub_due = clock_now() + (nsec_t)SCRUB_PAUSE_S * NSEC_PER_S;
 }
 
-static void scrub_step(struct committer *c)
+static void scrub_step(struct committer *c, struct store *reader)
 {
     struct scrub s = {.last = MAX(c->scrub_next, (uint64_t)1) - 1};
     struct err err = ERR_NULL;
@@ -680,7 +686,7 @@ static void scrub_step(struct committer *c)
     if (now < c->scrub_due)
         return;
     c->scrub_due = now + (nsec_t)TICK_MS * NSEC_PER_MS;
-    r = store_read_kept(c->store, s.last + 1, UINT64_MAX, scrub_record, &s, &err);
+    r = store_read_kept(reader, s.last + 1, UINT64_MAX, scrub_record, &s, &err);
     if (r == ERR_CORRUPT) {
         scrub_found(c, &err);
         s.last++; /* the one behind the last good one */
@@ -689,8 +695,27 @@ static void scrub_step(struct committer *c)
     (void)pthread_mutex_lock(&c->mutex);
     c->stats.scrub_records += s.records;
     (void)pthread_mutex_unlock(&c->mutex);
-    if (r == 0 || c->scrub_next > store_head(c->store).revision)
+    if (r == 0 || c->scrub_next > store_head(reader).revision)
         scrub_round_ends(c);
+}
+
+/* What cannot be removed now is removed after the next snapshot, or by the next start. */
+static void tidy(struct committer *c, struct store *s)
+{
+    struct err err = ERR_NULL;
+
+    if (atomic_exchange(&c->is_untidy, false) && store_tidy(s, &err))
+        LOG(WARN, "snapshot_files_left", LOG_C("error", err.text));
+}
+
+static void on_idle(void *ctx, struct store *reader)
+{
+    struct committer *c = ctx;
+
+    scrub_step(c, reader);
+    marks_scan(&c->marks, reader);
+    store_reader_release(reader); /* it may see what was before the newest snapshot */
+    tidy(c, reader);
 }
 
 /* ---- the thread ---- */
@@ -713,7 +738,7 @@ static void note_stats(struct committer *c)
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
-/* Waits for jobs, but not while a snapshot or a copy is being written, and for at most one tick. */
+/* Waits for jobs, but not while a copy is being made, and for at most one tick. */
 static struct taken take_jobs(struct committer *c)
 {
     struct taken t;
@@ -724,25 +749,16 @@ static struct taken take_jobs(struct committer *c)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     (void)pthread_mutex_lock(&c->mutex);
-    while (!c->commits && !c->reads && !c->must_stop && !c->snapshot && !c->backup_wanted &&
+    while (!c->commits && !c->reads.first && !c->must_stop && !c->backup_wanted &&
            !c->backup_job)
         if (pthread_cond_timedwait(&c->wake, &c->mutex, &until))
             break;
-    t = (struct taken){c->commits, c->reads, take(c->backup_wanted), c->must_stop};
+    t = (struct taken){c->commits, read_jobs_take(&c->reads), take(c->backup_wanted),
+                       c->must_stop};
     c->commits = NULL;
     c->commits_end = &c->commits;
-    c->reads = NULL;
-    c->reads_end = &c->reads;
     (void)pthread_mutex_unlock(&c->mutex);
     return t;
-}
-
-static void read_done_on_loop(struct post *post, void *ctx)
-{
-    struct read_job *job = ctx;
-
-    (void)post;
-    job->done(job);
 }
 
 static void run_reads(struct committer *c, struct read_job *list)
@@ -751,9 +767,7 @@ static void run_reads(struct committer *c, struct read_job *list)
         struct read_job *job = list;
 
         list = job->next;
-        job->run(job, c->store);
-        job->post = (struct post){.fn = read_done_on_loop, .ctx = job};
-        loop_post(c->opts.loop, &job->post);
+        read_job_run(job, c->store, c->opts.loop);
     }
 }
 
@@ -769,8 +783,6 @@ static void run_tick(struct committer *c)
 static void *run(void *arg)
 {
     struct committer *c = arg;
-    uint64_t every =
-        c->opts.snapshot_records ? c->opts.snapshot_records : SNAPSHOT_RECORDS_DEFAULT;
 
     for (;;) {
         struct taken t = take_jobs(c);
@@ -784,14 +796,10 @@ static void *run(void *arg)
         while (t.commits)
             t.commits = run_group(c, t.commits);
         run_reads(c, t.reads);
-        if (c->snapshot)
-            snapshot_step(c);
-        else if (c->records_since_snapshot >= every)
-            snapshot_begin(c);
-        else if (!t.must_stop)
-            run_tick(c);
+        snapshot_step(c, t.must_stop);
         if (!t.must_stop)
-            scrub_step(c);
+            run_tick(c);
+        marks_write(&c->marks, c->store, MARKS_IF_DUE);
         sync_highwater(c);
         note_stats(c);
     }
@@ -801,23 +809,42 @@ static void *run(void *arg)
 
 struct loading {
     struct state *state;
+    struct buf part; /* the beginning of one that the store gave in pieces */
     struct err *err;
 };
 
-static int load_part(void *ctx, struct str bytes)
+static int load_part(struct loading *l)
+{
+    int r = buf_status(&l->part);
+
+    if (!r && l->part.len)
+        r = snapshot_apply(buf_str(&l->part), &l->state, l->err);
+    buf_clear(&l->part);
+    return r;
+}
+
+/*
+ * A part that is larger than a piece was cut at STORE_CHUNK_MAX. Two parts that are joined because the first has just
+ * that size are one part, too: that is how messages add up.
+ */
+static int load_piece(void *ctx, struct str bytes)
 {
     struct loading *l = ctx;
 
-    return snapshot_apply(bytes, &l->state, l->err);
+    buf_put_str(&l->part, bytes);
+    return bytes.len == STORE_CHUNK_MAX ? buf_status(&l->part) : load_part(l);
 }
 
 static int load_snapshot(struct committer *c, struct err *err)
 {
     struct store_snapshot_info info = {0};
-    struct loading l = {c->state, err};
-    int r = store_snapshot_read(c->store, load_part, &l, &info, err);
+    struct loading l = {c->state, BUF_NULL(SIZE_MAX), err};
+    int r = store_snapshot_read(c->store, load_piece, &l, &info, err);
 
+    if (!r)
+        r = load_part(&l);
     c->state = l.state;
+    buf_deinit(&l.part);
     if (r == ERR_NOT_FOUND)
         return 0;
     if (info.passed_over)
@@ -830,6 +857,7 @@ static int load(struct committer *c, struct err *err)
     struct store_watcher watcher = {.record = on_record, .ctx = c};
     int r = load_snapshot(c, err);
 
+    marks_open(&c->marks, c->store, c->state ? c->state->revision : 0);
     if (!r)
         r = store_watch_open(c->store, c->state->revision + 1, &watcher, &c->watch, err);
     if (r > 0)
@@ -837,7 +865,6 @@ static int load(struct committer *c, struct err *err)
     if (!r && c->publishing) { /* nobody listens yet */
         c->publishing = publication_unref(c->publishing);
     }
-    c->records_since_snapshot = 0;
     return r;
 }
 
@@ -854,6 +881,14 @@ static int open_store(struct committer *c, struct err *err)
     return r;
 }
 
+static int open_history(struct committer *c, struct err *err)
+{
+    return history_open(
+        &(struct history_opts){
+            .store = c->store, .loop = c->opts.loop, .idle = on_idle, .ctx = c},
+        &c->history, err);
+}
+
 static void init_sync(struct committer *c)
 {
     pthread_condattr_t attributes;
@@ -864,16 +899,18 @@ static void init_sync(struct committer *c)
     (void)pthread_cond_init(&c->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     c->commits_end = &c->commits;
-    c->reads_end = &c->reads;
+    read_jobs_init(&c->reads);
 }
 
 static struct committer *committer_free(struct committer *c)
 {
-    snapshot_end(c);
+    snapshotter_cancel(&c->snapshotter);
     (void)publication_unref(c->publishing);
+    (void)history_close(c->history);
     (void)store_watch_close(c->watch);
     (void)highwater_close(c->highwater);
     (void)store_drop(c->store);
+    marks_close(&c->marks);
     (void)state_unref(c->state);
     (void)pthread_cond_destroy(&c->wake);
     (void)pthread_mutex_destroy(&c->mutex);
@@ -896,6 +933,8 @@ int committer_open(const struct committer_opts *opts, struct committer **ret_com
         r = load(c, err);
     if (!r)
         r = open_highwater(c, err);
+    if (!r)
+        r = open_history(c, err);
     if (!r) {
         note_stats(c);
         *ret_state = state_ref(c->state);
@@ -919,8 +958,11 @@ int committer_close(struct committer *c, struct err *err)
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->mutex);
     (void)pthread_join(c->thread, NULL);
+    c->history = history_close(c->history);
     c->watch = store_watch_close(c->watch);
-    snapshot_end(c);
+    snapshotter_cancel(&c->snapshotter);
+    marks_write(&c->marks, c->store, MARKS_NOW);
+    tidy(c, c->store);
     r = store_close(take(c->store), err);
     (void)committer_free(c);
     return r;
@@ -941,12 +983,15 @@ void committer_commit(struct committer *c, struct commit_job *job)
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
+void committer_history(struct committer *c, struct read_job *job)
+{
+    history_ask(c->history, job);
+}
+
 void committer_read(struct committer *c, struct read_job *job)
 {
-    job->next = NULL;
     (void)pthread_mutex_lock(&c->mutex);
-    *c->reads_end = job;
-    c->reads_end = &job->next;
+    read_jobs_put(&c->reads, job);
     (void)pthread_cond_signal(&c->wake);
     (void)pthread_mutex_unlock(&c->mutex);
 }

@@ -8,7 +8,7 @@
  *   job->done(job) <---------------- after the publication, so whoever published reads what it wrote
  *
  * While a group is synced the next one gathers; that is the group commit. State is read on the loop from the last
- * publication, never from the store. Reads of history are jobs too (committer_read).
+ * publication, never from the store. History is read on a thread of its own (committer_history).
  */
 #ifndef TRIMTAB_SERVER_HUB_COMMITTER_H
 #define TRIMTAB_SERVER_HUB_COMMITTER_H
@@ -18,7 +18,7 @@
 #include "model/commit.h"
 #include "net/loop.h"
 #include "proto/record.h"
-#include "store/store.h"
+#include "server/hub/history.h"
 
 struct committer;
 struct publication;
@@ -54,7 +54,8 @@ struct committer_opts {
     committer_publish_fn *on_publish;
     void *ctx;
     size_t n_ways; /* to which a publication may be handed on */
-    uint64_t snapshot_records; /* a snapshot after that many records, 0: the default */
+    uint64_t
+        snapshot_records; /* a snapshot after that many records at the latest; 0: as the log grows */
     const char *highwater;     /* file of the high-water mark; NULL: none */
 };
 
@@ -102,14 +103,9 @@ void committer_commit(struct committer *c, struct commit_job *job);
 /* Frees what the result holds; after done. */
 void commit_job_deinit(struct commit_job *job);
 
-/* Work that reads the store: run on the committer's thread, then done on the loop. Caller's memory until then. */
-struct read_job {
-    void (*run)(struct read_job *job, struct store *store);
-    void (*done)(struct read_job *job);
-    struct post post;
-    struct read_job *next;
-};
-
+/* Reads the log, beside the commits, on a reader of the store. */
+void committer_history(struct committer *c, struct read_job *job);
+/* The same on the committer's thread with the store itself, for leases and ephemeral items. */
 void committer_read(struct committer *c, struct read_job *job);
 
 /*

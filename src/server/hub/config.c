@@ -31,7 +31,7 @@ static const struct setting table[] = {
     ROW(rollout_settle, DURATION, "60s", "how long rollouts wait for instances after a start"),
     ROW(lanes, U32, "0", "event loops that serve connections, each on a thread; 0: as many as processors"),
     ROW(max_connections, U32, "50000", "open connections at one time"),
-    ROW(snapshot_records, U32, "20000", "commits between two snapshots of the state"),
+    ROW(snapshot_records, U32, "0", "commits between two snapshots at most; 0: as the log grows"),
     ROW(config_file, TEXT, "", "file with these settings, one per line: key = value"),
     ROW(check, BOOL, "false", "prove every record of the database, say what is damaged, and leave"),
     ROW(restore, TEXT, "", "backup file: make the database of it, as another store, and leave"),

@@ -290,6 +290,8 @@ int upkeep_restore(const struct config *config, struct buf *out, struct err *err
         r = file_make_dirs(config->data_dir, 0700, err);
     if (!r)
         r = copy_file(config->restore, copy, err);
+    if (!r) /* a backup has its snapshots in it, but the database of a server that was stopped has not */
+        r = store_backup_take_along(copy, config->restore, err);
     if (!r)
         r = prepare_copy(config, copy, out, err);
     if (!r && rename(copy, database))

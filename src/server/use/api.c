@@ -4,6 +4,7 @@
 #include "server/use/api.h"
 
 #include "proto/record.h"
+#include "server/hub/marks.h"
 #include "server/rollout/picture.h"
 
 struct api_call *api_call_new(const struct desk *desk, struct loop *home,
@@ -151,22 +152,35 @@ static void read_done(struct read_job *job)
     w->finish(call);
 }
 
-void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
-              void (*finish)(struct api_call *call))
+static bool read_prepare(struct api_call *call, struct api_work work)
 {
     struct api_work *w = ARENA_NEW(&call->arena, struct api_work);
 
     if (!w) {
         api_fail_code(call, ERR_NOMEM);
-        return;
+        return false;
     }
-    *w = (struct api_work){work, finish};
+    *w = work;
     call->ctx_work = w;
     if (!call->state)
         call->state = state_ref(call->hub->state);
     call->read.run = read_run;
     call->read.done = read_done;
-    committer_read(call->hub->committer, &call->read);
+    return true;
+}
+
+void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
+              void (*finish)(struct api_call *call))
+{
+    if (read_prepare(call, (struct api_work){work, finish}))
+        committer_history(call->hub->committer, &call->read);
+}
+
+void api_visit(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
+               void (*finish)(struct api_call *call))
+{
+    if (read_prepare(call, (struct api_work){work, finish}))
+        committer_read(call->hub->committer, &call->read);
 }
 
 void api_read_finish(struct api_call *call)
@@ -264,11 +278,39 @@ static int no_version(struct api_call *call, const char *id, uint64_t version)
     return ERR_NOT_FOUND;
 }
 
+/* A mark proves nothing: it counts when the record has the change. */
+static bool is_mark_right(struct api_call *call, struct store *store,
+                          const struct store_mark *mark, const char *id)
+{
+    const Trimtab__V1__Record *record;
+    const Trimtab__V1__RecordChange *change;
+
+    if (api_record(call, store, mark->revision, &record)) {
+        call->err = ERR_NULL; /* whoever looks on finds its own */
+        return false;
+    }
+    change = record_change(record, id);
+    return change && change->version == mark->number;
+}
+
+uint64_t api_version_from(struct api_call *call, struct store *store,
+                          const struct version *newest, const char *id, uint64_t version)
+{
+    struct store_mark mark;
+
+    if (newest->number < MARK_EVERY || version > newest->number - MARK_EVERY ||
+        store_mark_find(store, newest->key, version, &mark, NULL) ||
+        mark.number >= newest->number || !is_mark_right(call, store, &mark, id))
+        return newest->revision;
+    return mark.revision;
+}
+
 int api_record_of_version(struct api_call *call, struct store *store,
                           const struct version *newest, const char *id, uint64_t version,
                           const Trimtab__V1__Record **ret_record, uint64_t *ret_revision)
 {
-    uint64_t revision = version ? newest->revision : newest->previous_revision;
+    uint64_t revision = version ? api_version_from(call, store, newest, id, version)
+                                : newest->previous_revision;
 
     while (revision && version <= newest->number) {
         const struct kept_record *kept = call->records;

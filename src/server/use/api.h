@@ -89,9 +89,12 @@ void api_fail_here(struct api_call *call, int r);
 const ProtobufCMessage *api_response(struct api_call *call);
 struct shared *api_packed(struct api_call *call);
 
-/* Runs work on the committer's thread; finish is called on the loop. */
+/* Runs work on the thread that reads history; finish is called on the loop. */
 void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
               void (*finish)(struct api_call *call));
+/* The same on the committer's thread, with the store itself. */
+void api_visit(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
+               void (*finish)(struct api_call *call));
 /* The usual finish: answers call->response or fails with call->err. */
 void api_read_finish(struct api_call *call);
 
@@ -109,7 +112,7 @@ must_use int api_key(struct api_call *call, const char *id, struct str *ret_key,
 
 /*
  * The record of a revision, read at most once per call and kept until its end, so that slices into it stay. On the
- * committer's thread. ERR_COMPACTED, ERR_NOT_FOUND with the story in call->err.
+ * thread of api_read. ERR_COMPACTED, ERR_NOT_FOUND with the story in call->err.
  */
 must_use int api_record(struct api_call *call, struct store *store, uint64_t revision,
                         const Trimtab__V1__Record **ret_record);
@@ -120,8 +123,14 @@ const Trimtab__V1__RecordChange *record_change(const Trimtab__V1__Record *record
                                                const char *id);
 
 /*
- * Follows the chain of versions from the newest one back to `version` (0: the one before the newest), to the record
- * in which the change is. ERR_NOT_FOUND, ERR_COMPACTED with the story in call->err.
+ * The revision to look for versions up to `version` from: of a mark, when there is one behind it, else of the newest
+ * version. Its record has a change of id.
+ */
+uint64_t api_version_from(struct api_call *call, struct store *store,
+                          const struct version *newest, const char *id, uint64_t version);
+/*
+ * Follows the chain of versions from there back to `version` (0: the one before the newest), to the record in which
+ * the change is. ERR_NOT_FOUND, ERR_COMPACTED with the story in call->err.
  */
 must_use int api_record_of_version(struct api_call *call, struct store *store,
                                    const struct version *newest, const char *id,

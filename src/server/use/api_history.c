@@ -1,5 +1,5 @@
 /*
- * Reading what was: versions, commits and differences, from the log on the committer's thread.
+ * Reading what was: versions, commits and differences, from the log, beside the commits.
  */
 #include "server/use/api.h"
 #include "server/use/methods.h"
@@ -47,7 +47,8 @@ static int history_walk(struct api_call *call, struct store *store,
                         size_t limit)
 {
     const Trimtab__V1__HistoryRequest *q = (const Trimtab__V1__HistoryRequest *)call->request;
-    uint64_t revision = newest->revision;
+    uint64_t revision = q->before ? api_version_from(call, store, newest, q->id, q->before - 1)
+                                  : newest->revision;
 
     while (revision && response->n_versions < limit) {
         const Trimtab__V1__Record *record;

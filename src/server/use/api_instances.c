@@ -104,7 +104,7 @@ void api_forget_instance(struct api_call *call)
         LOG_C("identity", call->who.name));
     hub_changed(call->hub);
     call->response = &response->base;
-    api_read(call, forget_stored, api_read_finish);
+    api_visit(call, forget_stored, api_read_finish);
 }
 
 /* ---- status of a commit ---- */

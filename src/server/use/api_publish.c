@@ -1,6 +1,9 @@
 /*
  * Publishing and rolling back: requests become commits, commits become answers.
  */
+#include "server/use/api.h"
+
+#include "model/below.h"
 #include "proto/record.h"
 #include "server/use/canary.h"
 #include "server/use/committing.h"
@@ -48,18 +51,18 @@ static bool is_named(const struct change *changes, size_t n, struct str id)
 static int prune(struct api_call *call, const char *ns, struct change *changes, size_t *n,
                  size_t room)
 {
-    struct tree_walk walk;
+    struct below_walk walk;
     struct version *v;
-    struct str space = str_c(ns);
     struct pruning p = {0, 0};
     size_t given =
         *n; /* what a former prune added counts: a namespace named twice is pruned once */
 
-    tree_walk_from(&walk, call->state->versions, space, 0);
-    while ((v = version_of(tree_walk_next(&walk))) && str_starts(v->key, space)) {
+    below_walk_init(&walk, call->state,
+                    &(struct below_opts){.space = str_c(ns), .depth = BELOW_SELF});
+    while ((v = below_walk_next(&walk))) {
         owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
 
-        if (v->deleted || !str_eq(key_name(v->key).space, space))
+        if (v->deleted)
             continue;
         p.held++;
         key_put_id(v->key, &id);

@@ -4,9 +4,16 @@
 #include "server/use/api.h"
 #include "server/use/methods.h"
 
+#include "model/below.h"
 #include "proto/record.h"
 
-enum { LIST_DEFAULT = 1000, LIST_MAX = 10000, LIST_CONTENT_MAX = 3 << 20, GET_WAIT_MS = 10000 };
+enum {
+    LIST_DEFAULT = 1000,
+    LIST_MAX = 10000,
+    LIST_CONTENT_MAX = 3 << 20,
+    LIST_SEEN_MAX = 30000, /* looked at for one page: a few ms of the loop */
+    GET_WAIT_MS = 10000,
+};
 
 /* ---- get ---- */
 
@@ -126,24 +133,20 @@ void api_get(struct api_call *call)
 
 /* ---- list ---- */
 
-/* A namespace below prefix (prefix itself included), or any when prefix is empty; a trailing '*' or '/' is free. */
-static bool is_below(struct str space, struct str prefix)
+/* A prefix may end in a slash, a star or both, which change nothing. */
+static struct str space_of(struct str prefix)
 {
     if (str_ends(prefix, STR("*")))
         prefix.len--;
     if (str_ends(prefix, STR("/")))
         prefix.len--;
-    return prefix.len == 0 || str_eq(space, prefix) ||
-           (str_starts(space, prefix) && space.data[prefix.len] == '/');
+    return prefix;
 }
 
 static bool is_listed(const Trimtab__V1__ListRequest *q, const struct version *v)
 {
-    struct name n = key_name(v->key);
-
-    return (q->deleted || !v->deleted) && is_below(n.space, str_c(q->prefix)) &&
-           (!*q->kind || str_eq(n.kind, str_c(q->kind))) &&
-           (!*q->name || str_glob(str_c(q->name), n.name));
+    return (q->deleted || !v->deleted) &&
+           (!*q->name || str_glob(str_c(q->name), key_name(v->key).name));
 }
 
 struct listing {
@@ -166,14 +169,39 @@ static bool list_add(struct listing *l, const Trimtab__V1__ListRequest *q,
     return !arena_failed(a);
 }
 
+/* The page goes on behind a key. */
+static void list_goes_on(struct listing *l, struct str key, struct arena *a)
+{
+    owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+
+    key_put_id(key, &id);
+    l->response->next = arena_c(a, buf_str(&id));
+}
+
+static void list_fill(struct api_call *call, struct listing *l, struct str after)
+{
+    const Trimtab__V1__ListRequest *q = (const Trimtab__V1__ListRequest *)call->request;
+    struct below_walk walk;
+    struct version *v;
+
+    below_walk_init(&walk, call->hub->state,
+                    &(struct below_opts){.space = space_of(str_c(q->prefix)),
+                                         .kind = str_c(q->kind),
+                                         .after = after,
+                                         .most = LIST_SEEN_MAX});
+    while ((v = below_walk_next(&walk)))
+        if (is_listed(q, v) && !list_add(l, q, v, &call->arena))
+            return;
+    if (below_walk_has_more(&walk))
+        list_goes_on(l, walk.last_seen, &call->arena);
+}
+
 void api_list(struct api_call *call)
 {
     const Trimtab__V1__ListRequest *q = (const Trimtab__V1__ListRequest *)call->request;
     struct arena *a = &call->arena;
     Trimtab__V1__ListResponse *response = ARENA_NEW(a, Trimtab__V1__ListResponse);
     struct listing l = {response, MIN(q->limit ? q->limit : LIST_DEFAULT, (size_t)LIST_MAX), 0};
-    struct tree_walk walk;
-    struct version *v;
     struct str after = STR("");
     struct err err = ERR_NULL;
 
@@ -190,10 +218,7 @@ void api_list(struct api_call *call)
     response->base.descriptor = &trimtab__v1__list_response__descriptor;
     response->next = arena_c(a, STR(""));
     response->revision = call->hub->state->revision;
-    tree_walk_from(&walk, call->hub->state->versions, after, 0);
-    while ((v = version_of(tree_walk_next(&walk))))
-        if (!str_eq(v->key, after) && is_listed(q, v) && !list_add(&l, q, v, a))
-            break;
+    list_fill(call, &l, after);
     api_answer(call, &response->base);
 }
 
