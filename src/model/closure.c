@@ -236,10 +236,9 @@ static void recount(struct closure *c, const struct version *before,
 
 static bool note_change(struct closure_delta *d, const struct work *w)
 {
-    if (!VEC_PUSH(&d->changes, (struct closure_change){version_ref(w->before), w->version})) {
-        (void)version_unref(w->before);
+    if (!VEC_PUSH(&d->changes, (struct closure_change){w->before, w->version}))
         return false;
-    }
+    (void)version_ref(w->before);
     d->n_left += !w->version;
     return true;
 }
