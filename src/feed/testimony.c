@@ -46,6 +46,8 @@ static const struct sha256 *wanted_bound(const struct feed_session *s, struct st
         if (!str_eq(v.scope->name, scope) || !scope_selects(v.scope, kind, name))
             continue;
         item = scope_find(&v, kind, name);
+        if (item && closure_withholds(session_closure(s), i, item->key))
+            return NULL;
         return item ? &item->item_hash : NULL;
     }
     return NULL;

@@ -665,7 +665,8 @@ int closure_lens(struct closure *c, const struct closure_view *view, bool *ret_i
     *ret_is_in = finds_any(c, keys, m.n_touched);
     if (!r && m.n_touched)
         r = closure_step(c, &m, NULL);
-    *ret_is_in |= !r && (c->entries != before.entries || c->withheld != before.withheld);
+    *ret_is_in |= !r && m.n_touched &&
+                  (c->entries != before.entries || c->n_withheld || before.n_withheld);
     closure_deinit(&before);
     (void)mem_free(keys);
     return r;
@@ -758,19 +759,36 @@ static void news_of_view(struct news *n, uint64_t since, bool is_thorough)
         news_add_all(n, n->queue.at[--n->queue.n]);
 }
 
-int closure_news(const struct closure *c, const struct closure_view *view, uint64_t since,
-                 bool is_thorough, struct tree **ret_news)
+/* An item that is given back refers to what nobody need have touched. */
+static void news_of_flips(struct news *n, struct tree *flips)
+{
+    struct tree_walk walk;
+    const struct withheld *w;
+
+    tree_walk_from(&walk, flips, STR(""), 0);
+    while (!n->failed && (w = withheld_of(tree_walk_next(&walk)))) {
+        const struct version *item =
+            state_effective(n->view->state, w->version->key, n->view->subject);
+
+        if (item)
+            news_add_all(n, item->references);
+    }
+}
+
+int closure_news(const struct closure *c, const struct closure_view *view,
+                 const struct closure_past *past, struct tree **ret_news)
 {
     struct news n = {.closure = c, .view = view};
 
     *ret_news = NULL;
     if (!c->count)
         return 0;
-    if (!since) { /* nothing existed */
+    if (!past->since) { /* nothing existed */
         *ret_news = tree_ref(c->entries);
         return 0;
     }
-    news_of_view(&n, since, is_thorough);
+    news_of_flips(&n, past->flips);
+    news_of_view(&n, past->since, past->is_thorough);
     VEC_DEINIT(&n.queue);
     if (n.failed)
         n.found = tree_unref(n.found);

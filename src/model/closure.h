@@ -123,16 +123,24 @@ must_use int closure_step(struct closure *c, const struct closure_move *m,
 
 /*
  * Brings c, the closure of what nobody in particular has, to that of view->subject (X3). *ret_is_in: a rollout that takes
- * the subject carries something that the view refers to, or that lets it refer to something else. ERR_NOMEM likewise.
+ * the subject carries something that the view refers to, or that lets it refer to something else; or it carries anything, and
+ * something is withheld, since nobody follows what that refers to. ERR_NOMEM likewise.
  */
 must_use int closure_lens(struct closure *c, const struct closure_view *view, bool *ret_is_in);
 
+/* Whose view, as it was. */
+struct closure_past {
+    uint64_t since;     /* a revision; 0: nothing existed */
+    bool is_thorough;   /* what it was at any revision from then on, not only at that one */
+    struct tree *flips; /* struct withheld: names that were withheld then and are not now, or the other way round */
+};
+
 /*
- * For who has what the view was at a revision `since`: the members that it may not have as they are, as a tree of
- * their entries. Thoroughly: for who may have what it was at any revision from then on. ERR_NOMEM.
+ * For who has what the view was in the past: the members that it may not have as they are, as a tree of their entries.
+ * ERR_NOMEM.
  */
 must_use int closure_news(const struct closure *c, const struct closure_view *view,
-                          uint64_t since, bool is_thorough, struct tree **ret_news);
+                          const struct closure_past *past, struct tree **ret_news);
 /* The same when all steps of c since then were of this view alone: those whose item changed in them. ERR_NOMEM. */
 must_use int closure_changed(const struct closure *c, uint64_t since,
                              struct tree **ret_changed);

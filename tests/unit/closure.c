@@ -511,7 +511,7 @@ struct absentee {
     int wish;
     const struct subject *who;
     uint64_t revision, born;
-    struct digest withheld_names; /* then: with others it is compared instead */
+    struct tree *withheld;
     struct version *held[NODES];
 };
 
@@ -525,7 +525,20 @@ static void hold(struct absentee *a, const struct closure *c, uint64_t revision)
         a->held[i] = version_ref(r ? r->version : NULL);
     }
     a->revision = revision;
-    a->withheld_names = c->withheld_names;
+    (void)tree_unref(a->withheld);
+    a->withheld = tree_ref(c->withheld);
+}
+
+/* What is in one of the sets only. */
+static void add_flips(struct tree **flips, struct tree *one, struct tree *other)
+{
+    struct tree_walk walk;
+    struct tree_item *item;
+
+    tree_walk_from(&walk, one, STR(""), 0);
+    while ((item = tree_walk_next(&walk)))
+        if (!tree_find(other, item->key))
+            CHECK(tree_put(flips, item));
 }
 
 /* What it held and is still a member stays, the news come: that must be the closure. */
@@ -547,14 +560,15 @@ static void come_back(struct absentee *a, const struct wish *w, const struct clo
 {
     struct closure_view view = view_of(w, s, a->who);
     struct closure own = closure_ref(nobody);
+    struct closure_past past = {.since = a->revision};
     struct tree *news;
     bool is_in;
 
     CHECK_I64(closure_lens(&own, &view, &is_in), 0);
-    if (!digest_eq(own.withheld_names, a->withheld_names))
-        a->revision = 0;
+    add_flips(&past.flips, own.withheld, a->withheld);
+    add_flips(&past.flips, a->withheld, own.withheld);
     if (a->revision) {
-        CHECK_I64(closure_news(&own, &view, a->revision, false, &news), 0);
+        CHECK_I64(closure_news(&own, &view, &past, &news), 0);
         check_return(a, &own, news);
         (void)tree_unref(news);
     }
@@ -564,6 +578,7 @@ static void come_back(struct absentee *a, const struct wish *w, const struct clo
         (void)tree_unref(news);
     }
     hold(a, &own, s->revision);
+    (void)tree_unref(past.flips);
     closure_deinit(&own);
 }
 
@@ -601,9 +616,11 @@ static void run_history(uint64_t seed, int events, struct history *h)
         closure_deinit(&closures[i]);
         wishes[i].readable = readable_unref(wishes[i].readable);
     }
-    for (int i = 0; i < ABSENTEES; i++)
+    for (int i = 0; i < ABSENTEES; i++) {
+        (void)tree_unref(absentees[i].withheld);
         for (int n = 0; n < NODES; n++)
             (void)version_unref(absentees[i].held[n]);
+    }
     h->state = state_unref(h->state);
 }
 
