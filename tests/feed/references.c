@@ -173,6 +173,33 @@ TEST("what is carried already when it comes to be referred to comes as the candi
     world_close(&w);
 }
 
+TEST("what a rollout gave that has ended goes with a cause, while another one carries the "
+     "resource, too")
+{
+    struct world w;
+    struct observer o;
+    uint64_t id;
+
+    REQUIRE(world_open(&w) && observer_open(&o, &w, 1, "a", NULL));
+    link_observer(&o);
+    settle(&o);
+    id = START(&w, "o1", {"a/item/x", NULL});
+    settle(&o);
+    CHECK_U64(sync_status(o.sync).cursor.count, 1);
+    unlink_observer(&o);
+    roll_back(&w, id);
+    PUBLISH(&w, {"b/item/y", NULL});
+    (void)START(&w, "somebody", {"a/item/x", "b/item/y"});
+    observer_may_read(&o, "a b"); /* so that it is compared */
+    forget(&o);
+    link_observer(&o);
+    settle(&o);
+    CHECK(o.n_drops == 1 && o.n_uncaused == 0);
+    CHECK_U64(sync_status(o.sync).cursor.count, 0);
+    observer_close(&o);
+    world_close(&w);
+}
+
 TEST("a publication that runs out of memory leaves subscribers that converge")
 {
     for (uint64_t n = 0; n < 60; n++) {
