@@ -205,7 +205,9 @@ struct standing feed_session_standing(struct feed_session *s)
 
     s->is_changed = false;
     st.expected = session_digest(s, &st.items);
-    if (s->class)
+    if (s->class) {
         st.referred = tree_ref(session_closure(s)->entries);
+        st.withheld = tree_ref(session_closure(s)->withheld);
+    }
     return st;
 }

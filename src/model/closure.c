@@ -129,17 +129,16 @@ static struct str withheld_key(char out[WITHHELD_KEY_BYTES_MAX], size_t scope, s
     return str_of(out, SCOPE_NUMBER_BYTES + key.len);
 }
 
-static struct withheld *find_withheld(const struct closure *c, size_t scope, struct str key)
+bool withheld_has(const struct tree *withheld, size_t scope, struct str key)
 {
     char bytes[WITHHELD_KEY_BYTES_MAX];
 
-    return c->withheld ? withheld_of(tree_find(c->withheld, withheld_key(bytes, scope, key)))
-                       : NULL;
+    return withheld && tree_find(withheld, withheld_key(bytes, scope, key));
 }
 
 bool closure_withholds(const struct closure *c, size_t scope, struct str key)
 {
-    return find_withheld(c, scope, key) != NULL;
+    return withheld_has(c->withheld, scope, key);
 }
 
 static void withheld_release(struct tree_item *item)

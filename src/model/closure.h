@@ -94,7 +94,8 @@ const struct referred *closure_find(const struct closure *c, struct str key);
 /* The next member behind a key (or at it, if is_inclusive); NULL at the end. Borrowed. */
 struct referred *closure_next(const struct closure *c, struct str key, bool is_inclusive);
 
-/* Whether the item that a scope (by its number in the view) binds by this key is withheld. */
+/* Whether the item that a scope (by its number in the view) binds by this key is in a set of withheld ones, or in c's. */
+bool withheld_has(const struct tree *withheld, size_t scope, struct str key);
 bool closure_withholds(const struct closure *c, size_t scope, struct str key);
 
 /*
