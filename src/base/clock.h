@@ -20,6 +20,8 @@ int64_t clock_wall_ms(void); /* milliseconds since 1970-01-01T00:00:00Z */
 enum { WALL_TEXT_MAX = 32 };
 /* RFC 3339 in UTC with milliseconds, "2026-11-22T10:20:30.123Z". */
 void wall_format(int64_t wall_ms, char out[WALL_TEXT_MAX]);
+/* The same back: RFC 3339, with or without a fraction, in UTC (Z) or with an offset. False when it is none. */
+must_use bool wall_parse(struct str text, int64_t *ret_wall_ms);
 
 /* A pseudo-random sequence from a seed (splitmix64): same seed, same sequence, on every machine. */
 struct rng {

@@ -35,6 +35,15 @@ int value_parse(struct str content, struct value **ret_value, struct err *err)
     return 0;
 }
 
+int value_parse_as(struct str media_type, struct str content, struct value **ret_value,
+                   struct err *err)
+{
+    const char *dialect = syntax_name(media_type);
+
+    return dialect && strcmp(dialect, "yaml") == 0 ? value_parse_yaml(content, ret_value, err)
+                                                   : value_parse(content, ret_value, err);
+}
+
 struct value *value_free(struct value *v)
 {
     json_decref((json_t *)(void *)v);
@@ -67,6 +76,11 @@ const char *value_type_name(enum value_type t)
 struct str value_text(const struct value *v)
 {
     return str_of(json_string_value(json_of(v)), json_string_length(json_of(v)));
+}
+
+bool value_is_true(const struct value *v)
+{
+    return json_is_true(json_of(v));
 }
 
 size_t value_count(const struct value *v)

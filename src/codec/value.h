@@ -1,5 +1,6 @@
 /*
- * Reading a JSON value: what a kind says of its resources, and what they refer to, is found in it.
+ * Reading a JSON value, or YAML as one: what a kind says of its resources, what they refer to, and who has which rights, is
+ * found in it.
  */
 #ifndef TRIMTAB_CODEC_VALUE_H
 #define TRIMTAB_CODEC_VALUE_H
@@ -15,6 +16,13 @@ struct value;
  * ERR_NOMEM. Freed by value_free.
  */
 must_use int value_parse(struct str content, struct value **ret_value, struct err *err);
+/*
+ * The same of YAML: one document without anchors, aliases and tags; plain scalars are typed as in codec/value_yaml.c.
+ */
+must_use int value_parse_yaml(struct str content, struct value **ret_value, struct err *err);
+/* The one or the other: YAML when the media type says so. */
+must_use int value_parse_as(struct str media_type, struct str content, struct value **ret_value,
+                            struct err *err);
 struct value *value_free(struct value *v); /* always NULL; takes NULL */
 
 enum value_type { VALUE_NULL, VALUE_BOOL, VALUE_NUMBER, VALUE_TEXT, VALUE_ARRAY, VALUE_OBJECT };
@@ -22,6 +30,7 @@ enum value_type value_type(const struct value *v);
 const char *value_type_name(enum value_type t); /* "null", "text", ... */
 
 struct str value_text(const struct value *v); /* of a text; borrowed */
+bool value_is_true(const struct value *v);
 
 size_t value_count(const struct value *v);                     /* of an array */
 const struct value *value_at(const struct value *v, size_t i); /* of an array */

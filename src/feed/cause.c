@@ -32,15 +32,20 @@ static bool is_deleted(const struct feed_session *s, const struct state *state, 
            rollout_takes(r, s->subject);
 }
 
-/* It had a candidate, which was taken back, or which a live rollout does not give it any more. */
+/*
+ * It had a candidate, which was taken back, or which a live rollout does not give it any more. Where a newer rollout carries the
+ * resource, the number that it skipped tells that an older one had, and has ended: two never carry one resource at once.
+ */
 static bool is_taken_back(const struct state *state, struct str key, uint64_t since,
                           const struct sha256 *hash)
 {
     const struct candidate *c = candidate_of(tree_find(state->candidates, key));
+    const struct version *v = state_newest(state, key);
 
-    if (!c)
-        return false;
-    return c->version ? sha256_eq(&c->version->item_hash, hash) : c->node.revision > since;
+    if (!c || !c->version)
+        return c && c->node.revision > since;
+    return sha256_eq(&c->version->item_hash, hash) ||
+           (c->rollout > since && c->number > (v ? v->number : 0) + 1);
 }
 
 /*

@@ -1,20 +1,20 @@
 /*
- * Classes: subscribers with equal lists of scopes share what these refer to, brought up to date once per commit, and
- * frames as far as they have one scope. A class is found by the identities of its scopes.
+ * Classes: subscribers with equal lists of scopes, who may read the same, share what these refer to, brought up to date once per
+ * commit, and frames as far as they have one scope. A class is found by the identities of its scopes and of what may be read.
  */
 #include "feed/internal.h"
 
 struct closure_view feed_class_view(const struct feed_class *c, const struct state *state,
                                     const struct subject *subject)
 {
-    return (struct closure_view){c->scopes, c->n_scopes, state, subject};
+    return (struct closure_view){c->scopes, c->n_scopes, state, subject, c->readable};
 }
 
 struct digest feed_class_digest(const struct feed_class *c, uint64_t *ret_count)
 {
     struct digest sum = c->closure.digest;
 
-    *ret_count = c->closure.count;
+    *ret_count = (uint64_t)closure_adds(&c->closure);
     for (size_t i = 0; i < c->n_scopes; i++) {
         sum = digest_add(sum, c->members[i].scope->digest);
         *ret_count += c->members[i].scope->count;
@@ -26,7 +26,7 @@ struct digest feed_class_digest(const struct feed_class *c, uint64_t *ret_count)
 
 static void note_referring(struct feed *f, struct feed_class *c)
 {
-    if (!c->closure.entries)
+    if (!c->closure.entries && !c->closure.withheld)
         link_remove(&c->referring);
     else if (link_is_alone(&c->referring))
         link_before(&f->referring, &c->referring);
@@ -95,6 +95,7 @@ static struct feed_class *class_free(struct feed *f, struct feed_class *c)
     link_remove(&c->referring);
     closure_deinit(&c->closure);
     (void)shared_unref(c->bookmark);
+    (void)readable_unref(c->readable);
     (void)mem_free(c->members);
     (void)mem_free(c->scopes);
     (void)mem_free(c->identity);
@@ -121,9 +122,10 @@ static int join_scopes(struct feed *f, struct feed_class *c, const struct scope 
 }
 
 /* Takes over the identity. */
-static int class_make(struct feed *f, const struct scope *scopes, size_t n,
+static int class_make(struct feed_session *s, const struct scope *scopes, size_t n,
                       struct buf *identity, struct feed_class **ret)
 {
+    struct feed *f = s->feed;
     struct feed_class *c = NEW(struct feed_class);
     int r;
 
@@ -133,6 +135,7 @@ static int class_make(struct feed *f, const struct scope *scopes, size_t n,
     link_init(&c->touched);
     link_init(&c->referring);
     c->born = f->state->revision;
+    c->readable = readable_ref(s->readable);
     r = join_scopes(f, c, scopes, n);
     if (!r)
         r = make_closure(f, c);
@@ -150,9 +153,12 @@ static int class_make(struct feed *f, const struct scope *scopes, size_t n,
     return r;
 }
 
-/* Each scope's identity tells its own length, so that two lists never read alike. */
-static int put_identity(const struct scope *scopes, size_t n, struct buf *out)
+/* Each scope's identity tells its own length, so that two lists never read alike; that of what may be read has one length. */
+static int put_identity(const struct feed_session *s, const struct scope *scopes, size_t n,
+                        struct buf *out)
 {
+    buf_put_byte(out, s->readable ? 'r' : 'e');
+    buf_put_str(out, readable_identity(s->readable));
     for (size_t i = 0; i < n; i++)
         scope_put_identity(&scopes[i], out);
     return buf_status(out);
@@ -163,13 +169,13 @@ int feed_class_join(struct feed_session *s, const struct scope *scopes, size_t n
     owned(buf) struct buf identity = BUF_NULL(4 * MIB);
     struct feed *f = s->feed;
     struct feed_class *c;
-    int r = put_identity(scopes, n, &identity);
+    int r = put_identity(s, scopes, n, &identity);
 
     if (r)
         return r;
     c = map_get(&f->classes, buf_str(&identity));
     if (!c)
-        r = class_make(f, scopes, n, &identity, &c);
+        r = class_make(s, scopes, n, &identity, &c);
     if (r)
         return r;
     s->class = c;

@@ -50,15 +50,76 @@ static bool may_have_left(const struct feed_session *s, uint64_t since)
     return s->class->left > since || !is_followed(s, since);
 }
 
+/* ---- what is withheld ---- */
+
+/* Adds what is in one of two sets only: what a walk over what was touched need not find. False without memory. */
+static bool note_flips(struct tree **flips, struct tree *one, struct tree *other)
+{
+    struct tree_walk walk;
+    struct tree_item *item;
+
+    tree_walk_from(&walk, one == other ? NULL : one, STR(""), 0);
+    while ((item = tree_walk_next(&walk)))
+        if (!tree_find(other, item->key) && !tree_find(*flips, item->key) &&
+            !tree_put(flips, item)) /* empty then */
+            return false;
+    return true;
+}
+
+static bool note_all_flips(struct tree **flips, struct tree *one, struct tree *other)
+{
+    return note_flips(flips, one, other) && note_flips(flips, other, one);
+}
+
+/* The next of them in the current scope that the walk has not told; NULL at the end. */
+static const struct tree_item *flip_after(struct cut *c)
+{
+    char first[2] = {(char)((c->scope - 1) >> 8), (char)(c->scope - 1)};
+    struct tree_walk walk;
+    const struct tree_item *item;
+
+    tree_walk_from(&walk, c->flips, c->flip_at.data ? c->flip_at : str_of(first, 2), 0);
+    while ((item = tree_walk_next(&walk)) && str_starts(item->key, str_of(first, 2)))
+        if (!str_eq(item->key, c->flip_at) &&
+            !scope_walk_touched(c->walk, str_from(item->key, 2)))
+            return item;
+    return NULL;
+}
+
+/* As it is in the state of the batch. */
+static bool next_flip(struct feed_session *s, struct scope_step *ret_step)
+{
+    struct cut *c = s->cut;
+    struct viewing v = {s->class->scopes[c->scope - 1], c->state, s->subject};
+    const struct tree_item *item = flip_after(c);
+    struct name name;
+
+    if (!item)
+        return false;
+    c->flip_at = item->key;
+    name = key_name(str_from(item->key, 2));
+    c->step = *ret_step =
+        (struct scope_step){scope_find(&v, name.kind, name.name),
+                            str_from(item->key, 2 + name.space.len + 1)};
+    return true;
+}
+
+/* A batch that walks over everything tells them anyway, until it goes on from a newer state. */
+static bool tells_flips(const struct cut *c)
+{
+    return c->flips && (c->mode == TRIMTAB__V1__MODE__RESUME || c->is_again);
+}
+
 /* What of it, in the feed's state, is to be put for who has what was there `since`; 0: who has nothing. */
-static int referred_news(const struct feed_session *s, uint64_t since, struct tree **ret)
+static int referred_news(const struct feed_session *s, uint64_t since, struct tree *flips,
+                         struct tree **ret)
 {
     const struct closure *c = session_closure(s);
     struct closure_view view = feed_class_view(s->class, s->feed->state, s->subject);
 
     if (since && is_followed(s, since))
         return closure_changed(c, since, ret);
-    return closure_news(c, &view, since, false, ret);
+    return closure_news(c, &view, &(struct closure_past){since, false, flips}, ret);
 }
 
 static bool is_member(const struct closure *c, struct str key)
@@ -89,6 +150,7 @@ void cut_drop(struct feed_session *s)
     link_remove(&s->cutting_link);
     referred_drop(&s->cut->referred);
     (void)mem_free(s->cut->walk);
+    (void)tree_unref(s->cut->flips);
     (void)version_unref(s->cut->in_parts);
     (void)state_unref(s->cut->state);
     s->cut = mem_free(s->cut);
@@ -122,11 +184,21 @@ static struct str scope_name(const struct feed_session *s, size_t i)
 
 int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since)
 {
-    struct cut *c = refresh(s) ? NULL : NEW(struct cut);
+    struct cut *c;
 
+    if (refresh(s))
+        return ERR_NOMEM;
+    c = NEW(struct cut);
     if (!c)
         return ERR_NOMEM;
-    if (referred_news(s, mode == TRIMTAB__V1__MODE__RESUME ? since : 0, &c->referred.news)) {
+    if (mode == TRIMTAB__V1__MODE__RESUME &&
+        !note_all_flips(&c->flips, s->withheld_sent, session_closure(s)->withheld)) {
+        (void)mem_free(c);
+        return ERR_NOMEM;
+    }
+    if (referred_news(s, mode == TRIMTAB__V1__MODE__RESUME ? since : 0, c->flips,
+                      &c->referred.news)) {
+        (void)tree_unref(c->flips);
         (void)mem_free(c);
         return ERR_NOMEM;
     }
@@ -180,6 +252,8 @@ static int next_step(struct feed_session *s, struct scope_step *ret_step, bool *
     *ret_found = scope_walk_next(c->walk, ret_step);
     if (*ret_found)
         c->step = *ret_step;
+    else if (tells_flips(c))
+        *ret_found = next_flip(s, ret_step);
     return 0;
 }
 
@@ -253,6 +327,31 @@ static void fill_drop(struct feed_session *s, struct filling *f, struct str tail
         put_drop(s, f, tail, true);
 }
 
+/* Whether the item of a step is withheld: there, but nothing that the subscriber is to see. */
+static bool is_withheld(const struct feed_session *s, const struct scope_step *step)
+{
+    return s->cut->scope > 0 && step->item &&
+           closure_withholds(&s->cut->referred.closure, s->cut->scope - 1, step->item->key);
+}
+
+/* Who has nothing needs no drop of it; who is compared gets one for what it has by that name, in whichever layer. */
+static void fill_withheld(struct feed_session *s, struct filling *f, struct str tail)
+{
+    struct cut *c = s->cut;
+    struct inventory_entry *e = NULL;
+
+    if (c->mode == TRIMTAB__V1__MODE__FULL && !c->is_again)
+        return;
+    if (c->mode == TRIMTAB__V1__MODE__INVENTORY && s->inventory && !c->is_again) {
+        e = inventory_find(s->inventory, scope_name(s, c->scope), tail);
+        if (!e)
+            return;
+        e->seen = true;
+    }
+    put_drop(s, f, tail, true);
+    encode_withheld(&f->drops, tail);
+}
+
 /* Takes steps of the current scope until a frame is full, the scope ends, or a content must go first in parts. */
 static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended)
 {
@@ -272,6 +371,8 @@ static int fill(struct feed_session *s, struct filling *f, bool *ret_scope_ended
         }
         if (!step.item) {
             fill_drop(s, f, step.key);
+        } else if (is_withheld(s, &step)) {
+            fill_withheld(s, f, step.key);
         } else if (is_held(s, &step)) {
             continue; /* no byte of it is sent, parts neither */
         } else if (is_full(f, step.item) || (needs_parts(c, step.item) && f->n_puts)) {
@@ -341,18 +442,19 @@ static bool fill_referred_names(struct feed_session *s, struct filling *f)
 
 /* What may have changed since the batch was begun, in the state that it ends with. */
 static int news_again(const struct feed_session *s, const struct state *state,
-                      const struct closure *closure, struct tree **ret)
+                      const struct closure *closure, struct tree *flips, struct tree **ret)
 {
     struct closure_view view = feed_class_view(s->class, state, s->subject);
 
-    return closure_news(closure, &view, s->cut->renewed_since, true, ret);
+    return closure_news(closure, &view,
+                        &(struct closure_past){s->cut->renewed_since, true, flips}, ret);
 }
 
 static int come_again(struct feed_session *s)
 {
     struct cut *c = s->cut;
     struct tree *news;
-    int r = news_again(s, c->state, &c->referred.closure, &news);
+    int r = news_again(s, c->state, &c->referred.closure, c->flips, &news);
 
     if (r)
         return r;
@@ -372,6 +474,7 @@ static int next_scope(struct feed_session *s)
 
     c->walk = mem_free(c->walk);
     c->step = (struct scope_step){.item = NULL};
+    c->flip_at = STR_NULL;
     c->drops_at = 0;
     c->scope++;
     return c->scope == n_scopes(s) && c->renewed_since && !c->is_again ? come_again(s) : 0;
@@ -394,7 +497,7 @@ static void make_end(const struct feed_session *s, struct end_bytes *bytes,
     end->uncaused_drops = c->uncaused;
     digest_put(c->digest, bytes->digest);
     end->digest = (ProtobufCBinaryData){DIGEST_BYTES, bytes->digest};
-    feed_mark_put(s->feed, end->revision, bytes->mark);
+    feed_mark_put(s->class, &c->referred.closure, s->feed, end->revision, bytes->mark);
     end->mark = (ProtobufCBinaryData){MARK_BYTES, bytes->mark};
 }
 
@@ -477,6 +580,7 @@ int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame)
         return r;
     if (ended) {
         session_take_flight(s, s->cut->state->revision, s->cut->digest, now);
+        session_withheld(s, &s->cut->referred.closure);
         cut_drop(s);
     }
     return FEED_FRAME;
@@ -537,19 +641,24 @@ static int renew_referred(struct feed_session *s)
 {
     struct cut *c = s->cut;
     struct cut_referred *referred = &c->referred;
-    struct tree *gone = tree_ref(referred->gone), *news = NULL;
+    struct tree *gone = tree_ref(referred->gone), *news = NULL, *flips = tree_ref(c->flips);
     int r = note_gone(s, &gone);
 
+    if (!r && !note_all_flips(&flips, referred->closure.withheld, session_closure(s)->withheld))
+        r = ERR_NOMEM;
     if (!r)
-        r = c->is_again ? news_again(s, s->feed->state, session_closure(s), &news)
-                        : referred_news(s, c->since, &news);
+        r = c->is_again ? news_again(s, s->feed->state, session_closure(s), flips, &news)
+                        : referred_news(s, c->since, flips, &news);
     if (!r)
         r = add_unsent(s, &news);
     if (r) {
         (void)tree_unref(gone);
         (void)tree_unref(news);
+        (void)tree_unref(flips);
         return r;
     }
+    (void)tree_unref(c->flips);
+    c->flips = flips;
     (void)tree_unref(referred->gone);
     (void)tree_unref(referred->news);
     closure_deinit(&referred->closure);
@@ -589,6 +698,7 @@ void cut_renew(struct feed_session *s)
         c->renewed_since = c->state->revision;
     if (c->is_again)
         c->scope = 0;
+    c->flip_at = STR_NULL;
     (void)state_unref(c->state);
     c->state = state_ref(s->feed->state);
     c->superseded = s->feed->superseded;

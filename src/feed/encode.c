@@ -20,6 +20,7 @@ enum {
     FIELD_CHANGES_COMPLETE = 4,
     FIELD_CHANGES_KEEP = 5,
     FIELD_CHANGES_UNCAUSED = 6,
+    FIELD_CHANGES_WITHHELD = 7,
     FIELD_PART_DATA = 15,
 };
 
@@ -45,6 +46,11 @@ void encode_drop(struct buf *out, struct str tail)
 void encode_uncaused(struct buf *out, struct str tail)
 {
     put_name(out, FIELD_CHANGES_UNCAUSED, tail);
+}
+
+void encode_withheld(struct buf *out, struct str tail)
+{
+    put_name(out, FIELD_CHANGES_WITHHELD, tail);
 }
 
 void encode_keep(struct buf *out, struct str key)

@@ -27,6 +27,7 @@ enum { FRAME_PUTS_MAX = FEED_FRAME_SEGMENTS / 2 - 2 };
 /* Append one encoded name of Changes: kind NUL name as kind/name, a key as an id. */
 void encode_drop(struct buf *out, struct str tail);
 void encode_uncaused(struct buf *out, struct str tail);
+void encode_withheld(struct buf *out, struct str tail);
 void encode_keep(struct buf *out, struct str key);
 /* That the batch is complete in this scope. */
 void encode_complete(struct buf *out);

@@ -155,7 +155,8 @@ struct news {
     struct feed_delta referred;
     bool is_known;   /* memory did not fail */
     bool is_changed; /* something is to be said */
-    bool is_carried; /* something is referred to now that a live rollout carries */
+    bool is_carried; /* something may be referred to now that a live rollout carries */
+    bool is_withholding; /* what the scopes say is not what the class gets */
     uint64_t n_puts, n_drops;
 };
 
@@ -198,8 +199,10 @@ static void news_make(struct feed *f, struct feed_class *c, const struct feed_to
     *n = (struct news){.is_known = true};
     delta_init(&n->referred);
     n->is_known = feed_class_step(f, c, t, &d) && news_of_closure(f, &d, n);
+    n->is_changed = !n->is_known || n->referred.is_changed || d.has_flipped;
+    n->is_withholding = c->closure.n_withheld || d.has_flipped;
+    n->is_carried |= n->is_withholding && f->state->n_live; /* perhaps it is given back to some */
     closure_delta_deinit(&d);
-    n->is_changed = !n->is_known || n->referred.is_changed;
     n->n_puts = n->referred.puts.n;
     n->n_drops = n->referred.n_drops;
     if (n->is_changed)
@@ -228,7 +231,7 @@ static struct shared *news_frame(struct feed *f, const struct feed_class *c,
         .changes = {changes_of(&n->referred, SCOPE_REFERRED), changes_of(own, s->scope->name)},
         .end = &end};
 
-    if (!n->is_known || !n->is_changed || c->n_scopes > 1 || !n->referred.is_shareable ||
+    if (!n->is_known || !n->is_changed || n->is_withholding || c->n_scopes > 1 || !n->referred.is_shareable ||
         (own && !own->is_shareable) ||
         n->referred.bytes + (own ? own->bytes : 0) > SHARED_FRAME_MAX)
         return NULL;
@@ -236,7 +239,7 @@ static struct shared *news_frame(struct feed *f, const struct feed_class *c,
     end.mode = TRIMTAB__V1__MODE__RESUME;
     digest_put(feed_class_digest(c, &end.count), digest);
     end.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
-    feed_mark_put(f, end.revision, mark);
+    feed_mark_put(c, &c->closure, f, end.revision, mark);
     end.mark = (ProtobufCBinaryData){MARK_BYTES, mark};
     return encode_changes_framed(&parts);
 }
@@ -319,9 +322,14 @@ static void touched_init(struct feed *f, struct feed_touched *t, const struct st
     closure_sort(t->keys, n);
 }
 
-/* Whether something is touched that the class refers to, in whichever namespace; without memory nobody knows. */
+/*
+ * Whether something is touched that the class refers to, in whichever namespace; without memory nobody knows. What is withheld
+ * refers to what the closure does not have.
+ */
 static bool is_referred(const struct feed_class *c, const struct feed_touched *t)
 {
+    if (c->closure.n_withheld)
+        return true;
     for (size_t i = 0; i < t->n_referred; i++)
         if (closure_find(&c->closure, t->referred[i]))
             return true;

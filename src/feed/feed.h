@@ -15,6 +15,7 @@
  *        slowly, goes on from the newest state; what changed meanwhile comes again at its end (I8).
  *   (F6) Subscribers of equal scopes that owe nothing share one encoded frame per commit.
  *   (F7) An order is sent to whom it concerns until it is acknowledged, oldest first, and never again after that.
+ *   (F8) Subscribers with other rights are of other classes; what is withheld from a class is in no frame of it (I11).
  *
  *           hello                    all pulled            stored
  *   NEW ----------> CUTTING -------------------> FLIGHT ----------> STEADY
@@ -30,6 +31,7 @@
 #include "base/clock.h"
 #include "base/segment.h"
 #include "feed/mark.h"
+#include "model/readable.h"
 #include "model/scope.h"
 #include "presence/presence.h"
 
@@ -111,6 +113,13 @@ enum feed_client { FEED_CLIENT_ANSWERS, FEED_CLIENT_LISTENS };
 must_use struct feed_session *feed_session_new(struct feed *f, enum feed_client client,
                                                void *ctx);
 struct feed_session *feed_session_free(struct feed_session *s); /* always NULL; takes NULL */
+
+/*
+ * What its subscriber may read (NULL: everything), before its hello: items that refer to anything else are withheld from it. A
+ * reference is taken. When that changes, its owner ends the stream; the cursor with which the subscriber comes back then
+ * proves nothing, by its mark, and what it has is compared.
+ */
+void feed_session_may_read(struct feed_session *s, struct readable *readable);
 
 /*
  * Takes a frame of the subscriber. The frame is borrowed. ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED with the

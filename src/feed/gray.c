@@ -31,7 +31,7 @@ static void gray_closure(const struct feed_session *s, struct gray *g)
     g->is_stale = s->class->closure_is_stale || closure_lens(&g->closure, &view, &is_in);
     g->is_in |= is_in || g->is_stale;
     g->digest = digest_add(g->digest, digest_sub(g->closure.digest, nobody->digest));
-    g->count += (int64_t)(g->closure.count - nobody->count);
+    g->count += closure_adds(&g->closure) - closure_adds(nobody);
 }
 
 void session_ungray(struct feed_session *s)
@@ -120,8 +120,11 @@ static void publish_to(struct feed_session *s, const struct state *before)
     uint64_t count;
 
     session_gray(s);
-    if (was_known && !is_uncertain(s) && digest_eq(session_digest(s, &count), last))
+    if (was_known && !is_uncertain(s) && digest_eq(session_digest(s, &count), last)) {
+        if (s->status.changed <= s->status.sent)
+            session_withheld(s, session_closure(s));
         return; /* confirmed, or something that it does not see */
+    }
     if (s->status.phase == FEED_STEADY && !s->pending && s->status.changed <= s->status.sent)
         s->status.sent = MAX(s->status.sent, before->revision); /* owed nothing until now */
     s->pending = shared_unref(s->pending); /* superseded before it was pulled */

@@ -37,13 +37,17 @@ struct feed_member {
     struct feed_class *class;
 };
 
-/* A list of scopes that one or many sessions have, and what these refer to, of the feed's state, for nobody. */
+/*
+ * A list of scopes that one or many sessions have, whose subscribers may read the same, and what these refer to, of the feed's
+ * state, for nobody.
+ */
 struct feed_class {
     char *identity; /* key in feed.classes */
     size_t identity_len;
     struct feed_member *members;
     const struct scope **scopes; /* the same ones */
     size_t n_scopes;
+    struct readable *readable; /* what its sessions may read; NULL: everything */
     struct link sessions;  /* struct feed_session.in_class */
     struct link touched;   /* in the list of a running publish */
     struct link referring; /* in feed.referring, while its closure has entries */
@@ -116,6 +120,8 @@ struct cut {
         struct referred *at; /* the last that was looked at in this stage; referenced */
         bool is_inclusive;   /* once more */
     } referred;
+    struct tree *flips;   /* struct withheld: names that were withheld and are not now, or the other way round */
+    struct str flip_at;   /* the last of them in this scope, inside the tree; no data: none yet */
     struct version
         *in_parts; /* the last whose content went in parts, perhaps still does; referenced */
     size_t part_at;
@@ -149,6 +155,7 @@ struct feed_session {
     struct feed *feed;
     void *ctx;
     enum feed_client client;
+    struct readable *readable; /* what its subscriber may read; NULL: everything */
     struct feed_class *class; /* NULL before the hello */
     struct link in_class;
     struct feed_status status;
@@ -158,6 +165,7 @@ struct feed_session {
     uint64_t pending_revision;
     uint64_t pending_items, pending_drops; /* in it */
     struct digest flight_digest;           /* of the batch in flight or pending */
+    struct tree *withheld_sent; /* closure.withheld of what it was sent, as session_withheld says */
     struct announced announced;            /* what its stream was told */
     struct {
         uint64_t applied; /* revision of the newest report */
@@ -233,6 +241,12 @@ bool feed_class_step(struct feed *f, struct feed_class *c, const struct feed_tou
 must_use int cut_begin(struct feed_session *s, Trimtab__V1__Mode mode, uint64_t since);
 must_use int cut_pull(struct feed_session *s, nsec_t now, struct feed_frame *ret_frame);
 void cut_drop(struct feed_session *s);
+/*
+ * Remembers which names are withheld from the session's last batch, whose closure is `sent`. While nothing is owed, the newest
+ * closure counts instead: the view is the same, but it may withhold names that were absent before, and later commits may give
+ * those back without touching them.
+ */
+void session_withheld(struct feed_session *s, const struct closure *sent);
 /* Goes on from the feed's newest state, if the old one keeps too much in memory. */
 void cut_renew(struct feed_session *s);
 
@@ -260,12 +274,12 @@ bool session_wants(const struct feed_session *s, struct name name);
 /* Its standing is another one. */
 void session_changed(struct feed_session *s);
 
-/* The mark that this feed gives a revision. */
-static inline void feed_mark_put(const struct feed *f, uint64_t revision,
-                                 unsigned char out[MARK_BYTES])
-{
-    mark_make(f->opts.key, str_of(f->opts.store_id, FEED_STORE_ID_BYTES), revision, out);
-}
+/* What a mark says besides the revision, of a class and what is withheld by a closure. */
+enum { MARK_RIGHTS_BYTES = SHA256_BYTES + DIGEST_BYTES };
+struct str mark_rights(const struct feed_class *c, const struct closure *closure,
+                       unsigned char bytes[MARK_RIGHTS_BYTES]);
+void feed_mark_put(const struct feed_class *c, const struct closure *closure, const struct feed *f,
+                   uint64_t revision, unsigned char out[MARK_BYTES]);
 
 /* session.c */
 /* A restore was released (restored.deletes_newer): who has said that it holds something is compared once more. */

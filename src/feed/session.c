@@ -42,10 +42,19 @@ struct feed_session *feed_session_free(struct feed_session *s)
     testimony_deinit(s);
     session_ungray(s);
     feed_class_leave(s);
+    (void)readable_unref(s->readable);
+    (void)tree_unref(s->withheld_sent);
     link_remove(&s->due_link);
     (void)mem_free(s->subject);
     s->feed->n_sessions--;
     return mem_free(s);
+}
+
+void feed_session_may_read(struct feed_session *s, struct readable *readable)
+{
+    ASSERT(s->status.phase == FEED_NEW);
+    (void)readable_unref(s->readable);
+    s->readable = readable_ref(readable);
 }
 
 struct feed_status feed_session_status(const struct feed_session *s)
@@ -112,11 +121,25 @@ static bool has_view(const struct feed_session *s, const Trimtab__V1__Cursor *c)
                               digest_eq(claimed, session_digest(s, &count)));
 }
 
-/* Whether a server with this store's key has sent the cursor's revision. */
+/* Whether a server with this store's key has sent the cursor's revision, to one with these rights and no less. */
 static bool has_mark(const struct feed_session *s, const Trimtab__V1__Cursor *c)
 {
-    return mark_holds(s->feed->opts.key, proto_str(c->store_id), c->revision,
-                      proto_str(c->mark));
+    unsigned char bytes[MARK_RIGHTS_BYTES];
+    struct marked of = {proto_str(c->store_id), c->revision,
+                        mark_rights(s->class, session_closure(s), bytes)};
+
+    return mark_holds(s->feed->opts.key, &of, proto_str(c->mark));
+}
+
+/*
+ * Who may not read everything may have had another view of the same revision: by other grants, or when less was withheld. Only
+ * the mark tells. One that only listens may show instead that it has just what is due.
+ */
+static bool may_have_flipped(const struct feed_session *s, const Trimtab__V1__Cursor *c)
+{
+    if (!s->class->readable || has_mark(s, c))
+        return false;
+    return s->client == FEED_CLIENT_ANSWERS || !c->digest.len || !has_view(s, c);
 }
 
 /* With its mark a revision from beyond the log is evidence, without it just what a client says. */
@@ -145,11 +168,15 @@ static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab
         return TRIMTAB__V1__MODE__INVENTORY;
     }
     if (c->revision && c->mark.len && !has_mark(s, c)) {
-        *ret_reason = "the cursor has no mark of this server";
+        *ret_reason = "the cursor has no mark of this server for these rights";
         return TRIMTAB__V1__MODE__INVENTORY;
     }
     if (c->revision == 0) {
         *ret_reason = "the subscription changed";
+        return TRIMTAB__V1__MODE__INVENTORY;
+    }
+    if (may_have_flipped(s, c)) {
+        *ret_reason = "what is withheld may have changed";
         return TRIMTAB__V1__MODE__INVENTORY;
     }
     if (s->client == FEED_CLIENT_LISTENS && !has_view(s, c)) {
@@ -188,6 +215,7 @@ static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
     s->proved = hello->cursor && !s->is_foreign ? hello->cursor->revision : 0;
     s->wants_welcome = true;
     s->welcome_reason = reason;
+    session_withheld(s, session_closure(s)); /* if it resumes: the mark has said so */
     if (mode == TRIMTAB__V1__MODE__INVENTORY)
         return ask(s, reason);
     return cut_begin(s, mode, mode == TRIMTAB__V1__MODE__RESUME ? hello->cursor->revision : 0);
@@ -425,6 +453,7 @@ static int pull_pending(struct feed_session *s, nsec_t now, struct feed_frame *r
     s->status.items_sent += s->pending_items;
     s->status.drops_sent += s->pending_drops;
     session_take_flight(s, s->pending_revision, s->flight_digest, now);
+    session_withheld(s, session_closure(s));
     return FEED_FRAME;
 }
 
@@ -436,7 +465,7 @@ static struct shared *make_bookmark(const struct feed_session *s)
     uint64_t count;
 
     digest_put(session_digest(s, &count), digest);
-    feed_mark_put(s->feed, s->feed->state->revision, mark);
+    feed_mark_put(s->class, session_closure(s), s->feed, s->feed->state->revision, mark);
     bookmark.mark = (ProtobufCBinaryData){MARK_BYTES, mark};
     bookmark.revision = s->feed->state->revision;
     bookmark.count = count;
@@ -469,6 +498,7 @@ static int pull_bookmark(struct feed_session *s, struct feed_frame *ret_frame)
         return ERR_NOMEM;
     s->wants_bookmark = false;
     s->status.sent = s->feed->state->revision;
+    session_withheld(s, session_closure(s));
     testimony_announced(s, s->status.sent, session_digest(s, &count));
     if (*proof_story(s->said.proof) && s->takes_questions)
         s->wants_report = true; /* of what was announced just now */

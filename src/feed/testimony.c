@@ -38,6 +38,8 @@ static const struct sha256 *wanted_bound(const struct feed_session *s, struct st
         if (!str_eq(v.scope->name, scope) || !scope_selects(v.scope, kind, name))
             continue;
         item = scope_find(&v, kind, name);
+        if (item && closure_withholds(session_closure(s), i, item->key))
+            return NULL;
         return item ? &item->item_hash : NULL;
     }
     return NULL;
@@ -187,7 +189,9 @@ struct standing feed_session_standing(struct feed_session *s)
 
     s->is_changed = false;
     st.expected = session_digest(s, &st.items);
-    if (s->class)
+    if (s->class) {
         st.referred = tree_ref(session_closure(s)->entries);
+        st.withheld = tree_ref(session_closure(s)->withheld);
+    }
     return st;
 }

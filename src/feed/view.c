@@ -36,6 +36,8 @@ bool session_wants(const struct feed_session *s, struct name name)
             scope_selects(scope, name.kind, name.name))
             return true;
     }
+    if (s->class && session_closure(s)->n_withheld)
+        return true; /* what is withheld refers to what the closure does not have */
     if (!s->class || !session_closure(s)->entries)
         return false;
     name_put_key(name, &key);
@@ -48,4 +50,35 @@ void session_changed(struct feed_session *s)
         return;
     s->is_changed = true;
     s->feed->opts.changed(s->ctx);
+}
+
+struct str mark_rights(const struct feed_class *c, const struct closure *closure,
+                       unsigned char bytes[MARK_RIGHTS_BYTES])
+{
+    struct str readable = readable_identity(c->readable);
+
+    if (!readable.len)
+        return STR("");
+    memcpy(bytes, readable.data, SHA256_BYTES);
+    digest_put(closure->withheld_names, bytes + SHA256_BYTES);
+    return str_of(bytes, MARK_RIGHTS_BYTES);
+}
+
+void feed_mark_put(const struct feed_class *c, const struct closure *closure,
+                   const struct feed *f, uint64_t revision, unsigned char out[MARK_BYTES])
+{
+    unsigned char bytes[MARK_RIGHTS_BYTES];
+    struct marked of = {str_of(f->opts.store_id, FEED_STORE_ID_BYTES), revision,
+                        mark_rights(c, closure, bytes)};
+
+    mark_make(f->opts.key, &of, out);
+}
+
+void session_withheld(struct feed_session *s, const struct closure *sent)
+{
+    bool is_due = s->status.changed <= s->status.sent;
+    struct tree *before = s->withheld_sent;
+
+    s->withheld_sent = tree_ref(is_due ? session_closure(s)->withheld : sent->withheld);
+    (void)tree_unref(before);
 }

@@ -5,15 +5,21 @@
 
 #include "base/alloc.h"
 #include "base/map.h"
+#include "model/gauge.h"
 
 struct closure closure_ref(const struct closure *c)
 {
-    return (struct closure){tree_ref(c->entries), c->digest, c->count};
+    struct closure copy = *c;
+
+    (void)tree_ref(c->entries);
+    (void)tree_ref(c->withheld);
+    return copy;
 }
 
 void closure_deinit(struct closure *c)
 {
     (void)tree_unref(c->entries);
+    (void)tree_unref(c->withheld);
     *c = CLOSURE_NULL;
 }
 
@@ -97,6 +103,69 @@ static struct version *member_of(const struct closure_view *v, struct str key)
     return is_bound(v, key) ? NULL : state_effective(v->state, key, v->subject);
 }
 
+/* ---- what is withheld ---- */
+
+int closure_look(const struct closure_view *view, const struct version *v,
+                 struct str *ret_cause)
+{
+    struct gauge g = {.view = view};
+    bool blocked = gauge_blocks(&g, v);
+
+    if (blocked && ret_cause)
+        *ret_cause = g.cause;
+    gauge_deinit(&g);
+    return g.failed ? ERR_NOMEM : blocked ? WITHHELD : 0;
+}
+
+enum { SCOPE_NUMBER_BYTES = 2, WITHHELD_KEY_BYTES_MAX = SCOPE_NUMBER_BYTES + ID_BYTES_MAX };
+
+static struct str withheld_key(char out[WITHHELD_KEY_BYTES_MAX], size_t scope, struct str key)
+{
+    char *at = out + SCOPE_NUMBER_BYTES;
+
+    out[0] = (char)(scope >> 8);
+    out[1] = (char)scope;
+    (void)str_keep(&at, key);
+    return str_of(out, SCOPE_NUMBER_BYTES + key.len);
+}
+
+bool withheld_has(const struct tree *withheld, size_t scope, struct str key)
+{
+    char bytes[WITHHELD_KEY_BYTES_MAX];
+
+    return withheld && tree_find(withheld, withheld_key(bytes, scope, key));
+}
+
+bool closure_withholds(const struct closure *c, size_t scope, struct str key)
+{
+    return withheld_has(c->withheld, scope, key);
+}
+
+static void withheld_release(struct tree_item *item)
+{
+    struct withheld *w = withheld_of(item);
+
+    (void)version_unref(w->version);
+    (void)mem_free(w);
+}
+
+static struct withheld *withheld_new(size_t scope, struct version *v, uint64_t revision)
+{
+    char bytes[WITHHELD_KEY_BYTES_MAX];
+    struct str key = withheld_key(bytes, scope, v->key);
+    struct withheld *w = mem_alloc(sizeof(*w) + key.len);
+
+    if (!w)
+        return NULL;
+    memcpy(w->text, key.data, key.len);
+    atomic_init(&w->node.refs, 1);
+    w->node.release = withheld_release;
+    w->node.revision = revision;
+    w->node.key = str_of(w->text, key.len);
+    w->version = version_ref(v);
+    return w;
+}
+
 /* ---- stepping ---- */
 
 /* An entry on its way from one view to the other. Versions and the key are borrowed from the states. */
@@ -114,6 +183,9 @@ struct stepping {
     VEC(const struct references *)
     gained, lost;               /* of items that came, and of those that went */
     VEC(struct work *) leaving; /* members that are none any more, though referred to */
+    struct gauge gauge_from, gauge_to; /* of the two views; unused where all may be read */
+    struct str *more;                  /* keys besides those that were touched; NULL: none */
+    bool has_flipped;
     bool failed;
 };
 
@@ -236,10 +308,9 @@ static void recount(struct closure *c, const struct version *before,
 
 static bool note_change(struct closure_delta *d, const struct work *w)
 {
-    if (!VEC_PUSH(&d->changes, (struct closure_change){version_ref(w->before), w->version})) {
-        (void)version_unref(w->before);
+    if (!VEC_PUSH(&d->changes, (struct closure_change){w->before, w->version}))
         return false;
-    }
+    (void)version_ref(w->before);
     d->n_left += !w->version;
     return true;
 }
@@ -287,6 +358,7 @@ static int finish(struct stepping *q, struct closure_delta *d)
 {
     int r = 0;
 
+    q->failed |= q->gauge_from.failed || q->gauge_to.failed;
     count_gained(q);
     take_back_lost(q);
     write_back(q, d);
@@ -295,7 +367,12 @@ static int finish(struct stepping *q, struct closure_delta *d)
         if (d)
             closure_delta_deinit(d);
         r = ERR_NOMEM;
+    } else if (d) {
+        d->has_flipped = q->has_flipped;
     }
+    gauge_deinit(&q->gauge_from);
+    gauge_deinit(&q->gauge_to);
+    q->more = mem_free(q->more);
     map_deinit(&q->works);
     VEC_DEINIT(&q->gained);
     VEC_DEINIT(&q->lost);
@@ -304,10 +381,53 @@ static int finish(struct stepping *q, struct closure_delta *d)
     return r;
 }
 
+/* ---- bindings that are withheld ---- */
+
+/* One more name that is withheld, or one less; item is what the scope binds by it. */
+static void recount_withheld(struct stepping *q, size_t scope, const struct version *item,
+                             struct str key, bool is_more)
+{
+    struct digest binding = binding_digest(q->to->scopes[scope]->name, &item->item_hash);
+    struct sha256 hash = sha256_of(key);
+    struct digest name = digest_from_sha256(&hash);
+    struct closure *c = q->closure;
+
+    c->digest = is_more ? digest_sub(c->digest, binding) : digest_add(c->digest, binding);
+    c->withheld_names =
+        is_more ? digest_add(c->withheld_names, name) : digest_sub(c->withheld_names, name);
+    c->n_withheld += is_more ? 1 : UINT64_MAX;
+}
+
+static void withhold(struct stepping *q, size_t scope, struct version *v)
+{
+    struct withheld *w = withheld_new(scope, v, q->to->state->revision);
+
+    if (!w) {
+        q->failed = true;
+        return;
+    }
+    q->failed |= !tree_put(&q->closure->withheld, &w->node);
+    recount_withheld(q, scope, v, w->node.key, true);
+    tree_item_unref(&w->node);
+}
+
+static void give_back(struct stepping *q, size_t scope, const struct version *v)
+{
+    char bytes[WITHHELD_KEY_BYTES_MAX];
+    struct str key = withheld_key(bytes, scope, v->key);
+
+    if (q->failed)
+        return;
+    ASSERT(closure_withholds(q->closure, scope, v->key));
+    q->failed |= !tree_remove(&q->closure->withheld, key);
+    recount_withheld(q, scope, v, key, false);
+}
+
 /* ---- from nothing ---- */
 
-static void gain_scope(struct stepping *q, const struct scope *scope)
+static void gain_scope(struct stepping *q, size_t number)
 {
+    const struct scope *scope = q->to->scopes[number];
     struct scope_walk *walk = mem_alloc(scope_walk_size(scope));
     struct scope_step step;
 
@@ -317,19 +437,22 @@ static void gain_scope(struct stepping *q, const struct scope *scope)
     }
     scope_walk_init(walk, &(struct viewing){scope, q->to->state, q->to->subject}, 0);
     while (!q->failed && scope_walk_next(walk, &step))
-        gain(q, step.item);
+        if (gauge_blocks(&q->gauge_to, step.item))
+            withhold(q, number, step.item);
+        else
+            gain(q, step.item);
     (void)mem_free(walk);
 }
 
 int closure_make(const struct closure_view *view, struct closure *ret)
 {
-    struct stepping q = {.closure = ret, .to = view};
+    struct stepping q = {.closure = ret, .to = view, .gauge_to = {.view = view}};
 
     *ret = CLOSURE_NULL;
     if (!view->state->uses) /* nothing refers to anything */
         return 0;
     for (size_t i = 0; i < view->n_scopes && !q.failed; i++)
-        gain_scope(&q, view->scopes[i]);
+        gain_scope(&q, i);
     return finish(&q, NULL);
 }
 
@@ -370,13 +493,22 @@ static void step_binding(struct stepping *q, size_t scope, struct name name)
 {
     struct viewing from = {q->from->scopes[scope], q->from->state, q->from->subject};
     struct viewing to = {q->to->scopes[scope], q->to->state, q->to->subject};
-    const struct version *before = scope_find(&from, name.kind, name.name);
-    const struct version *after = scope_find(&to, name.kind, name.name);
+    struct version *before = scope_find(&from, name.kind, name.name);
+    struct version *after = scope_find(&to, name.kind, name.name);
+    bool was_blocked = gauge_blocks(&q->gauge_from, before);
+    bool will_be_blocked = gauge_blocks(&q->gauge_to, after);
 
-    if (before == after)
+    if (before == after && was_blocked == will_be_blocked)
         return;
-    gain(q, after);
-    lose(q, before);
+    q->has_flipped |= before == after;
+    if (was_blocked)
+        give_back(q, scope, before);
+    else
+        lose(q, before);
+    if (will_be_blocked)
+        withhold(q, scope, after);
+    else
+        gain(q, after);
     if (before)
         examine(q, work_get(q, before->key, true));
     if (after)
@@ -396,20 +528,87 @@ static void step_name(struct stepping *q, const struct str *keys, size_t n)
         examine(q, work_get(q, keys[i], true));
 }
 
+/* ---- whom a change touches upwards ---- */
+
+/* Resources that were touched, or refer to one that is blocked now and was not, or the other way round. */
+struct spread {
+    struct stepping *stepping;
+    struct map seen;
+    VEC(struct str) keys; /* the first ones are those that were touched */
+};
+
+static bool changes_sides(struct stepping *q, struct str key)
+{
+    const struct version *before = state_effective(q->from->state, key, q->from->subject);
+    const struct version *after = state_effective(q->to->state, key, q->to->subject);
+
+    return gauge_blocks(&q->gauge_from, before) != gauge_blocks(&q->gauge_to, after);
+}
+
+static void spread_to(struct spread *s, struct str key)
+{
+    static char there;
+    void *old = NULL;
+
+    if (!map_put(&s->seen, key, &there, &old) || (!old && !VEC_PUSH(&s->keys, key)))
+        s->stepping->failed = true;
+}
+
+static void spread_users(struct spread *s, const struct state *state, struct str key)
+{
+    struct tree_walk walk;
+    const struct use *u;
+
+    state_uses_from(state, key, &walk);
+    while (!s->stepping->failed && (u = state_uses_next(&walk, key)))
+        spread_to(s, u->source);
+}
+
+/*
+ * Brings the list of what was touched to all whose own items may be withheld now and were not, or the other way round (X4): a
+ * change spreads upwards only through those that change sides.
+ */
+static void spread(struct stepping *q, const struct str **keys, size_t *n)
+{
+    struct spread s = {.stepping = q};
+
+    for (size_t i = 0; i < *n && !q->failed; i++)
+        spread_to(&s, (*keys)[i]);
+    for (size_t i = 0; i < s.keys.n && !q->failed; i++) {
+        struct str key = s.keys.at[i];
+
+        if (!changes_sides(q, key))
+            continue;
+        spread_users(&s, q->from->state, key);
+        spread_users(&s, q->to->state, key);
+    }
+    map_deinit(&s.seen);
+    closure_sort(s.keys.at, s.keys.n);
+    *keys = q->more = s.keys.at;
+    *n = s.keys.n;
+}
+
 int closure_step(struct closure *c, const struct closure_move *m,
                  struct closure_delta *ret_delta)
 {
-    struct stepping q = {.closure = c, .from = &m->from, .to = &m->to};
+    struct stepping q = {.closure = c,
+                         .from = &m->from,
+                         .to = &m->to,
+                         .gauge_from = {.view = &m->from},
+                         .gauge_to = {.view = &m->to}};
+    const struct str *keys = m->touched;
+    size_t n = m->n_touched;
 
     if (ret_delta)
         *ret_delta = (struct closure_delta){.n_left = 0};
     if (!c->entries && !m->from.state->uses && !m->to.state->uses)
         return 0;
-    for (size_t i = 0, end; i < m->n_touched && !q.failed; i = end) {
-        for (end = i + 1;
-             end < m->n_touched && str_eq(tail_of(m->touched[end]), tail_of(m->touched[i]));)
+    if (m->to.readable)
+        spread(&q, &keys, &n);
+    for (size_t i = 0, end; i < n && !q.failed; i = end) {
+        for (end = i + 1; end < n && str_eq(tail_of(keys[end]), tail_of(keys[i]));)
             end++;
-        step_name(&q, m->touched + i, end - i);
+        step_name(&q, keys + i, end - i);
     }
     return finish(&q, ret_delta);
 }
@@ -465,7 +664,8 @@ int closure_lens(struct closure *c, const struct closure_view *view, bool *ret_i
     *ret_is_in = finds_any(c, keys, m.n_touched);
     if (!r && m.n_touched)
         r = closure_step(c, &m, NULL);
-    *ret_is_in |= !r && c->entries != before.entries;
+    *ret_is_in |= !r && m.n_touched &&
+                  (c->entries != before.entries || c->n_withheld || before.n_withheld);
     closure_deinit(&before);
     (void)mem_free(keys);
     return r;
@@ -558,19 +758,36 @@ static void news_of_view(struct news *n, uint64_t since, bool is_thorough)
         news_add_all(n, n->queue.at[--n->queue.n]);
 }
 
-int closure_news(const struct closure *c, const struct closure_view *view, uint64_t since,
-                 bool is_thorough, struct tree **ret_news)
+/* An item that is given back refers to what nobody need have touched. */
+static void news_of_flips(struct news *n, struct tree *flips)
+{
+    struct tree_walk walk;
+    const struct withheld *w;
+
+    tree_walk_from(&walk, flips, STR(""), 0);
+    while (!n->failed && (w = withheld_of(tree_walk_next(&walk)))) {
+        const struct version *item =
+            state_effective(n->view->state, w->version->key, n->view->subject);
+
+        if (item)
+            news_add_all(n, item->references);
+    }
+}
+
+int closure_news(const struct closure *c, const struct closure_view *view,
+                 const struct closure_past *past, struct tree **ret_news)
 {
     struct news n = {.closure = c, .view = view};
 
     *ret_news = NULL;
     if (!c->count)
         return 0;
-    if (!since) { /* nothing existed */
+    if (!past->since) { /* nothing existed */
         *ret_news = tree_ref(c->entries);
         return 0;
     }
-    news_of_view(&n, since, is_thorough);
+    news_of_flips(&n, past->flips);
+    news_of_view(&n, past->since, past->is_thorough);
     VEC_DEINIT(&n.queue);
     if (n.failed)
         n.found = tree_unref(n.found);

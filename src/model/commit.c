@@ -8,6 +8,7 @@
 #include "codec/syntax.h"
 #include "model/kinds.h"
 #include "model/moves.h"
+#include "model/rights_commit.h"
 
 const char *change_action_name(enum change_action a)
 {
@@ -408,6 +409,8 @@ int commit_check(const struct state *s, struct commit *c, struct change_plan *pl
     }
     if (!r)
         r = check_candidates(&q, plans, err);
+    if (!r)
+        r = rights_check_commit(s, c, plans, err);
     map_deinit(&changes);
     return r;
 }

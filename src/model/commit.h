@@ -54,6 +54,7 @@ struct commit {
     size_t n_moves;
     const struct restored *restored; /* that this commit notes, or releases; NULL: none */
     struct order_request *order; /* NULL: none; author, time and revision as of moves */
+    bool has_local_admin; /* the server's own tokens give admin on everything to somebody */
     struct str
         override; /* the reason for which protection does not hold this time; empty: it holds */
     struct str author, message, origin, action, request_id;
@@ -81,6 +82,7 @@ struct change_plan {
  * which needs the state that the commit gives.
  * A change that changes nothing is no change: no rollout locks it, no protection refuses it, and its content is not
  * checked anew. Only what it says of the version it was based on must hold.
+ * Whether its author may make it is not asked here, but in model/needs.h.
  * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there, no such rollout), ERR_EXISTS, ERR_CONFLICT,
  * ERR_LOCKED (carried by a rollout, or protected), with the story; ERR_NOMEM.
  */

@@ -27,8 +27,8 @@ must_use int kinds_get(struct kinds *k, struct str kind, const struct kind **ret
                        struct err *err);
 
 /*
- * A change of the namespace of the system: only definitions of kinds are there, each must be well-formed, and none
- * may go while a resource of its kind is there.
+ * A change of the namespace of the system: only kinds, protections, grants and tokens are there, each must be well-formed, and
+ * no kind may go while a resource of it is there.
  */
 must_use int kinds_check_change(struct kinds *k, const struct change *c, struct err *err);
 

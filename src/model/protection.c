@@ -5,22 +5,25 @@
 
 #include "codec/value.h"
 #include "model/kind.h"
+#include "model/role.h"
 
 struct rule {
     struct value *value;
     const struct value *namespaces; /* NULL: every namespace */
     struct str labels;              /* empty: whatever its labels */
+    bool asks;                      /* for approval */
 };
 
 static int check_member(void *ctx, struct str name, const struct value *v)
 {
     struct err *err = ctx;
-    enum value_type want = str_eq(name, STR("namespaces")) ? VALUE_ARRAY : VALUE_TEXT;
+    enum value_type want = str_eq(name, STR("namespaces")) ? VALUE_ARRAY
+                           : str_eq(name, STR("approval")) ? VALUE_BOOL
+                                                           : VALUE_TEXT;
 
-    if (!str_eq(name, STR("namespaces")) && !str_eq(name, STR("labels")) &&
-        !str_eq(name, STR("reason"))) {
+    if (want == VALUE_TEXT && !str_eq(name, STR("labels")) && !str_eq(name, STR("reason"))) {
         (void)err_set(err, ERR_INVALID, "a protection has no \"%.*s\"", STR_ARG(name));
-        err_hint(err, "it has \"namespaces\", \"labels\" and \"reason\"");
+        err_hint(err, "it has \"namespaces\", \"labels\", \"reason\" and \"approval\"");
         return ERR_INVALID;
     }
     if (value_type(v) != want)
@@ -35,7 +38,7 @@ static int check_member(void *ctx, struct str name, const struct value *v)
 
 static int rule_read(struct str content, struct rule *r, struct err *err)
 {
-    const struct value *labels;
+    const struct value *labels, *approval;
     int rc;
 
     *r = (struct rule){.value = NULL};
@@ -52,6 +55,8 @@ static int rule_read(struct str content, struct rule *r, struct err *err)
     r->namespaces = value_member(r->value, "namespaces");
     labels = value_member(r->value, "labels");
     r->labels = labels ? value_text(labels) : STR_NULL;
+    approval = value_member(r->value, "approval");
+    r->asks = approval && value_is_true(approval);
     return 0;
 }
 
@@ -105,18 +110,14 @@ static int rule_fits(const struct rule *r, struct str key, const struct version 
     return target_takes(&target, &subject, STR("")) ? PROTECTED : 0;
 }
 
-int protection_find(const struct state *s, struct str key, struct buf *by)
+/* The first rule that protects key and, if only_asking, asks for approval. 0, PROTECTED, ERR_NOMEM. */
+static int find_rule(const struct state *s, struct str key, bool only_asking,
+                     const struct version **ret_rule)
 {
     static const struct str first = STR("trimtab\0protection\0");
     const struct version *v = state_newest(s, key), *w;
     struct tree_walk walk;
 
-    if (space_is_system(key_name(key).space))
-        return 0; /* else nobody could take a rule back */
-    if (version_is_live(v) && v->meta && v->meta->is_protected) {
-        buf_put_c(by, "its metadata");
-        return buf_status(by) ? buf_status(by) : PROTECTED;
-    }
     tree_walk_from(&walk, s->versions, first, 0);
     while ((w = version_of(tree_walk_next(&walk))) && str_starts(w->key, first)) {
         struct rule rule;
@@ -126,12 +127,66 @@ int protection_find(const struct state *s, struct str key, struct buf *by)
             return r;
         if (r)
             continue;
-        r = rule_fits(&rule, key, v);
+        r = rule.asks || !only_asking ? rule_fits(&rule, key, v) : 0;
         (void)value_free(rule.value);
         if (r == PROTECTED)
-            key_put_id(w->key, by);
+            *ret_rule = w;
         if (r)
-            return r == PROTECTED && buf_status(by) ? buf_status(by) : r;
+            return r;
     }
     return 0;
+}
+
+int protection_find(const struct state *s, struct str key, struct buf *by)
+{
+    const struct version *v = state_newest(s, key), *rule;
+    int r;
+
+    if (space_is_system(key_name(key).space))
+        return 0; /* else nobody could take a rule back */
+    if (version_is_live(v) && v->meta && v->meta->is_protected) {
+        buf_put_c(by, "its metadata");
+        return buf_status(by) ? buf_status(by) : PROTECTED;
+    }
+    r = find_rule(s, key, false, &rule);
+    if (r == PROTECTED)
+        key_put_id(rule->key, by);
+    return r == PROTECTED && buf_status(by) ? buf_status(by) : r;
+}
+
+int protection_asks(const struct state *s, struct str key)
+{
+    const struct version *rule;
+
+    return space_is_system(key_name(key).space) ? 0 : find_rule(s, key, true, &rule);
+}
+
+/* The longest namespace that covers all that a pattern fits: whole segments before its first *. */
+static struct str pattern_root(struct str pattern)
+{
+    size_t star = str_index(pattern, '*'), end = star;
+
+    if (star == pattern.len)
+        return pattern;
+    while (end > 0 && pattern.data[end - 1] != '/')
+        end--;
+    return str_part(pattern, 0, end ? end - 1 : 0);
+}
+
+int protection_spaces(struct str content, protection_space_fn *fn, void *ctx)
+{
+    struct rule rule;
+    int r = rule_read(content, &rule, NULL);
+
+    if (r == ERR_NOMEM)
+        return r;
+    if (r || !rule.namespaces || !value_count(rule.namespaces)) {
+        if (!r)
+            (void)value_free(rule.value);
+        return fn(ctx, SPACE_EVERYTHING);
+    }
+    for (size_t i = 0; i < value_count(rule.namespaces) && !r; i++)
+        r = fn(ctx, pattern_root(value_text(value_at(rule.namespaces, i))));
+    (void)value_free(rule.value);
+    return r;
 }

@@ -4,6 +4,7 @@
 #include "model/state.h"
 
 #include "base/alloc.h"
+#include "model/rights_commit.h"
 
 struct state *state_new(void)
 {
@@ -29,6 +30,7 @@ struct state *state_unref(struct state *s)
         (void)tree_unref(s->candidates);
         (void)tree_unref(s->uses);
         (void)tree_unref(s->orders);
+        (void)rights_unref(s->rights);
         (void)mem_free(s);
     }
     return NULL;
@@ -266,6 +268,18 @@ static bool apply_order(struct state *s, struct order *o)
 
 /* ---- applying ---- */
 
+/* old is what v replaces: it is still in the state. */
+static bool apply_rights(struct state *s, const struct version *old, const struct version *v)
+{
+    struct rights_doc before, after;
+
+    if (!rights_concern(v->key))
+        return true;
+    before = rights_doc_of(v->key, old);
+    after = rights_doc_of(v->key, v);
+    return rights_step(&s->rights, v->key, &before, &after) == 0;
+}
+
 static bool apply_version(struct state *s, struct version *v)
 {
     const struct version *old = state_newest(s, v->key);
@@ -279,7 +293,7 @@ static bool apply_version(struct state *s, struct version *v)
         s->n_resources++;
         s->content_bytes += v->content.len;
     }
-    if (!remove_uses(s, old, false) || !add_uses(s, v, false))
+    if (!remove_uses(s, old, false) || !add_uses(s, v, false) || !apply_rights(s, old, v))
         return false;
     if (c && !c->version && c->number < v->number && !tree_remove(&s->candidates, v->key))
         return false;
@@ -437,6 +451,7 @@ struct state *state_apply(const struct state *s, const struct effect *e, uint64_
     next->candidates = tree_ref(s->candidates);
     next->uses = tree_ref(s->uses);
     next->orders = tree_ref(s->orders);
+    next->rights = rights_ref(s->rights);
     next->n_orders = s->n_orders;
     next->orders_bytes = s->orders_bytes;
     next->fleet = s->fleet;

@@ -13,6 +13,8 @@
 #include "model/order.h"
 #include "model/rollout.h"
 
+struct rights;
+
 /* The rules by which state is computed from the log. A server that meets a higher number refuses to serve. */
 enum { STATE_SEMANTICS = 1, ROLLOUTS_ENDED_MAX = 1000 };
 
@@ -38,6 +40,7 @@ struct state {
         *candidates;   /* struct candidate: resources that a rollout carries, or carried last */
     struct tree *uses; /* struct use: who refers to what, stable and candidate versions */
     struct tree *orders; /* struct order: the last ones, and the switch of the fleet */
+    struct rights *rights; /* model/rights.h: of all grants and tokens; NULL: none was published */
     uint64_t n_orders, orders_bytes; /* but for the switch */
     uint64_t fleet;           /* revision of the newest pause or resume; 0: none yet */
     uint64_t n_resources;     /* not deleted */

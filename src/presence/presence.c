@@ -205,6 +205,7 @@ void standing_deinit(struct standing *s)
 {
     s->report = report_unref(s->report);
     s->referred = tree_unref(s->referred);
+    s->withheld = tree_unref(s->withheld);
 }
 
 struct presence *presence_new(struct introduction *g)
@@ -230,6 +231,7 @@ struct presence *presence_copy(const struct presence *p)
     (void)verdict_ref(copy->health);
     (void)report_ref(copy->standing.report);
     (void)tree_ref(copy->standing.referred);
+    (void)tree_ref(copy->standing.withheld);
     return copy;
 }
 
@@ -372,6 +374,8 @@ static struct binding_at bind(const struct presence *p, const struct state *stat
     if (b.item && scope_has_layer(s, space, &at) && at < layer) {
         b.is = BINDING_HIDDEN;
         b.hidden_by = space;
+    } else if (b.item && withheld_has(p->standing.withheld, scope, b.item->key)) {
+        b.is = BINDING_WITHHELD;
     }
     return b;
 }

@@ -8,6 +8,7 @@
  *              +-- report        exceptions that it named: refused, held, drifted; NULL: none
  *              +-- health        the last word of whatever judges it; NULL: none
  *              +-- referred      what its view refers to besides its scopes (an immutable tree)
+ *              +-- withheld      names that rights withhold from it (likewise)
  *              +-- standing      numbers and digests of its stream, by value
  *
  * The feed makes the standing from a session, the roster (presence/roster.h) keeps the records, and everything that is
@@ -80,7 +81,7 @@ struct verdict *verdict_unref(struct verdict *v); /* always NULL; takes NULL */
 
 /* ---- the standing of a stream ---- */
 
-/* By value; report and referred are references of their own (standing_deinit). */
+/* By value; report, referred and withheld are references of their own (standing_deinit). */
 struct standing {
     uint64_t complete;  /* E2 */
     uint64_t concerned; /* newest revision that changed its view */
@@ -102,7 +103,8 @@ struct standing {
     uint64_t orders_done; /* revision of the newest order that it has carried out, as it said */
     uint64_t fleet_done;  /* likewise of the fleet: pause or resume */
     struct report *report;
-    struct tree *referred;
+    struct tree *referred; /* model/closure.h */
+    struct tree *withheld; /* likewise; NULL: nothing */
 };
 void standing_deinit(struct standing *s);
 
@@ -205,9 +207,10 @@ enum exception exception_kind(const Trimtab__V1__Refusal *f);
 
 /* How a resource shows in the view of an instance. */
 enum binding_is {
-    BINDING_NONE,   /* the instance does not want it */
-    BINDING_HIDDEN, /* a stronger layer has the name */
-    BINDING_ACTS,   /* the name comes to it, or to what its absence uncovers */
+    BINDING_NONE,     /* the instance does not want it */
+    BINDING_HIDDEN,   /* a stronger layer has the name */
+    BINDING_WITHHELD, /* it leads to a resource that the instance may not read */
+    BINDING_ACTS,     /* the name comes to it, or to what its absence uncovers */
 };
 
 /* One name of the view under which a resource acts. */
@@ -215,7 +218,7 @@ struct binding_at {
     enum binding_is is;
     struct str scope; /* borrowed from the introduction */
     const struct version
-        *item;            /* that the view has there; NULL: nothing. Borrowed from the state */
+        *item; /* that the view has there, or that is withheld; NULL: nothing. Borrowed from the state */
     struct str hidden_by; /* the namespace of the stronger layer, if hidden; borrowed */
 };
 
@@ -223,7 +226,7 @@ enum { BINDINGS_MAX = SCOPES_MAX + 1 };
 /*
  * Under which names a resource acts in the view of the instance at a state: one for each of its scopes that wants it, and
  * one for SCOPE_REFERRED. Fills `at` (BINDINGS_MAX places), returns how many. At another state than that of `complete`
- * what is referred to is that of the record.
+ * what is referred to and what is withheld is that of the record.
  */
 size_t presence_bindings(const struct presence *p, const struct state *state, struct str key,
                          struct binding_at *at);

@@ -24,6 +24,7 @@ const char *target_state_name(enum target_state s)
 struct showing {
     bool is_acting;               /* one acts under some name */
     struct str hidden, hidden_by; /* key of one that is hidden, and the stronger namespace */
+    struct str withheld;          /* key of one that is withheld */
     const Trimtab__V1__Refusal *refusal; /* that stands by itself; NULL: none */
     const Trimtab__V1__Refusal *held;    /* because of something else; NULL: none */
 };
@@ -121,7 +122,7 @@ static void show_exceptions(const struct target_look *l, struct showing *s)
     }
 }
 
-/* Whether the view shows any candidate; else the first that is hidden. */
+/* Whether the view shows any candidate; else the first that is hidden, and one that is withheld. */
 static void show_candidates(const struct target_look *l, struct showing *s)
 {
     struct binding_at at[BINDINGS_MAX];
@@ -136,6 +137,8 @@ static void show_candidates(const struct target_look *l, struct showing *s)
                 s->hidden = key;
                 s->hidden_by = at[b].hidden_by;
             }
+            if (at[b].is == BINDING_WITHHELD)
+                s->withheld = key;
         }
     }
 }
@@ -161,6 +164,13 @@ static enum target_state hidden(const char *id, const struct showing *s,
                                 char why[TARGET_WHY_MAX])
 {
     struct name name;
+
+    if (s->withheld.data) {
+        name = key_name(s->withheld);
+        text_format(why, TARGET_WHY_MAX, "%s: rights withhold %.*s/%.*s/%.*s", id,
+                    STR_ARG(name.space), STR_ARG(name.kind), STR_ARG(name.name));
+        return TARGET_HIDDEN;
+    }
 
     if (s->hidden.data) {
         name = key_name(s->hidden);

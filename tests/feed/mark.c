@@ -37,7 +37,7 @@ static void end(struct visit *v)
 
 static struct str mark_of(struct str store, uint64_t revision, unsigned char out[MARK_BYTES])
 {
-    mark_make(key, store, revision, out);
+    mark_make(key, &(struct marked){store, revision, STR("")}, out);
     return str_of(out, MARK_BYTES);
 }
 
@@ -72,7 +72,7 @@ TEST("a mark from beyond the log proves lost records; nothing else does")
               TRIMTAB__V1__MODE__INVENTORY);
     CHECK_U64(v.p.n_lost, 0);
     end(&v);
-    mark_make(other_key, STORE, 7, bytes);
+    mark_make(other_key, &(struct marked){STORE, 7, STR("")}, bytes);
     CHECK_I64((int)hello(&v, (struct greeting){.revision = 7, .mark = str_of(bytes, MARK_BYTES)}),
               TRIMTAB__V1__MODE__INVENTORY);
     CHECK_U64(v.p.n_lost, 0);

@@ -4,6 +4,7 @@
 #include "feed/observer.h"
 
 #include "model/graph.h"
+#include "model/lines.h"
 #include "proto/subject.h"
 
 /* ---- a server ---- */
@@ -233,6 +234,7 @@ void link_observer(struct observer *o)
 {
     o->session = feed_session_new(o->w->feed, FEED_CLIENT_ANSWERS, o);
     REQUIRE(o->session != NULL);
+    feed_session_may_read(o->session, o->readable);
     sync_link_up(o->sync, o->w->now);
 }
 
@@ -240,10 +242,25 @@ void observer_close(struct observer *o)
 {
     unlink_observer(o);
     o->sync = sync_free(o->sync);
+    o->readable = readable_unref(o->readable);
+}
+
+void observer_may_read(struct observer *o, const char *namespaces)
+{
+    struct principal p = {.subject = STR("token:o")};
+    struct rights *r = NULL;
+
+    o->readable = readable_unref(o->readable);
+    if (!namespaces)
+        return;
+    CHECK_I64(step_grant(&r, NULL, &(struct line){"g", "token:o", "subscribe", namespaces}, 1), 0);
+    CHECK_I64(readable_make(r, &p, &o->readable), 0);
+    (void)rights_unref(r);
 }
 
 void forget(struct observer *o)
 {
+    o->n_withheld = o->n_uncaused = 0;
     o->n_frames = o->n_changes = o->n_puts = o->n_drops = o->n_keeps = o->n_completes = 0;
 }
 
@@ -255,6 +272,8 @@ static void count_changes(struct observer *o, const Trimtab__V1__ServerFrame *m)
         o->n_puts += (int)m->changes[i]->n_put;
         o->n_drops += (int)m->changes[i]->n_drop;
         o->n_keeps += (int)m->changes[i]->n_keep;
+        o->n_withheld += (int)m->changes[i]->n_withheld;
+        o->n_uncaused += (int)m->changes[i]->n_uncaused;
         o->n_completes += m->changes[i]->complete;
     }
 }
@@ -291,7 +310,7 @@ bool is_true(const struct observer *o)
     owned(arena) struct arena a = ARENA_NULL;
     struct scope *scopes;
     const struct scope *list[SCOPES];
-    struct closure_view view = {list, o->n_scopes, o->w->state, &o->subject};
+    struct closure_view view = {list, o->n_scopes, o->w->state, &o->subject, o->readable};
     struct sync_cursor cursor = sync_status(o->sync).cursor;
     struct digest sum;
     struct closure c;
@@ -304,7 +323,7 @@ bool is_true(const struct observer *o)
     if (!CHECK_I64(closure_make(&view, &c), 0))
         return false;
     sum = c.digest;
-    count = c.count;
+    count = (uint64_t)closure_adds(&c);
     for (size_t i = 0; i < o->n_scopes; i++) {
         struct viewing v = {list[i], o->w->state, &o->subject};
         struct digest digest;

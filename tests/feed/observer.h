@@ -32,7 +32,7 @@ struct world {
     struct rng rng;
     uint64_t pinned_max;
     int n_nodes, counter;
-    int n_commits, n_missing, n_cycles, n_refused, n_rollouts, n_moves;
+    int n_commits, n_missing, n_cycles, n_refused, n_rollouts, n_moves, n_withheld;
 };
 
 bool feed_open(struct world *w);
@@ -53,6 +53,8 @@ struct observer {
     char id[16], names[SCOPES][24], *namespaces[SCOPES][LAYERS], *patterns[1];
     size_t n_scopes;
     struct subject subject;
+    struct readable *readable; /* NULL: it may read everything */
+    int n_withheld, n_uncaused; /* names, since forget */
     int n_frames, n_changes, n_puts, n_drops, n_keeps, n_completes; /* since forget */
 };
 
@@ -63,6 +65,8 @@ bool observer_open(struct observer *o, struct world *w, int number, const char *
                    const char *pattern);
 bool observer_start(struct observer *o);
 void observer_close(struct observer *o);
+/* What it may read from its next link on: namespaces, blanks between them; NULL: everything. */
+void observer_may_read(struct observer *o, const char *namespaces);
 void link_observer(struct observer *o);
 void unlink_observer(struct observer *o);
 void forget(struct observer *o);

@@ -1,6 +1,7 @@
 /*
  * What is referred to, from the feed to the core of a subscriber: everything that a subscriber holds refers to what it
- * holds too, after every batch, whoever comes and goes, on generated graphs of up to thousands of resources.
+ * holds too, after every batch, whoever comes and goes, on generated graphs of up to thousands of resources. Some may not read
+ * every namespace, and what they may read changes.
  *
  *   TRIMTAB_GRAPHS=N   how many graphs of each size
  */
@@ -169,6 +170,33 @@ TEST("what is carried already when it comes to be referred to comes as the candi
                      sync_status(plain.sync).cursor.digest));
     observer_close(&gray);
     observer_close(&plain);
+    world_close(&w);
+}
+
+TEST("what a rollout gave that has ended goes with a cause, while another one carries the "
+     "resource, too")
+{
+    struct world w;
+    struct observer o;
+    uint64_t id;
+
+    REQUIRE(world_open(&w) && observer_open(&o, &w, 1, "a", NULL));
+    link_observer(&o);
+    settle(&o);
+    id = START(&w, "o1", {"a/item/x", NULL});
+    settle(&o);
+    CHECK_U64(sync_status(o.sync).cursor.count, 1);
+    unlink_observer(&o);
+    roll_back(&w, id);
+    PUBLISH(&w, {"b/item/y", NULL});
+    (void)START(&w, "somebody", {"a/item/x", "b/item/y"});
+    observer_may_read(&o, "a b"); /* so that it is compared */
+    forget(&o);
+    link_observer(&o);
+    settle(&o);
+    CHECK(o.n_drops == 1 && o.n_uncaused == 0);
+    CHECK_U64(sync_status(o.sync).cursor.count, 0);
+    observer_close(&o);
     world_close(&w);
 }
 
@@ -519,9 +547,30 @@ static void move(struct world *w)
 }
 
 /* Somebody goes, comes back, is new, compares inventories, or reads a little. */
+/* All its layers, and perhaps more. */
+static void change_rights(struct world *w, struct observer *o)
+{
+    char text[8] = "";
+
+    unlink_observer(o);
+    for (char space = 'a'; space <= 'c'; space++) {
+        bool is_in = rng_below(&w->rng, 2);
+        size_t len = strlen(text);
+
+        for (size_t i = 0; i < o->n_scopes; i++)
+            for (size_t k = 0; k < o->scopes[i].n_namespaces; k++)
+                is_in |= o->scopes[i].namespaces[k][0] == space;
+        if (is_in)
+            (void)snprintf(text + len, sizeof(text) - len, "%s%c", len ? " " : "", space);
+    }
+    observer_may_read(o, rng_below(&w->rng, 4) ? text : NULL);
+    link_observer(o);
+}
+
 static void disturb(struct world *w, struct observer *o)
 {
-    switch (rng_below(&w->rng, 8)) {
+    switch (rng_below(&w->rng, 9)) {
+    case 8: change_rights(w, o); break;
     case 0: unlink_observer(o); break;
     case 1:
         unlink_observer(o);
@@ -601,8 +650,11 @@ static void run_graph(int n_nodes, uint64_t seed, int n_events, struct world *su
             settle_all(observers);
     }
     settle_all(observers);
-    for (int i = 0; i < OBSERVERS_MAX; i++)
+    for (int i = 0; i < OBSERVERS_MAX; i++) {
+        CHECK_I64(observers[i].n_uncaused, 0);
+        sum->n_withheld += observers[i].n_withheld;
         observer_close(&observers[i]);
+    }
     sum->n_commits += w.n_commits;
     sum->n_missing += w.n_missing;
     sum->n_cycles += w.n_cycles;
@@ -639,5 +691,7 @@ TEST_WITHIN(3600,
     tap_note(
         "%d commits, %d refused: %d for what is missing, %d for a cycle; %d rollouts, %d moves",
         sum.n_commits, sum.n_refused, sum.n_missing, sum.n_cycles, sum.n_rollouts, sum.n_moves);
+    tap_note("%d names were told as withheld", sum.n_withheld);
+    CHECK(sum.n_withheld > 100);
     CHECK(sum.n_missing > 0 && sum.n_cycles > 0 && sum.n_rollouts > 0 && sum.n_moves > 0);
 }

@@ -6,3 +6,4 @@ trimtab_test(feed_cause SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/cause.c ${CMAKE
 trimtab_test(feed_mark SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/mark.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)
 trimtab_test(feed_claim SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/claim.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c USES feed)
 trimtab_test(feed_orders SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/orders.c USES feed sync)
+trimtab_test(feed_rights SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/feed/rights.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/observer.c USES feed sync)

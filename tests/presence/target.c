@@ -4,6 +4,7 @@
  */
 #include "presence/target.h"
 
+#include "model/lines.h"
 #include "proto/convert.h"
 #include "proto/subject.h"
 #include "unit/commits.h"
@@ -425,6 +426,74 @@ TEST("what is elsewhere, or changes or goes below a stronger layer, concerns nob
     CHECK(!acts(p, s, "b/item/x"));
     CHECK(!acts(p, s, "d/item/x"));
     CHECK(acts(p, s, "b/item/y")); /* nothing is above it */
+    (void)presence_unref(p);
+    (void)state_unref(s);
+}
+
+/* A presence that may read its own layers only, as a feed would tell it. */
+static struct presence *presence_limited(const struct state *s)
+{
+    static const struct subject who = {.id = {"web-1", 5}};
+    struct rights *r = RIGHTS_OF({"g", "token:a", "subscribe", "a b c"});
+    struct principal principal = {.subject = STR("token:a")};
+    struct presence *p = presence_make(false, false);
+    struct readable *readable = NULL;
+    struct closure closure;
+
+    if (!p || !CHECK_I64(readable_make(r, &principal, &readable), 0))
+        return NULL;
+    CHECK_I64(closure_make(
+                  &(struct closure_view){(const struct scope *const *)p->introduction->scopes,
+                                         p->introduction->n_scopes, s, &who, readable},
+                  &closure),
+              0);
+    p->is_connected = true;
+    p->standing.complete = p->standing.proved = s->revision;
+    p->standing.proof = PROOF_HOLDS;
+    p->standing.referred = tree_ref(closure.entries);
+    p->standing.withheld = tree_ref(closure.withheld);
+    closure_deinit(&closure);
+    (void)readable_unref(readable);
+    (void)rights_unref(r);
+    return p;
+}
+
+TEST("a candidate that is withheld from a target is nothing that it has applied, however well "
+     "it "
+     "proved its view")
+{
+    struct state *s = state_new();
+    struct str secret = STR("d/item/secret");
+    struct change change = {.id = STR("a/item/x"),
+                            .content = STR("2"),
+                            .meta = {.depends_on = &secret, .n_depends_on = 1}};
+    struct step step = {.targets = &target, .n_targets = 1};
+    struct rollout_plan plan = {.steps = &step, .n_steps = 1};
+    struct rollout_move m = {.kind = MOVE_START, .plan = &plan};
+    struct presence *p;
+    struct target_look look = {.state = s};
+    char why[TARGET_WHY_MAX];
+    struct err err;
+    struct moment at = {.complete = 9};
+
+    REQUIRE(s && !put(&s, "d/item/secret", "1") && !put(&s, "a/item/x", "1"));
+    CHECK_I64(
+        commit_to(
+            &s,
+            &(struct commit){
+                .changes = &change, .n = 1, .moves = &m, .n_moves = 1, .author = STR("ann")},
+            &err),
+        0);
+    p = presence_limited(s);
+    REQUIRE(p != NULL);
+    CHECK(!acts(p, s, "a/item/x"));
+    look = (struct target_look){.presence = p,
+                                .rollout = state_rollout(s, s->revision),
+                                .state = s,
+                                .since = s->revision,
+                                .at = &at};
+    CHECK_I64(target_state(&look, why), TARGET_HIDDEN);
+    CHECK_STR(str_c(why), STR("web-1: rights withhold a/item/x"));
     (void)presence_unref(p);
     (void)state_unref(s);
 }

@@ -1,9 +1,11 @@
 /*
  * Closures: random graphs, layers, selectors and rollouts, step by step, against a plain model that looks at everything
- * anew; and whoever comes back with what a view was is brought to what it is by the news alone.
+ * anew; and whoever comes back with what a view was is brought to what it is by the news alone. Some may not read every
+ * namespace: what refers there, itself or through others, is withheld from them.
  */
 #include "base/clock.h"
 #include "model/closure.h"
+#include "model/lines.h"
 #include "unit/commits.h"
 
 enum { SPACES = 3, KINDS = 2, NAMES = 5, NODES = SPACES * KINDS * NAMES, LINKS_MAX = 3 };
@@ -49,7 +51,28 @@ struct wish {
     struct str layers[SCOPES_OF_A_WISH][SPACES], kinds[SCOPES_OF_A_WISH],
         names[SCOPES_OF_A_WISH][2];
     char texts[SCOPES_OF_A_WISH][24];
+    struct readable *readable;
 };
+
+/* May be read: all layers, and perhaps more; or everything. */
+static void draw_readable(struct wish *w, struct rng *rng)
+{
+    struct principal p = {.subject = STR("token:a")};
+    struct rights *r = NULL;
+
+    for (int i = 0; i < SPACES; i++) {
+        struct line l = {spaces[i], "token:a", "subscribe", spaces[i]};
+        bool is_layer = rng_below(rng, 3) == 0;
+        size_t ignored;
+
+        for (size_t k = 0; k < w->n; k++)
+            is_layer |= scope_has_layer(&w->scopes[k], str_c(spaces[i]), &ignored);
+        if (is_layer)
+            CHECK_I64(step_grant(&r, NULL, &l, 1), 0);
+    }
+    CHECK_I64(readable_make(r, &p, &w->readable), 0);
+    (void)rights_unref(r);
+}
 
 static void wish_make(struct wish *w, struct rng *rng)
 {
@@ -76,22 +99,38 @@ static void wish_make(struct wish *w, struct rng *rng)
         }
         w->list[i] = s;
     }
+    if (rng_below(rng, 3))
+        draw_readable(w, rng);
 }
 
 static struct closure_view view_of(const struct wish *w, const struct state *s,
                                    const struct subject *who)
 {
-    return (struct closure_view){w->list, w->n, s, who};
+    return (struct closure_view){w->list, w->n, s, who, w->readable};
 }
 
 /* ---- the plain model: everything is looked at anew ---- */
 
 struct plain {
     struct version *has[NODES];
+    bool blocked[NODES]; /* it refers to what may not be read, itself or through others */
     bool bound[NODES], member[NODES];
+    bool binds[SCOPES_OF_A_WISH][NODES], withheld[SCOPES_OF_A_WISH][NODES];
+    struct str names[SCOPES_OF_A_WISH]; /* of the scopes */
 };
 
-static void plain_scope(struct plain *p, const struct scope *s)
+static bool plain_blocked(const struct plain *p, const struct closure_view *v, int node)
+{
+    const struct references *refs = p->has[node] ? p->has[node]->references : NULL;
+
+    for (size_t i = 0; refs && i < refs->n; i++)
+        if (!readable_has(v->readable, key_name(refs->at[i]).space) ||
+            plain_blocked(p, v, node_of(refs->at[i])))
+            return true;
+    return false;
+}
+
+static void plain_scope(struct plain *p, const struct scope *s, size_t number)
 {
     for (int kind = 0; kind < KINDS; kind++)
         for (int name = 0; name < NAMES; name++) {
@@ -106,6 +145,8 @@ static void plain_scope(struct plain *p, const struct scope *s)
                 if (!p->has[node])
                     continue;
                 p->bound[node] = true;
+                p->binds[number][node] = true;
+                p->withheld[number][node] = p->blocked[node];
                 break;
             }
         }
@@ -120,7 +161,7 @@ static bool plain_follow(struct plain *p, int node)
     for (size_t i = 0; refs && i < refs->n; i++) {
         int to = node_of(refs->at[i]);
 
-        if (!p->has[to]) {
+        if (!p->has[to] || p->blocked[to]) {
             whole = false;
             continue;
         }
@@ -144,18 +185,48 @@ static bool plain_view(const struct closure_view *v, struct plain *p)
 
         p->has[i] = state_effective(v->state, str_of(key, len), v->subject);
     }
-    for (size_t i = 0; i < v->n_scopes; i++)
-        plain_scope(p, v->scopes[i]);
     for (int i = 0; i < NODES; i++)
-        if (p->bound[i])
+        p->blocked[i] = plain_blocked(p, v, i);
+    for (size_t i = 0; i < v->n_scopes; i++) {
+        p->names[i] = v->scopes[i]->name;
+        plain_scope(p, v->scopes[i], i);
+    }
+    for (int i = 0; i < NODES; i++)
+        if (p->bound[i] && !p->blocked[i])
             whole &= plain_follow(p, i);
     return whole;
+}
+
+/* What is withheld is taken off the digest of what the scopes bind. */
+static bool withholds(const struct closure *c, const struct plain *p, struct digest *sum)
+{
+    uint64_t n = 0;
+
+    for (size_t scope = 0; scope < SCOPES_OF_A_WISH; scope++)
+        for (int i = 0; i < NODES; i++) {
+            char key[24];
+            bool is = closure_withholds(c, scope, str_of(key, put_key(i, key)));
+
+            if (is != p->withheld[scope][i]) {
+                put_id(i, key);
+                tap_note("%s: %s withheld", key, is ? "should not be" : "should be");
+                return false;
+            }
+            if (!is)
+                continue;
+            n++;
+            *sum = digest_sub(*sum, binding_digest(p->names[scope], &p->has[i]->item_hash));
+        }
+    return c->n_withheld == n;
 }
 
 static bool matches(const struct closure *c, const struct plain *p)
 {
     struct digest sum = DIGEST_NULL;
     uint64_t n = 0;
+
+    if (!withholds(c, p, &sum))
+        return false;
 
     for (int i = 0; i < NODES; i++) {
         char key[24];
@@ -181,6 +252,7 @@ struct history {
     struct rng rng;
     struct state *state;
     int n_done, n_refused, n_rollouts, n_moves, counter;
+    uint64_t n_withheld; /* at the ends of histories */
 };
 
 struct drawing {
@@ -364,6 +436,35 @@ static void check_delta(const struct closure *before, const struct closure *afte
     CHECK(d->changes.n == n && d->n_left == n_left);
 }
 
+static bool has_same_names(const struct closure *a, const struct closure *b)
+{
+    struct tree_walk wa, wb;
+    const struct withheld *x, *y;
+
+    tree_walk_from(&wa, a->withheld, STR(""), 0);
+    tree_walk_from(&wb, b->withheld, STR(""), 0);
+    do {
+        x = withheld_of(tree_walk_next(&wa));
+        y = withheld_of(tree_walk_next(&wb));
+    } while (x && y && str_eq(x->node.key, y->node.key));
+    return !x && !y;
+}
+
+/* Whether an item that a scope binds as before changed sides. */
+static bool flips(const struct wish *w, const struct state *before, const struct state *after)
+{
+    struct closure_view from = view_of(w, before, NULL), to = view_of(w, after, NULL);
+    struct plain a, b;
+
+    CHECK(plain_view(&from, &a) && plain_view(&to, &b));
+    for (size_t scope = 0; scope < w->n; scope++)
+        for (int i = 0; i < NODES; i++)
+            if (a.binds[scope][i] && b.binds[scope][i] && a.has[i] == b.has[i] &&
+                a.withheld[scope][i] != b.withheld[scope][i])
+                return true;
+    return false;
+}
+
 static void step_closure(struct closure *c, const struct wish *w, const struct state *before,
                          const struct state *after)
 {
@@ -378,6 +479,8 @@ static void step_closure(struct closure *c, const struct wish *w, const struct s
 
     CHECK_I64(closure_step(c, &m, &delta), 0);
     check_delta(&old, c, &delta);
+    CHECK(delta.has_flipped || !flips(w, before, after));
+    CHECK(digest_eq(old.withheld_names, c->withheld_names) == has_same_names(&old, c));
     closure_delta_deinit(&delta);
     closure_deinit(&old);
 }
@@ -408,6 +511,7 @@ struct absentee {
     int wish;
     const struct subject *who;
     uint64_t revision, born;
+    struct tree *withheld;
     struct version *held[NODES];
 };
 
@@ -421,6 +525,20 @@ static void hold(struct absentee *a, const struct closure *c, uint64_t revision)
         a->held[i] = version_ref(r ? r->version : NULL);
     }
     a->revision = revision;
+    (void)tree_unref(a->withheld);
+    a->withheld = tree_ref(c->withheld);
+}
+
+/* What is in one of the sets only. */
+static void add_flips(struct tree **flips, struct tree *one, struct tree *other)
+{
+    struct tree_walk walk;
+    struct tree_item *item;
+
+    tree_walk_from(&walk, one, STR(""), 0);
+    while ((item = tree_walk_next(&walk)))
+        if (!tree_find(other, item->key))
+            CHECK(tree_put(flips, item));
 }
 
 /* What it held and is still a member stays, the news come: that must be the closure. */
@@ -442,12 +560,15 @@ static void come_back(struct absentee *a, const struct wish *w, const struct clo
 {
     struct closure_view view = view_of(w, s, a->who);
     struct closure own = closure_ref(nobody);
+    struct closure_past past = {.since = a->revision};
     struct tree *news;
     bool is_in;
 
     CHECK_I64(closure_lens(&own, &view, &is_in), 0);
+    add_flips(&past.flips, own.withheld, a->withheld);
+    add_flips(&past.flips, a->withheld, own.withheld);
     if (a->revision) {
-        CHECK_I64(closure_news(&own, &view, a->revision, false, &news), 0);
+        CHECK_I64(closure_news(&own, &view, &past, &news), 0);
         check_return(a, &own, news);
         (void)tree_unref(news);
     }
@@ -457,6 +578,7 @@ static void come_back(struct absentee *a, const struct wish *w, const struct clo
         (void)tree_unref(news);
     }
     hold(a, &own, s->revision);
+    (void)tree_unref(past.flips);
     closure_deinit(&own);
 }
 
@@ -489,11 +611,16 @@ static void run_history(uint64_t seed, int events, struct history *h)
         come_back(a, &wishes[a->wish], &closures[a->wish], h->state);
         (void)state_unref(before);
     }
-    for (int i = 0; i < WISHES; i++)
+    for (int i = 0; i < WISHES; i++) {
+        h->n_withheld += closures[i].n_withheld;
         closure_deinit(&closures[i]);
-    for (int i = 0; i < ABSENTEES; i++)
+        wishes[i].readable = readable_unref(wishes[i].readable);
+    }
+    for (int i = 0; i < ABSENTEES; i++) {
+        (void)tree_unref(absentees[i].withheld);
         for (int n = 0; n < NODES; n++)
             (void)version_unref(absentees[i].held[n]);
+    }
     h->state = state_unref(h->state);
 }
 
@@ -514,8 +641,9 @@ TEST_WITHIN(600,
         if (tap_failed())
             tap_note("seed %d", (int)seed);
     }
-    tap_note("%d commits, %d refused, %d rollouts, %d moves", h.n_done, h.n_refused,
-             h.n_rollouts, h.n_moves);
+    tap_note("%d commits, %d refused, %d rollouts, %d moves, %llu withheld", h.n_done,
+             h.n_refused, h.n_rollouts, h.n_moves, (unsigned long long)h.n_withheld);
+    CHECK(h.n_withheld > HISTORIES);
     CHECK(h.n_done > h.n_refused / 4 && h.n_rollouts > HISTORIES && h.n_moves > HISTORIES);
 }
 
@@ -592,4 +720,120 @@ TEST("a state knows until when anything can have referred to anything")
     commit_one(&s, "a/item/n4", NULL);
     CHECK_U64(s->referring, 3);
     (void)state_unref(s);
+}
+
+/* ---- what is withheld, by hand ---- */
+
+static struct readable *reading(const char *spaces_of_it)
+{
+    struct rights *r = RIGHTS_OF({"g", "token:a", "subscribe", spaces_of_it});
+    struct principal p = {.subject = STR("token:a")};
+    struct readable *readable = NULL;
+
+    CHECK_I64(readable_make(r, &p, &readable), 0);
+    (void)rights_unref(r);
+    return readable;
+}
+
+TEST("a change far below withholds what refers to it through others, and gives it back")
+{
+    struct readable *readable = reading("a b");
+    struct str layer = STR("a"), touched[] = {STR("b\0item\0n2")}, cause;
+    struct scope scope = {.name = STR("s"), .layers = &layer, .n_layers = 1};
+    const struct scope *list[] = {&scope};
+    struct state *s = state_new(), *before;
+    struct closure c;
+    struct closure_delta d;
+    struct str one = STR("a\0item\0n1");
+
+    commit_one(&s, "c/item/n4", NULL);
+    commit_one(&s, "b/item/n2", NULL);
+    commit_one(&s, "b/item/n3", "b/item/n2");
+    commit_one(&s, "a/item/n1", "b/item/n3");
+    CHECK_I64(closure_make(&(struct closure_view){list, 1, s, NULL, readable}, &c), 0);
+    CHECK(c.count == 2 && c.n_withheld == 0 && closure_adds(&c) == 2);
+    before = state_ref(s);
+    commit_one(&s, "b/item/n2", "c/item/n4");
+    CHECK_I64(closure_step(&c,
+                           &(struct closure_move){.from = {list, 1, before, NULL, readable},
+                                                  .to = {list, 1, s, NULL, readable},
+                                                  .touched = touched,
+                                                  .n_touched = 1},
+                           &d),
+              0);
+    CHECK(d.has_flipped && d.n_left == 2 && c.count == 0 && closure_withholds(&c, 0, one));
+    CHECK(closure_adds(&c) == -1);
+    closure_delta_deinit(&d);
+    CHECK_I64(closure_look(&(struct closure_view){list, 1, s, NULL, readable},
+                           state_find(s, one), &cause),
+              WITHHELD);
+    CHECK_STR(cause, STR("c\0item\0n4"));
+    CHECK_I64(closure_look(&(struct closure_view){list, 1, s, NULL, NULL}, state_find(s, one),
+                           NULL),
+              0);
+    (void)state_unref(before);
+    before = state_ref(s);
+    commit_one(&s, "b/item/n2", NULL);
+    CHECK_I64(closure_step(&c,
+                           &(struct closure_move){.from = {list, 1, before, NULL, readable},
+                                                  .to = {list, 1, s, NULL, readable},
+                                                  .touched = touched,
+                                                  .n_touched = 1},
+                           &d),
+              0);
+    CHECK(d.has_flipped && c.count == 2 && !closure_withholds(&c, 0, one));
+    CHECK(digest_eq(c.withheld_names, DIGEST_NULL));
+    closure_delta_deinit(&d);
+    closure_deinit(&c);
+    (void)state_unref(before);
+    (void)state_unref(s);
+    (void)readable_unref(readable);
+}
+
+TEST("without memory nothing is said of what is withheld, and nothing leaks")
+{
+    struct readable *readable = reading("a b");
+    struct str layer = STR("a"), touched[] = {STR("b\0item\0n2")};
+    struct scope scope = {.name = STR("s"), .layers = &layer, .n_layers = 1};
+    const struct scope *list[] = {&scope};
+    struct state *s = state_new(), *before;
+    struct closure first;
+    int r = ERR_NOMEM;
+
+    commit_one(&s, "c/item/n4", NULL);
+    commit_one(&s, "b/item/n2", NULL);
+    commit_one(&s, "a/item/n1", "b/item/n2");
+    commit_one(&s, "a/item/n5", "c/item/n4");
+    CHECK_I64(closure_make(&(struct closure_view){list, 1, s, NULL, readable}, &first), 0);
+    before = state_ref(s);
+    commit_one(&s, "b/item/n2", "c/item/n4");
+    ALLOC_SWEEP (n) {
+        struct closure c = closure_ref(&first);
+        struct closure_delta d;
+
+        r = closure_step(&c,
+                         &(struct closure_move){.from = {list, 1, before, NULL, readable},
+                                                .to = {list, 1, s, NULL, readable},
+                                                .touched = touched,
+                                                .n_touched = 1},
+                         &d);
+        CHECK(r == 0 ? c.n_withheld == 2 && c.count == 0
+                     : r == ERR_NOMEM && !c.withheld && !c.entries);
+        closure_delta_deinit(&d);
+        closure_deinit(&c);
+    }
+    CHECK_I64(r, 0);
+    ALLOC_SWEEP (n) {
+        struct closure c;
+
+        r = closure_make(&(struct closure_view){list, 1, s, NULL, readable}, &c);
+        CHECK(r == 0 ? c.n_withheld == 2 : r == ERR_NOMEM && !c.withheld && !c.entries);
+        closure_deinit(&c);
+    }
+    CHECK_I64(r, 0);
+    CHECK(first.n_withheld == 1 && first.count == 1);
+    closure_deinit(&first);
+    (void)state_unref(before);
+    (void)state_unref(s);
+    (void)readable_unref(readable);
 }

@@ -11,42 +11,114 @@
 #include "base/vec.h"
 
 #include <openssl/crypto.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 enum { TOKENS_FILE_MAX = 1 << 20, AUTH_PATH_MAX = 4096 };
 
-struct token {
+/* A line of the server's own file. */
+struct local_token {
     char name[AUTH_NAME_MAX];
-    unsigned rights;
+    unsigned rights; /* on everything */
     struct sha256 hash;
+};
+
+struct auth_record {
+    _Atomic uint32_t refs;
+    unsigned tls_rights; /* on everything, of every verified certificate */
+    VEC(struct local_token) tokens;
+    struct rights *rights;
+    struct deadlines *deadlines;
 };
 
 struct auth {
     char path[AUTH_PATH_MAX];       /* of the tokens file */
     char admin_path[AUTH_PATH_MAX]; /* of the first token in clear */
     unsigned tls_rights;
-    VEC(struct token) tokens;
+    pthread_mutex_t mutex;      /* between taking the pointer and the reference */
+    struct auth_record *record; /* NULL only while it is opened */
 };
 
 bool auth_role(struct str role, unsigned *ret_rights)
 {
+    enum {
+        READER = RIGHT_TO_VIEW | RIGHT_TO_SUBSCRIBE,
+        PUBLISHER = READER | RIGHT_TO_EDIT | RIGHT_TO_PUBLISH | RIGHT_TO_APPROVE |
+                    RIGHT_TO_REFER | RIGHT_TO_OPERATE | RIGHT_TO_RETRY | RIGHT_TO_RELEASE |
+                    RIGHT_TO_STOP,
+    };
     static const struct {
         struct str name;
         unsigned rights;
-    } roles[] = {
-        {STR("admin"), RIGHT_SUBSCRIBE | RIGHT_READ | RIGHT_WRITE | RIGHT_OPERATE},
-        {STR("publisher"), RIGHT_SUBSCRIBE | RIGHT_READ | RIGHT_WRITE},
-        {STR("reader"), RIGHT_SUBSCRIBE | RIGHT_READ},
-        {STR("agent"), RIGHT_SUBSCRIBE},
-        {STR("none"), RIGHT_NONE},
+    } before[] = {
+        {STR("publisher"), PUBLISHER},
+        {STR("reader"), READER},
+        {STR("agent"), RIGHT_TO_SUBSCRIBE},
+        {STR("none"), RIGHTS_NONE},
     };
+    const struct role *r = role_find(role);
 
-    for (size_t i = 0; i < ARRAY_LEN(roles); i++)
-        if (str_eq(roles[i].name, role)) {
-            *ret_rights = roles[i].rights;
+    for (size_t i = 0; i < ARRAY_LEN(before); i++)
+        if (str_eq(before[i].name, role)) {
+            *ret_rights = before[i].rights;
             return true;
         }
-    return false;
+    if (r)
+        *ret_rights = r->rights;
+    return r != NULL;
+}
+
+/* ---- records ---- */
+
+struct auth_record *auth_record_ref(struct auth_record *r)
+{
+    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    return r;
+}
+
+struct auth_record *auth_record_unref(struct auth_record *r)
+{
+    if (r && atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) == 1) {
+        VEC_DEINIT(&r->tokens);
+        (void)rights_unref(r->rights);
+        (void)deadlines_unref(r->deadlines);
+        (void)mem_free(r);
+    }
+    return NULL;
+}
+
+/* An empty one, which only the caller holds; NULL without memory. */
+static struct auth_record *record_new(const struct auth *a)
+{
+    struct auth_record *r = NEW(struct auth_record);
+
+    if (!r)
+        return NULL;
+    atomic_init(&r->refs, 1);
+    r->tls_rights = a->tls_rights;
+    return r;
+}
+
+struct auth_record *auth_current(struct auth *a)
+{
+    struct auth_record *r;
+
+    (void)pthread_mutex_lock(&a->mutex);
+    r = auth_record_ref(a->record);
+    (void)pthread_mutex_unlock(&a->mutex);
+    return r;
+}
+
+/* Consumes the reference to next. */
+static void put_record(struct auth *a, struct auth_record *next)
+{
+    struct auth_record *before;
+
+    (void)pthread_mutex_lock(&a->mutex);
+    before = a->record;
+    a->record = next;
+    (void)pthread_mutex_unlock(&a->mutex);
+    (void)auth_record_unref(before);
 }
 
 /* ---- the file ---- */
@@ -60,8 +132,8 @@ static int line_wrong(const struct auth *a, uint32_t line, const char *what, str
     return ERR_INVALID;
 }
 
-static int parse_line(const struct auth *a, struct str line, uint32_t number, struct token *t,
-                      struct err *err)
+static int parse_line(const struct auth *a, struct str line, uint32_t number,
+                      struct local_token *t, struct err *err)
 {
     struct str name, role, hash = STR_NULL, rest = line;
 
@@ -72,7 +144,8 @@ static int parse_line(const struct auth *a, struct str line, uint32_t number, st
     if (name.len == 0 || name.len >= AUTH_NAME_MAX || !text_is_plain(name, TEXT_LINE))
         return line_wrong(a, number, "the name is empty, too long, or no plain text", err);
     if (!auth_role(role, &t->rights))
-        return line_wrong(a, number, "no such role (admin, publisher, reader, agent, none)",
+        return line_wrong(a, number,
+                          "no such role (admin, publisher, reader, agent, metrics, none, ...)",
                           err);
     if (!hex_decode(hash, t->hash.bytes, SHA256_BYTES))
         return line_wrong(a, number, "the hash is not 64 hexadecimal digits", err);
@@ -80,12 +153,31 @@ static int parse_line(const struct auth *a, struct str line, uint32_t number, st
     return 0;
 }
 
+static int parse_file(const struct auth *a, struct str text, struct auth_record *ret,
+                      struct err *err)
+{
+    struct str rest = text, line;
+    uint32_t number = 0;
+    int r = 0;
+
+    while (!r && str_next(&rest, '\n', &line)) {
+        struct local_token t;
+
+        number++;
+        line = str_trim(line);
+        if (line.len == 0 || line.data[0] == '#')
+            continue;
+        r = parse_line(a, line, number, &t, err);
+        if (!r && !VEC_PUSH(&ret->tokens, t))
+            r = ERR_NOMEM;
+    }
+    return r;
+}
+
 int auth_reload(struct auth *a, struct err *err)
 {
     owned(buf) struct buf text = BUF_NULL(TOKENS_FILE_MAX);
-    __typeof__(a->tokens) tokens = {0};
-    struct str rest, line;
-    uint32_t number = 0;
+    owned(auth_record_unref) struct auth_record *next = NULL;
     struct stat st;
     int r = file_read(a->path, &text, err);
 
@@ -96,24 +188,39 @@ int auth_reload(struct auth *a, struct err *err)
         err_hint(err, "chmod 600 %s", a->path);
         return ERR_DENIED;
     }
-    rest = buf_str(&text);
-    while (!r && str_next(&rest, '\n', &line)) {
-        struct token t;
-
-        number++;
-        line = str_trim(line);
-        if (line.len == 0 || line.data[0] == '#')
-            continue;
-        r = parse_line(a, line, number, &t, err);
-        if (!r && !VEC_PUSH(&tokens, t))
-            r = ERR_NOMEM;
-    }
-    if (r) {
-        VEC_DEINIT(&tokens);
+    next = record_new(a);
+    if (!next)
+        return ERR_NOMEM;
+    r = parse_file(a, buf_str(&text), next, err);
+    if (r)
         return r;
+    if (a->record) {
+        next->rights = rights_ref(a->record->rights);
+        next->deadlines = deadlines_ref(a->record->deadlines);
     }
-    VEC_DEINIT(&a->tokens);
-    memcpy(&a->tokens, &tokens, sizeof(tokens));
+    put_record(a, take(next));
+    return 0;
+}
+
+int auth_take(struct auth *a, struct rights *rights, nsec_t now, int64_t wall_ms)
+{
+    const struct auth_record *before = a->record;
+    owned(auth_record_unref) struct auth_record *next = NULL;
+    int r;
+
+    if (rights == before->rights)
+        return 0;
+    next = record_new(a);
+    if (!next)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < before->tokens.n; i++)
+        if (!VEC_PUSH(&next->tokens, before->tokens.at[i]))
+            return ERR_NOMEM;
+    r = deadlines_make(rights, before->deadlines, now, wall_ms, &next->deadlines);
+    if (r)
+        return r;
+    next->rights = rights_ref(rights);
+    put_record(a, take(next));
     return 0;
 }
 
@@ -149,6 +256,7 @@ int auth_open(const char *data_dir, const char *tls_client_role, struct auth **r
     if (!a)
         return ERR_NOMEM;
     *ret_made = false;
+    (void)pthread_mutex_init(&a->mutex, NULL);
     if (!auth_role(str_c(tls_client_role), &a->tls_rights))
         r = err_set(err, ERR_INVALID, "tls_client_role: there is no role \"%s\"",
                     tls_client_role);
@@ -170,75 +278,206 @@ int auth_open(const char *data_dir, const char *tls_client_role, struct auth **r
 
 struct auth *auth_free(struct auth *a)
 {
-    if (a)
-        VEC_DEINIT(&a->tokens);
+    if (!a)
+        return NULL;
+    (void)auth_record_unref(a->record);
+    (void)pthread_mutex_destroy(&a->mutex);
     return mem_free(a);
 }
 
-/* ---- the question ---- */
+/* ---- who it is ---- */
 
-static const struct token *find_token(const struct auth *a, struct str authorization)
+/* The secret of "Bearer SECRET"; empty when there is none. */
+static struct str secret_of(struct str authorization)
 {
-    const struct token *found = NULL;
-    struct sha256 hash;
-
     if (authorization.len < 7 || !str_eq_nocase(str_part(authorization, 0, 7), STR("bearer ")))
-        return NULL;
-    hash = sha256_of(str_trim(str_from(authorization, 7)));
-    for (size_t i = 0; i < a->tokens.n; i++)
-        if (CRYPTO_memcmp(hash.bytes, a->tokens.at[i].hash.bytes, SHA256_BYTES) == 0)
-            found = &a->tokens.at[i];
+        return STR("");
+    return str_trim(str_from(authorization, 7));
+}
+
+static const struct local_token *find_local(const struct auth_record *r,
+                                            const struct sha256 *hash)
+{
+    const struct local_token *found = NULL;
+
+    for (size_t i = 0; i < r->tokens.n; i++)
+        if (CRYPTO_memcmp(hash->bytes, r->tokens.at[i].hash.bytes, SHA256_BYTES) == 0)
+            found = &r->tokens.at[i];
     return found;
 }
 
-static bool identify(const struct auth *a, const struct credentials *c, struct identity *id)
+static void identify_token(struct str name, unsigned local, const struct sha256 *hash,
+                           struct identity *id)
 {
-    const struct token *t = find_token(a, c->authorization);
-
-    memset(id, 0, sizeof(*id));
-    if (t) {
-        memcpy(id->name, t->name, sizeof(id->name));
-        id->rights = t->rights;
-        id->token = t->hash;
-        return true;
-    }
-    if (c->authorization.len || !c->tls_name.len || !a->tls_rights)
-        return false;
-    if (c->tls_name.len + sizeof("cert:") > sizeof(id->name)) /* cut, two could have one name */
-        return false;
-    if (!text_is_plain(c->tls_name, TEXT_LINE)) /* everybody is shown it */
-        return false;
-    (void)snprintf(id->name, sizeof(id->name), "cert:%.*s", STR_ARG(c->tls_name));
-    id->rights = a->tls_rights;
-    id->is_certificate = true;
-    return true;
+    (void)snprintf(id->name, sizeof(id->name), "%.*s", STR_ARG(name));
+    (void)snprintf(id->subject, sizeof(id->subject), "token:%.*s", STR_ARG(name));
+    id->local = local;
+    id->token = *hash;
 }
 
-bool auth_holds(const struct auth *a, const struct identity *id, enum right right)
+static int refuse(struct err *err, const char *text, const char *hint)
 {
-    if (id->is_certificate)
-        return (a->tls_rights & right) == right;
-    for (size_t i = 0; i < a->tokens.n; i++) {
-        const struct token *t = &a->tokens.at[i];
+    (void)err_set(err, ERR_UNAUTHENTICATED, "%s", text);
+    err_hint(err, "%s", hint);
+    return ERR_UNAUTHENTICATED;
+}
 
-        if (sha256_eq(&t->hash, &id->token) && strcmp(t->name, id->name) == 0)
-            return (t->rights & right) == right;
+static const char *const how = "send the header \"authorization: Bearer TOKEN\"";
+
+/* The server's own file comes first: it is the way back in. */
+static int by_token(const struct auth_record *r, struct str authorization, nsec_t now,
+                    struct identity *id, struct err *err)
+{
+    struct str secret = secret_of(authorization);
+    struct sha256 hash = sha256_of(secret);
+    const struct local_token *local = find_local(r, &hash);
+    const struct token *t;
+
+    if (secret.len && local) {
+        identify_token(str_c(local->name), local->rights, &hash, id);
+        return 0;
     }
+    t = secret.len ? rights_token(r->rights, &hash) : NULL;
+    if (!t)
+        return refuse(err, "the token is not known", how);
+    if (deadlines_passed(r->deadlines, t, now))
+        return refuse(err, "the token has expired",
+                      "who has admin can renew it: trimtab token rotate NAME");
+    identify_token(t->name, RIGHTS_NONE, &hash, id);
+    return 0;
+}
+
+/* Whether anything is known of a certificate; one of whom nothing is known comes in no further than a stranger. */
+static bool knows_certificate(const struct auth_record *r, const struct identity *id)
+{
+    return r->tls_rights || rights_knows(r->rights, str_c(id->subject));
+}
+
+static int by_certificate(const struct auth_record *r, struct str tls_name, struct identity *id,
+                          struct err *err)
+{
+    bool ok = tls_name.len > 0 &&
+              tls_name.len + sizeof("cert:") <= sizeof(id->name) && /* cut, two could be one */
+              text_is_plain(tls_name, TEXT_LINE);                   /* everybody is shown it */
+
+    if (ok) {
+        (void)snprintf(id->name, sizeof(id->name), "cert:%.*s", STR_ARG(tls_name));
+        (void)snprintf(id->subject, sizeof(id->subject), "%s", id->name);
+        id->local = r->tls_rights;
+        id->is_certificate = true;
+    }
+    return ok && knows_certificate(r, id) ? 0 : refuse(err, "a token is needed", how);
+}
+
+int auth_identify(const struct auth_record *r, const struct credentials *c, nsec_t now,
+                  struct identity *ret_identity, struct err *err)
+{
+    struct identity id = {.name = ""};
+    int rc = c->authorization.len ? by_token(r, c->authorization, now, &id, err)
+                                  : by_certificate(r, c->tls_name, &id, err);
+
+    if (rc)
+        return rc;
+    *ret_identity = id;
+    return 0;
+}
+
+bool auth_renew(const struct auth_record *r, struct identity *id, nsec_t now)
+{
+    const struct local_token *local;
+    const struct token *t;
+
+    if (id->is_certificate) {
+        id->local = r->tls_rights;
+        return knows_certificate(r, id);
+    }
+    local = find_local(r, &id->token);
+    if (local) {
+        id->local = local->rights;
+        return strcmp(local->name, id->name) == 0;
+    }
+    id->local = RIGHTS_NONE;
+    t = rights_token(r->rights, &id->token);
+    return t && str_eq(t->name, str_c(id->name)) && !deadlines_passed(r->deadlines, t, now);
+}
+
+/* ---- what they may ---- */
+
+int auth_may(const struct auth_record *r, const struct identity *id, enum right_to right,
+             struct str space, struct err *err)
+{
+    struct principal p = identity_principal(id);
+
+    return rights_require(r->rights, &p, right, space, err);
+}
+
+struct rights *auth_rights(const struct auth_record *r)
+{
+    return r->rights;
+}
+
+bool auth_has_local_admin(const struct auth_record *r)
+{
+    for (size_t i = 0; i < r->tokens.n; i++)
+        if (r->tokens.at[i].rights & RIGHT_TO_ADMIN)
+            return true;
     return false;
 }
 
-int auth_check(const struct auth *a, const struct credentials *c, enum right right,
+size_t auth_n_local(const struct auth_record *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->tokens.n; i++)
+        n += r->tokens.at[i].rights != RIGHTS_NONE;
+    return n;
+}
+
+/* ---- what handlers ask for so far ---- */
+
+/* Writing is what the role publisher of before could do; all that only admins could is admin. */
+static unsigned rights_asked(enum right right)
+{
+    unsigned asked = RIGHTS_NONE;
+
+    if (right & RIGHT_SUBSCRIBE)
+        asked |= RIGHT_TO_SUBSCRIBE;
+    if (right & RIGHT_READ)
+        asked |= RIGHT_TO_VIEW;
+    if (right & RIGHT_WRITE)
+        asked |= RIGHT_TO_PUBLISH | RIGHT_TO_OPERATE | RIGHT_TO_APPROVE;
+    if (right & RIGHT_OPERATE)
+        asked |= RIGHT_TO_ADMIN;
+    return asked;
+}
+
+static bool holds(const struct auth_record *r, const struct identity *id, enum right right)
+{
+    struct principal p = identity_principal(id);
+    unsigned asked = rights_asked(right);
+
+    return (rights_at(r->rights, &p, SPACE_EVERYTHING) & asked) == asked;
+}
+
+bool auth_holds(struct auth *a, const struct identity *id, enum right right)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(a);
+    struct identity now = *id;
+
+    return auth_renew(r, &now, clock_now()) && holds(r, &now, right);
+}
+
+int auth_check(struct auth *a, const struct credentials *c, enum right right,
                struct identity *ret_identity, struct err *err)
 {
-    if (!identify(a, c, ret_identity)) {
-        if (right == RIGHT_NONE)
-            return 0;
-        (void)err_set(err, ERR_UNAUTHENTICATED, "%s",
-                      c->authorization.len ? "the token is not known" : "a token is needed");
-        err_hint(err, "send the header \"authorization: Bearer TOKEN\"");
-        return ERR_UNAUTHENTICATED;
-    }
-    if ((ret_identity->rights & right) != right) {
+    owned(auth_record_unref) struct auth_record *r = auth_current(a);
+    int rc;
+
+    memset(ret_identity, 0, sizeof(*ret_identity));
+    rc = auth_identify(r, c, clock_now(), ret_identity, right == RIGHT_NONE ? NULL : err);
+    if (rc)
+        return right == RIGHT_NONE ? 0 : rc;
+    if (!holds(r, ret_identity, right)) {
         (void)err_set(err, ERR_DENIED, "%s has no right to do this", ret_identity->name);
         err_hint(err, "ask for a token with a role that has it");
         return ERR_DENIED;
