@@ -15,19 +15,6 @@ struct store_snapshot {
     bool failed, finished, committed;
 };
 
-struct sha256 store_snapshot_hash(uint64_t revision, const struct sha256 *chain)
-{
-    return store_chain_next(
-        chain, &(struct store_entry){.revision = revision, .bytes = STR("snapshot")});
-}
-
-struct sha256 store_snapshot_hash_next(const struct sha256 *hash, struct str chunk)
-{
-    const struct str parts[] = {str_of(hash->bytes, SHA256_BYTES), chunk};
-
-    return sha256_of_parts(parts, ARRAY_LEN(parts));
-}
-
 /* ---- verifying ---- */
 
 struct tally {

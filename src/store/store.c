@@ -17,35 +17,6 @@ enum { VERIFY_AT_OPEN = 64 }; /* records */
 
 static const struct store_engine *const engines[] = {&store_mem_engine, &store_sqlite_engine};
 
-/* ---- the chain ---- */
-
-static char *put_u64(char *at, uint64_t value)
-{
-    uint64_t big_endian = __builtin_bswap64(value);
-
-    memcpy(at, &big_endian, sizeof(big_endian));
-    return at + sizeof(big_endian);
-}
-
-struct sha256 store_chain_next(const struct sha256 *previous, const struct store_entry *entry)
-{
-    char numbers[3 * sizeof(uint64_t)], *at = put_u64(numbers, entry->revision);
-    struct str parts[5] = {str_of(previous->bytes, SHA256_BYTES)};
-
-    if (!entry->packed.data) {
-        parts[1] = str_of(numbers, (size_t)(at - numbers));
-        parts[2] = entry->bytes;
-        return sha256_of_parts(parts, 3);
-    }
-    at = put_u64(at, entry->request.len);
-    at = put_u64(at, entry->bytes.len);
-    parts[1] = str_of(numbers, (size_t)(at - numbers));
-    parts[2] = entry->request;
-    parts[3] = entry->bytes;
-    parts[4] = contents_list(entry->packed);
-    return sha256_of_parts(parts, ARRAY_LEN(parts));
-}
-
 /* ---- verifying ---- */
 
 /* Fills in the contents of a row; ERR_CORRUPT when one is not what its hash says. */

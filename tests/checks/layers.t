@@ -25,7 +25,7 @@ $room_rank{$rooms[$_]} = $_ for 0 .. $#rooms;
 my %known_circles = (
     net => [[qw(channel channel_dial channel_peer rpc)],
             [qw(exchange http1_conn http2_conn http_conn http_server respond)]],
-    store => [[qw(mem mem_lease snapshot sqlite sqlite_backup sqlite_items sqlite_log store watch)]],
+    store => [[qw(mem mem_lease snapshot sqlite sqlite_items sqlite_log store watch)]],
 );
 
 my (%uses, $n, $bad);
