@@ -306,6 +306,12 @@ unsigned rights_at(const struct rights *r, const struct principal *p, struct str
     return rights;
 }
 
+enum right_to right_to_see(struct name name)
+{
+    return space_is_system(name.space) && str_eq(name.kind, TOKEN_KIND) ? RIGHT_TO_ADMIN
+                                                                        : RIGHT_TO_VIEW;
+}
+
 int rights_deny(const struct principal *p, enum right_to right, struct str space,
                 struct err *err)
 {

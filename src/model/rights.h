@@ -17,6 +17,7 @@
 
 #include "base/vec.h"
 #include "model/grant.h"
+#include "model/name.h"
 #include "model/tree.h"
 
 /* One namespace of one grant. */
@@ -69,6 +70,12 @@ struct principal {
 
 /* All rights that someone holds in a namespace (SPACE_EVERYTHING: on everything). */
 unsigned rights_at(const struct rights *r, const struct principal *p, struct str space);
+
+/*
+ * The right that seeing this resource needs in its namespace: to view; to admin for a token, whose hash is one step from the
+ * secret of somebody who chose a weak one.
+ */
+enum right_to right_to_see(struct name name);
 
 static inline bool rights_may(const struct rights *r, const struct principal *p,
                               enum right_to right, struct str space)

@@ -46,6 +46,51 @@ static void send_to(struct lane_home *h, struct publication *p)
     loop_post(h->loop, &way->post);
 }
 
+/* I11: what is open is looked at again, too. */
+static void on_review(struct post *post, void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    (void)post;
+    atomic_store(&h->is_to_review, false);
+    subscribers_review(&h->lane);
+    front_review(&h->front);
+    hub_end_flight(&h->server->hub);
+}
+
+static void review(struct server *server)
+{
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        if (atomic_exchange(&h->is_to_review, true))
+            continue; /* it has not begun yet */
+        hub_begin_flight(&server->hub);
+        h->review = (struct post){.fn = on_review, .ctx = h};
+        loop_post(h->loop, &h->review);
+    }
+}
+
+static void note_time(struct server *server, const struct publication *p)
+{
+    for (size_t i = 0; i < p->versions.n; i++)
+        server->newest_ms = MAX(server->newest_ms, p->versions.at[i]->time_ms);
+}
+
+/* Grants and tokens of the newest state hold from now on, for what is open, too (I11). Without memory at a tick. */
+static void take_rights(struct server *server)
+{
+    struct hub *hub = &server->hub;
+    struct rights *rights = hub->state->rights;
+
+    if (rights == server->rights)
+        return;
+    if (auth_take(hub->auth, rights, clock_now(), MAX(clock_wall_ms(), server->newest_ms)))
+        return;
+    server->rights = rights; /* the record in force keeps it */
+    review(server);
+}
+
 static void on_publish(void *ctx, struct publication *p)
 {
     struct server *server = ctx;
@@ -53,6 +98,8 @@ static void on_publish(void *ctx, struct publication *p)
 
     events_publish(&server->events, hub->state, p->state, p->versions.at, p->versions.n);
     hub_set_state(hub, p->state);
+    note_time(server, p);
+    take_rights(server);
     for (size_t i = 0; i < hub->n_lanes; i++)
         send_to(&server->homes[i], p);
     LOG(DEBUG, "published", LOG_U64("revision", p->state->revision),
@@ -71,6 +118,7 @@ static void on_tick(struct timer *t, void *ctx)
     struct hub *hub = &server->hub;
 
     (void)t;
+    take_rights(server);
     driver_tick(&server->driver);
     events_tick(&server->events);
     keeper_tick(&server->keeper, loop_now(&server->loop));
@@ -106,6 +154,16 @@ static int open_tls(struct server *server, struct err *err)
     return tls_server_open(&opts, &server->tls, err);
 }
 
+/* A server that starts with a clock in the past believes its log instead. */
+static void note_tokens(struct server *server)
+{
+    const struct rights *rights = server->hub.state->rights;
+    const struct token *t = NULL;
+
+    while ((t = rights_token_next(rights, t)))
+        server->newest_ms = MAX(server->newest_ms, t->published_ms);
+}
+
 /* A server serves nothing before its state is loaded. */
 static int open_state(struct server *server, struct err *err)
 {
@@ -129,7 +187,9 @@ static int open_state(struct server *server, struct err *err)
     hub_set_state(hub, state);
     hub->roster.complete = state->revision;
     (void)state_unref(state);
-    return 0;
+    note_tokens(server);
+    take_rights(server);
+    return server->rights == hub->state->rights ? 0 : ERR_NOMEM;
 }
 
 /* The first lane is on the main loop. */
@@ -173,7 +233,8 @@ static int start_thread(struct lane_home *h, struct err *err)
     int r;
 
     (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &former); /* fails only on misuse, as does the next */
+    (void)pthread_sigmask(SIG_SETMASK, &all,
+                          &former); /* fails only on misuse, as does the next */
     r = pthread_create(&h->thread, NULL, run_lane, h);
     (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
     h->has_thread = r == 0;
@@ -208,31 +269,6 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
 {
     LOG(INFO, "stopping", LOG_U64("signal", (uint64_t)s->number));
     drain(ctx);
-}
-
-/* I11: what is open is looked at again, too. */
-static void on_review(struct post *post, void *ctx)
-{
-    struct lane_home *h = ctx;
-
-    (void)post;
-    atomic_store(&h->is_to_review, false);
-    subscribers_review(&h->lane);
-    front_review(&h->front);
-    hub_end_flight(&h->server->hub);
-}
-
-static void review(struct server *server)
-{
-    for (size_t i = 0; i < server->hub.n_lanes; i++) {
-        struct lane_home *h = &server->homes[i];
-
-        if (atomic_exchange(&h->is_to_review, true))
-            continue; /* it has not begun yet */
-        hub_begin_flight(&server->hub);
-        h->review = (struct post){.fn = on_review, .ctx = h};
-        loop_post(h->loop, &h->review);
-    }
 }
 
 static void on_reload_signal(struct signal_watch *s, void *ctx)
@@ -271,6 +307,17 @@ static int watch_signals(struct server *server, struct err *err)
     return loop_watch_signal(loop, &server->on_hup, err);
 }
 
+/* One admin is the way back in; what else the file gives holds in every namespace, as it did before there were grants. */
+static void warn_of_roles(struct hub *hub)
+{
+    owned(auth_record_unref) struct auth_record *rights = auth_current(hub->auth);
+    size_t n = auth_n_local(rights);
+
+    if (n > 1)
+        LOG(WARN, "roles_on_everything", LOG_U64("tokens", n), LOG_C("file", "tokens"),
+            LOG_C("hint", "grants in namespaces can take their place: docs/rights.md"));
+}
+
 static int open_auth(struct hub *hub, struct err *err)
 {
     bool made;
@@ -280,6 +327,8 @@ static int open_auth(struct hub *hub, struct err *err)
     if (!r && made)
         LOG(INFO, "first_token", LOG_C("folder", hub->config.data_dir),
             LOG_C("file", "admin.token"));
+    if (!r)
+        warn_of_roles(hub);
     return r;
 }
 
@@ -348,7 +397,8 @@ int server_open(struct server *server, const struct config *config, struct err *
         return r;
     timer_start(&server->tick, &server->loop, TICK_MS, TICK_MS);
     LOG(INFO, "serving", LOG_C("address", http_server_address(server->homes[0].lane.http)),
-        LOG_U64("lanes", hub->n_lanes), LOG_C("tls", server->tls ? "yes" : "no"), LOG_U64("revision", hub->state->revision),
+        LOG_U64("lanes", hub->n_lanes), LOG_C("tls", server->tls ? "yes" : "no"),
+        LOG_U64("revision", hub->state->revision),
         LOG_U64("resources", hub->state->n_resources), LOG_C("version", TRIMTAB_VERSION));
     return 0;
 }

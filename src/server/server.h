@@ -13,7 +13,7 @@ struct server;
 /* A lane with what it needs to live. */
 struct lane_home {
     struct server *server;
-    struct loop *loop;    /* the main one, or its own */
+    struct loop *loop; /* the main one, or its own */
     struct loop own_loop;
     pthread_t thread;
     bool has_loop, has_thread;
@@ -30,6 +30,9 @@ struct server {
     bool has_loop;
     struct tls *tls; /* NULL: plain text */
     struct hub hub;
+    const struct rights
+        *rights;          /* those that are in force, of some state; not to be followed */
+    int64_t newest_ms;    /* wall clock of the newest commit that is known */
     struct driver driver; /* of rollouts */
     struct events events; /* for who watches */
     struct keeper keeper; /* of the roster over a restart */

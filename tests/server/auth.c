@@ -47,13 +47,34 @@ static struct auth *open_auth(const char *tls_role, bool *ret_made, int *ret, st
     return *ret ? NULL : a;
 }
 
-static int ask(struct auth *a, const char *authorization, enum right right,
-               struct identity *who)
+/* Whether who comes so has these rights; RIGHTS_NONE: whether he is known. */
+static int ask_with(struct auth *a, const struct credentials *c, unsigned rights,
+                    struct identity *who)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(a);
+    int rc = auth_identify(r, c, clock_now(), who, NULL);
+
+    if (rc)
+        return rc;
+    return auth_may_somewhere(r, who, (enum right_to)rights) ? 0 : ERR_DENIED;
+}
+
+static int ask(struct auth *a, const char *authorization, unsigned rights, struct identity *who)
 {
     struct credentials c = {.authorization = str_c(authorization)};
     struct identity other;
 
-    return auth_check(a, &c, right, who ? who : &other, NULL);
+    return ask_with(a, &c, rights, who ? who : &other);
+}
+
+/* Whether who was let in once would still be, with these rights. */
+static bool holds(struct auth *a, const struct identity *who, unsigned rights)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(a);
+    struct identity now = *who;
+
+    return auth_renew(r, &now, clock_now()) &&
+           auth_may_somewhere(r, &now, (enum right_to)rights);
 }
 
 TEST("the first start makes one token, for its owner only, that may do everything")
@@ -71,32 +92,34 @@ TEST("the first start makes one token, for its owner only, that may do everythin
     CHECK(stat(in_dir("admin.token"), &st) == 0 && (st.st_mode & 0777) == 0600);
     CHECK_I64(file_read(in_dir("admin.token"), &token, NULL), 0);
     (void)snprintf(header, sizeof(header), "bEaReR  %.*s", STR_ARG(str_trim(buf_str(&token))));
-    CHECK_I64(ask(a, header, RIGHT_SUBSCRIBE | RIGHT_READ | RIGHT_WRITE | RIGHT_OPERATE, &who),
+    CHECK_I64(ask(a, header,
+                  RIGHT_TO_SUBSCRIBE | RIGHT_TO_VIEW | RIGHT_TO_PUBLISH | RIGHT_TO_ADMIN, &who),
               0);
     CHECK_STR(str_c(who.name), STR("admin"));
     a = auth_free(a);
     a = open_auth("none", &made, &r, NULL); /* the second start makes none */
     REQUIRE(a && !made);
-    CHECK_I64(ask(a, header, RIGHT_WRITE, NULL), 0);
+    CHECK_I64(ask(a, header, RIGHT_TO_PUBLISH, NULL), 0);
     (void)auth_free(a);
 }
 
 TEST("each role has its rights and no others")
 {
+    enum { ASKED = RIGHT_TO_SUBSCRIBE | RIGHT_TO_VIEW | RIGHT_TO_PUBLISH | RIGHT_TO_ADMIN };
     static const struct {
         const char *role;
         unsigned rights;
     } roles[] = {
-        {"admin", RIGHT_SUBSCRIBE | RIGHT_READ | RIGHT_WRITE | RIGHT_OPERATE},
-        {"publisher", RIGHT_SUBSCRIBE | RIGHT_READ | RIGHT_WRITE},
-        {"reader", RIGHT_SUBSCRIBE | RIGHT_READ},
-        {"agent", RIGHT_SUBSCRIBE},
+        {"admin", RIGHT_TO_SUBSCRIBE | RIGHT_TO_VIEW | RIGHT_TO_PUBLISH | RIGHT_TO_ADMIN},
+        {"publisher", RIGHT_TO_SUBSCRIBE | RIGHT_TO_VIEW | RIGHT_TO_PUBLISH},
+        {"reader", RIGHT_TO_SUBSCRIBE | RIGHT_TO_VIEW},
+        {"agent", RIGHT_TO_SUBSCRIBE},
         {"none", 0},
         {"metrics", 0},
-        {"view", RIGHT_READ},
-        {"subscribe", RIGHT_SUBSCRIBE},
-        {"publish", RIGHT_READ},
-        {"operate", RIGHT_READ},
+        {"view", RIGHT_TO_VIEW},
+        {"subscribe", RIGHT_TO_SUBSCRIBE},
+        {"publish", RIGHT_TO_VIEW | RIGHT_TO_PUBLISH},
+        {"operate", RIGHT_TO_VIEW},
     };
     bool made;
     int r;
@@ -107,16 +130,16 @@ TEST("each role has its rights and no others")
         write_tokens(line_of("x", roles[i].role, "secret"), 0600);
         a = open_auth("none", &made, &r, NULL);
         REQUIRE(a != NULL);
-        for (unsigned right = 1; right <= RIGHT_OPERATE; right <<= 1)
-            CHECK_I64(ask(a, "Bearer secret", right, NULL),
-                      roles[i].rights & right ? 0 : ERR_DENIED);
-        CHECK_I64(ask(a, "Bearer secret", RIGHT_NONE, NULL), 0);
+        for (unsigned right = 1; right <= RIGHTS_ALL; right <<= 1)
+            if (right & ASKED)
+                CHECK_I64(ask(a, "Bearer secret", right, NULL),
+                          roles[i].rights & right ? 0 : ERR_DENIED);
+        CHECK_I64(ask(a, "Bearer secret", RIGHTS_NONE, NULL), 0);
         (void)auth_free(a);
     }
 }
 
-TEST("no token, a wrong one and another scheme are not known, and may only do what everybody "
-     "may")
+TEST("no token, a wrong one and another scheme are not known")
 {
     static const char *const wrong[] = {
         "",       "Bearer",          "Bearer ",     "Bearer wrong", "Basic secret",
@@ -129,9 +152,8 @@ TEST("no token, a wrong one and another scheme are not known, and may only do wh
     a = open_auth("none", &made, &r, NULL);
     REQUIRE(a != NULL);
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
-        if (!CHECK_I64(ask(a, wrong[i], RIGHT_SUBSCRIBE, NULL), ERR_UNAUTHENTICATED))
+        if (!CHECK_I64(ask(a, wrong[i], RIGHT_TO_SUBSCRIBE, NULL), ERR_UNAUTHENTICATED))
             tap_note("with \"%s\"", wrong[i]);
-        CHECK_I64(ask(a, wrong[i], RIGHT_NONE, NULL), 0);
     }
     (void)auth_free(a);
 }
@@ -194,17 +216,17 @@ TEST("reloading takes new tokens, and keeps the former ones when it fails")
     REQUIRE(a != NULL);
     write_tokens("nonsense\n", 0600);
     CHECK_I64(auth_reload(a, NULL), ERR_INVALID);
-    CHECK_I64(ask(a, "Bearer one", RIGHT_WRITE, NULL), 0);
+    CHECK_I64(ask(a, "Bearer one", RIGHT_TO_PUBLISH, NULL), 0);
     write_tokens(line_of("x", "admin", "two"), 0644);
     CHECK_I64(auth_reload(a, NULL), ERR_DENIED);
-    CHECK_I64(ask(a, "Bearer one", RIGHT_WRITE, NULL), 0);
+    CHECK_I64(ask(a, "Bearer one", RIGHT_TO_PUBLISH, NULL), 0);
     CHECK_I64(unlink(in_dir("tokens")), 0);
     CHECK(auth_reload(a, NULL) < 0);
-    CHECK_I64(ask(a, "Bearer one", RIGHT_WRITE, NULL), 0);
+    CHECK_I64(ask(a, "Bearer one", RIGHT_TO_PUBLISH, NULL), 0);
     write_tokens(line_of("x", "admin", "two"), 0600);
     CHECK_I64(auth_reload(a, NULL), 0);
-    CHECK_I64(ask(a, "Bearer one", RIGHT_WRITE, NULL), ERR_UNAUTHENTICATED);
-    CHECK_I64(ask(a, "Bearer two", RIGHT_WRITE, NULL), 0);
+    CHECK_I64(ask(a, "Bearer one", RIGHT_TO_PUBLISH, NULL), ERR_UNAUTHENTICATED);
+    CHECK_I64(ask(a, "Bearer two", RIGHT_TO_PUBLISH, NULL), 0);
     (void)auth_free(a);
 }
 
@@ -217,16 +239,16 @@ TEST("who was let in holds the right until the token, its name or its role goes"
 
     write_tokens(line_of("x", "agent", "one"), 0600);
     a = open_auth("none", &made, &r, NULL);
-    REQUIRE(a && ask(a, "Bearer one", RIGHT_SUBSCRIBE, &who) == 0);
-    CHECK(auth_holds(a, &who, RIGHT_SUBSCRIBE) && !auth_holds(a, &who, RIGHT_READ));
+    REQUIRE(a && ask(a, "Bearer one", RIGHT_TO_SUBSCRIBE, &who) == 0);
+    CHECK(holds(a, &who, RIGHT_TO_SUBSCRIBE) && !holds(a, &who, RIGHT_TO_VIEW));
     write_tokens(line_of("x", "reader", "one"), 0600);
-    CHECK(auth_reload(a, NULL) == 0 && auth_holds(a, &who, RIGHT_SUBSCRIBE));
+    CHECK(auth_reload(a, NULL) == 0 && holds(a, &who, RIGHT_TO_SUBSCRIBE));
     write_tokens(line_of("x", "none", "one"), 0600);
-    CHECK(auth_reload(a, NULL) == 0 && !auth_holds(a, &who, RIGHT_SUBSCRIBE));
+    CHECK(auth_reload(a, NULL) == 0 && !holds(a, &who, RIGHT_TO_SUBSCRIBE));
     write_tokens(line_of("x", "agent", "two"), 0600); /* a new token for the old name */
-    CHECK(auth_reload(a, NULL) == 0 && !auth_holds(a, &who, RIGHT_SUBSCRIBE));
+    CHECK(auth_reload(a, NULL) == 0 && !holds(a, &who, RIGHT_TO_SUBSCRIBE));
     write_tokens(line_of("y", "agent", "one"), 0600);
-    CHECK(auth_reload(a, NULL) == 0 && !auth_holds(a, &who, RIGHT_SUBSCRIBE));
+    CHECK(auth_reload(a, NULL) == 0 && !holds(a, &who, RIGHT_TO_SUBSCRIBE));
     (void)auth_free(a);
 }
 
@@ -244,22 +266,22 @@ TEST("a certificate has the role of the setting, unless a token comes with it")
     CHECK(open_auth("boss", &made, &r, &err) == NULL && r == ERR_INVALID);
     a = open_auth("agent", &made, &r, NULL);
     REQUIRE(a != NULL);
-    CHECK_I64(auth_check(a, &c, RIGHT_SUBSCRIBE, &who, NULL), 0);
+    CHECK_I64(ask_with(a, &c, RIGHT_TO_SUBSCRIBE, &who), 0);
     CHECK_STR(str_c(who.name), STR("cert:host-1"));
-    CHECK(auth_holds(a, &who, RIGHT_SUBSCRIBE) && !auth_holds(a, &who, RIGHT_READ));
-    CHECK_I64(auth_check(a, &c, RIGHT_READ, &who, NULL), ERR_DENIED);
+    CHECK(holds(a, &who, RIGHT_TO_SUBSCRIBE) && !holds(a, &who, RIGHT_TO_VIEW));
+    CHECK_I64(ask_with(a, &c, RIGHT_TO_VIEW, &who), ERR_DENIED);
     c.authorization = STR("Bearer wrong"); /* a wrong token is not made good by a certificate */
-    CHECK_I64(auth_check(a, &c, RIGHT_SUBSCRIBE, &who, NULL), ERR_UNAUTHENTICATED);
+    CHECK_I64(ask_with(a, &c, RIGHT_TO_SUBSCRIBE, &who), ERR_UNAUTHENTICATED);
     memset(long_name, 'n', sizeof(long_name) - 1);
     long_name[sizeof(long_name) - 1] = '\0';
     c = (struct credentials){.tls_name =
                                  str_c(long_name)}; /* cut, it could be that of another */
-    CHECK_I64(auth_check(a, &c, RIGHT_SUBSCRIBE, &who, NULL), ERR_UNAUTHENTICATED);
+    CHECK_I64(ask_with(a, &c, RIGHT_TO_SUBSCRIBE, &who), ERR_UNAUTHENTICATED);
     (void)auth_free(a);
     a = open_auth("none", &made, &r, NULL);
     REQUIRE(a != NULL);
     c.tls_name = STR("host-1");
-    CHECK_I64(auth_check(a, &c, RIGHT_SUBSCRIBE, &who, NULL), ERR_UNAUTHENTICATED);
+    CHECK_I64(ask_with(a, &c, RIGHT_TO_SUBSCRIBE, &who), ERR_UNAUTHENTICATED);
     (void)auth_free(a);
 }
 
@@ -276,10 +298,10 @@ TEST("tokens are read whole or not at all when memory runs out")
     ALLOC_SWEEP (n) {
         r = auth_reload(a, NULL);
         if (r)
-            CHECK_I64(ask(a, "Bearer one", RIGHT_WRITE, NULL), 0);
+            CHECK_I64(ask(a, "Bearer one", RIGHT_TO_PUBLISH, NULL), 0);
     }
     CHECK_I64(r, 0);
-    CHECK_I64(ask(a, "Bearer two", RIGHT_WRITE, NULL), 0);
+    CHECK_I64(ask(a, "Bearer two", RIGHT_TO_PUBLISH, NULL), 0);
     (void)auth_free(a);
 }
 
@@ -329,14 +351,16 @@ static int identify(struct auth *a, const char *authorization, const char *tls_n
     return auth_identify(record, &c, now, who ? who : &other, err);
 }
 
-static int may(struct auth *a, const struct identity *who, enum right_to right, const char *space)
+static int may(struct auth *a, const struct identity *who, enum right_to right,
+               const char *space)
 {
     owned(auth_record_unref) struct auth_record *record = auth_current(a);
 
     return auth_may(record, who, right, str_c(space), NULL);
 }
 
-TEST("a published token comes in until it expires, and may do what is granted to it, where it is")
+TEST("a published token comes in until it expires, and may do what is granted to it, where it "
+     "is")
 {
     struct auth *a = open_rooted();
     struct rights *r = published();
@@ -353,7 +377,8 @@ TEST("a published token comes in until it expires, and may do what is granted to
     CHECK_I64(may(a, &who, RIGHT_TO_PUBLISH, "shopping"), ERR_DENIED);
     CHECK_I64(may(a, &who, RIGHT_TO_ADMIN, "shop"), ERR_DENIED);
     CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS - 1), NULL, NULL), 0);
-    CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS), NULL, &err), ERR_UNAUTHENTICATED);
+    CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS), NULL, &err),
+              ERR_UNAUTHENTICATED);
     CHECK_STR(str_c(err.text), STR("the token has expired"));
     CHECK_I64(identify(a, "Bearer ", "", start, NULL, NULL), ERR_UNAUTHENTICATED);
     (void)rights_unref(r);
@@ -460,7 +485,8 @@ TEST("a reload keeps what is published, and steps of the wall clock no deadline"
     CHECK_I64(auth_take(a, more, after_ms(1), wall + 1000LL * HOUR_MS), 0);
     CHECK_I64(auth_reload(a, NULL), 0);
     CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS - 1), NULL, NULL), 0);
-    CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS), NULL, NULL), ERR_UNAUTHENTICATED);
+    CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS), NULL, NULL),
+              ERR_UNAUTHENTICATED);
     (void)rights_unref(r);
     (void)rights_unref(more);
     (void)auth_free(a);

@@ -59,7 +59,7 @@ static Trimtab__V1__EventsRequest *request(const struct wanted *wanted)
 
 static void attend(struct ear *ear, struct place *p, struct wanted wanted)
 {
-    static const struct identity who = {{0}};
+    static const struct identity who = {.local = RIGHTS_ALL};
 
     *ear = (struct ear){.listener = {.send = hear, .queued = queued, .leave = leave}};
     REQUIRE(listener_open(&ear->listener, &p->listeners, &who, request(&wanted)) == 0);

@@ -37,7 +37,8 @@ struct client {
 
 /* What is true of an id, whatever the server knows. */
 struct truth {
-    uint64_t said[REVISIONS]; /* revisions whose content one of its streams truly said that it serves */
+    uint64_t said
+        [REVISIONS]; /* revisions whose content one of its streams truly said that it serves */
     size_t n;
 };
 
@@ -50,7 +51,8 @@ static struct {
     size_t n_lanes;
     struct client clients[CLIENTS];
     struct truth truths[IDS];
-    uint64_t changed[REVISIONS]; /* the newest revision up to that one which changed what everybody wants */
+    uint64_t changed
+        [REVISIONS]; /* the newest revision up to that one which changed what everybody wants */
     struct digest digests[REVISIONS];
     int counter;
     uint64_t seed;
@@ -100,7 +102,8 @@ static void refused(struct subscriber *s, const struct err *err)
 {
     struct client *c = client_of(s);
 
-    CHECK(err->code == ERR_DENIED || err->code == ERR_NOMEM); /* another credential had the id first */
+    CHECK(err->code == ERR_DENIED ||
+          err->code == ERR_NOMEM); /* another credential had the id first */
     c->is_refused = c->must_go = true;
     counts.refusals++;
 }
@@ -176,8 +179,7 @@ static bool greet(struct client *c)
     hello.scopes = scopes;
     hello.n_scopes = 1;
     digest_put(peer_digest(&c->peer), digest);
-    cursor.store_id =
-        (ProtobufCBinaryData){STORE_ID_BYTES, world.hub.identity.id.bytes};
+    cursor.store_id = (ProtobufCBinaryData){STORE_ID_BYTES, world.hub.identity.id.bytes};
     cursor.revision = c->peer.revision;
     cursor.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
     cursor.count = 1;
@@ -197,7 +199,7 @@ static bool greet(struct client *c)
 static void come(struct client *c, int id, const struct peer *before)
 {
     struct lane *lane = &world.lanes[below(world.n_lanes)];
-    struct identity who = {.name = "web"};
+    struct identity who = {.name = "web", .local = RIGHTS_ALL};
 
     *c = (struct client){.id = id, .is_thief = below(12) == 0};
     if (before && !c->is_thief) {
@@ -267,8 +269,7 @@ static void on_arrival(struct post *post, void *ctx)
 /* As the server does it: the hub has it first, then it is on its way to the lanes. */
 static void publish(void)
 {
-    struct publication *p =
-        mem_zalloc(sizeof(*p) + LANES * sizeof(struct publication_way));
+    struct publication *p = mem_zalloc(sizeof(*p) + LANES * sizeof(struct publication_way));
     uint64_t revision = world.hub.state->revision + 1;
     bool concerns = below(4) != 0;
     char id[16];
@@ -279,8 +280,8 @@ static void publish(void)
     if (!CHECK(p && v))
         return;
     atomic_init(&p->refs, 1);
-    p->state = state_apply(world.hub.state,
-                           &(struct effect){.versions = &v, .n_versions = 1}, revision);
+    p->state = state_apply(world.hub.state, &(struct effect){.versions = &v, .n_versions = 1},
+                           revision);
     if (!CHECK(p->state && VEC_PUSH(&p->versions, v)))
         return;
     note_digest(p->state);
@@ -289,7 +290,8 @@ static void publish(void)
     hub_set_state(&world.hub, p->state);
     for (size_t i = 0; i < world.n_lanes; i++) {
         hub_begin_flight(&world.hub);
-        p->ways[i] = (struct publication_way){.publication = publication_ref(p), .to = &world.lanes[i]};
+        p->ways[i] =
+            (struct publication_way){.publication = publication_ref(p), .to = &world.lanes[i]};
         p->ways[i].post = (struct post){.fn = on_arrival, .ctx = &p->ways[i]};
         loop_post(&world.loops[i], &p->ways[i].post);
     }
@@ -457,7 +459,8 @@ static void check_end(void)
         n++;
         if (CHECK(one && one->stream == c->subscriber.seat) &&
             !CHECK(presence_has_reached(one->presence, head, &at)))
-            tap_note("%s: state %s", id, presence_state_name(presence_state(one->presence, &at)));
+            tap_note("%s: state %s", id,
+                     presence_state_name(presence_state(one->presence, &at)));
         CHECK(one && strcmp(one->presence->introduction->owner, c->subscriber.who.name) == 0);
         CHECK(digest_eq(peer_digest(&c->peer), world.digests[head]));
     }
@@ -468,8 +471,12 @@ static void check_end(void)
 
 static void open_world(uint64_t seed, size_t n_lanes)
 {
+    static struct auth *auth; /* one for all worlds: it is only asked */
     struct state *empty = state_new();
+    bool is_new;
 
+    if (!auth)
+        REQUIRE(auth_open(tap_tmpdir(), "none", &auth, &is_new, NULL) == 0);
     memset(&world, 0, sizeof(world));
     world.seed = seed;
     world.n_lanes = n_lanes;
@@ -482,6 +489,7 @@ static void open_world(uint64_t seed, size_t n_lanes)
     hub_init(&world.hub, &world.config, &world.hub_loop);
     world.hub.n_lanes = n_lanes;
     memset(world.hub.identity.id.bytes, 7, STORE_ID_BYTES);
+    world.hub.auth = auth;
     hub_set_state(&world.hub, empty);
     (void)state_unref(empty);
     for (size_t i = 0; i < n_lanes; i++) {
@@ -501,6 +509,7 @@ static void close_world(void)
         lane_deinit(&world.lanes[i]);
         loop_close(&world.loops[i]);
     }
+    world.hub.auth = NULL; /* it is not the hub's own here */
     hub_deinit(&world.hub);
     loop_close(&world.hub_loop);
 }
@@ -534,8 +543,10 @@ static void run_all(size_t n_lanes)
     log_setup(STDERR_FILENO, LOG_ERROR, LOG_TEXT);
     for (uint64_t seed = first; seed < first + n && !tap_failed(); seed++)
         run(seed, n_lanes);
-    tap_note("%llu seeds, %zu lanes: commits %llu, streams %llu, came back with a cursor %llu, waited for their lane %llu, "
-             "refused %llu, replaced %llu, lies %llu, memory failed for a word %llu, claims judged %llu",
+    tap_note("%llu seeds, %zu lanes: commits %llu, streams %llu, came back with a cursor %llu, "
+             "waited for their lane %llu, "
+             "refused %llu, replaced %llu, lies %llu, memory failed for a word %llu, claims "
+             "judged %llu",
              (unsigned long long)n, n_lanes, (unsigned long long)counts.commits,
              (unsigned long long)counts.streams, (unsigned long long)counts.returned,
              (unsigned long long)counts.waited, (unsigned long long)counts.refusals,
@@ -543,12 +554,14 @@ static void run_all(size_t n_lanes)
              (unsigned long long)counts.owing, (unsigned long long)counts.judged);
 }
 
-TEST("with one lane, whatever the order of messages, nothing is claimed that was not said, and all is known in the end")
+TEST("with one lane, whatever the order of messages, nothing is claimed that was not said, and "
+     "all is known in the end")
 {
     run_all(1);
 }
 
-TEST("with four lanes, whatever the order of messages, nothing is claimed that was not said, and all is known in the end")
+TEST("with four lanes, whatever the order of messages, nothing is claimed that was not said, "
+     "and all is known in the end")
 {
     run_all(LANES);
 }

@@ -156,11 +156,15 @@ static void on_close(struct grpc_call *call, void *ctx, int reason)
 static const struct grpc_ops ops = {
     .on_message = on_request, .on_writable = on_writable, .on_close = on_close};
 
-static int begin(struct front *front, struct grpc_call *call, struct backup **ret, struct err *err)
+static int begin(struct front *front, struct grpc_call *call, struct backup **ret,
+                 struct err *err)
 {
     struct identity who;
-    int r = lane_authorize(front->lane, grpc_exchange(call), RIGHT_OPERATE, &who, err);
+    owned(auth_record_unref) struct auth_record *record = auth_current(front->lane->hub->auth);
+    int r = lane_identify(front->lane, grpc_exchange(call), &who, err);
 
+    if (!r)
+        r = auth_may(record, &who, RIGHT_TO_ADMIN, SPACE_EVERYTHING, err);
     if (r)
         return r;
     *ret = NEW(struct backup);

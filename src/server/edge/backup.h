@@ -7,7 +7,7 @@
 
 #include "server/edge/front.h"
 
-/* The method Backup; needs RIGHT_OPERATE. */
+/* The method Backup; needs admin on everything. */
 void backup_on_call(struct grpc_call *call, void *service_ctx, struct str message);
 
 #endif

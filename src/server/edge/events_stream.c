@@ -219,8 +219,8 @@ void events_on_call(struct grpc_call *call, void *service_ctx, struct str messag
     struct front *front = service_ctx;
     struct stream *st = NEW(struct stream);
     struct err err = ERR_NULL;
-    int r =
-        st ? lane_authorize(front->lane, grpc_exchange(call), RIGHT_READ, &st->who, &err) : ERR_NOMEM;
+    int r = st ? lane_authorize(front->lane, grpc_exchange(call), RIGHT_TO_VIEW, &st->who, &err)
+               : ERR_NOMEM;
 
     (void)message;
     if (r) {

@@ -7,19 +7,31 @@
 
 /* ---- put and delete: one resource, one commit ---- */
 
+/* What a precondition would tell of a resource is for those who may try to change it. The commit asks for all that it needs. */
+static int may_try(struct rest *r, const struct state *newest, const char *id, struct err *err)
+{
+    struct principal p = identity_principal(&r->who);
+    struct name name;
+    int rc = name_parse(str_c(id), &name, err);
+
+    return rc ? rc : rights_require(newest->rights, &p, RIGHT_TO_EDIT, name.space, err);
+}
+
 static int preconditions(struct rest *r, Trimtab__V1__Change *c, struct err *err)
 {
     struct str match = exchange_header(r->x, "if-match");
     struct str none = exchange_header(r->x, "if-none-match");
     struct str based_on = rest_query(r, "based_on");
-    struct state *newest = hub_newest(r->front->lane->hub);
-    int rc = precondition_judge(newest, match, none, c, err);
+    owned(state_unref) struct state *newest = hub_newest(r->front->lane->hub);
+    int rc = may_try(r, newest, c->id, err);
 
-    (void)state_unref(newest);
+    if (!rc)
+        rc = precondition_judge(newest, match, none, c, err);
     r->has_precondition = match.data || none.data;
     if (rc)
         return rc;
-    if (based_on.data && (!str_u64(based_on, &c->based_on) || !c->based_on)) /* 0 would ask for nothing */
+    if (based_on.data &&
+        (!str_u64(based_on, &c->based_on) || !c->based_on)) /* 0 would ask for nothing */
         return err_set(err, ERR_INVALID, "based_on must be a version number");
     return 0;
 }
@@ -89,8 +101,7 @@ void rest_delete(struct rest *r)
 static void contents_done(void *ctx, struct api_call *call)
 {
     struct rest *r = ctx;
-    const Trimtab__V1__Resource *res =
-        (const Trimtab__V1__Resource *)rest_response(r, call);
+    const Trimtab__V1__Resource *res = (const Trimtab__V1__Resource *)rest_response(r, call);
     char etag[SHA256_HEX_BYTES + 3], version[24], revision[24];
     struct http_header headers[4];
     struct segment body;

@@ -21,13 +21,22 @@ enum {
 
 /* How a route is answered. */
 struct how {
-    const char *api;   /* name of the use case, which says the right, too; NULL: run is called itself */
+    const char
+        *api; /* name of the use case, which says the right, too; NULL: run is called itself */
     const char *param; /* field of the request that the rest of the path fills */
     void (*run)(struct rest *r);
 };
 
-#define USE(name, field) &(const struct how){.api = name, .param = field}
-#define OWN(fn)          &(const struct how){.run = fn}
+#define USE(name, field)                                                                       \
+    &(const struct how)                                                                        \
+    {                                                                                          \
+        .api = name, .param = field                                                            \
+    }
+#define OWN(fn)                                                                                \
+    &(const struct how)                                                                        \
+    {                                                                                          \
+        .run = fn                                                                              \
+    }
 
 #define QUERY_COMMIT " message request_id dry_run override based_on "
 #define QUERY_VIEW   " namespaces kinds names scope labels instance host "
@@ -107,41 +116,41 @@ static void run_api(struct rest *r)
 
 /* clang-format off */
 static const struct route routes[] = {
-    {"GET", "/v1/resources", "listResources", RIGHT_NONE, 0, NULL, USE("List", NULL)},
-    {"GET", "/v1/resources/**", "getResource", RIGHT_NONE, 0, NULL, USE("Get", "id")},
-    {"PUT", "/v1/resources/**", "putResource", RIGHT_WRITE, PUT_BODY_MAX, QUERY_COMMIT, OWN(rest_put)},
-    {"DELETE", "/v1/resources/**", "deleteResource", RIGHT_WRITE, 0, QUERY_COMMIT, OWN(rest_delete)},
-    {"GET", "/v1/contents/**", "getContent", RIGHT_READ, 0, " version min_revision ", OWN(rest_contents)},
-    {"POST", "/v1/commits", "commit", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("Commit", NULL)},
-    {"GET", "/v1/commits", "listCommits", RIGHT_NONE, 0, NULL, USE("Commits", NULL)},
-    {"GET", "/v1/commits/**", "getCommit", RIGHT_NONE, 0, NULL, USE("Commits", "revision")},
-    {"GET", "/v1/history/**", "listVersions", RIGHT_NONE, 0, NULL, USE("History", "id")},
-    {"GET", "/v1/diff", "diffCommit", RIGHT_NONE, 0, NULL, USE("Diff", NULL)},
-    {"GET", "/v1/diff/**", "diffVersions", RIGHT_NONE, 0, NULL, USE("Diff", "id")},
-    {"POST", "/v1/rollback", "rollBack", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("Rollback", NULL)},
-    {"POST", "/v1/rollouts", "startRollout", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("StartRollout", NULL)},
-    {"GET", "/v1/rollouts", "listRollouts", RIGHT_NONE, 0, NULL, USE("ListRollouts", NULL)},
-    {"POST", "/v1/rollouts/preview", "previewRollout", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("PreviewRollout", NULL)},
-    {"GET", "/v1/rollouts/**", "getRollout", RIGHT_NONE, 0, NULL, USE("GetRollout", "id")},
-    {"POST", "/v1/rollouts/**", "moveRollout", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("MoveRollout", "id")},
-    {"POST", "/v1/orders", "giveOrder", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("Order", NULL)},
-    {"POST", "/v1/restore/release", "releaseRestore", RIGHT_NONE, DOCUMENT_BODY_MAX, NULL, USE("ReleaseRestore", NULL)},
-    {"GET", "/v1/orders", "listOrders", RIGHT_NONE, 0, NULL, USE("Orders", NULL)},
-    {"GET", "/v1/instances", "listInstances", RIGHT_NONE, 0, NULL, USE("Instances", NULL)},
-    {"DELETE", "/v1/instances/**", "forgetInstance", RIGHT_NONE, 0, NULL, USE("ForgetInstance", "id")},
-    {"GET", "/v1/running", "getRunning", RIGHT_NONE, 0, NULL, USE("Running", NULL)},
-    {"GET", "/v1/events", "watchEvents", RIGHT_READ, 0, " types prefix rollout ", OWN(events_http)},
-    {"GET", "/v1/status", "getStatus", RIGHT_NONE, 0, NULL, USE("Status", NULL)},
-    {"GET", "/v1/info", "getInfo", RIGHT_NONE, 0, NULL, USE("Info", NULL)},
-    {"GET", "/v1/subscribe/snapshot", "getSnapshot", RIGHT_SUBSCRIBE, 0, QUERY_VIEW "min_revision ", OWN(subscribe_http_snapshot)},
-    {"GET", "/v1/subscribe/poll", "poll", RIGHT_SUBSCRIBE, 0, QUERY_CURSOR "wait_ms ", OWN(subscribe_http_poll)},
-    {"POST", "/v1/subscribe/poll", "pollWithHello", RIGHT_SUBSCRIBE, FRAME_BODY_MAX, " wait_ms ", OWN(subscribe_http_poll)},
-    {"GET", "/v1/subscribe/events", "subscribe", RIGHT_SUBSCRIBE, 0, QUERY_CURSOR, OWN(subscribe_http_events)},
-    {"POST", "/v1/subscribe/ack", "acknowledge", RIGHT_SUBSCRIBE, FRAME_BODY_MAX, " ", OWN(subscribe_http_ack)},
-    {"GET", "/metrics", "getMetrics", RIGHT_OPERATE, 0, " ", OWN(metrics_answer)},
-    {"GET", "/healthz", "getHealth", RIGHT_NONE, 0, " ", OWN(run_health)},
-    {"GET", "/readyz", "getReadiness", RIGHT_NONE, 0, " ", OWN(run_ready)},
-    {"GET", "/openapi.json", "getOpenapi", RIGHT_NONE, 0, " ", OWN(run_openapi)},
+    {"GET", "/v1/resources", "listResources", RIGHTS_NONE, 0, NULL, USE("List", NULL)},
+    {"GET", "/v1/resources/**", "getResource", RIGHTS_NONE, 0, NULL, USE("Get", "id")},
+    {"PUT", "/v1/resources/**", "putResource", RIGHT_TO_EDIT, PUT_BODY_MAX, QUERY_COMMIT, OWN(rest_put)},
+    {"DELETE", "/v1/resources/**", "deleteResource", RIGHT_TO_EDIT, 0, QUERY_COMMIT, OWN(rest_delete)},
+    {"GET", "/v1/contents/**", "getContent", RIGHT_TO_VIEW, 0, " version min_revision ", OWN(rest_contents)},
+    {"POST", "/v1/commits", "commit", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("Commit", NULL)},
+    {"GET", "/v1/commits", "listCommits", RIGHTS_NONE, 0, NULL, USE("Commits", NULL)},
+    {"GET", "/v1/commits/**", "getCommit", RIGHTS_NONE, 0, NULL, USE("Commits", "revision")},
+    {"GET", "/v1/history/**", "listVersions", RIGHTS_NONE, 0, NULL, USE("History", "id")},
+    {"GET", "/v1/diff", "diffCommit", RIGHTS_NONE, 0, NULL, USE("Diff", NULL)},
+    {"GET", "/v1/diff/**", "diffVersions", RIGHTS_NONE, 0, NULL, USE("Diff", "id")},
+    {"POST", "/v1/rollback", "rollBack", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("Rollback", NULL)},
+    {"POST", "/v1/rollouts", "startRollout", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("StartRollout", NULL)},
+    {"GET", "/v1/rollouts", "listRollouts", RIGHTS_NONE, 0, NULL, USE("ListRollouts", NULL)},
+    {"POST", "/v1/rollouts/preview", "previewRollout", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("PreviewRollout", NULL)},
+    {"GET", "/v1/rollouts/**", "getRollout", RIGHTS_NONE, 0, NULL, USE("GetRollout", "id")},
+    {"POST", "/v1/rollouts/**", "moveRollout", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("MoveRollout", "id")},
+    {"POST", "/v1/orders", "giveOrder", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("Order", NULL)},
+    {"POST", "/v1/restore/release", "releaseRestore", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("ReleaseRestore", NULL)},
+    {"GET", "/v1/orders", "listOrders", RIGHTS_NONE, 0, NULL, USE("Orders", NULL)},
+    {"GET", "/v1/instances", "listInstances", RIGHTS_NONE, 0, NULL, USE("Instances", NULL)},
+    {"DELETE", "/v1/instances/**", "forgetInstance", RIGHTS_NONE, 0, NULL, USE("ForgetInstance", "id")},
+    {"GET", "/v1/running", "getRunning", RIGHTS_NONE, 0, NULL, USE("Running", NULL)},
+    {"GET", "/v1/events", "watchEvents", RIGHT_TO_VIEW, 0, " types prefix rollout ", OWN(events_http)},
+    {"GET", "/v1/status", "getStatus", RIGHTS_NONE, 0, NULL, USE("Status", NULL)},
+    {"GET", "/v1/info", "getInfo", RIGHTS_NONE, 0, NULL, USE("Info", NULL)},
+    {"GET", "/v1/subscribe/snapshot", "getSnapshot", RIGHT_TO_SUBSCRIBE, 0, QUERY_VIEW "min_revision ", OWN(subscribe_http_snapshot)},
+    {"GET", "/v1/subscribe/poll", "poll", RIGHT_TO_SUBSCRIBE, 0, QUERY_CURSOR "wait_ms ", OWN(subscribe_http_poll)},
+    {"POST", "/v1/subscribe/poll", "pollWithHello", RIGHT_TO_SUBSCRIBE, FRAME_BODY_MAX, " wait_ms ", OWN(subscribe_http_poll)},
+    {"GET", "/v1/subscribe/events", "subscribe", RIGHT_TO_SUBSCRIBE, 0, QUERY_CURSOR, OWN(subscribe_http_events)},
+    {"POST", "/v1/subscribe/ack", "acknowledge", RIGHT_TO_SUBSCRIBE, FRAME_BODY_MAX, " ", OWN(subscribe_http_ack)},
+    {"GET", "/metrics", "getMetrics", RIGHT_TO_METRICS, 0, " ", OWN(metrics_answer)},
+    {"GET", "/healthz", "getHealth", RIGHTS_NONE, 0, " ", OWN(run_health)},
+    {"GET", "/readyz", "getReadiness", RIGHTS_NONE, 0, " ", OWN(run_ready)},
+    {"GET", "/openapi.json", "getOpenapi", RIGHTS_NONE, 0, " ", OWN(run_openapi)},
 };
 /* clang-format on */
 
@@ -172,11 +181,19 @@ static void on_body(struct exchange *x, void *ctx, int rc, struct str body)
     run_route(r);
 }
 
-static enum right right_of(const struct route *route)
+static unsigned right_of(const struct route *route)
 {
     const struct how *how = route->ctx;
 
     return how->api ? rest_method(how->api)->right : route->right;
+}
+
+static int authorize(struct rest *r, unsigned right, struct err *err)
+{
+    struct lane *lane = r->front->lane;
+
+    return right ? lane_authorize(lane, r->x, (enum right_to)right, &r->who, err)
+                 : lane_admit_browser(lane, r->x, err);
 }
 
 /* There is nothing to answer it: says so, with what there is. */
@@ -196,7 +213,7 @@ static int no_route(struct rest *r, int status, struct err *err)
 /* Who is not known is not told what there is. */
 static int prepare_nothing(struct rest *r, int status, struct err *err)
 {
-    int rc = lane_authorize(r->front->lane, r->x, RIGHT_READ, &r->who, NULL);
+    int rc = lane_identify(r->front->lane, r->x, &r->who, NULL);
 
     return rc ? err_set(err, rc, "a known token is needed") : no_route(r, status, err);
 }
@@ -207,12 +224,11 @@ static int prepare(struct rest *r, struct err *err)
     struct str rest;
     int status, rc, bad = rest_check_address(r, &address);
 
-    r->route = router_find(&rest_router, exchange_method(r->x), exchange_path(r->x), &rest,
-                           &status);
+    r->route =
+        router_find(&rest_router, exchange_method(r->x), exchange_path(r->x), &rest, &status);
     if (!r->route && !bad)
         return prepare_nothing(r, status, err);
-    rc = lane_authorize(r->front->lane, r->x, r->route ? right_of(r->route) : RIGHT_READ,
-                        &r->who, err);
+    rc = authorize(r, r->route ? right_of(r->route) : RIGHT_TO_VIEW, err);
     if (!rc && bad) {
         *err = address;
         return bad;

@@ -12,7 +12,7 @@
 
 enum {
     QUEUE_HIGH = 1 << 20,
-    HELD_MESSAGES = 64,      /* that may come behind a hello that waits; */
+    HELD_MESSAGES = 64,   /* that may come behind a hello that waits; */
     HELD_BYTES = 4 << 20, /* none is larger than one that a stream may send anyway */
 };
 
@@ -31,7 +31,7 @@ struct holding {
         struct held *next;
         size_t len;
         char bytes[];
-    } *first, **end;
+    } * first, **end;
     size_t n, bytes;
 };
 
@@ -95,10 +95,8 @@ static void stream_refused(struct subscriber *s, const struct err *err)
     stream_fail(stream_of(s), err);
 }
 
-static const struct subscriber_ops subscriber_ops = {.transport = "grpc",
-                                                     .pull = stream_pull,
-                                                     .refused = stream_refused,
-                                                     .leave = stream_leave};
+static const struct subscriber_ops subscriber_ops = {
+    .transport = "grpc", .pull = stream_pull, .refused = stream_refused, .leave = stream_leave};
 
 /* ---- taking ---- */
 
@@ -174,7 +172,8 @@ static bool take_message(struct stream *st, struct str message)
     ProtobufCMessage *m;
     int r = inbound_unpack(&trimtab__v1__client_frame__descriptor, message, a, &m, &err);
     const Trimtab__V1__ClientFrame *frame = (Trimtab__V1__ClientFrame *)m;
-    bool must_wait = !r && frame->hello && subscriber_must_wait(st->subscriber.lane, frame->hello);
+    bool must_wait =
+        !r && frame->hello && subscriber_must_wait(st->subscriber.lane, frame->hello);
 
     if (!r && !must_wait)
         r = subscriber_frame(&st->subscriber, frame, &err);
@@ -252,7 +251,7 @@ void subscribe_grpc(struct grpc_call *call, void *service_ctx, struct str messag
     struct identity who;
     struct err err = ERR_NULL;
     struct stream *st = NULL;
-    int r = lane_authorize(front->lane, grpc_exchange(call), RIGHT_SUBSCRIBE, &who, &err);
+    int r = lane_authorize(front->lane, grpc_exchange(call), RIGHT_TO_SUBSCRIBE, &who, &err);
 
     (void)message;
     if (!r) {

@@ -10,6 +10,7 @@
 #include "proto/subject.h"
 #include "server/edge/hello_query.h"
 #include "server/hub/errand.h"
+#include "server/lane/subscribe.h"
 
 enum { WAIT_MS = 10000 };
 
@@ -40,7 +41,7 @@ static Trimtab__V1__Item *item_message(const struct version *v, struct arena *a)
 }
 
 static int fill_scope(struct rest *r, const struct viewing *viewing,
-                      Trimtab__V1__Changes *changes)
+                      const struct closure *closure, Trimtab__V1__Changes *changes)
 {
     struct scope_walk *walk = mem_alloc(scope_walk_size(viewing->scope));
     VEC(Trimtab__V1__Item *) items = {0};
@@ -52,7 +53,8 @@ static int fill_scope(struct rest *r, const struct viewing *viewing,
     if (walk)
         scope_walk_init(walk, viewing, 0);
     while (!rc && scope_walk_next(walk, &step))
-        if (!VEC_PUSH(&items, item_message(step.item, &r->arena)))
+        if (!closure_withholds(closure, 0, step.item->key) &&
+            !VEC_PUSH(&items, item_message(step.item, &r->arena)))
             rc = ERR_NOMEM;
     (void)mem_free(walk);
     changes->put = items.at; /* freed by the caller */
@@ -111,10 +113,10 @@ static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
 
 /* subject NULL: who gives no instance has what is stable. */
 static void snapshot_of(struct rest *r, struct state *state, const struct scope *scope,
-                        const struct subject *subject)
+                        const struct subject *subject, const struct readable *readable)
 {
     struct viewing viewing = {scope, state, subject};
-    struct closure_view view = {&scope, 1, state, subject};
+    struct closure_view view = {&scope, 1, state, subject, readable};
     Trimtab__V1__Snapshot s = TRIMTAB__V1__SNAPSHOT__INIT;
     Trimtab__V1__Changes referred, changes = TRIMTAB__V1__CHANGES__INIT,
                                    *list[] = {&referred, &changes};
@@ -129,10 +131,10 @@ static void snapshot_of(struct rest *r, struct state *state, const struct scope 
     if (!rc)
         rc = fill_referred(r, &closure, &referred);
     if (!rc)
-        rc = fill_scope(r, &viewing, &changes);
+        rc = fill_scope(r, &viewing, &closure, &changes);
     digest = digest_add(digest, closure.digest);
     digest_put(digest, bytes);
-    s.count += closure.count;
+    s.count = (uint64_t)((int64_t)s.count + closure_adds(&closure));
     s.store_id = proto_bytes(str_of(r->front->lane->hub->identity.id.bytes, STORE_ID_BYTES));
     s.revision = state->revision;
     s.digest = (ProtobufCBinaryData){DIGEST_BYTES, bytes};
@@ -159,6 +161,7 @@ struct snapshot {
     const Trimtab__V1__Instance *instance;
     const struct subject *subject; /* NULL: nobody in particular */
     struct introduction *who;      /* whose that is, if the instance is known */
+    struct readable *readable;     /* NULL: everything */
     uint64_t revision;
 };
 
@@ -175,7 +178,8 @@ static void snapshot_answer_now(struct snapshot *s)
     struct state *state = hub_newest(s->rest->front->lane->hub);
 
     end(s);
-    snapshot_of(s->rest, state, s->scope, s->subject);
+    snapshot_of(s->rest, state, s->scope, s->subject, s->readable);
+    s->readable = readable_unref(s->readable);
     (void)state_unref(state);
     (void)introduction_unref(who);
 }
@@ -184,6 +188,7 @@ static void snapshot_fail(struct snapshot *s, int rc, struct err *err)
 {
     end(s);
     s->who = introduction_unref(s->who);
+    s->readable = readable_unref(s->readable);
     rest_fail_with(s->rest, rc, err);
 }
 
@@ -263,6 +268,8 @@ static void found_instance(struct errand *e)
 void subscribe_http_snapshot(struct rest *r)
 {
     struct snapshot *s = ARENA_NEW(&r->arena, struct snapshot);
+    owned(auth_record_unref) struct auth_record *rights =
+        auth_current(r->front->lane->hub->auth);
     struct str min = rest_query(r, "min_revision");
     Trimtab__V1__Hello *hello;
     struct err err = ERR_NULL;
@@ -271,9 +278,14 @@ void subscribe_http_snapshot(struct rest *r)
     if (!rc)
         rc = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &r->arena,
                                &s->scope, &err);
+    if (!rc)
+        rc =
+            subscription_rights(rights, &r->who, s->scope, hello->n_scopes, &s->readable, &err);
     if (!rc && min.data && !str_u64(min, &s->revision))
         rc = err_set(&err, ERR_INVALID, "min_revision is a number");
     if (rc) {
+        if (s)
+            s->readable = readable_unref(s->readable);
         rest_fail_with(r, rc, &err);
         return;
     }

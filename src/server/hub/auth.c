@@ -411,6 +411,21 @@ int auth_may(const struct auth_record *r, const struct identity *id, enum right_
     return rights_require(r->rights, &p, right, space, err);
 }
 
+bool auth_may_somewhere(const struct auth_record *r, const struct identity *id,
+                        enum right_to right)
+{
+    struct subject_walk walk;
+    const struct grant *g;
+
+    if ((id->local & right) == (unsigned)right)
+        return true;
+    subject_walk_init(&walk, r->rights, str_c(id->subject));
+    while ((g = subject_walk_next(&walk)))
+        if ((g->role->rights & right) == (unsigned)right)
+            return true;
+    return false;
+}
+
 struct rights *auth_rights(const struct auth_record *r)
 {
     return r->rights;
@@ -431,56 +446,4 @@ size_t auth_n_local(const struct auth_record *r)
     for (size_t i = 0; i < r->tokens.n; i++)
         n += r->tokens.at[i].rights != RIGHTS_NONE;
     return n;
-}
-
-/* ---- what handlers ask for so far ---- */
-
-/* Writing is what the role publisher of before could do; all that only admins could is admin. */
-static unsigned rights_asked(enum right right)
-{
-    unsigned asked = RIGHTS_NONE;
-
-    if (right & RIGHT_SUBSCRIBE)
-        asked |= RIGHT_TO_SUBSCRIBE;
-    if (right & RIGHT_READ)
-        asked |= RIGHT_TO_VIEW;
-    if (right & RIGHT_WRITE)
-        asked |= RIGHT_TO_PUBLISH | RIGHT_TO_OPERATE | RIGHT_TO_APPROVE;
-    if (right & RIGHT_OPERATE)
-        asked |= RIGHT_TO_ADMIN;
-    return asked;
-}
-
-static bool holds(const struct auth_record *r, const struct identity *id, enum right right)
-{
-    struct principal p = identity_principal(id);
-    unsigned asked = rights_asked(right);
-
-    return (rights_at(r->rights, &p, SPACE_EVERYTHING) & asked) == asked;
-}
-
-bool auth_holds(struct auth *a, const struct identity *id, enum right right)
-{
-    owned(auth_record_unref) struct auth_record *r = auth_current(a);
-    struct identity now = *id;
-
-    return auth_renew(r, &now, clock_now()) && holds(r, &now, right);
-}
-
-int auth_check(struct auth *a, const struct credentials *c, enum right right,
-               struct identity *ret_identity, struct err *err)
-{
-    owned(auth_record_unref) struct auth_record *r = auth_current(a);
-    int rc;
-
-    memset(ret_identity, 0, sizeof(*ret_identity));
-    rc = auth_identify(r, c, clock_now(), ret_identity, right == RIGHT_NONE ? NULL : err);
-    if (rc)
-        return right == RIGHT_NONE ? 0 : rc;
-    if (!holds(r, ret_identity, right)) {
-        (void)err_set(err, ERR_DENIED, "%s has no right to do this", ret_identity->name);
-        err_hint(err, "ask for a token with a role that has it");
-        return ERR_DENIED;
-    }
-    return 0;
 }

@@ -21,22 +21,14 @@
 struct auth;
 struct auth_record;
 
-/* What handlers ask for so far, on everything. Rights in a namespace are asked for with auth_may. */
-enum right {
-    RIGHT_NONE = 0,          /* for everybody: health, readiness */
-    RIGHT_SUBSCRIBE = 1 << 0,
-    RIGHT_READ = 1 << 1,     /* resources, history, instances */
-    RIGHT_WRITE = 1 << 2,    /* publish, roll back */
-    RIGHT_OPERATE = 1 << 3,  /* metrics */
-};
-
 enum { AUTH_NAME_MAX = 64, AUTH_SUBJECT_MAX = AUTH_NAME_MAX + 6, AUTH_TOKEN_BYTES = 32 };
 
 /* A known caller. */
 struct identity {
     char name[AUTH_NAME_MAX];
     char subject[AUTH_SUBJECT_MAX]; /* as grants name it: token:NAME, cert:NAME */
-    unsigned local; /* rights on everything by the server's own configuration, when it was known last */
+    unsigned
+        local; /* rights on everything by the server's own configuration, when it was known last */
     bool is_certificate;
     struct sha256 token; /* hash of the token it came with */
 };
@@ -57,8 +49,8 @@ struct credentials {
  * Reads the tokens of the data folder, or makes them. *ret_made is whether a first token was made.
  * ERR_IO, ERR_INVALID (file, line), ERR_DENIED (others may read the file), ERR_NOMEM.
  */
-must_use int auth_open(const char *data_dir, const char *tls_client_role, struct auth **ret_auth,
-                       bool *ret_made, struct err *err);
+must_use int auth_open(const char *data_dir, const char *tls_client_role,
+                       struct auth **ret_auth, bool *ret_made, struct err *err);
 struct auth *auth_free(struct auth *a);
 
 /* Reads the tokens of the file again; on failure the former ones hold. One thread at a time, as auth_take. */
@@ -92,21 +84,16 @@ must_use bool auth_renew(const struct auth_record *r, struct identity *id, nsec_
 must_use int auth_may(const struct auth_record *r, const struct identity *id,
                       enum right_to right, struct str space, struct err *err);
 
+/* Whether it has a right in any namespace: who has it nowhere is refused before anything is read of what he sends. */
+must_use bool auth_may_somewhere(const struct auth_record *r, const struct identity *id,
+                                 enum right_to right);
+
 /* The published rights of the record. Borrowed; NULL: there are none. */
 struct rights *auth_rights(const struct auth_record *r);
 /* Whether a token of the file has admin on everything (commit.has_local_admin). */
 bool auth_has_local_admin(const struct auth_record *r);
 /* How many tokens of the file have a role other than none: a server warns of them after an upgrade. */
 size_t auth_n_local(const struct auth_record *r);
-
-/* ---- by the record that holds now ---- */
-
-/* 0, ERR_UNAUTHENTICATED or ERR_DENIED with a hint. */
-must_use int auth_check(struct auth *a, const struct credentials *c, enum right right,
-                        struct identity *ret_identity, struct err *err);
-
-/* Whether this caller would still be let in: what lasts longer than a request asks again after auth_reload. */
-must_use bool auth_holds(struct auth *a, const struct identity *id, enum right right);
 
 /*
  * The rights (enum right_to) that a role of the server's own configuration gives on everything. It takes all roles of

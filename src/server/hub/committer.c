@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "model/graph.h"
 #include "model/moves.h"
+#include "model/needs.h"
 #include "server/hub/marks.h"
 #include "server/hub/snapshotter.h"
 #include "store/highwater.h"
@@ -19,7 +20,7 @@ enum {
     GROUP_BYTES_MAX = 16 << 20,
     SNAPSHOT_LOG_MIN = 40 << 20, /* about 20,000 small records */
     RESOURCE_BYTES = 256,        /* of a snapshot, for each besides its content */
-    RECORD_BYTES = 2048,         /* of a snapshot, read in the time that folding a record takes */
+    RECORD_BYTES = 2048, /* of a snapshot, read in the time that folding a record takes */
     RETRIES_MAX = 8,
     TICK_MS = 200,
     BACKUP_STEP_BYTES = 1 << 20,
@@ -49,7 +50,7 @@ struct committer {
     uint64_t group_base;
     struct snapshotter snapshotter;
     uint64_t log_records, log_bytes; /* behind the newest snapshot */
-    struct backup_job *backup_job; /* that is being made; NULL: none */
+    struct backup_job *backup_job;   /* that is being made; NULL: none */
     struct store_backup *backup;
     struct highwater *highwater; /* NULL: none is kept */
     nsec_t highwater_due;        /* when it is synced next */
@@ -85,10 +86,9 @@ static int publication_add(struct committer *c, struct version *const *versions,
 
     for (size_t i = 0; p && i < n; i++) {
         marks_note(&c->marks, versions[i]);
-        if (!VEC_PUSH(&p->versions, version_ref(versions[i]))) {
-            (void)version_unref(versions[i]);
+        if (!VEC_ROOM(&p->versions))
             return ERR_NOMEM;
-        }
+        (void)VEC_PUSH(&p->versions, version_ref(versions[i])); /* there is room */
     }
     return p ? 0 : ERR_NOMEM;
 }
@@ -249,7 +249,8 @@ static int prepare_after(struct commit_job *job, const struct state *state, uint
 {
     struct commit *c = &job->commit;
     struct rollout **rollouts = ARENA_ARRAY(&job->arena, struct rollout *, c->n_moves);
-    struct outcome outcome = {job->versions, job->n_versions, c->moves, c->n_moves, c->restored, c->order};
+    struct outcome outcome = {job->versions, job->n_versions, c->moves,
+                              c->n_moves,    c->restored,     c->order};
     struct effect effect = {.n_rollouts = 0};
     int r;
 
@@ -266,6 +267,16 @@ static int prepare_after(struct commit_job *job, const struct state *state, uint
     return r;
 }
 
+/* By the rights of the state that it comes on top of. plans NULL: before they are made. */
+static int authorize(struct commit_job *job, const struct state *state,
+                     const struct change_plan *plans)
+{
+    return job->principal ? commit_authorize(state, &job->commit, plans,
+                                             job->is_dry_run ? NEEDS_DRY_RUN : NEEDS_COMMIT,
+                                             job->principal, &job->err)
+                          : 0;
+}
+
 /* Checks a job and prepares what it appends at revision. 0, JOB_DONE, or a failure. */
 static int prepare(struct commit_job *job, struct state *state, uint64_t revision)
 {
@@ -277,7 +288,11 @@ static int prepare(struct commit_job *job, struct state *state, uint64_t revisio
     job->plans = NEW_ARRAY(struct change_plan, MAX(job->commit.n, (size_t)1));
     if (!job->plans)
         return ERR_NOMEM;
-    r = commit_check(state, &job->commit, job->plans, &job->arena, &job->err);
+    r = authorize(job, state, NULL); /* who may not do it learns nothing else of it */
+    if (!r)
+        r = commit_check(state, &job->commit, job->plans, &job->arena, &job->err);
+    if (!r)
+        r = authorize(job, state, job->plans);
     if (!r)
         r = make_versions(job, revision);
     job->revision = state->revision;
@@ -460,8 +475,9 @@ static int open_highwater(struct committer *c, struct err *err)
         r = highwater_check(c->store, &mark, err);
         if (r) {
             err_place(err, "%s", c->opts.store_url);
-            err_hint(err, "put the right database back, or restore a backup; --accept_loss=REASON"
-                          " goes on with this one, as another store (docs/operations.md)");
+            err_hint(err,
+                     "put the right database back, or restore a backup; --accept_loss=REASON"
+                     " goes on with this one, as another store (docs/operations.md)");
             return r;
         }
     }

@@ -56,7 +56,7 @@ struct committer_opts {
     size_t n_ways; /* to which a publication may be handed on */
     uint64_t
         snapshot_records; /* a snapshot after that many records at the latest; 0: as the log grows */
-    const char *highwater;     /* file of the high-water mark; NULL: none */
+    const char *highwater; /* file of the high-water mark; NULL: none */
 };
 
 /*
@@ -78,6 +78,8 @@ struct store_identity committer_identity(const struct committer *c);
 /* A commit on its way. Everything is the caller's and stays until done was called, on the loop. */
 struct commit_job {
     struct commit commit;
+    const struct principal *
+        principal; /* who needs the rights to it, by the newest state; NULL: the server itself */
     bool is_dry_run;
     void (*done)(struct commit_job *job);
 

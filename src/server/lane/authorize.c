@@ -75,15 +75,56 @@ static int check_browser(const struct lane *lane, const struct exchange *x, stru
     return 0;
 }
 
-int lane_authorize(struct lane *lane, const struct exchange *x, enum right right,
-                   struct identity *ret_identity, struct err *err)
+int lane_identify(struct lane *lane, const struct exchange *x, struct identity *ret_identity,
+                  struct err *err)
 {
+    owned(auth_record_unref) struct auth_record *r = auth_current(lane->hub->auth);
     struct credentials c = {.authorization = exchange_header(x, "authorization"),
                             .tls_name = exchange_tls_name(x)};
-    int r = check_browser(lane, x, err);
+    int rc = check_browser(lane, x, err);
 
-    if (!r)
-        r = auth_check(lane->hub->auth, &c, right, ret_identity, err);
-    lane->n_denied += r != 0;
-    return r;
+    memset(ret_identity, 0, sizeof(*ret_identity));
+    if (!rc)
+        rc = auth_identify(r, &c, clock_now(), ret_identity, err);
+    lane->n_denied += rc != 0;
+    return rc;
+}
+
+/* Figures are of the whole server: who administers one namespace is not shown them. */
+static bool has_where_it_counts(const struct auth_record *r, const struct identity *who,
+                                enum right_to right)
+{
+    return right == RIGHT_TO_METRICS ? !auth_may(r, who, right, SPACE_EVERYTHING, NULL)
+                                     : auth_may_somewhere(r, who, right);
+}
+
+static int has_nowhere(const struct identity *who, enum right_to right, struct err *err)
+{
+    const struct role *role = role_for(right);
+
+    (void)err_set(err, ERR_DENIED, "%s lacks the right \"%.*s\" in every namespace",
+                  who->subject, STR_ARG(role->name));
+    err_hint(err, "an admin can grant it: trimtab grant %s %.*s NAMESPACE", who->subject,
+             STR_ARG(role->name));
+    return ERR_DENIED;
+}
+
+int lane_authorize(struct lane *lane, const struct exchange *x, enum right_to right,
+                   struct identity *ret_identity, struct err *err)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(lane->hub->auth);
+    int rc = lane_identify(lane, x, ret_identity, err);
+
+    if (rc || has_where_it_counts(r, ret_identity, right))
+        return rc;
+    lane->n_denied++;
+    return has_nowhere(ret_identity, right, err);
+}
+
+int lane_admit_browser(struct lane *lane, const struct exchange *x, struct err *err)
+{
+    int rc = check_browser(lane, x, err);
+
+    lane->n_denied += rc != 0;
+    return rc;
 }

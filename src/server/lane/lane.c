@@ -6,6 +6,7 @@
 #include "server/lane/subscribe.h"
 
 static const nsec_t HEARD_EVERY = NSEC_PER_S;
+static const nsec_t RENEWED_EVERY = 2 * NSEC_PER_S;
 
 enum { UNSENT_ALL = 512 << 20 }; /* bytes that wait for peers, of all lanes together */
 
@@ -40,13 +41,14 @@ void lane_deinit(struct lane *lane)
 int lane_listen(struct lane *lane, struct http_crowd *crowd, http_request_fn *on_request,
                 void *ctx, struct err *err)
 {
-    struct http_server_opts opts = {.address = lane->number ? NULL : lane->hub->config.listen,
-                                    .crowd = crowd,
-                                    .tls = lane->tls,
-                                    .limits = {.max_connections = lane->hub->config.max_connections,
-                                               .unsent_all = UNSENT_ALL / (uint32_t)lane->hub->n_lanes},
-                                    .on_request = on_request,
-                                    .ctx = ctx};
+    struct http_server_opts opts = {
+        .address = lane->number ? NULL : lane->hub->config.listen,
+        .crowd = crowd,
+        .tls = lane->tls,
+        .limits = {.max_connections = lane->hub->config.max_connections,
+                   .unsent_all = UNSENT_ALL / (uint32_t)lane->hub->n_lanes},
+        .on_request = on_request,
+        .ctx = ctx};
     int r = http_server_open(lane->loop, &opts, &lane->http, err);
 
     if (!r)
@@ -65,8 +67,13 @@ void lane_publish(struct lane *lane, struct state *state, struct version *const 
 void lane_tick(struct lane *lane)
 {
     (void)feed_tick(lane->feed, loop_now(lane->loop));
+    if (loop_now(lane->loop) >= lane->renewed + RENEWED_EVERY) {
+        lane->renewed = loop_now(lane->loop);
+        subscribers_renew(lane);
+    }
     if (!link_is_alone(&lane->restless) || lane->n_lost || /* memory failed */
-        loop_now(lane->loop) >= lane->heard + HEARD_EVERY) /* or for the hub, for what has gone since */
+        loop_now(lane->loop) >=
+            lane->heard + HEARD_EVERY) /* or for the hub, for what has gone since */
         loop_defer(lane->loop, &lane->presence);
 }
 

@@ -22,14 +22,17 @@ struct lane {
     struct link subscriptions; /* open streams, struct subscriber.link */
     struct link ready;         /* subscribers with something to send, struct subscriber.ready */
     struct defer pump;         /* pulls from a few of them */
-    struct link restless;      /* subscribers whose standing has changed, struct subscriber.restless */
+    struct link
+        restless; /* subscribers whose standing has changed, struct subscriber.restless */
     uint64_t n_restless;
-    struct defer presence;      /* brings the roster up to them, */
-    struct timer presence_late; /* of many a little later */
-    nsec_t heard;               /* when the hub was told last how subscribers stand */
+    struct defer presence;          /* brings the roster up to them, */
+    struct timer presence_late;     /* of many a little later */
+    nsec_t renewed;                 /* when it was looked last whether tokens have expired */
+    nsec_t heard;                   /* when the hub was told last how subscribers stand */
     uint64_t n_lost, lost_revision; /* what the hub is to be told next (struct standings) */
-    struct waiters waiters; /* for a newer state here; also for is_draining, at which they must be over */
-    struct arena scratch;   /* of the message that is taken just now */
+    struct waiters
+        waiters; /* for a newer state here; also for is_draining, at which they must be over */
+    struct arena scratch; /* of the message that is taken just now */
     bool is_draining;
     uint64_t n_denied; /* requests without the right, for metrics */
 };
@@ -69,7 +72,12 @@ void lane_drain(struct lane *lane, void (*done)(void *ctx), void *ctx);
  * Who a request is from; the one place through which every handler passes. ERR_UNAUTHENTICATED, ERR_DENIED, also for a page of a
  * browser that reaches a port which is not meant for it.
  */
-must_use int lane_authorize(struct lane *lane, const struct exchange *x, enum right right,
+must_use int lane_identify(struct lane *lane, const struct exchange *x,
+                           struct identity *ret_identity, struct err *err);
+/* The same, and that he has a right somewhere: in which namespaces is asked where these are known. */
+must_use int lane_authorize(struct lane *lane, const struct exchange *x, enum right_to right,
                             struct identity *ret_identity, struct err *err);
+/* For what everybody may ask: only the part about browsers. */
+must_use int lane_admit_browser(struct lane *lane, const struct exchange *x, struct err *err);
 
 #endif

@@ -8,7 +8,8 @@
 enum {
     PULLS_PER_ROUND = 32,
     RESTLESS_FEW = 64, /* whose standing is taken at once; */
-    RESTLESS_MS = 10,  /* of more, after that long: most have answered what was published by then */
+    RESTLESS_MS =
+        10, /* of more, after that long: most have answered what was published by then */
 };
 
 /* ---- what is to be sent ---- */
@@ -64,8 +65,9 @@ static void take_standing(struct subscriber *s, struct standings *all)
     become_quiet(s);
     if (!s->seat) /* subscribes without being listed */
         return;
-    all->words[all->n++] = (struct standing_word){
-        .seat = s->seat, .standing = feed_session_standing(s->session), .is_word = s->has_spoken};
+    all->words[all->n++] = (struct standing_word){.seat = s->seat,
+                                                  .standing = feed_session_standing(s->session),
+                                                  .is_word = s->has_spoken};
     s->has_spoken = false;
 }
 
@@ -185,6 +187,7 @@ void subscriber_deinit(struct subscriber *s)
     if (s->seat)
         seat_depart(take(s->seat));
     s->session = feed_session_free(s->session);
+    s->readable = readable_unref(s->readable);
 }
 
 /* ---- frames ---- */
@@ -204,6 +207,67 @@ bool subscriber_must_wait(const struct lane *lane, const Trimtab__V1__Hello *hel
     (void)state_unref(state);
     return here < MIN(shown, newest);
 }
+
+/* ---- rights ---- */
+
+static bool may_everything(const struct auth_record *r, const struct identity *who)
+{
+    struct principal p = identity_principal(who);
+
+    return rights_may(auth_rights(r), &p, RIGHT_TO_SUBSCRIBE, SPACE_EVERYTHING);
+}
+
+int subscription_rights(const struct auth_record *r, const struct identity *who,
+                        const struct scope *scopes, size_t n, struct readable **ret,
+                        struct err *err)
+{
+    struct principal p = identity_principal(who);
+    int rc = scopes_authorize(auth_rights(r), &p, scopes, n, err);
+
+    *ret = NULL;
+    return rc ? rc : readable_make(auth_rights(r), &p, ret);
+}
+
+/* Whole or not at all: without the right to one of its layers it gets nothing (I11). */
+static int take_rights(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(s->lane->hub->auth);
+    owned(arena) struct arena a = ARENA_NULL;
+    struct scope *scopes;
+    int rc;
+
+    if (may_everything(r, &s->who))
+        return 0;
+    rc = scopes_from_proto(hello->scopes, hello->n_scopes, hello->instance, &a, &scopes, err);
+    if (!rc)
+        rc = subscription_rights(r, &s->who, scopes, hello->n_scopes, &s->readable, err);
+    if (!rc)
+        feed_session_may_read(s->session, s->readable);
+    return rc;
+}
+
+/* One that is not listed says nothing by which it could be asked again; it comes back. */
+static bool still_has_rights(struct subscriber *s, const struct auth_record *r)
+{
+    const struct introduction *in = s->seat ? s->seat->who : NULL;
+    struct readable *now = NULL;
+    struct principal p;
+    bool same;
+
+    if (!auth_renew(r, &s->who, clock_now()))
+        return false;
+    p = identity_principal(&s->who); /* as renewed: not before */
+    if (may_everything(r, &s->who))
+        return !s->readable;
+    for (size_t i = 0; in && i < in->n_scopes; i++)
+        if (scopes_authorize(auth_rights(r), &p, in->scopes[i], 1, NULL))
+            return false;
+    same = in && !readable_make(auth_rights(r), &p, &now) && readable_eq(now, s->readable);
+    (void)readable_unref(now);
+    return same;
+}
+
+/* ---- hellos ---- */
 
 /* The feed has taken the hello: the hub is asked for the instance. */
 static int take_hello(struct subscriber *s, const Trimtab__V1__Hello *hello, struct err *err)
@@ -243,6 +307,9 @@ int subscriber_frame(struct subscriber *s, const Trimtab__V1__ClientFrame *frame
     bool has_id = hello && hello->instance && *hello->instance->id;
     int r = has_id ? instance_id_check(str_c(hello->instance->id), err) : 0;
 
+    if (!r && hello &&
+        feed_session_status(s->session).phase == FEED_NEW) /* else it is refused */
+        r = take_rights(s, hello, err);
     if (!r)
         r = feed_session_frame(s->session, frame, loop_now(s->lane->loop), err);
     if (!r && has_id)
@@ -307,12 +374,27 @@ void subscribers_drain(struct lane *lane)
 
 void subscribers_review(struct lane *lane)
 {
+    owned(auth_record_unref) struct auth_record *rights = auth_current(lane->hub->auth);
+
     LIST_EACH (&lane->subscriptions, l) {
         struct subscriber *s = LINK_OF(l, struct subscriber, link);
 
-        if (auth_holds(lane->hub->auth, &s->who, RIGHT_SUBSCRIBE))
+        if (still_has_rights(s, rights))
             continue;
         LOG(INFO, "subscription_ended", LOG_C("identity", s->who.name), LOG_C("peer", s->peer));
-        s->ops->leave(s, "the right to subscribe was taken away");
+        s->ops->leave(s, "the rights to what it subscribes to have changed");
+    }
+}
+
+void subscribers_renew(struct lane *lane)
+{
+    owned(auth_record_unref) struct auth_record *rights = auth_current(lane->hub->auth);
+    nsec_t now = clock_now();
+
+    LIST_EACH (&lane->subscriptions, l) {
+        struct subscriber *s = LINK_OF(l, struct subscriber, link);
+
+        if (!auth_renew(rights, &s->who, now))
+            s->ops->leave(s, "the token has expired, or is not known any more");
     }
 }

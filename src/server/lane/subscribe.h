@@ -28,13 +28,14 @@ struct subscriber {
     struct lane *lane;
     const struct subscriber_ops *ops;
     struct feed_session *session;
-    struct seat *seat; /* NULL before its hello, and of one that is not listed */
-    bool is_taken;     /* the hub has let it in, or need not */
-    bool has_spoken;   /* since the roster was told */
-    struct link ready; /* in lane.ready while it has something to send */
+    struct seat *seat;    /* NULL before its hello, and of one that is not listed */
+    bool is_taken;        /* the hub has let it in, or need not */
+    bool has_spoken;      /* since the roster was told */
+    struct link ready;    /* in lane.ready while it has something to send */
     struct link restless; /* in lane.restless while the roster does not know how it stands */
     struct link link;     /* in lane.subscriptions */
     struct identity who;
+    struct readable *readable; /* what it may read; NULL: everything */
     char peer[64];
 };
 
@@ -78,7 +79,17 @@ void subscribers_init(struct lane *lane);
 void subscribers_feed_opts(struct feed_opts *opts);
 /* Tells all streams to go to another server, and ends them. */
 void subscribers_drain(struct lane *lane);
-/* Rights have changed: ends the streams of those who may no longer subscribe (I11). */
+/*
+ * Whether a caller may subscribe to all layers of these scopes, and what he may read of what they refer to: a reference,
+ * NULL for everything. ERR_DENIED with the scope as the place, ERR_NOMEM.
+ */
+must_use int subscription_rights(const struct auth_record *r, const struct identity *who,
+                                 const struct scope *scopes, size_t n, struct readable **ret,
+                                 struct err *err);
+
+/* Time has passed: ends the streams of those whose token has expired. */
+void subscribers_renew(struct lane *lane);
+/* Rights have changed: ends the streams of those who may no longer subscribe, or read what they did (I11). */
 void subscribers_review(struct lane *lane);
 
 #endif

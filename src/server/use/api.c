@@ -74,6 +74,7 @@ struct shared *api_packed(struct api_call *call)
 
 void api_run(struct api_call *call)
 {
+    call->principal = identity_principal(&call->who);
     call->errand.run = run;
     call->errand.done = done;
     errand_send(&call->errand, call->hub, call->home);
@@ -127,6 +128,28 @@ void api_fail_here(struct api_call *call, int r)
         (void)err_set(&call->err, r, "%s",
                       r == ERR_NOMEM ? "out of memory" : "the request failed");
     api_fail(call, &call->err);
+}
+
+/* ---- rights ---- */
+
+int api_require(struct api_call *call, enum right_to right, struct str space)
+{
+    return rights_require(call->hub->state->rights, &call->principal, right, space, &call->err);
+}
+
+int api_require_sight(struct api_call *call, const char *id)
+{
+    struct name name;
+    int r = name_parse(str_c(id), &name, &call->err);
+
+    return r ? r : api_require(call, right_to_see(name), name.space);
+}
+
+struct sight api_sight(const struct api_call *call)
+{
+    const struct state *state = call->state ? call->state : call->hub->state;
+
+    return sight_of(state->rights, &call->who);
 }
 
 /* ---- reading the store ---- */

@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "server/hub/errand.h"
 #include "server/use/desk.h"
+#include "server/use/sight.h"
 
 #include <trimtab/v1/admin.pb-c.h>
 #include <trimtab/v1/record.pb-c.h>
@@ -24,7 +25,7 @@ struct rollout_wait;
 struct api_method {
     const char *name; /* as in the service Admin */
     const ProtobufCMessageDescriptor *request;
-    enum right right;
+    enum right_to right; /* somewhere; the use case asks where */
     void (*run)(struct api_call *call);
 };
 
@@ -38,6 +39,7 @@ struct api_call {
     struct driver *driver;
     const struct api_method *method;
     struct identity who;
+    struct principal principal; /* the same; borrows from who */
     char origin[96];
     const ProtobufCMessage *request; /* lives until the end, as do the slices it points to */
     struct arena arena;              /* for the response */
@@ -52,18 +54,19 @@ struct api_call {
     bool (*again)(
         struct api_call *call); /* after a conflict: true when it is worth another try */
     unsigned n_again;
-    size_t diff_bytes;    /* of a dry run, all changes together */
-    struct read_job read; /* used by what reads history */
-    ProtobufCMessage *response; /* the hub's, which borrows from what the hub has */
+    size_t diff_bytes;                      /* of a dry run, all changes together */
+    struct read_job read;                   /* used by what reads history */
+    ProtobufCMessage *response;             /* the hub's, which borrows from what the hub has */
     const ProtobufCMessageDescriptor *type; /* of the response */
-    struct shared *packed;      /* the same for another thread */
-    ProtobufCMessage *unpacked; /* the same on that thread */
+    struct shared *packed;                  /* the same for another thread */
+    ProtobufCMessage *unpacked;             /* the same on that thread */
     struct err err;
     int result;
     struct api_work *ctx_work; /* of the read that runs */
     struct status_wait *status;
     struct rollout_wait *rollout;
-    Trimtab__V1__RolloutPicture *picture; /* that the response points into; freed with the call */
+    Trimtab__V1__RolloutPicture
+        *picture;         /* that the response points into; freed with the call */
     struct waiter waiter; /* used by what waits */
     struct timer timer;
 };
@@ -88,6 +91,16 @@ void api_fail_here(struct api_call *call, int r);
 /* The answer, in either form, on the home loop; borrowed from the call. NULL without memory. */
 const ProtobufCMessage *api_response(struct api_call *call);
 struct shared *api_packed(struct api_call *call);
+
+/*
+ * Whether the caller has a right in a namespace (SPACE_EVERYTHING: on everything), by the newest state. 0, or ERR_DENIED with the
+ * story in call->err.
+ */
+must_use int api_require(struct api_call *call, enum right_to right, struct str space);
+/* The right to see a resource. ERR_INVALID, too. */
+must_use int api_require_sight(struct api_call *call, const char *id);
+/* What he sees, by the state that the call has pinned, or else the newest one. */
+struct sight api_sight(const struct api_call *call);
 
 /* Runs work on the thread that reads history; finish is called on the loop. */
 void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),

@@ -100,6 +100,13 @@ static void history_read(struct api_call *call, struct store *store)
 
 void api_history(struct api_call *call)
 {
+    const Trimtab__V1__HistoryRequest *q = (const Trimtab__V1__HistoryRequest *)call->request;
+    int r = api_require_sight(call, q->id);
+
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
     api_read(call, history_read, api_read_finish);
 }
 
@@ -112,13 +119,16 @@ static const char *action_of(const Trimtab__V1__RecordChange *c)
     return c->previous_revision ? "updated" : "created";
 }
 
-static bool add_changes(struct arena *a, const Trimtab__V1__Record *record,
-                        Trimtab__V1__CommitInfo *info)
+static bool add_changes(struct arena *a, const struct sight *sight,
+                        const Trimtab__V1__Record *record, Trimtab__V1__CommitInfo *info)
 {
     info->changes = ARENA_ARRAY(a, Trimtab__V1__ChangeResult *, record->n_changes);
     for (size_t i = 0; info->changes && i < record->n_changes; i++) {
-        Trimtab__V1__ChangeResult *r = ARENA_NEW(a, Trimtab__V1__ChangeResult);
+        Trimtab__V1__ChangeResult *r;
 
+        if (!sight_has_id(sight, record->changes[i]->id))
+            continue;
+        r = ARENA_NEW(a, Trimtab__V1__ChangeResult);
         if (!r)
             return false;
         trimtab__v1__change_result__init(r);
@@ -163,7 +173,8 @@ static bool add_moves(struct arena *a, const Trimtab__V1__Record *record, uint64
     return info->moves != NULL;
 }
 
-static Trimtab__V1__CommitInfo *commit_info(struct arena *a, const Trimtab__V1__Record *record,
+static Trimtab__V1__CommitInfo *commit_info(struct arena *a, const struct sight *sight,
+                                            const Trimtab__V1__Record *record,
                                             uint64_t revision)
 {
     Trimtab__V1__CommitInfo *info = ARENA_NEW(a, Trimtab__V1__CommitInfo);
@@ -186,17 +197,34 @@ static Trimtab__V1__CommitInfo *commit_info(struct arena *a, const Trimtab__V1__
         info->order = arena_c(a, str_c(order_kind_name((enum order_kind)record->order->kind)));
         info->order_reason = arena_c(a, str_c(record->order->reason));
     }
-    return add_changes(a, record, info) && add_moves(a, record, revision, info) ? info : NULL;
+    return add_changes(a, sight, record, info) && add_moves(a, record, revision, info) ? info
+                                                                                       : NULL;
 }
 
 /* ---- which commits are asked for ---- */
 
-static bool has_prefix(const Trimtab__V1__Record *record, struct str prefix)
+static bool has_prefix(const Trimtab__V1__Record *record, struct str prefix,
+                       const struct sight *sight)
 {
     for (size_t i = 0; i < record->n_changes; i++)
-        if (str_starts(str_c(record->changes[i]->id), prefix))
+        if (str_starts(str_c(record->changes[i]->id), prefix) &&
+            sight_has_id(sight, record->changes[i]->id))
             return true;
     return prefix.len == 0;
+}
+
+/* Who sees one of its changes, or all that one of its moves is about, sees the commit, with these changes only. */
+static bool is_seen(const struct api_call *call, const struct sight *sight,
+                    const Trimtab__V1__Record *record, uint64_t revision)
+{
+    for (size_t i = 0; i < record->n_changes && !sight->is_all; i++)
+        if (sight_has_id(sight, record->changes[i]->id))
+            return true;
+    for (size_t i = 0; i < record->n_moves && !sight->is_all; i++)
+        if (sight_has_rollout(
+                sight, state_rollout(call->state, rollout_of_move(record->moves[i], revision))))
+            return true;
+    return sight->is_all;
 }
 
 static bool has_action(const Trimtab__V1__Record *record, const char *action)
@@ -205,6 +233,12 @@ static bool has_action(const Trimtab__V1__Record *record, const char *action)
         if (strcmp(move_name(record->moves[i]), action) == 0)
             return true;
     return !*action || strcmp(record->action, action) == 0;
+}
+
+static int sees_nothing(struct api_call *call)
+{
+    return err_set(&call->err, ERR_DENIED, "%s may see nothing of what this commit changed",
+                   call->who.subject);
 }
 
 static bool has_rollout(const Trimtab__V1__Record *record, uint64_t revision, uint64_t rollout)
@@ -216,13 +250,15 @@ static bool has_rollout(const Trimtab__V1__Record *record, uint64_t revision, ui
 }
 
 static bool is_asked_for(const Trimtab__V1__CommitsRequest *q,
-                         const Trimtab__V1__Record *record, uint64_t revision)
+                         const Trimtab__V1__Record *record, uint64_t revision,
+                         const struct sight *sight)
 {
     uint64_t time_ms = record->time_ms > 0 ? (uint64_t)record->time_ms : 0;
 
     return (!*q->author || strcmp(record->author, q->author) == 0) && time_ms >= q->since_ms &&
-           (!q->until_ms || time_ms <= q->until_ms) && has_prefix(record, str_c(q->prefix)) &&
-           has_action(record, q->action) && has_rollout(record, revision, q->rollout);
+           (!q->until_ms || time_ms <= q->until_ms) &&
+           has_prefix(record, str_c(q->prefix), sight) && has_action(record, q->action) &&
+           has_rollout(record, revision, q->rollout);
 }
 
 /* Older ones are not asked for either, as far as clocks can be believed. */
@@ -246,6 +282,7 @@ static int commits_walk(struct api_call *call, struct store *store, uint64_t *re
                         size_t limit, Trimtab__V1__CommitsResponse *response)
 {
     const Trimtab__V1__CommitsRequest *q = (const Trimtab__V1__CommitsRequest *)call->request;
+    struct sight sight = api_sight(call);
     size_t n = 0, bytes = 0;
 
     for (; *revision && response->n_commits < limit; (*revision)--) {
@@ -261,14 +298,19 @@ static int commits_walk(struct api_call *call, struct store *store, uint64_t *re
             *revision = 0;
             return 0;
         }
+        if (q->revision && !is_seen(call, &sight, record, *revision))
+            return sees_nothing(call);
         bytes += record_bytes(record);
-        if (is_asked_for(q, record, *revision)) {
+        if (is_asked_for(q, record, *revision, &sight) &&
+            is_seen(call, &sight, record, *revision)) {
             response->commits[response->n_commits] =
-                commit_info(&call->arena, record, *revision);
+                commit_info(&call->arena, &sight, record, *revision);
             if (!response->commits[response->n_commits++])
                 return ERR_NOMEM;
         }
         api_record_drop(call);
+        if (q->revision) /* only this one */
+            break;
     }
     if (*revision < q->since)
         *revision = 0;
@@ -337,12 +379,17 @@ static int diff_commit(struct api_call *call, struct store *store, uint64_t revi
                        struct buf *out)
 {
     const Trimtab__V1__Record *record, *before;
+    struct sight sight = api_sight(call);
     int r = api_record(call, store, revision, &record);
 
+    if (!r && !is_seen(call, &sight, record, revision))
+        r = sees_nothing(call);
     for (size_t i = 0; !r && i < record->n_changes; i++) {
         const Trimtab__V1__RecordChange *c = record->changes[i];
         struct side old, new;
 
+        if (!sight_has_id(&sight, c->id))
+            continue;
         before = NULL;
         if (c->previous_revision)
             r = api_record(call, store, c->previous_revision, &before);
@@ -428,11 +475,17 @@ void api_diff(struct api_call *call)
 {
     const Trimtab__V1__DiffRequest *q = (const Trimtab__V1__DiffRequest *)call->request;
     struct err err = ERR_NULL;
+    int r;
 
     if (!*q->id == !q->revision) {
         (void)err_set(&err, ERR_INVALID,
                       "give either the id of a resource or the revision of a commit");
         api_fail(call, &err);
+        return;
+    }
+    r = *q->id ? api_require_sight(call, q->id) : 0;
+    if (r) {
+        api_fail_here(call, r);
         return;
     }
     api_read(call, diff_read, api_read_finish);

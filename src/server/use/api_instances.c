@@ -42,6 +42,7 @@ void api_instances(struct api_call *call)
     struct arena *a = &call->arena;
     Trimtab__V1__InstancesResponse *response = ARENA_NEW(a, Trimtab__V1__InstancesResponse);
     struct moment moment = hub_moment(call->hub);
+    struct sight sight = api_sight(call);
     struct map_slot *slot;
     struct name resource;
     struct err err = ERR_NULL;
@@ -61,8 +62,11 @@ void api_instances(struct api_call *call)
     while (response->instances && (slot = map_each(&roster->instances, &at))) {
         const struct presence *p = ((struct instance *)slot->value)->presence;
 
-        if (is_asked_for(q, *q->resource ? &resource : NULL, p))
-            response->instances[response->n_instances++] = instance_info(p, &moment, a);
+        if (!sight_has_instance(&sight, p) ||
+            !is_asked_for(q, *q->resource ? &resource : NULL, p))
+            continue;
+        response->instances[response->n_instances] = instance_info(p, &moment, a);
+        sight_trim(&sight, p, response->instances[response->n_instances++]);
     }
     if (!arena_failed(a))
         qsort(response->instances, response->n_instances, sizeof(*response->instances), by_id);
@@ -83,6 +87,19 @@ static void forget_stored(struct api_call *call, struct store *store)
                  "it is forgotten until a restart; its stored record is tried again");
 }
 
+/* In all namespaces that the instance wanted; on everything when that is not known. */
+static int may_forget(struct api_call *call, const char *id)
+{
+    const struct instance *i = roster_find(&call->hub->roster, str_c(id));
+    const struct introduction *in = i ? i->presence->introduction : NULL;
+    int r = in && in->n_scopes ? 0 : api_require(call, RIGHT_TO_FORGET, SPACE_EVERYTHING);
+
+    for (size_t s = 0; in && s < in->n_scopes; s++)
+        for (size_t l = 0; l < in->scopes[s]->n_layers && !r; l++)
+            r = api_require(call, RIGHT_TO_FORGET, in->scopes[s]->layers[l]);
+    return r;
+}
+
 void api_forget_instance(struct api_call *call)
 {
     const Trimtab__V1__ForgetInstanceRequest *q =
@@ -90,9 +107,15 @@ void api_forget_instance(struct api_call *call)
     Trimtab__V1__ForgetInstanceResponse *response =
         ARENA_NEW(&call->arena, Trimtab__V1__ForgetInstanceResponse);
     struct err err = ERR_NULL;
+    int r;
 
     if (!response) {
         api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    r = may_forget(call, q->id);
+    if (r) {
+        api_fail_here(call, r);
         return;
     }
     trimtab__v1__forget_instance_response__init(response);
@@ -177,6 +200,7 @@ static enum fate fate_of(const struct status_wait *w, const struct presence *p,
 static void count(struct api_call *call, const struct status_wait *w,
                   Trimtab__V1__StatusResponse *m)
 {
+    struct sight sight = api_sight(call);
     struct moment moment = hub_moment(call->hub);
     struct map_slot *slot;
     size_t at = 0;
@@ -191,8 +215,10 @@ static void count(struct api_call *call, const struct status_wait *w,
         m->unproven += fate == UNPROVEN;
         m->pending += fate == PENDING;
         if (fate != UNCONCERNED && fate != APPLIED && m->waiting &&
-            m->n_waiting < WAITING_SHOWN_MAX)
-            m->waiting[m->n_waiting++] = instance_info(p, &moment, &call->arena);
+            m->n_waiting < WAITING_SHOWN_MAX && sight_has_instance(&sight, p)) {
+            m->waiting[m->n_waiting] = instance_info(p, &moment, &call->arena);
+            sight_trim(&sight, p, m->waiting[m->n_waiting++]);
+        }
     }
 }
 
@@ -285,12 +311,28 @@ static void status_read(struct api_call *call, struct store *store)
         call->result = ERR_NOMEM;
 }
 
+/* Of every resource that it is about. */
+static int may_see_all(struct api_call *call)
+{
+    const struct status_wait *w = call->status;
+    int r = 0;
+
+    for (size_t i = 0; i < w->n_keys && !r; i++)
+        r = api_require(call, RIGHT_TO_VIEW, key_name(w->keys[i]).space);
+    return r;
+}
+
 static void status_finish(struct api_call *call)
 {
     uint32_t wait_ms = MIN(status_request(call)->wait_ms, (uint32_t)WAIT_MAX_MS);
 
     if (call->result) {
         api_read_finish(call);
+        return;
+    }
+    call->result = may_see_all(call);
+    if (call->result) {
+        api_fail_here(call, call->result);
         return;
     }
     if (!wait_ms || !is_open(call)) {

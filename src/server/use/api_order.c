@@ -3,6 +3,8 @@
  * too, to those that refuse it.
  */
 #include "server/use/api.h"
+
+#include "model/needs.h"
 #include "server/use/committing.h"
 #include "server/use/methods.h"
 
@@ -116,18 +118,28 @@ void api_order(struct api_call *call)
 
 /* ---- looking ---- */
 
+/* Who sees all resources that it names; one that names none is about everything. */
+static bool is_seen(const struct sight *sight, const struct order *o)
+{
+    for (size_t i = 0; i < o->what.n_resources && !sight->is_all; i++)
+        if (!sight_has_id(sight, o->what.resources[i].data))
+            return false;
+    return sight->is_all || o->what.n_resources;
+}
+
 /* Newest first: the revisions of those that are kept, but for the switch of the fleet. */
 static const struct order **newest_orders(struct api_call *call, size_t *ret_n)
 {
     const struct state *s = call->hub->state;
     const struct order **list = ARENA_ARRAY(&call->arena, const struct order *, s->n_orders);
     struct tree_walk walk;
+    struct sight sight = api_sight(call);
     const struct order *o;
     size_t n = 0;
 
     tree_walk_from(&walk, s->orders, STR(""), 0);
     while (list && (o = order_of(tree_walk_next(&walk))))
-        if (!order_is_of_fleet(o->what.kind))
+        if (!order_is_of_fleet(o->what.kind) && is_seen(&sight, o))
             list[s->n_orders - 1 - n++] = o;
     *ret_n = n;
     return list;
@@ -245,6 +257,20 @@ static int make_again(struct api_call *call, const struct again *g)
     return arena_failed(&call->arena) ? ERR_NOMEM : 0;
 }
 
+static bool may_retry(const struct api_call *call)
+{
+    const struct order_request *order = call->commit.commit.order;
+    struct needs needs;
+    bool may;
+
+    if (!order)
+        return true;
+    may = !needs_of_order(order, &needs) &&
+          !needs_check(&needs, call->hub->state->rights, &call->principal, NULL);
+    needs_deinit(&needs);
+    return may;
+}
+
 int order_again(struct api_call *call)
 {
     struct again g = {.wanted = MAP_NULL};
@@ -264,6 +290,9 @@ int order_again(struct api_call *call)
     }
     if (!r && g.n_instances)
         r = make_again(call, &g);
+    if (!r &&
+        !may_retry(call)) /* what he publishes is there already, and that is all he may do */
+        call->commit.commit.order = NULL;
     map_deinit(&g.wanted);
     return r;
 }

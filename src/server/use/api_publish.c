@@ -34,8 +34,9 @@ static int check_pruning(struct api_call *call, const char *ns, const struct pru
     (void)err_set(&call->err, ERR_REFUSED, "prune would delete %zu of %zu resources of %s",
                   p->deleted, p->held, ns);
     err_place(&call->err, "prune");
-    err_hint(&call->err, "look at it with a dry run; if it is meant, confirm it: publish --yes, "
-                         "or prune_confirmed");
+    err_hint(&call->err,
+             "look at it with a dry run; if it is meant, confirm it: publish --yes, "
+             "or prune_confirmed");
     return ERR_REFUSED;
 }
 
@@ -56,7 +57,11 @@ static int prune(struct api_call *call, const char *ns, struct change *changes, 
     struct pruning p = {0, 0};
     size_t given =
         *n; /* what a former prune added counts: a namespace named twice is pruned once */
+    int r =
+        api_require(call, RIGHT_TO_EDIT, str_c(ns)); /* before it is told how much there is */
 
+    if (r)
+        return r;
     below_walk_init(&walk, call->state,
                     &(struct below_opts){.space = str_c(ns), .depth = BELOW_SELF});
     while ((v = below_walk_next(&walk))) {

@@ -74,6 +74,11 @@ static void get_now(struct api_call *call)
         api_fail(call, &err);
         return;
     }
+    r = api_require_sight(call, q->id);
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
     if (q->version) {
         api_read(call, read_version, api_read_finish);
         return;
@@ -181,6 +186,7 @@ static void list_goes_on(struct listing *l, struct str key, struct arena *a)
 static void list_fill(struct api_call *call, struct listing *l, struct str after)
 {
     const Trimtab__V1__ListRequest *q = (const Trimtab__V1__ListRequest *)call->request;
+    struct sight sight = api_sight(call);
     struct below_walk walk;
     struct version *v;
 
@@ -190,7 +196,8 @@ static void list_fill(struct api_call *call, struct listing *l, struct str after
                                          .after = after,
                                          .most = LIST_SEEN_MAX});
     while ((v = below_walk_next(&walk)))
-        if (is_listed(q, v) && !list_add(l, q, v, &call->arena))
+        if (is_listed(q, v) && sight_has_key(&sight, v->key) &&
+            !list_add(l, q, v, &call->arena))
             return;
     if (below_walk_has_more(&walk))
         list_goes_on(l, walk.last_seen, &call->arena);
@@ -204,6 +211,7 @@ void api_list(struct api_call *call)
     struct listing l = {response, MIN(q->limit ? q->limit : LIST_DEFAULT, (size_t)LIST_MAX), 0};
     struct str after = STR("");
     struct err err = ERR_NULL;
+    int r;
 
     if (*q->after && api_key(call, q->after, &after, &err)) {
         err_place(&err, "after");
@@ -219,7 +227,13 @@ void api_list(struct api_call *call)
     response->next = arena_c(a, STR(""));
     response->revision = call->hub->state->revision;
     list_fill(call, &l, after);
-    api_answer(call, &response->base);
+    r = *q->prefix && !response->n_resources && !*response->next
+            ? api_require(call, RIGHT_TO_VIEW, space_of(str_c(q->prefix)))
+            : 0; /* who may see nothing of what he names is told so */
+    if (r)
+        api_fail_here(call, r);
+    else
+        api_answer(call, &response->base);
 }
 
 /* ---- info ---- */
@@ -229,13 +243,11 @@ static void put_states(const struct hub *hub, Trimtab__V1__InfoResponse *r, stru
 {
     struct moment at = hub_moment(hub);
     struct roster_counts counts;
-    Trimtab__V1__StateCount *entries =
-        ARENA_ARRAY(a, Trimtab__V1__StateCount, PRESENCE_STATES);
+    Trimtab__V1__StateCount *entries = ARENA_ARRAY(a, Trimtab__V1__StateCount, PRESENCE_STATES);
 
     roster_count(&hub->roster, &at, &counts);
     r->failing = counts.failing;
-    r->instance_states =
-        ARENA_ARRAY(a, Trimtab__V1__StateCount *, PRESENCE_STATES);
+    r->instance_states = ARENA_ARRAY(a, Trimtab__V1__StateCount *, PRESENCE_STATES);
     for (int i = 0; entries && r->instance_states && i < PRESENCE_STATES; i++) {
         trimtab__v1__state_count__init(&entries[i]);
         entries[i].state = arena_c(a, str_c(presence_state_name((enum presence_state)i)));

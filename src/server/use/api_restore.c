@@ -73,7 +73,10 @@ void api_release_restore(struct api_call *call)
 {
     const Trimtab__V1__ReleaseRestoreRequest *q =
         (const Trimtab__V1__ReleaseRestoreRequest *)call->request;
-    int r = make_release(call, q, &call->commit.commit.restored);
+    int r = api_require(call, RIGHT_TO_ADMIN, SPACE_EVERYTHING);
+
+    if (!r)
+        r = make_release(call, q, &call->commit.commit.restored);
 
     if (r) {
         api_fail_here(call, r);

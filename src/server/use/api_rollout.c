@@ -379,7 +379,8 @@ static int put_pick(Trimtab__V1__PreviewStep *step, const struct pick *pick, siz
     step->failing += presence_is_failing(pick->instance->presence);
     if (step->n_instances == limit)
         return 0;
-    step->instances[step->n_instances] = rollout_instance(pick, &call->driver->drives, NULL, &at, &call->arena);
+    step->instances[step->n_instances] =
+        rollout_instance(pick, &call->driver->drives, NULL, &at, &call->arena);
     return step->instances[step->n_instances++] ? 0 : ERR_NOMEM;
 }
 
@@ -451,6 +452,13 @@ static int preview_make(struct api_call *call, struct preview *p)
     if (q->rollout && !p->rollout)
         return err_set(&call->err, ERR_NOT_FOUND, "there is no rollout %llu",
                        (unsigned long long)q->rollout);
+    r = rollout_require_view(call, p->rollout);
+    for (size_t i = 0; i < q->n_resources && !r; i++)
+        r = api_require_sight(call, q->resources[i]);
+    if (!r && !p->rollout && !q->n_resources) /* it would look at the whole fleet */
+        r = api_require(call, RIGHT_TO_VIEW, SPACE_EVERYTHING);
+    if (r)
+        return r;
     r = p->rollout && !q->n_resources
             ? interest_of_rollout(p->rollout, &call->arena, &p->interest)
             : interest_of_ids(q->resources, q->n_resources, &call->arena, &p->interest,

@@ -198,6 +198,7 @@ static int read_after(const char *text, const struct runner *q, size_t *ret_scop
 
 struct list {
     struct runner runner;
+    struct sight sight;
     Trimtab__V1__RunningResponse *m;
     size_t limit;
     struct arena *arena;
@@ -218,7 +219,7 @@ static char *next_of(size_t scope, struct str from, struct arena *a)
 static int put_row(struct list *l, struct row *row)
 {
     find_rollout(row);
-    if (!row->item && !row->rollout)
+    if ((!row->item && !row->rollout) || !sight_has_key(&l->sight, row->key))
         return 0;
     l->m->resources[l->m->n_resources] = row_message(row, l->arena);
     return l->m->resources[l->m->n_resources++] ? 0 : ERR_NOMEM;
@@ -284,7 +285,7 @@ static int list_instance(struct api_call *call, struct list *l, const char *afte
     size_t scope;
     int r;
 
-    if (!i)
+    if (!i || !sight_has_instance(&l->sight, i->presence))
         return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
     l->runner = (struct runner){i->presence, call->hub->state, hub_moment(call->hub)};
     r = read_after(after, &l->runner, &scope, &from, &call->err);
@@ -296,6 +297,7 @@ static int list_instance(struct api_call *call, struct list *l, const char *afte
         buf_clear(&from);
     }
     l->m->info = instance_info(i->presence, &l->runner.at, l->arena);
+    sight_trim(&l->sight, i->presence, l->m->info);
     return r;
 }
 
@@ -345,11 +347,14 @@ static int list_resource(struct api_call *call, struct list *l, const char *afte
     struct str key;
     int r = found ? api_key(call, q->resource, &key, &call->err) : ERR_NOMEM;
 
+    if (!r)
+        r = api_require(call, RIGHT_TO_VIEW, key_name(key).space);
     while (!r && (slot = map_each(&roster->instances, &at))) {
         struct instance *i = slot->value;
 
         if (strcmp(i->id, after) > 0 && (i->presence->is_connected || q->offline) &&
-            presence_wants(i->presence, key_name(key)))
+            presence_wants(i->presence, key_name(key)) &&
+            sight_has_instance(&l->sight, i->presence))
             found[n++] = i;
     }
     if (!r && n)
@@ -369,7 +374,8 @@ static int list_resource(struct api_call *call, struct list *l, const char *afte
 void api_running(struct api_call *call)
 {
     const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
-    struct list l = {.limit = MIN(q->limit ? q->limit : ROWS_DEFAULT, (size_t)ROWS_MAX),
+    struct list l = {.sight = api_sight(call),
+                     .limit = MIN(q->limit ? q->limit : ROWS_DEFAULT, (size_t)ROWS_MAX),
                      .arena = &call->arena,
                      .m = ARENA_NEW(&call->arena, Trimtab__V1__RunningResponse)};
     int r = l.m ? 0 : ERR_NOMEM;

@@ -11,7 +11,7 @@
 #define ANNOTATION STR("trimtab/canary")
 
 /* One change, next to what is there. */
-struct sight {
+struct canary {
     struct change *change;
     struct str canary; /* data NULL: no annotation */
     const struct version *stable;
@@ -19,8 +19,8 @@ struct sight {
     const struct rollout *carrier; /* that declared rollout */
 };
 
-struct sights {
-    struct sight *at;
+struct canaries {
+    struct canary *at;
     size_t n;
     const struct rollout
         *rollout; /* the one that carries some of them, and is to move; NULL: none */
@@ -59,13 +59,13 @@ void canary_strip(struct commit *c)
 }
 
 /* Ids that are none are left to the check of the commit. */
-static int see(struct api_call *call, struct change *c, struct sight *s)
+static int see(struct api_call *call, struct change *c, struct canary *s)
 {
     owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
     struct name name;
     struct rollout *r;
 
-    *s = (struct sight){.change = c, .canary = take_annotation(c)};
+    *s = (struct canary){.change = c, .canary = take_annotation(c)};
     if (name_parse(c->id, &name, NULL))
         return 0;
     name_put_key(name, &key);
@@ -80,11 +80,11 @@ static int see(struct api_call *call, struct change *c, struct sight *s)
     return 0;
 }
 
-static int look(struct api_call *call, struct sights *all)
+static int look(struct api_call *call, struct canaries *all)
 {
     struct commit *c = &call->commit.commit;
 
-    all->at = ARENA_ARRAY(&call->arena, struct sight, c->n);
+    all->at = ARENA_ARRAY(&call->arena, struct canary, c->n);
     if (!all->at)
         return ERR_NOMEM;
     for (; all->n < c->n; all->n++) {
@@ -96,7 +96,7 @@ static int look(struct api_call *call, struct sights *all)
     return 0;
 }
 
-static bool changes_something(const struct sight *s)
+static bool changes_something(const struct canary *s)
 {
     return !s->change->is_carried && (s->candidate || !change_gives(s->change, s->stable));
 }
@@ -140,14 +140,14 @@ static bool is_same_step(struct api_call *call, const struct rollout *r,
 }
 
 /* Whether all that is said of a rollout is what it carries, for those whom its newest step is for. */
-static int is_as_before(struct api_call *call, const struct sights *all,
+static int is_as_before(struct api_call *call, const struct canaries *all,
                         const struct rollout *r, bool *ret)
 {
     struct str known = STR_NULL; /* an annotation that names the newest step */
 
     *ret = false;
     for (size_t i = 0; i < all->n; i++) {
-        const struct sight *s = &all->at[i];
+        const struct canary *s = &all->at[i];
         Trimtab__V1__Step *asked;
         struct step step;
         int rc;
@@ -170,7 +170,7 @@ static int is_as_before(struct api_call *call, const struct sights *all,
     return 0;
 }
 
-static void set_carried(struct sights *all, const struct rollout *r)
+static void set_carried(struct canaries *all, const struct rollout *r)
 {
     for (size_t i = 0; i < all->n; i++)
         if (all->at[i].carrier == r)
@@ -178,7 +178,7 @@ static void set_carried(struct sights *all, const struct rollout *r)
 }
 
 /* Takes out what rollouts carry as before: what else changes in the same commit is no part of them. */
-static int find_carried(struct api_call *call, struct sights *all)
+static int find_carried(struct api_call *call, struct canaries *all)
 {
     for (size_t i = 0; i < all->n; i++) {
         const struct rollout *r = all->at[i].carrier;
@@ -203,12 +203,12 @@ static int find_carried(struct api_call *call, struct sights *all)
 /* ---- what they ask for together ---- */
 
 /* The one annotation of all that changes something; data NULL: none has any. ERR_INVALID when they differ. */
-static int common_canary(const struct sights *all, struct str *ret, struct err *err)
+static int common_canary(const struct canaries *all, struct str *ret, struct err *err)
 {
-    const struct sight *first = NULL;
+    const struct canary *first = NULL;
 
     for (size_t i = 0; i < all->n; i++) {
-        const struct sight *s = &all->at[i];
+        const struct canary *s = &all->at[i];
 
         if (!changes_something(s))
             continue;
@@ -335,7 +335,7 @@ static int extend(struct api_call *call, const struct rollout *r, struct str can
 }
 
 /* All that the rollout carries is named. */
-static bool is_whole(const struct sights *all, const struct rollout *r)
+static bool is_whole(const struct canaries *all, const struct rollout *r)
 {
     size_t carried = 0;
 
@@ -345,7 +345,7 @@ static bool is_whole(const struct sights *all, const struct rollout *r)
 }
 
 /* The first that changes something and is no part of the rollout; NULL: nothing else changes. */
-static const struct sight *other_change(const struct sights *all, const struct rollout *r)
+static const struct canary *other_change(const struct canaries *all, const struct rollout *r)
 {
     for (size_t i = 0; i < all->n; i++)
         if (all->at[i].carrier != r && changes_something(&all->at[i]))
@@ -353,10 +353,10 @@ static const struct sight *other_change(const struct sights *all, const struct r
     return NULL;
 }
 
-static bool all_give(const struct sights *all, bool candidates)
+static bool all_give(const struct canaries *all, bool candidates)
 {
     for (size_t i = 0; i < all->n; i++) {
-        const struct sight *s = &all->at[i];
+        const struct canary *s = &all->at[i];
 
         if (s->carrier == all->rollout &&
             !change_gives(s->change, candidates ? s->candidate : s->stable))
@@ -370,7 +370,7 @@ static bool all_give(const struct sights *all, bool candidates)
  * silence would leave the rollout running against what the tree says.
  */
 static int refuse_return(struct api_call *call, const struct rollout *r,
-                         const struct sight *other)
+                         const struct canary *other)
 {
     (void)err_set(&call->err, ERR_LOCKED,
                   "rollout %llu is to be taken back, as its resources are given as they are "
@@ -396,10 +396,10 @@ static int confirm(struct api_call *call, const struct rollout *r)
 }
 
 /* The changes are those of a declared rollout; else they are refused as those of any other are. */
-static int move(struct api_call *call, const struct sights *all, struct str canary)
+static int move(struct api_call *call, const struct canaries *all, struct str canary)
 {
     const struct rollout *r = all->rollout;
-    const struct sight *other = other_change(all, r);
+    const struct canary *other = other_change(all, r);
     struct commit *c = &call->commit.commit;
     bool goes_back = is_whole(all, r) && all_give(all, false) && !canary.data;
 
@@ -419,7 +419,7 @@ static int move(struct api_call *call, const struct sights *all, struct str cana
 
 int canary_apply(struct api_call *call, const struct rollout **ret)
 {
-    struct sights all = {.n = 0};
+    struct canaries all = {.n = 0};
     struct str canary = STR_NULL;
     bool any = false;
     int r = look(call, &all);

@@ -161,6 +161,13 @@ static void commit_done(struct commit_job *job)
         call->committed(call);
 }
 
+static bool has_local_admin(const struct api_call *call)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(call->hub->auth);
+
+    return auth_has_local_admin(r);
+}
+
 void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
 {
     struct err err = ERR_NULL;
@@ -183,6 +190,8 @@ void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
         return;
     }
     call->committed = committed;
+    call->commit.principal = &call->principal;
+    call->commit.commit.has_local_admin = has_local_admin(call);
     call->commit.done = commit_done;
     committer_commit(call->hub->committer, &call->commit);
 }

@@ -6,6 +6,7 @@
 #include "proto/convert.h"
 #include "proto/json.h"
 #include "proto/wire.h"
+#include "server/use/event_sight.h"
 
 enum { EVENT_TEXT_MAX = 8 << 20, FRAME_PREFIX = 5 };
 
@@ -65,20 +66,49 @@ static void tell(struct listener *l, struct event *e)
         l->send(l, e);
 }
 
+static Trimtab__V1__Event *unpack(struct shared *framed)
+{
+    struct str packed = str_from(shared_str(framed), FRAME_PREFIX);
+
+    return trimtab__v1__event__unpack(&proto_allocator, packed.len,
+                                      (const uint8_t *)packed.data);
+}
+
+/* A copy of an event for who does not see everything: what he sees of it (I11). */
+static void tell_part(struct listener *l, const struct sight *sight, struct shared *framed)
+{
+    Trimtab__V1__Event *m = unpack(framed);
+    struct event part = {.message = m};
+    bool is_seen = m && event_trim(sight, m) && wants(l, m);
+
+    if (is_seen)
+        part.framed = proto_pack_framed(&m->base);
+    if (is_seen && part.framed)
+        tell(l, &part);
+    l->has_lost |= !m || (is_seen && !part.framed);
+    (void)shared_unref(part.framed);
+    (void)shared_unref(part.text);
+    if (m)
+        trimtab__v1__event__free_unpacked(m, &proto_allocator);
+}
+
 /* Without memory to read it something is lost. */
 static void hear(struct audience *a, struct shared *framed)
 {
     struct listeners *all = CONTAINER_OF(a, struct listeners, audience);
-    struct str packed = str_from(shared_str(framed), FRAME_PREFIX);
-    Trimtab__V1__Event *m = trimtab__v1__event__unpack(&proto_allocator, packed.len,
-                                                       (const uint8_t *)packed.data);
+    owned(auth_record_unref) struct auth_record *rights = auth_current(a->hub->auth);
+    Trimtab__V1__Event *m = unpack(framed);
     struct event event = {.message = m, .framed = framed};
 
     LIST_EACH (&all->list, link) {
         struct listener *l = LINK_OF(link, struct listener, link);
 
+        struct sight sight = sight_of(auth_rights(rights), &l->who);
+
         if (!m)
             l->has_lost = true;
+        else if (!sight.is_all)
+            tell_part(l, &sight, framed);
         else if (wants(l, m))
             tell(l, &event);
     }
@@ -218,7 +248,8 @@ int listener_open(struct listener *l, struct listeners *all, const struct identi
     l->wants = wants;
     l->asking = j;
     link_init(&l->link);
-    *j = (struct joining){.errand = {.run = join, .done = has_joined}, .all = all, .listener = l};
+    *j = (struct joining){
+        .errand = {.run = join, .done = has_joined}, .all = all, .listener = l};
     errand_send(&j->errand, all->audience.hub, all->audience.loop);
     return 0;
 }
@@ -273,10 +304,13 @@ void listeners_drain(struct listeners *all, const char *reason)
 
 void listeners_review(struct listeners *all)
 {
+    owned(auth_record_unref) struct auth_record *rights = auth_current(all->audience.hub->auth);
+
     LIST_EACH (&all->list, link) {
         struct listener *l = LINK_OF(link, struct listener, link);
 
-        if (!auth_holds(all->audience.hub->auth, &l->who, RIGHT_READ))
+        if (!auth_renew(rights, &l->who, clock_now()) ||
+            !auth_may_somewhere(rights, &l->who, RIGHT_TO_VIEW))
             l->leave(l, "the right to read was taken away");
     }
 }

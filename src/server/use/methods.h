@@ -17,6 +17,8 @@ void api_start_rollout(struct api_call *call);
 void api_move_rollout(struct api_call *call);
 void api_preview_rollout(struct api_call *call);
 /* rollout_read.c */
+/* Whether the caller sees all candidates of a rollout (NULL: none). ERR_DENIED with the story. */
+must_use int rollout_require_view(struct api_call *call, const struct rollout *r);
 void api_get_rollout(struct api_call *call);
 void api_list_rollouts(struct api_call *call);
 /* api_order.c */

@@ -24,6 +24,15 @@ static int no_rollout(uint64_t id, struct err *err)
     return err_set(err, ERR_NOT_FOUND, "there is no rollout %llu", (unsigned long long)id);
 }
 
+int rollout_require_view(struct api_call *call, const struct rollout *r)
+{
+    int rc = 0;
+
+    for (size_t i = 0; r && i < r->n_candidates && !rc; i++)
+        rc = api_require(call, RIGHT_TO_VIEW, key_name(r->candidates[i]->key).space);
+    return rc;
+}
+
 /* ---- list ---- */
 
 /* live, all or a phase. ERR_INVALID. */
@@ -62,6 +71,7 @@ static int put_list(struct api_call *call, const struct listing *l,
         (const Trimtab__V1__ListRolloutsRequest *)call->request;
     const struct state *state = call->hub->state;
     const struct rollout **ring = ARENA_ARRAY(&call->arena, const struct rollout *, l->limit);
+    struct sight sight = api_sight(call);
     const struct rollout *r;
     struct tree_walk walk;
     size_t n = 0;
@@ -71,7 +81,7 @@ static int put_list(struct api_call *call, const struct listing *l,
         return ERR_NOMEM;
     tree_walk_from(&walk, state->rollouts, STR_NULL, 0);
     while ((r = rollout_of(tree_walk_next(&walk))) && (!q->before || r->id < q->before))
-        if (is_listed(l, r))
+        if (is_listed(l, r) && sight_has_rollout(&sight, r))
             ring[n++ % l->limit] = r;
     for (size_t i = 0; i < MIN(n, l->limit); i++) {
         m->rollouts[i] =
@@ -167,7 +177,8 @@ static bool is_wanted(const struct api_call *call, const struct pick *p,
     if (*q->after && strcmp(p->id, q->after) <= 0)
         return false;
     return !*q->state ||
-           strcmp(q->state, target_state_name(pick_state(p, &call->driver->drives, r, at, why))) == 0;
+           strcmp(q->state,
+                  target_state_name(pick_state(p, &call->driver->drives, r, at, why))) == 0;
 }
 
 static int put_instances(struct api_call *call, const struct rollout *r, struct picks *picks,
@@ -191,7 +202,8 @@ static int put_instances(struct api_call *call, const struct rollout *r, struct 
             m->next = m->instances[limit - 1]->id;
             break;
         }
-        m->instances[m->n_instances] = rollout_instance(p, &call->driver->drives, r, &at, &call->arena);
+        m->instances[m->n_instances] =
+            rollout_instance(p, &call->driver->drives, r, &at, &call->arena);
         if (!m->instances[m->n_instances++])
             return ERR_NOMEM;
     }
@@ -347,6 +359,8 @@ void api_get_rollout(struct api_call *call)
     uint32_t wait_ms = MIN(q->wait_ms, (uint32_t)WAIT_MAX_MS);
     int r = w ? check_state(q->state, &call->err) : ERR_NOMEM;
 
+    if (!r)
+        r = rollout_require_view(call, state_rollout(call->hub->state, q->id));
     if (r) {
         api_fail_here(call, r);
         return;
