@@ -8,6 +8,7 @@ const fs = require('fs');
 const http2 = require('http2');
 const net = require('net');
 const path = require('path');
+const zlib = require('zlib');
 const { test, run, until, Server, proto, grpc, bin, spawn } = require('./lib.js');
 
 let server;
@@ -205,26 +206,92 @@ test('reflection tells which services there are, and the files that describe the
   }
 });
 
-// A stream of HTTP/2 by hand: headers, then bytes that are never ended.
-function open(headers, bytes) {
+// A stream of HTTP/2 by hand: headers, then bytes, and no end unless it `ends`.
+function open(headers, bytes, ends = false) {
   const session = http2.connect(`http://${server.address}`);
-  const s = { session, headers: null, trailers: null, closed: false };
+  const parts = [], s = { session, headers: null, trailers: null, closed: false, body: () => Buffer.concat(parts) };
   session.on('error', () => {});
   const stream = session.request({ ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers', ...headers }, { endStream: false });
   stream.on('response', (h) => { s.headers = h; });
   stream.on('trailers', (h) => { s.trailers = h; });
   stream.on('error', () => {});
   stream.on('close', () => { s.closed = true; });
-  stream.write(bytes);
+  stream.on('data', (d) => parts.push(d));
+  if (ends) stream.end(bytes);
+  else stream.write(bytes);
   s.end = () => session.destroy();
   return s;
 }
 
-test('a message that is compressed is refused with what would be taken', async () => {
-  const s = open({ ':path': '/trimtab.v1.Admin/Info', authorization: `Bearer ${server.token}`, 'grpc-encoding': 'gzip' }, Buffer.from([1, 0, 0, 0, 1, 0]));
-  await until('the answer', () => s.headers);
-  assert.deepStrictEqual([s.headers['grpc-status'], s.headers['grpc-accept-encoding']], ['12', 'identity']);
+// A message in its frame, as it is or compressed.
+const framed = (bytes, flag = 0) => { const h = Buffer.alloc(5); h[0] = flag; h.writeUInt32BE(bytes.length, 1); return Buffer.concat([h, bytes]); };
+const zipped = (bytes) => framed(zlib.gzipSync(bytes), 1);
+// The status and headers of a call that ends by itself.
+async function refusal(path, encoding, bytes, headers = {}) {
+  const s = open({ ':path': path, authorization: `Bearer ${server.token}`, ...(encoding ? { 'grpc-encoding': encoding } : {}), ...headers }, bytes);
+  await until('the answer', () => s.headers && (s.headers['grpc-status'] || s.trailers));
   s.end();
+  return { ...s.headers, ...s.trailers };
+}
+
+test('a compression that is not known is refused with what would be taken, one that was not announced as a broken protocol', async () => {
+  for (const path of ['/trimtab.v1.Admin/Info', '/trimtab.v1.Sync/Subscribe']) {
+    const unknown = await refusal(path, 'br', framed(Buffer.from('x'), 1));
+    assert.deepStrictEqual([unknown['grpc-status'], unknown['grpc-accept-encoding']], ['12', 'identity, gzip']);
+    for (const encoding of [null, 'identity']) assert.strictEqual((await refusal(path, encoding, framed(zlib.gzipSync(''), 1)))['grpc-status'], '13');
+  }
+});
+
+test('a compressed message that is broken, a bomb, or from somebody without a token is refused', async () => {
+  const bomb = zipped(Buffer.alloc(100 << 20));
+  for (const path of ['/trimtab.v1.Admin/Commit', '/trimtab.v1.Sync/Subscribe']) {
+    const good = zlib.gzipSync(Buffer.alloc(1000));
+    for (const broken of [Buffer.alloc(0), Buffer.from('no gzip'), good.subarray(0, good.length - 1), Buffer.concat([good, Buffer.from('x')])])
+      assert.strictEqual((await refusal(path, 'gzip', framed(broken, 1)))['grpc-status'], '13');
+    assert.strictEqual((await refusal(path, 'gzip', bomb))['grpc-status'], '8');
+    assert.strictEqual((await refusal(path, 'gzip', bomb, { authorization: 'Bearer nonsense' }))['grpc-status'], '16', 'and is not unpacked');
+  }
+});
+
+test('compressed messages are taken on calls and streams, and large answers of calls are compressed for who takes it', async () => {
+  const text = 'value: '.repeat(20000), gzip = { 'grpc.default_compression_algorithm': 2 };
+  const client = new proto.Admin(server.address, grpc.credentials.createInsecure(), gzip);
+  const auth = meta({ authorization: `Bearer ${server.token}` });
+  const ask = (method, message) => new Promise((resolve, reject) => client[method](message, auth, (e, r) => (e ? reject(e) : resolve(r))));
+  await ask('Commit', { changes: [{ id: 'm/file/zipped', content: Buffer.from(text) }], message: 'zipped' });
+  assert.strictEqual(String((await req('GET', '/v1/contents/m/file/zipped')).body), text);
+  const got = await ask('Get', { id: 'm/file/zipped' });
+  assert.strictEqual(got.text || String(got.content), text);
+  client.close();
+
+  const get = framed(Buffer.concat([Buffer.from([10, 13]), Buffer.from('m/file/zipped')]));
+  const answer = async (accepts) => {
+    const s = open({ ':path': '/trimtab.v1.Admin/Get', authorization: `Bearer ${server.token}`, ...(accepts ? { 'grpc-accept-encoding': accepts } : {}) }, get, true);
+    await until('the answer', () => s.closed);
+    assert.strictEqual(s.trailers['grpc-status'], '0');
+    s.end();
+    return [s.headers['grpc-encoding'], s.body()];
+  };
+  for (const accepts of ['gzip', 'identity, deflate,gzip']) {
+    const [encoding, bytes] = await answer(accepts);
+    assert.deepStrictEqual([encoding, bytes[0]], ['gzip', 1]);
+    assert(bytes.length < text.length / 20 && zlib.gunzipSync(bytes.subarray(5)).includes(text));
+  }
+  for (const accepts of [null, 'identity', 'deflate, gzipped']) {
+    const [encoding, bytes] = await answer(accepts);
+    assert.deepStrictEqual([encoding, bytes[0]], [undefined, 0]);
+    assert(bytes.includes(text));
+  }
+
+  const sync = new proto.Sync(server.address, grpc.credentials.createInsecure(), gzip), frames = [];
+  const stream = sync.Subscribe(auth);
+  stream.on('data', (f) => frames.push(f));
+  stream.on('error', () => {});
+  stream.write({ hello: { protocol: 1, instance: { id: 'zipper', host: 'node', program: 'x'.repeat(100) }, scopes: [{ name: 's', namespaces: ['m'] }] } });
+  await until('everything', () => frames.some((f) => f.end));
+  assert(frames.some((f) => (f.changes || []).some((c) => c.put.some((i) => i.id === 'm/file/zipped'))));
+  stream.cancel();
+  sync.close();
 });
 
 test('who has no token is refused before a large message is taken', async () => {

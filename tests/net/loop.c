@@ -311,6 +311,23 @@ TEST("compressed, oversized and malformed frames are told apart before anything 
     CHECK_I64(deframe_once(STR("\0\0\0\0\x0a"), 10), GRPC_NEED_MORE);
 }
 
+TEST("a compressed message comes out as one when a compression was announced")
+{
+    struct grpc_deframer d;
+    struct str message, input = STR("\1\0\0\0\1x\0\0\0\0\1y");
+
+    grpc_deframer_init(&d, 1);
+    d.takes_compressed = true;
+    CHECK_I64(grpc_deframe(&d, &input, &message), GRPC_MESSAGE);
+    CHECK_STR(message, STR("x"));
+    CHECK(grpc_deframer_is_compressed(&d));
+    CHECK_I64(grpc_deframe(&d, &input, &message), GRPC_MESSAGE);
+    CHECK(!grpc_deframer_is_compressed(&d));
+    input = STR("\1\0\0\0\2");
+    CHECK_I64(grpc_deframe(&d, &input, &message), GRPC_TOO_LARGE);
+    grpc_deframer_deinit(&d);
+}
+
 TEST("messages are percent-encoded and decoded without loss")
 {
     struct buf out = BUF_NULL(1000);
