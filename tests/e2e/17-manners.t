@@ -102,6 +102,74 @@ test('answers have what their status asks for', async () => {
   for (const x of [r, nobody, await req('GET', '/v1/info')]) assert(Math.abs(Date.parse(x.headers.date) - Date.now()) < 60000, x.headers.date);
 });
 
+const accepting = (value, more = {}) => ({ 'accept-encoding': value, ...more });
+
+test('documents and texts are compressed for who takes it, and are the same as without', async () => {
+  const text = 'key: value\n'.repeat(1000), id = 'm/file/big.txt';
+  await server.commit([{ id, text }, { id: 'm/file/big.bin', content: Buffer.alloc(5000, 1).toString('base64'), content_type: 'application/octet-stream' }]);
+  for (const url of [`/v1/resources/${id}`, `/v1/contents/${id}`, '/v1/resources?prefix=m&content=true', '/v1/subscribe/snapshot?namespaces=m', '/openapi.json',
+    '/metrics', '/v1/subscribe/poll?namespaces=m&wait_ms=0']) {
+    const plain = await req('GET', url), packed = await req('GET', url, undefined, accepting('br;q=0.9, gzip'));
+    assert.deepStrictEqual([plain.headers['content-encoding'], plain.headers.vary, packed.headers['content-encoding'], packed.headers.vary],
+      [undefined, 'accept-encoding', 'gzip', 'accept-encoding'], url);
+    assert.strictEqual(packed.headers['content-type'], plain.headers['content-type']);
+    assert.strictEqual(+packed.headers['content-length'], packed.body.length);
+    assert(packed.body.length < plain.body.length);
+    const unpacked = zlib.gunzipSync(packed.body);
+    if (!/metrics|poll/.test(url)) assert(unpacked.equals(plain.body), url); // these two are never the same twice
+    const tag = plain.headers.etag;
+    assert.strictEqual(packed.headers.etag, tag && `W/${tag}`);
+    for (const none of tag ? [tag, `W/${tag}`, `"a", W/${tag}`] : []) {
+      const same = await req('GET', url, undefined, accepting('gzip', { 'if-none-match': none }));
+      assert.deepStrictEqual([same.status, same.body.length, same.headers.etag, same.headers.vary, same.headers['content-encoding']], [304, 0, `W/${tag}`, 'accept-encoding', undefined]);
+    }
+    if (/poll/.test(url)) continue;
+    const headed = await req('HEAD', url, undefined, accepting('gzip'));
+    assert.deepStrictEqual([headed.status, headed.body.length, headed.headers['content-encoding']], [200, 0, 'gzip']);
+  }
+  for (const refusing of ['gzip;q=0', 'identity', 'identity, gzip;q=0.5', '*;q=0'])
+    assert.strictEqual((await req('GET', `/v1/contents/${id}`, undefined, accepting(refusing))).headers['content-encoding'], undefined, refusing);
+  const small = await req('GET', '/healthz', undefined, accepting('gzip'));
+  assert.deepStrictEqual([small.headers['content-encoding'], small.headers.vary], [undefined, 'accept-encoding']);
+  const binary = await req('GET', '/v1/contents/m/file/big.bin', undefined, accepting('gzip'));
+  assert.deepStrictEqual([binary.headers['content-encoding'], binary.headers.vary, binary.headers.etag[0]], [undefined, undefined, '"']);
+  const weak = (await req('GET', `/v1/resources/${id}`, undefined, accepting('gzip'))).headers.etag;
+  assert.strictEqual((await req('PUT', `/v1/resources/${id}`, 'x', { 'if-match': weak })).status, 412, 'a weak tag matches nothing');
+  const events = await raw(head('GET', '/v1/events', 'Accept-Encoding: gzip\r\n'), (t) => t.includes('data: '));
+  assert(!/content-encoding/.test(events));
+});
+
+test('large answers for many at once, some of whom leave, are compressed beside the loop or sent as they are', async () => {
+  const other = await new Server(undefined, ['--lanes=1']).start();
+  const text = Array.from({ length: 200000 }, (_, i) => `line ${i * 7919 % 100003}\n`).join('');
+  await other.request('PUT', '/v1/resources/m/file/huge', text, { 'content-type': 'text/plain' });
+  const gone = Array.from({ length: 40 }, () => new Promise((resolve) => {
+    const [host, port] = other.address.split(':');
+    const socket = net.connect(+port, host, () => socket.write(`GET /v1/contents/m/file/huge HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${other.token}\r\nAccept-Encoding: gzip\r\n\r\n`,
+      () => { socket.destroy(); resolve(); }));
+  }));
+  const answers = await Promise.all(Array.from({ length: 60 }, () => other.request('GET', '/v1/contents/m/file/huge', undefined, accepting('gzip'))));
+  for (const r of answers) {
+    assert.strictEqual(r.status, 200);
+    assert(text === String(r.headers['content-encoding'] ? zlib.gunzipSync(r.body) : r.body), 'the whole text');
+  }
+  assert(answers.some((r) => r.headers['content-encoding'] === 'gzip'));
+  await Promise.all(gone);
+  await other.stop();
+  assert.strictEqual(other.child.exitCode, 0);
+});
+
+test('a body that comes compressed is refused with what would be taken, and nothing is stored', async () => {
+  const packed = zlib.gzipSync('text');
+  for (const [method, url] of [['PUT', '/v1/resources/m/file/coded'], ['POST', '/v1/commits'], ['POST', '/v1/subscribe/poll']]) {
+    const r = await req(method, url, packed, { 'content-encoding': 'gzip' });
+    assert.deepStrictEqual([r.status, r.headers['accept-encoding']], [415, 'identity'], body(r));
+    assert.match(body(r), /"code":"UNSUPPORTED".*"place":"content-encoding"/);
+  }
+  assert.strictEqual((await req('GET', '/v1/resources/m/file/coded')).status, 404);
+  assert.strictEqual((await req('PUT', '/v1/resources/m/file/coded', 'text', { 'content-encoding': 'identity' })).status, 200);
+});
+
 test('HEAD of a stream of events ends, and the connection goes on', async () => {
   for (const url of ['/v1/events', '/v1/subscribe/events?namespaces=m']) {
     const text = await raw(head('HEAD', url) + head('GET', '/healthz'), answers(2));

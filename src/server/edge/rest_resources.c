@@ -4,6 +4,7 @@
 #include "server/edge/rest_resources.h"
 
 #include "proto/convert.h"
+#include "server/edge/answer.h"
 
 /* ---- put and delete: one resource, one commit ---- */
 
@@ -92,25 +93,23 @@ static void contents_done(void *ctx, struct api_call *call)
     const Trimtab__V1__Resource *res =
         (const Trimtab__V1__Resource *)rest_response(r, call);
     char etag[SHA256_HEX_BYTES + 3], version[24], revision[24];
-    struct http_header headers[4];
-    struct segment body;
-    struct str none;
-    bool same;
+    struct http_header headers[2];
 
     if (!res)
         return;
     (void)snprintf(etag, sizeof(etag), "\"%s\"", res->content_hash);
     (void)snprintf(version, sizeof(version), "%llu", (unsigned long long)res->version);
     (void)snprintf(revision, sizeof(revision), "%llu", (unsigned long long)res->revision);
-    headers[0] = (struct http_header){STR("content-type"), str_c(res->content_type)};
-    headers[1] = (struct http_header){STR("etag"), str_c(etag)};
-    headers[2] = (struct http_header){STR("trimtab-version"), str_c(version)};
-    headers[3] = (struct http_header){STR("trimtab-revision"), str_c(revision)};
-    none = exchange_header(r->x, "if-none-match");
-    same = none.data && etags_match(none, str_c(etag));
-    body = segment_copy(res->content.len ? proto_str(res->content) : str_c(res->text));
-    (void)exchange_respond(r->x, same ? 304 : 200, headers, 4, &body, same ? 0 : 1);
-    rest_free(r);
+    headers[0] = (struct http_header){STR("trimtab-version"), str_c(version)};
+    headers[1] = (struct http_header){STR("trimtab-revision"), str_c(revision)};
+    answer_send(r, &(struct answer){.status = 200,
+                                    .type = str_c(res->content_type),
+                                    .etag = str_c(etag),
+                                    .headers = headers,
+                                    .n_headers = ARRAY_LEN(headers),
+                                    .body = segment_copy(res->content.len
+                                                             ? proto_str(res->content)
+                                                             : str_c(res->text))});
 }
 
 void rest_contents(struct rest *r)
