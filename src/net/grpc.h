@@ -92,10 +92,10 @@ nsec_t grpc_deadline(const struct grpc_call *call);
 void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n);
 
 /*
- * Fails a unary call or ends a stream. message (any UTF-8 text) is percent-encoded; details, if not empty, is an
- * encoded google.rpc.Status and travels as grpc-status-details-bin. A unary call is gone after this.
+ * Fails a unary call or ends a stream. message (any UTF-8 text) is percent-encoded; it travels once more in
+ * grpc-status-details-bin, as every failure that has a message (grpc_status.h). A unary call is gone after this.
  */
-void grpc_fail(struct grpc_call *call, int status, const char *message, struct str details);
+void grpc_fail(struct grpc_call *call, int status, const char *message);
 
 /*
  * The same from a story: status by err_info, text as message; code name, place and hint travel in trailers of ours

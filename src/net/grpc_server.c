@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "net/exchange.h"
 #include "net/grpc_frame.h"
+#include "net/grpc_status.h"
 #include "net/grpc_text.h"
 #include "net/gzip.h"
 
@@ -76,12 +77,35 @@ static void trailers_resolve(struct trailers *t)
 struct ending {
     int status;
     const char *message, *code, *place, *hint, *at, *accepts;
-    struct str details;
 };
+
+/* The same once more, as the libraries of gRPC give it to their users. */
+static int trailer_details(struct trailers *t, const struct ending *e)
+{
+    owned(buf) struct buf details = BUF_NULL(TRAILERS_BYTES);
+    size_t from = t->texts.len;
+    const struct grpc_story story = {
+        .status = e->status,
+        .message = e->message,
+        .reason = e->code ? e->code : err_info(err_code_from_grpc(e->status))->name,
+        .place = e->place,
+        .hint = e->hint,
+        .at = e->at};
+    int r;
+
+    if (e->status == GRPC_OK || !e->message)
+        return 0;
+    r = grpc_status_put(&details, &story);
+    if (r)
+        return r;
+    grpc_base64_put(&t->texts, buf_str(&details));
+    trailer_add(t, STR("grpc-status-details-bin"), from);
+    return 0;
+}
 
 static int trailers_make(struct trailers *t, const struct ending *e)
 {
-    size_t from;
+    int r;
 
     buf_printf(&t->texts, "%d", e->status);
     trailer_add(t, STR("grpc-status"), 0);
@@ -91,13 +115,11 @@ static int trailers_make(struct trailers *t, const struct ending *e)
     trailer_text(t, STR("trimtab-hint"), e->hint);
     trailer_text(t, STR("trimtab-at"), e->at);
     trailer_text(t, STR("grpc-accept-encoding"), e->accepts);
-    if (e->details.len) {
-        from = t->texts.len;
-        grpc_base64_put(&t->texts, e->details);
-        trailer_add(t, STR("grpc-status-details-bin"), from);
-    }
-    if (buf_status(&t->texts))
-        return buf_status(&t->texts);
+    r = trailer_details(t, e);
+    if (!r)
+        r = buf_status(&t->texts);
+    if (r)
+        return r;
     trailers_resolve(t);
     return 0;
 }
@@ -584,8 +606,7 @@ static int send_answer(struct grpc_call *call, const struct segment *segments, s
 void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n)
 {
     if (grpc_is_live(call) && exchange_is_overdrawn(call->x)) {
-        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "answers on this connection wait to be read",
-                  STR_NULL);
+        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "answers on this connection wait to be read");
         return;
     }
     if (grpc_is_live(call)) {
@@ -597,9 +618,9 @@ void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n
     let_go(call);
 }
 
-void grpc_fail(struct grpc_call *call, int status, const char *message, struct str details)
+void grpc_fail(struct grpc_call *call, int status, const char *message)
 {
-    finish(call, &(struct ending){.status = status, .message = message, .details = details});
+    finish(call, &(struct ending){.status = status, .message = message});
     let_go(call);
 }
 

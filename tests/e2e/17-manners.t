@@ -8,6 +8,7 @@ const fs = require('fs');
 const http2 = require('http2');
 const net = require('net');
 const path = require('path');
+const protobuf = require('protobufjs');
 const zlib = require('zlib');
 const { test, run, until, Server, proto, grpc, bin, spawn } = require('./lib.js');
 
@@ -272,6 +273,40 @@ test('reflection tells which services there are, and the files that describe the
     for (const d of [admin, nested, file]) assert(d.includes('trimtab/v1/resource.proto') && d.includes('LabelsEntry'), 'with what they need');
     assert(nothing.includes('no such file') && extension.includes('no extensions'));
   }
+});
+
+// google.rpc.Status and ErrorInfo, as googleapis define them.
+const { Status, ErrorInfo } = protobuf.parse(`syntax = "proto3"; package google.rpc;
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }`, { keepCase: true }).root.lookup('google.rpc');
+
+test('failures have a google.rpc.Status with a google.rpc.ErrorInfo', async () => {
+  const client = new proto.Admin(server.address, grpc.credentials.createInsecure());
+  const auth = meta({ authorization: `Bearer ${server.token}` });
+  const fails = (method, message, metadata = auth) => new Promise((resolve) => { client[method](message, metadata, (e) => resolve(e)); });
+  const details = (e) => {
+    const [bytes, ...others] = e.metadata.get('grpc-status-details-bin');
+    assert.strictEqual(others.length, 0);
+    const status = Status.toObject(Status.decode(bytes), { longs: Number }), [any] = status.details;
+    assert.deepStrictEqual([status.code, status.message, status.details.length, any.type_url], [e.code, e.details, 1, 'type.googleapis.com/google.rpc.ErrorInfo']);
+    return ErrorInfo.toObject(ErrorInfo.decode(any.value), { objects: true });
+  };
+  await server.commit([{ id: 'm/file/there', text: '1' }]);
+  const text = 'a: 1\nb: [\n', content = Buffer.from(text);
+  const wrong = await fails('Commit', { changes: [{ id: 'm/file/wrong-\u00e9.yaml', content }] });
+  const info = details(wrong), trailer = (name) => decodeURIComponent(wrong.metadata.get(name)[0] || '');
+  assert.deepStrictEqual([info.reason, info.domain, info.metadata.place], ['INVALID', 'trimtab', 'm/file/wrong-\u00e9.yaml']);
+  assert.match(info.metadata.at, /^\d+:\d+$/);
+  assert.deepStrictEqual([info.reason, info.metadata.place, info.metadata.at], ['code', 'place', 'at'].map((n) => trailer(`trimtab-${n}`)));
+  const exists = details(await fails('Commit', { changes: [{ id: 'm/file/there', content: Buffer.from('1'), create_only: true }] }));
+  assert.strictEqual(exists.reason, 'EXISTS');
+  assert(exists.metadata.hint);
+  assert.strictEqual(details(await fails('Get', { id: 'm/file/nothing' })).reason, 'NOT_FOUND');
+  assert.strictEqual(details(await fails('Info', {}, meta())).reason, 'UNAUTHENTICATED');
+  const late = await call('/trimtab.v1.Admin/Nonsense', Buffer.alloc(0), auth);
+  assert.deepStrictEqual(details(late.error), { reason: 'UNSUPPORTED', domain: 'trimtab', metadata: {} });
+  client.close();
 });
 
 // A stream of HTTP/2 by hand: headers, then bytes, and no end unless it `ends`.
