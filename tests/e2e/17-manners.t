@@ -271,6 +271,7 @@ test('reflection tells which services there are, and the files that describe the
       text(3, 'trimtab/v1/sync.proto'), text(4, 'trimtab.v1.Admi'), text(6, 'trimtab.v1.Commit'));
     for (const s of ['trimtab.v1.Admin', 'trimtab.v1.Sync', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection']) assert(list.includes(s), s);
     for (const d of [admin, nested, file]) assert(d.includes('trimtab/v1/resource.proto') && d.includes('LabelsEntry'), 'with what they need');
+    for (const d of [admin, file]) assert(d.includes('trimtab/v1;trimtabv1'), 'and their package for Go');
     assert(nothing.includes('no such file') && extension.includes('no extensions'));
   }
 });
