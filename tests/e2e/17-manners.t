@@ -186,6 +186,19 @@ test('streams of events tell proxies to pass them on, and readers when to come b
   }
 });
 
+test('a stream of events that began before the first commit gets what comes', async () => {
+  const other = await new Server().start();
+  const [host, port] = other.address.split(':');
+  let text = '';
+  const socket = net.connect(+port, host, () => socket.write(`GET /v1/subscribe/events?namespaces=m HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${other.token}\r\n\r\n`));
+  socket.on('data', (d) => { text += d; });
+  await until('it has all that there is', () => text.includes('"end"'));
+  await other.commit([{ id: 'm/file/first', text: 'x' }]);
+  await until('the first commit', () => text.includes('"m/file/first"'));
+  socket.destroy();
+  await other.stop();
+});
+
 test('who closes its half after the request gets the answer', async () => {
   const text = await raw(head('PUT', X, 'Content-Length: 4\r\n') + 'half', null, { half: true });
   assert.match(text, /^HTTP\/1.1 200 /);
