@@ -47,6 +47,7 @@ test('unknown parameters are refused everywhere, and flags are true, false, 1, 0
     const r = await req('PUT', `${X}?dry_run=${flag}`, 'x');
     assert.strictEqual(r.status, status, `dry_run=${flag}: ${body(r)}`);
   }
+  assert.strictEqual((await req('PUT', `${X}?dry_run=null`, 'x', { 'if-match': '*' })).status, 400, 'whatever is there: it is wrong');
   assert.strictEqual((await req('GET', X)).status, 404, 'nothing of that was committed');
   for (const flag of ['false', '0']) assert.strictEqual((await req('PUT', `${X}?dry_run=${flag}`, `x${flag}`)).status, 200);
 });

@@ -30,12 +30,14 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     Trimtab__V1__CommitRequest *q = ARENA_NEW(&r->arena, Trimtab__V1__CommitRequest);
     Trimtab__V1__Change **list = ARENA_NEW(&r->arena, Trimtab__V1__Change *);
     struct err err = ERR_NULL;
-    int rc = c && q && list ? preconditions(r, c, &err) : ERR_NOMEM;
+    int rc = c && q && list ? 0 : ERR_NOMEM;
 
     if (q)
         trimtab__v1__commit_request__init(q);
     if (!rc)
         rc = rest_query_flag(r, "dry_run", &q->dry_run, &err);
+    if (!rc)
+        rc = preconditions(r, c, &err);
     if (rc) {
         if (rc == ERR_CONFLICT)
             r->status = 412;
