@@ -9,6 +9,10 @@
  *   streaming  on_call gets an empty message and must call grpc_set_ops, or fail the call at once. on_close comes
  *              exactly once, after it the call is gone; it never runs inside a call of the owner into this header.
  *
+ * Messages compressed with gzip are taken (grpc-encoding), and none becomes larger than its method takes. Answers of unary calls
+ * between 1 KiB and 1 MiB are compressed for clients that take it (grpc-accept-encoding); what is sent on streams never is,
+ * as one frame goes to many.
+ *
  * Deadlines of the peer (grpc-timeout) are kept: when one passes, the peer gets DEADLINE_EXCEEDED, a stream gets
  * on_close(ERR_TIMEOUT), a unary handler's late reply is dropped.
  */
@@ -60,8 +64,8 @@ struct grpc_service {
     void *ctx;
     size_t max_message; /* 0: 4 MiB */
     /*
-     * Asked once for a unary call whose message does not come at once, before more of it is kept: 0, or why not. NULL:
-     * everybody may send. The handler asks again, with the whole message.
+     * Asked once for a unary call whose message does not come at once, before more of it is kept, or is compressed, before it is
+     * unpacked: 0, or why not. NULL: everybody may send. The handler asks again, with the whole message.
      */
     int (*admit)(void *ctx, const struct grpc_method *method, const struct exchange *x,
                  struct err *err);
@@ -88,10 +92,10 @@ nsec_t grpc_deadline(const struct grpc_call *call);
 void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n);
 
 /*
- * Fails a unary call or ends a stream. message (any UTF-8 text) is percent-encoded; details, if not empty, is an
- * encoded google.rpc.Status and travels as grpc-status-details-bin. A unary call is gone after this.
+ * Fails a unary call or ends a stream. message (any UTF-8 text) is percent-encoded; it travels once more in
+ * grpc-status-details-bin, as every failure that has a message (grpc_status.h). A unary call is gone after this.
  */
-void grpc_fail(struct grpc_call *call, int status, const char *message, struct str details);
+void grpc_fail(struct grpc_call *call, int status, const char *message);
 
 /*
  * The same from a story: status by err_info, text as message; code name, place and hint travel in trailers of ours

@@ -36,7 +36,7 @@ static int check_prefix(struct grpc_deframer *d)
     d->have = 0;
     if (p[0] > 1)
         return GRPC_BAD_FLAGS;
-    if (p[0] == 1)
+    if (p[0] == 1 && !d->takes_compressed)
         return GRPC_COMPRESSED;
     return d->want > d->max_message ? GRPC_TOO_LARGE : 0;
 }

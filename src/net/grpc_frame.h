@@ -15,13 +15,14 @@ struct grpc_deframer {
     size_t want, have;
     unsigned char prefix[GRPC_PREFIX_BYTES];
     unsigned char n_prefix;
+    bool takes_compressed; /* a compression was announced that its user undoes */
 };
 
 enum grpc_deframe {
     GRPC_NEED_MORE = 0,
     GRPC_MESSAGE = 1,
     /* Terminal, besides ERR_NOMEM: */
-    GRPC_COMPRESSED = 2, /* flag set; we negotiate none */
+    GRPC_COMPRESSED = 2, /* flag set, but !takes_compressed */
     GRPC_TOO_LARGE = 3, /* announced length over max_message, seen before any of it is stored */
     GRPC_BAD_FLAGS = 4, /* a flag byte over 1 */
 };
@@ -35,12 +36,19 @@ void grpc_deframer_deinit(struct grpc_deframer *d);
  */
 must_use int grpc_deframe(struct grpc_deframer *d, struct str *input, struct str *ret_message);
 
+/* Whether the message that was just returned is compressed. */
+static inline bool grpc_deframer_is_compressed(const struct grpc_deframer *d)
+{
+    return d->prefix[0] == 1;
+}
+
 /* True between messages: an end of stream is clean only here. */
 static inline bool grpc_deframer_is_clean(const struct grpc_deframer *d)
 {
     return d->n_prefix == 0;
 }
 
+/* Of a message that is not compressed. */
 void grpc_prefix_put(unsigned char out[GRPC_PREFIX_BYTES], size_t len);
 
 #endif

@@ -9,8 +9,12 @@
 #include "base/alloc.h"
 #include "net/exchange.h"
 #include "net/grpc_frame.h"
+#include "net/grpc_status.h"
 #include "net/grpc_text.h"
+#include "net/gzip.h"
 
+/* Answers of which sizes are compressed: smaller ones gain nothing, larger ones would hold up the loop. */
+enum { PACK_MIN = 1024, PACK_MAX = 1024 * 1024 };
 enum { DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024, TRAILERS_BYTES = 16 * 1024, TRAILERS_MAX = 8 };
 
 struct grpc_call {
@@ -73,12 +77,35 @@ static void trailers_resolve(struct trailers *t)
 struct ending {
     int status;
     const char *message, *code, *place, *hint, *at, *accepts;
-    struct str details;
 };
+
+/* The same once more, as the libraries of gRPC give it to their users. */
+static int trailer_details(struct trailers *t, const struct ending *e)
+{
+    owned(buf) struct buf details = BUF_NULL(TRAILERS_BYTES);
+    size_t from = t->texts.len;
+    const struct grpc_story story = {
+        .status = e->status,
+        .message = e->message,
+        .reason = e->code ? e->code : err_info(err_code_from_grpc(e->status))->name,
+        .place = e->place,
+        .hint = e->hint,
+        .at = e->at};
+    int r;
+
+    if (e->status == GRPC_OK || !e->message)
+        return 0;
+    r = grpc_status_put(&details, &story);
+    if (r)
+        return r;
+    grpc_base64_put(&t->texts, buf_str(&details));
+    trailer_add(t, STR("grpc-status-details-bin"), from);
+    return 0;
+}
 
 static int trailers_make(struct trailers *t, const struct ending *e)
 {
-    size_t from;
+    int r;
 
     buf_printf(&t->texts, "%d", e->status);
     trailer_add(t, STR("grpc-status"), 0);
@@ -88,13 +115,11 @@ static int trailers_make(struct trailers *t, const struct ending *e)
     trailer_text(t, STR("trimtab-hint"), e->hint);
     trailer_text(t, STR("trimtab-at"), e->at);
     trailer_text(t, STR("grpc-accept-encoding"), e->accepts);
-    if (e->details.len) {
-        from = t->texts.len;
-        grpc_base64_put(&t->texts, e->details);
-        trailer_add(t, STR("grpc-status-details-bin"), from);
-    }
-    if (buf_status(&t->texts))
-        return buf_status(&t->texts);
+    r = trailer_details(t, e);
+    if (!r)
+        r = buf_status(&t->texts);
+    if (r)
+        return r;
     trailers_resolve(t);
     return 0;
 }
@@ -158,34 +183,26 @@ static void add_credit(struct grpc_call *call, int64_t n)
     call->credit = 0;
 }
 
-static void got_message(struct grpc_call *call, struct str message)
+/* By compression.md of gRPC: who announced nothing has broken the protocol, others are told what is taken. */
+static void refuse_compressed(struct grpc_call *call)
 {
-    if (call->method->kind == GRPC_UNARY) {
-        if (call->has_message) {
-            fail(call, ERR_INVALID, GRPC_INVALID_ARGUMENT,
-                 "a unary call with more than one message");
-            return;
-        }
-        call->has_message = true;
-        call->message.ceiling = SIZE_MAX;
-        buf_put_str(&call->message, message);
-        if (buf_status(&call->message))
-            fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    struct str encoding = exchange_header(call->x, "grpc-encoding");
+
+    if (!encoding.data || str_eq(encoding, STR("identity"))) {
+        fail(call, ERR_INVALID, GRPC_INTERNAL,
+             "a message is compressed, but no compression was announced");
         return;
     }
-    if (call->ops && call->ops->on_message)
-        call->ops->on_message(call, call->ctx, message);
+    call->reason = ERR_UNSUPPORTED;
+    finish(call, &(struct ending){.status = GRPC_UNIMPLEMENTED,
+                                  .message = "this compression is not supported",
+                                  .accepts = "identity, gzip"});
 }
 
 static void refuse_frame(struct grpc_call *call, int why)
 {
     switch (why) {
-    case GRPC_COMPRESSED: /* its client is to know what it can send (compression.md of gRPC) */
-        call->reason = ERR_UNSUPPORTED;
-        finish(call, &(struct ending){.status = GRPC_UNIMPLEMENTED,
-                                      .message = "compressed messages are not supported",
-                                      .accepts = "identity"});
-        return;
+    case GRPC_COMPRESSED: refuse_compressed(call); return;
     case GRPC_TOO_LARGE:
         fail(call, ERR_LIMIT, GRPC_RESOURCE_EXHAUSTED,
              "the message is larger than this server takes");
@@ -217,6 +234,65 @@ static void admit(struct grpc_call *call)
                                   .hint = err.hint});
 }
 
+/* Appends what the message was before it was compressed. False: the call has failed. */
+static bool unpack(struct grpc_call *call, struct str packed, struct buf *out)
+{
+    admit(call); /* a small message may become a large one */
+    if (call->has_ended)
+        return false;
+    switch (gzip_unpack(packed, out)) {
+    case 0: return true;
+    case GZIP_TOO_LARGE: refuse_frame(call, GRPC_TOO_LARGE); return false;
+    case GZIP_BROKEN:
+        fail(call, ERR_INVALID, GRPC_INTERNAL, "the message cannot be decompressed");
+        return false;
+    default: fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory"); return false;
+    }
+}
+
+/* The one message of a unary call is kept. */
+static void keep_message(struct grpc_call *call, struct str message)
+{
+    if (call->has_message) {
+        fail(call, ERR_INVALID, GRPC_INVALID_ARGUMENT,
+             "a unary call with more than one message");
+        return;
+    }
+    call->has_message = true;
+    if (grpc_deframer_is_compressed(&call->deframer)) {
+        (void)unpack(call, message, &call->message); /* the call knows */
+        return;
+    }
+    buf_put_str(&call->message, message);
+    if (buf_status(&call->message))
+        fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+static void pass_message(struct grpc_call *call, struct str message)
+{
+    if (call->ops && call->ops->on_message)
+        call->ops->on_message(call, call->ctx, message);
+}
+
+/* Returns how many bytes the owner of a stream got. */
+static size_t got_message(struct grpc_call *call, struct str message)
+{
+    owned(buf) struct buf plain = BUF_NULL(call->deframer.max_message);
+
+    if (call->method->kind == GRPC_UNARY) {
+        keep_message(call, message);
+        return 0;
+    }
+    if (!grpc_deframer_is_compressed(&call->deframer)) {
+        pass_message(call, message);
+        return message.len;
+    }
+    if (!unpack(call, message, &plain))
+        return 0;
+    pass_message(call, buf_str(&plain));
+    return plain.len;
+}
+
 static void on_data(struct exchange *x, void *ctx, struct str bytes)
 {
     struct grpc_call *call = ctx;
@@ -226,10 +302,8 @@ static void on_data(struct exchange *x, void *ctx, struct str bytes)
 
     (void)x;
     while (!call->has_ended &&
-           (r = grpc_deframe(&call->deframer, &bytes, &message)) == GRPC_MESSAGE) {
-        messages += message.len;
-        got_message(call, message);
-    }
+           (r = grpc_deframe(&call->deframer, &bytes, &message)) == GRPC_MESSAGE)
+        messages += got_message(call, message);
     if (r != GRPC_NEED_MORE && r != GRPC_MESSAGE)
         refuse_frame(call, r);
     else if (!call->has_ended && !call->has_message)
@@ -335,6 +409,7 @@ static struct grpc_call *call_new(const struct grpc_service *service,
     call->timer = (struct timer){.fn = on_deadline, .ctx = call};
     grpc_deframer_init(&call->deframer,
                        method && method->max_message ? method->max_message : max);
+    call->message.ceiling = call->deframer.max_message;
     return call;
 }
 
@@ -376,6 +451,7 @@ void grpc_handle(const struct grpc_service *service, struct exchange *x)
         return;
     }
     call->x = x;
+    call->deframer.takes_compressed = str_eq(exchange_header(x, "grpc-encoding"), STR("gzip"));
     exchange_set_ops(x, &ops, call);
     if (!method) {
         fail(call, ERR_UNSUPPORTED, GRPC_UNIMPLEMENTED, "unknown method");
@@ -419,16 +495,19 @@ void grpc_set_ops(struct grpc_call *call, const struct grpc_ops *with, void *ctx
     call->ctx = ctx;
 }
 
-static void begin(struct grpc_call *call)
+enum packing { PLAIN, PACKED };
+
+static void begin(struct grpc_call *call, enum packing packing)
 {
     static const struct http_header headers[] = {
-        {STR("content-type"), STR("application/grpc")}};
+        {STR("content-type"), STR("application/grpc")},
+        {STR("grpc-encoding"), STR("gzip")}};
 
     if (call->has_begun)
         return;
     call->has_begun = true;
-    (void)exchange_begin(call->x, 200, headers,
-                         ARRAY_LEN(headers)); /* the write that follows tells */
+    (void)exchange_begin(call->x, 200, headers, packing == PACKED ? 2 : 1);
+    /* the write that follows tells */
 }
 
 /* The owner of a unary call is done with it; what is under way on the exchange ends by itself. */
@@ -453,7 +532,7 @@ int grpc_send(struct grpc_call *call, const struct segment *segments, size_t n)
     if (total > UINT32_MAX)
         return ERR_LIMIT;
     grpc_prefix_put(prefix, total);
-    begin(call);
+    begin(call, PLAIN);
     return exchange_write_prefixed(call->x, str_of(prefix, sizeof(prefix)), segments, n);
 }
 
@@ -463,7 +542,7 @@ int grpc_send_framed(struct grpc_call *call, struct shared *framed)
 
     if (call->has_ended || !call->x)
         return ERR_CANCELLED;
-    begin(call);
+    begin(call, PLAIN);
     return exchange_write(call->x, &segment, 1);
 }
 
@@ -482,15 +561,56 @@ void grpc_consume(struct grpc_call *call, size_t n)
     add_credit(call, (int64_t)n);
 }
 
+/* ---- compressed answers ---- */
+
+static bool takes_gzip(const struct grpc_call *call)
+{
+    struct str list = exchange_header(call->x, "grpc-accept-encoding"), word;
+
+    while (list.len && str_next(&list, ',', &word))
+        if (str_eq(str_trim(word), STR("gzip")))
+            return true;
+    return false;
+}
+
+/* Puts the answer as a compressed message. False: it is better sent as it is, also for lack of memory. */
+static bool pack(const struct segment *segments, size_t n, struct buf *out)
+{
+    owned(buf) struct buf plain = BUF_NULL(PACK_MAX);
+    char *prefix = buf_room(out, GRPC_PREFIX_BYTES);
+
+    for (size_t i = 0; i < n; i++)
+        buf_put_str(&plain, segments[i].bytes);
+    if (!prefix || buf_status(&plain) || plain.len < PACK_MIN)
+        return false;
+    buf_added(out, GRPC_PREFIX_BYTES);
+    if (gzip_pack(buf_str(&plain), out))
+        return false;
+    grpc_prefix_put((unsigned char *)out->data, out->len - GRPC_PREFIX_BYTES);
+    out->data[0] = 1;
+    return true;
+}
+
+static int send_answer(struct grpc_call *call, const struct segment *segments, size_t n)
+{
+    owned(buf) struct buf packed = BUF_NULL(GRPC_PREFIX_BYTES + PACK_MAX);
+    struct segment segment;
+
+    if (!takes_gzip(call) || !pack(segments, n, &packed))
+        return grpc_send(call, segments, n);
+    segment = segment_copy(buf_str(&packed));
+    begin(call, PACKED);
+    return exchange_write(call->x, &segment, 1);
+}
+
 void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n)
 {
     if (grpc_is_live(call) && exchange_is_overdrawn(call->x)) {
-        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "answers on this connection wait to be read",
-                  STR_NULL);
+        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "answers on this connection wait to be read");
         return;
     }
     if (grpc_is_live(call)) {
-        if (grpc_send(call, segments, n) == 0)
+        if (send_answer(call, segments, n) == 0)
             finish(call, &(struct ending){.status = GRPC_OK});
         else
             exchange_reset(call->x);
@@ -498,9 +618,9 @@ void grpc_reply(struct grpc_call *call, const struct segment *segments, size_t n
     let_go(call);
 }
 
-void grpc_fail(struct grpc_call *call, int status, const char *message, struct str details)
+void grpc_fail(struct grpc_call *call, int status, const char *message)
 {
-    finish(call, &(struct ending){.status = status, .message = message, .details = details});
+    finish(call, &(struct ending){.status = status, .message = message});
     let_go(call);
 }
 

@@ -8,6 +8,8 @@ const fs = require('fs');
 const http2 = require('http2');
 const net = require('net');
 const path = require('path');
+const protobuf = require('protobufjs');
+const zlib = require('zlib');
 const { test, run, until, Server, proto, grpc, bin, spawn } = require('./lib.js');
 
 let server;
@@ -45,6 +47,7 @@ test('unknown parameters are refused everywhere, and flags are true, false, 1, 0
     const r = await req('PUT', `${X}?dry_run=${flag}`, 'x');
     assert.strictEqual(r.status, status, `dry_run=${flag}: ${body(r)}`);
   }
+  assert.strictEqual((await req('PUT', `${X}?dry_run=null`, 'x', { 'if-match': '*' })).status, 400, 'whatever is there: it is wrong');
   assert.strictEqual((await req('GET', X)).status, 404, 'nothing of that was committed');
   for (const flag of ['false', '0']) assert.strictEqual((await req('PUT', `${X}?dry_run=${flag}`, `x${flag}`)).status, 200);
 });
@@ -101,6 +104,74 @@ test('answers have what their status asks for', async () => {
   for (const x of [r, nobody, await req('GET', '/v1/info')]) assert(Math.abs(Date.parse(x.headers.date) - Date.now()) < 60000, x.headers.date);
 });
 
+const accepting = (value, more = {}) => ({ 'accept-encoding': value, ...more });
+
+test('documents and texts are compressed for who takes it, and are the same as without', async () => {
+  const text = 'key: value\n'.repeat(1000), id = 'm/file/big.txt';
+  await server.commit([{ id, text }, { id: 'm/file/big.bin', content: Buffer.alloc(5000, 1).toString('base64'), content_type: 'application/octet-stream' }]);
+  for (const url of [`/v1/resources/${id}`, `/v1/contents/${id}`, '/v1/resources?prefix=m&content=true', '/v1/subscribe/snapshot?namespaces=m', '/openapi.json',
+    '/metrics', '/v1/subscribe/poll?namespaces=m&wait_ms=0']) {
+    const plain = await req('GET', url), packed = await req('GET', url, undefined, accepting('br;q=0.9, gzip'));
+    assert.deepStrictEqual([plain.headers['content-encoding'], plain.headers.vary, packed.headers['content-encoding'], packed.headers.vary],
+      [undefined, 'accept-encoding', 'gzip', 'accept-encoding'], url);
+    assert.strictEqual(packed.headers['content-type'], plain.headers['content-type']);
+    assert.strictEqual(+packed.headers['content-length'], packed.body.length);
+    assert(packed.body.length < plain.body.length);
+    const unpacked = zlib.gunzipSync(packed.body);
+    if (!/metrics|poll/.test(url)) assert(unpacked.equals(plain.body), url); // these two are never the same twice
+    const tag = plain.headers.etag;
+    assert.strictEqual(packed.headers.etag, tag && `W/${tag}`);
+    for (const none of tag ? [tag, `W/${tag}`, `"a", W/${tag}`] : []) {
+      const same = await req('GET', url, undefined, accepting('gzip', { 'if-none-match': none }));
+      assert.deepStrictEqual([same.status, same.body.length, same.headers.etag, same.headers.vary, same.headers['content-encoding']], [304, 0, `W/${tag}`, 'accept-encoding', undefined]);
+    }
+    if (/poll/.test(url)) continue;
+    const headed = await req('HEAD', url, undefined, accepting('gzip'));
+    assert.deepStrictEqual([headed.status, headed.body.length, headed.headers['content-encoding']], [200, 0, 'gzip']);
+  }
+  for (const refusing of ['gzip;q=0', 'identity', 'identity, gzip;q=0.5', '*;q=0'])
+    assert.strictEqual((await req('GET', `/v1/contents/${id}`, undefined, accepting(refusing))).headers['content-encoding'], undefined, refusing);
+  const small = await req('GET', '/healthz', undefined, accepting('gzip'));
+  assert.deepStrictEqual([small.headers['content-encoding'], small.headers.vary], [undefined, 'accept-encoding']);
+  const binary = await req('GET', '/v1/contents/m/file/big.bin', undefined, accepting('gzip'));
+  assert.deepStrictEqual([binary.headers['content-encoding'], binary.headers.vary, binary.headers.etag[0]], [undefined, undefined, '"']);
+  const weak = (await req('GET', `/v1/resources/${id}`, undefined, accepting('gzip'))).headers.etag;
+  assert.strictEqual((await req('PUT', `/v1/resources/${id}`, 'x', { 'if-match': weak })).status, 412, 'a weak tag matches nothing');
+  const events = await raw(head('GET', '/v1/events', 'Accept-Encoding: gzip\r\n'), (t) => t.includes('data: '));
+  assert(!/content-encoding/.test(events));
+});
+
+test('large answers for many at once, some of whom leave, are compressed beside the loop or sent as they are', async () => {
+  const other = await new Server(undefined, ['--lanes=1']).start();
+  const text = Array.from({ length: 200000 }, (_, i) => `line ${i * 7919 % 100003}\n`).join('');
+  await other.request('PUT', '/v1/resources/m/file/huge', text, { 'content-type': 'text/plain' });
+  const gone = Array.from({ length: 40 }, () => new Promise((resolve) => {
+    const [host, port] = other.address.split(':');
+    const socket = net.connect(+port, host, () => socket.write(`GET /v1/contents/m/file/huge HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${other.token}\r\nAccept-Encoding: gzip\r\n\r\n`,
+      () => { socket.destroy(); resolve(); }));
+  }));
+  const answers = await Promise.all(Array.from({ length: 60 }, () => other.request('GET', '/v1/contents/m/file/huge', undefined, accepting('gzip'))));
+  for (const r of answers) {
+    assert.strictEqual(r.status, 200);
+    assert(text === String(r.headers['content-encoding'] ? zlib.gunzipSync(r.body) : r.body), 'the whole text');
+  }
+  assert(answers.some((r) => r.headers['content-encoding'] === 'gzip'));
+  await Promise.all(gone);
+  await other.stop();
+  assert.strictEqual(other.child.exitCode, 0);
+});
+
+test('a body that comes compressed is refused with what would be taken, and nothing is stored', async () => {
+  const packed = zlib.gzipSync('text');
+  for (const [method, url] of [['PUT', '/v1/resources/m/file/coded'], ['POST', '/v1/commits'], ['POST', '/v1/subscribe/poll']]) {
+    const r = await req(method, url, packed, { 'content-encoding': 'gzip' });
+    assert.deepStrictEqual([r.status, r.headers['accept-encoding']], [415, 'identity'], body(r));
+    assert.match(body(r), /"code":"UNSUPPORTED".*"place":"content-encoding"/);
+  }
+  assert.strictEqual((await req('GET', '/v1/resources/m/file/coded')).status, 404);
+  assert.strictEqual((await req('PUT', '/v1/resources/m/file/coded', 'text', { 'content-encoding': 'identity' })).status, 200);
+});
+
 test('HEAD of a stream of events ends, and the connection goes on', async () => {
   for (const url of ['/v1/events', '/v1/subscribe/events?namespaces=m']) {
     const text = await raw(head('HEAD', url) + head('GET', '/healthz'), answers(2));
@@ -114,6 +185,19 @@ test('streams of events tell proxies to pass them on, and readers when to come b
     assert.match(text, /x-accel-buffering: no\r\n/);
     assert.match(text, /retry: \d+\n\n/);
   }
+});
+
+test('a stream of events that began before the first commit gets what comes', async () => {
+  const other = await new Server().start();
+  const [host, port] = other.address.split(':');
+  let text = '';
+  const socket = net.connect(+port, host, () => socket.write(`GET /v1/subscribe/events?namespaces=m HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${other.token}\r\n\r\n`));
+  socket.on('data', (d) => { text += d; });
+  await until('it has all that there is', () => text.includes('"end"'));
+  await other.commit([{ id: 'm/file/first', text: 'x' }]);
+  await until('the first commit', () => text.includes('"m/file/first"'));
+  socket.destroy();
+  await other.stop();
 });
 
 test('who closes its half after the request gets the answer', async () => {
@@ -201,30 +285,131 @@ test('reflection tells which services there are, and the files that describe the
       text(3, 'trimtab/v1/sync.proto'), text(4, 'trimtab.v1.Admi'), text(6, 'trimtab.v1.Commit'));
     for (const s of ['trimtab.v1.Admin', 'trimtab.v1.Sync', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection']) assert(list.includes(s), s);
     for (const d of [admin, nested, file]) assert(d.includes('trimtab/v1/resource.proto') && d.includes('LabelsEntry'), 'with what they need');
+    for (const d of [admin, file]) assert(d.includes('trimtab/v1;trimtabv1'), 'and their package for Go');
     assert(nothing.includes('no such file') && extension.includes('no extensions'));
   }
 });
 
-// A stream of HTTP/2 by hand: headers, then bytes that are never ended.
-function open(headers, bytes) {
+// google.rpc.Status and ErrorInfo, as googleapis define them.
+const { Status, ErrorInfo } = protobuf.parse(`syntax = "proto3"; package google.rpc;
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }`, { keepCase: true }).root.lookup('google.rpc');
+
+test('failures have a google.rpc.Status with a google.rpc.ErrorInfo', async () => {
+  const client = new proto.Admin(server.address, grpc.credentials.createInsecure());
+  const auth = meta({ authorization: `Bearer ${server.token}` });
+  const fails = (method, message, metadata = auth) => new Promise((resolve) => { client[method](message, metadata, (e) => resolve(e)); });
+  const details = (e) => {
+    const [bytes, ...others] = e.metadata.get('grpc-status-details-bin');
+    assert.strictEqual(others.length, 0);
+    const status = Status.toObject(Status.decode(bytes), { longs: Number }), [any] = status.details;
+    assert.deepStrictEqual([status.code, status.message, status.details.length, any.type_url], [e.code, e.details, 1, 'type.googleapis.com/google.rpc.ErrorInfo']);
+    return ErrorInfo.toObject(ErrorInfo.decode(any.value), { objects: true });
+  };
+  await server.commit([{ id: 'm/file/there', text: '1' }]);
+  const text = 'a: 1\nb: [\n', content = Buffer.from(text);
+  const wrong = await fails('Commit', { changes: [{ id: 'm/file/wrong-\u00e9.yaml', content }] });
+  const info = details(wrong), trailer = (name) => decodeURIComponent(wrong.metadata.get(name)[0] || '');
+  assert.deepStrictEqual([info.reason, info.domain, info.metadata.place], ['INVALID', 'trimtab', 'm/file/wrong-\u00e9.yaml']);
+  assert.match(info.metadata.at, /^\d+:\d+$/);
+  assert.deepStrictEqual([info.reason, info.metadata.place, info.metadata.at], ['code', 'place', 'at'].map((n) => trailer(`trimtab-${n}`)));
+  const exists = details(await fails('Commit', { changes: [{ id: 'm/file/there', content: Buffer.from('1'), create_only: true }] }));
+  assert.strictEqual(exists.reason, 'EXISTS');
+  assert(exists.metadata.hint);
+  assert.strictEqual(details(await fails('Get', { id: 'm/file/nothing' })).reason, 'NOT_FOUND');
+  assert.strictEqual(details(await fails('Info', {}, meta())).reason, 'UNAUTHENTICATED');
+  const late = await call('/trimtab.v1.Admin/Nonsense', Buffer.alloc(0), auth);
+  assert.deepStrictEqual(details(late.error), { reason: 'UNSUPPORTED', domain: 'trimtab', metadata: {} });
+  client.close();
+});
+
+// A stream of HTTP/2 by hand: headers, then bytes, and no end unless it `ends`.
+function open(headers, bytes, ends = false) {
   const session = http2.connect(`http://${server.address}`);
-  const s = { session, headers: null, trailers: null, closed: false };
+  const parts = [], s = { session, headers: null, trailers: null, closed: false, body: () => Buffer.concat(parts) };
   session.on('error', () => {});
   const stream = session.request({ ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers', ...headers }, { endStream: false });
   stream.on('response', (h) => { s.headers = h; });
   stream.on('trailers', (h) => { s.trailers = h; });
   stream.on('error', () => {});
   stream.on('close', () => { s.closed = true; });
-  stream.write(bytes);
+  stream.on('data', (d) => parts.push(d));
+  if (ends) stream.end(bytes);
+  else stream.write(bytes);
   s.end = () => session.destroy();
   return s;
 }
 
-test('a message that is compressed is refused with what would be taken', async () => {
-  const s = open({ ':path': '/trimtab.v1.Admin/Info', authorization: `Bearer ${server.token}`, 'grpc-encoding': 'gzip' }, Buffer.from([1, 0, 0, 0, 1, 0]));
-  await until('the answer', () => s.headers);
-  assert.deepStrictEqual([s.headers['grpc-status'], s.headers['grpc-accept-encoding']], ['12', 'identity']);
+// A message in its frame, as it is or compressed.
+const framed = (bytes, flag = 0) => { const h = Buffer.alloc(5); h[0] = flag; h.writeUInt32BE(bytes.length, 1); return Buffer.concat([h, bytes]); };
+const zipped = (bytes) => framed(zlib.gzipSync(bytes), 1);
+// The status and headers of a call that ends by itself.
+async function refusal(path, encoding, bytes, headers = {}) {
+  const s = open({ ':path': path, authorization: `Bearer ${server.token}`, ...(encoding ? { 'grpc-encoding': encoding } : {}), ...headers }, bytes);
+  await until('the answer', () => s.headers && (s.headers['grpc-status'] || s.trailers));
   s.end();
+  return { ...s.headers, ...s.trailers };
+}
+
+test('a compression that is not known is refused with what would be taken, one that was not announced as a broken protocol', async () => {
+  for (const path of ['/trimtab.v1.Admin/Info', '/trimtab.v1.Sync/Subscribe']) {
+    const unknown = await refusal(path, 'br', framed(Buffer.from('x'), 1));
+    assert.deepStrictEqual([unknown['grpc-status'], unknown['grpc-accept-encoding']], ['12', 'identity, gzip']);
+    for (const encoding of [null, 'identity']) assert.strictEqual((await refusal(path, encoding, framed(zlib.gzipSync(''), 1)))['grpc-status'], '13');
+  }
+});
+
+test('a compressed message that is broken, a bomb, or from somebody without a token is refused', async () => {
+  const bomb = zipped(Buffer.alloc(100 << 20));
+  for (const path of ['/trimtab.v1.Admin/Commit', '/trimtab.v1.Sync/Subscribe']) {
+    const good = zlib.gzipSync(Buffer.alloc(1000));
+    for (const broken of [Buffer.alloc(0), Buffer.from('no gzip'), good.subarray(0, good.length - 1), Buffer.concat([good, Buffer.from('x')])])
+      assert.strictEqual((await refusal(path, 'gzip', framed(broken, 1)))['grpc-status'], '13');
+    assert.strictEqual((await refusal(path, 'gzip', bomb))['grpc-status'], '8');
+    assert.strictEqual((await refusal(path, 'gzip', bomb, { authorization: 'Bearer nonsense' }))['grpc-status'], '16', 'and is not unpacked');
+  }
+});
+
+test('compressed messages are taken on calls and streams, and large answers of calls are compressed for who takes it', async () => {
+  const text = 'value: '.repeat(20000), gzip = { 'grpc.default_compression_algorithm': 2 };
+  const client = new proto.Admin(server.address, grpc.credentials.createInsecure(), gzip);
+  const auth = meta({ authorization: `Bearer ${server.token}` });
+  const ask = (method, message) => new Promise((resolve, reject) => client[method](message, auth, (e, r) => (e ? reject(e) : resolve(r))));
+  await ask('Commit', { changes: [{ id: 'm/file/zipped', content: Buffer.from(text) }], message: 'zipped' });
+  assert.strictEqual(String((await req('GET', '/v1/contents/m/file/zipped')).body), text);
+  const got = await ask('Get', { id: 'm/file/zipped' });
+  assert.strictEqual(got.text || String(got.content), text);
+  client.close();
+
+  const get = framed(Buffer.concat([Buffer.from([10, 13]), Buffer.from('m/file/zipped')]));
+  const answer = async (accepts) => {
+    const s = open({ ':path': '/trimtab.v1.Admin/Get', authorization: `Bearer ${server.token}`, ...(accepts ? { 'grpc-accept-encoding': accepts } : {}) }, get, true);
+    await until('the answer', () => s.closed);
+    assert.strictEqual(s.trailers['grpc-status'], '0');
+    s.end();
+    return [s.headers['grpc-encoding'], s.body()];
+  };
+  for (const accepts of ['gzip', 'identity, deflate,gzip']) {
+    const [encoding, bytes] = await answer(accepts);
+    assert.deepStrictEqual([encoding, bytes[0]], ['gzip', 1]);
+    assert(bytes.length < text.length / 20 && zlib.gunzipSync(bytes.subarray(5)).includes(text));
+  }
+  for (const accepts of [null, 'identity', 'deflate, gzipped']) {
+    const [encoding, bytes] = await answer(accepts);
+    assert.deepStrictEqual([encoding, bytes[0]], [undefined, 0]);
+    assert(bytes.includes(text));
+  }
+
+  const sync = new proto.Sync(server.address, grpc.credentials.createInsecure(), gzip), frames = [];
+  const stream = sync.Subscribe(auth);
+  stream.on('data', (f) => frames.push(f));
+  stream.on('error', () => {});
+  stream.write({ hello: { protocol: 1, instance: { id: 'zipper', host: 'node', program: 'x'.repeat(100) }, scopes: [{ name: 's', namespaces: ['m'] }] } });
+  await until('everything', () => frames.some((f) => f.end));
+  assert(frames.some((f) => (f.changes || []).some((c) => c.put.some((i) => i.id === 'm/file/zipped'))));
+  stream.cancel();
+  sync.close();
 });
 
 test('who has no token is refused before a large message is taken', async () => {

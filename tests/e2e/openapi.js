@@ -66,7 +66,7 @@ function failures(method, url, parameters, body, open) {
   if (url.includes('{') || has('revision') || has('resource')) codes.add(404);
   if (has('min_revision') || has('wait_ms')) codes.add(504);
   if (has('version') || /history|diff|commits|rollback/.test(url)) codes.add(410);
-  if (body) codes.add(408).add(413);
+  if (body) codes.add(408).add(413).add(415);
   if (method !== 'get' && !url.startsWith('/v1/subscribe')) codes.add(404).add(409).add(422).add(423);
   return [...codes].sort();
 }
@@ -106,7 +106,7 @@ function answer(kind) {
 }
 
 const WHY = { 304: 'what the client has is the newest', 400: 'the request is wrong; the error says where', 401: 'a known token is needed', 403: 'this caller has no right to it',
-  404: 'it is not there', 408: 'the body came too slowly', 409: 'it has changed meanwhile', 410: 'the history does not reach so far back any more', 412: 'a precondition does not hold', 413: 'the body is too large', 422: 'checks refuse it',
+  404: 'it is not there', 408: 'the body came too slowly', 409: 'it has changed meanwhile', 410: 'the history does not reach so far back any more', 412: 'a precondition does not hold', 413: 'the body is too large', 415: 'a body is taken only without a content-encoding', 422: 'checks refuse it',
   423: 'a rollout or a protection holds it', 503: 'the server is draining, or has no room for it', 504: 'it did not come to be so in time' };
 const refusals = (codes) => Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/responses/Status${code}` }]));
 const refusal = (code) => (code === '304' ? { description: WHY[code] } : { description: WHY[code], content: { 'application/json': { schema: ref('Error') } } });

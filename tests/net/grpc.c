@@ -334,7 +334,7 @@ TEST("closing a channel ends its calls with CANCELLED, from the loop")
     WHILE(&w, !w.n_closes || !w.n_done || !w.n_server_closes);
     CHECK_I64(w.status, GRPC_CANCELLED);
     WHILE(&w, grpc_is_live(w.held));
-    grpc_fail(w.held, GRPC_ABORTED, "nobody hears it", STR_NULL);
+    grpc_fail(w.held, GRPC_ABORTED, "nobody hears it");
     world_close(&w);
 }
 
@@ -443,7 +443,7 @@ TEST("a client that is alive but idle is kept by its PING answers, and our chann
     CHECK_I64(w.n_closes, 0);
     CHECK_I64(w.n_ready, 1);
     WHILE(&w, grpc_is_live(w.held));
-    grpc_fail(w.held, GRPC_ABORTED, NULL, STR_NULL);
+    grpc_fail(w.held, GRPC_ABORTED, NULL);
     rpc_cancel(rpc);
     world_close(&w);
 }

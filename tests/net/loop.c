@@ -4,6 +4,7 @@
 #include "net/loop.h"
 
 #include "net/grpc_frame.h"
+#include "net/grpc_status.h"
 #include "net/grpc_text.h"
 #include "net/pages.h"
 #include "tap.h"
@@ -311,6 +312,23 @@ TEST("compressed, oversized and malformed frames are told apart before anything 
     CHECK_I64(deframe_once(STR("\0\0\0\0\x0a"), 10), GRPC_NEED_MORE);
 }
 
+TEST("a compressed message comes out as one when a compression was announced")
+{
+    struct grpc_deframer d;
+    struct str message, input = STR("\1\0\0\0\1x\0\0\0\0\1y");
+
+    grpc_deframer_init(&d, 1);
+    d.takes_compressed = true;
+    CHECK_I64(grpc_deframe(&d, &input, &message), GRPC_MESSAGE);
+    CHECK_STR(message, STR("x"));
+    CHECK(grpc_deframer_is_compressed(&d));
+    CHECK_I64(grpc_deframe(&d, &input, &message), GRPC_MESSAGE);
+    CHECK(!grpc_deframer_is_compressed(&d));
+    input = STR("\1\0\0\0\2");
+    CHECK_I64(grpc_deframe(&d, &input, &message), GRPC_TOO_LARGE);
+    grpc_deframer_deinit(&d);
+}
+
 TEST("messages are percent-encoded and decoded without loss")
 {
     struct buf out = BUF_NULL(1000);
@@ -323,6 +341,27 @@ TEST("messages are percent-encoded and decoded without loss")
     grpc_percent_get(STR("100%zz%4"), back, sizeof(back));
     CHECK_STR(str_c(back), STR("100%zz%4"));
     buf_deinit(&out);
+}
+
+TEST("details of a failure are put as google.rpc.Status has them, and lack of memory is told")
+{
+    static const struct grpc_story story = {
+        .status = 5, .message = "no caf\xc3", .reason = "NOT_FOUND", .hint = "", .at = "1:2"};
+    static const char want[] = "\x08\5\x12\6no caf"
+                               "\x1aK\n(type.googleapis.com/google.rpc.ErrorInfo"
+                               "\x12\x1f\n\tNOT_FOUND\x12\7trimtab\x1a\t\n\2at\x12\3"
+                               "1:2";
+    struct buf out = BUF_NULL(1000);
+
+    CHECK_I64(grpc_status_put(&out, &story), 0);
+    CHECK_STR(buf_str(&out), str_of(want, sizeof(want) - 1));
+    buf_deinit(&out);
+    ALLOC_SWEEP (n) {
+        int r = grpc_status_put(&out, &story);
+
+        CHECK(r == ERR_NOMEM || (r == 0 && out.len == sizeof(want) - 1));
+        buf_deinit(&out);
+    }
 }
 
 TEST("time-outs and binary headers are written as gRPC has them")

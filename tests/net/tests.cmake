@@ -1,3 +1,4 @@
+trimtab_test(net_gzip SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/gzip.c USES net)
 trimtab_test(net_loop SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/loop.c USES net)
 trimtab_test(net_http1 SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/http1.c ${CMAKE_CURRENT_SOURCE_DIR}/net/raw.c USES net)
 trimtab_test(net_grpc SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/grpc.c ${CMAKE_CURRENT_SOURCE_DIR}/net/world.c

@@ -28,6 +28,7 @@ struct front {
     struct shared *openapi;    /* the document, once it was asked for */
     struct map pollers;        /* instance -> struct poller, of those that have one */
     struct link http_sessions; /* sessions of polls, struct poller.link */
+    size_t packing;            /* bytes of answers that workers compress */
     uint64_t n_rest, n_rpc;    /* requests, for metrics */
 };
 

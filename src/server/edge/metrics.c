@@ -5,6 +5,7 @@
 #include "server/edge/metrics.h"
 
 #include "base/file.h"
+#include "server/edge/answer.h"
 #include "server/hub/errand.h"
 
 #include <inttypes.h>
@@ -201,8 +202,7 @@ static void answer(struct errand *e)
     struct rest *r = g->rest;
 
     put_all(&out, &g->hub, &g->lanes, r->front->all->n);
-    (void)exchange_respond_text(r->x, 200, "text/plain; version=0.0.4", buf_str(&out));
-    rest_free(r);
+    answer_text(r, 200, "text/plain; version=0.0.4", buf_str(&out));
 }
 
 void metrics_answer(struct rest *r)

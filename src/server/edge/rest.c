@@ -6,22 +6,15 @@
 #include "proto/convert.h"
 #include "proto/inbound.h"
 #include "proto/json.h"
+#include "server/edge/answer.h"
 #include "server/edge/precondition.h"
 #include "server/use/methods.h"
 
 enum { ANSWER_MAX = 256 << 20 };
 
-/* ---- life ---- */
-
-void rest_free(struct rest *r)
-{
-    arena_deinit(&r->arena);
-    (void)mem_free(r);
-}
-
 enum { HEADERS_MAX = 4 };
 
-/* What belongs to a status besides its document (RFC 9110: 15.5.2, 15.5.6, 10.2.3). */
+/* What belongs to a status besides its document (RFC 9110: 15.5.2, 15.5.6, 15.5.16, 10.2.3). */
 static size_t status_headers(const struct rest *r, int status, struct http_header *headers)
 {
     size_t n = 0;
@@ -30,30 +23,21 @@ static size_t status_headers(const struct rest *r, int status, struct http_heade
         headers[n++] = (struct http_header){STR("www-authenticate"), STR("Bearer realm=\"trimtab\"")};
     if (status == 405)
         headers[n++] = (struct http_header){STR("allow"), str_c(r->allow)};
+    if (status == 415)
+        headers[n++] = (struct http_header){STR("accept-encoding"), STR("identity")};
     if (status == 429 || status == 503)
         headers[n++] = (struct http_header){STR("retry-after"), STR("1")};
-    if (*r->etag)
-        headers[n++] = (struct http_header){STR("etag"), str_c(r->etag)};
     return n;
 }
 
-static bool is_known_already(const struct rest *r)
-{
-    struct str method = exchange_method(r->x), none = exchange_header(r->x, "if-none-match");
-
-    return *r->etag && none.data && (str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"))) &&
-           etags_match(none, str_c(r->etag));
-}
-
-static void respond(struct rest *r, int status, const ProtobufCMessage *message)
+void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
 {
     owned(buf) struct buf text = BUF_NULL(ANSWER_MAX);
-    struct http_header headers[HEADERS_MAX + 1] = {
-        {STR("content-type"), STR("application/json")}};
-    bool is_known = status == 200 && is_known_already(r);
+    struct http_header headers[HEADERS_MAX];
+    struct answer answer = {
+        .type = STR("application/json"), .etag = str_c(r->etag), .headers = headers};
+    bool is_known = status == 200 && answer_is_known(r, answer.etag);
     int rc = is_known ? 0 : proto_to_json_text(message, PROTO_JSON_FULL, &text);
-    struct segment body;
-    size_t n;
 
     buf_put_byte(&text, '\n');
     if (rc || buf_status(&text)) {
@@ -61,15 +45,10 @@ static void respond(struct rest *r, int status, const ProtobufCMessage *message)
         buf_put_c(&text, "{\"code\":\"OUT_OF_MEMORY\"}\n");
         status = 503;
     }
-    n = 1 + status_headers(r, status, headers + 1);
-    body = segment_copy(buf_str(&text));
-    (void)exchange_respond(r->x, is_known ? 304 : status, headers, n, &body, is_known ? 0 : 1);
-}
-
-void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
-{
-    respond(r, status, message);
-    rest_free(r);
+    answer.status = status;
+    answer.n_headers = status_headers(r, status, headers);
+    answer.body = segment_copy(buf_str(&text));
+    answer_send(r, &answer);
 }
 
 static char *unconst(const char *text)
@@ -87,8 +66,7 @@ void rest_fail(struct rest *r, const struct err *err)
     e.hint = unconst(err->hint);
     e.line = err->line;
     e.column = err->column;
-    respond(r, r->status ? r->status : err_info(err->code)->http, &e.base);
-    rest_free(r);
+    rest_answer(r, r->status ? r->status : err_info(err->code)->http, &e.base);
 }
 
 void rest_fail_with(struct rest *r, int rc, struct err *err)

@@ -13,7 +13,7 @@
 
 #include <jansson.h>
 
-/* Freed by whoever answers, through rest_free. */
+/* Freed by whoever answers: by answer.h, or through rest_free. */
 struct rest {
     struct front *front;
     struct exchange *x;
@@ -28,7 +28,11 @@ struct rest {
     char allow[ROUTER_METHODS_MAX]; /* with the status 405 */
 };
 
-void rest_free(struct rest *r);
+static inline void rest_free(struct rest *r)
+{
+    arena_deinit(&r->arena);
+    (void)mem_free(r);
+}
 
 /* Answers, with a JSON document or an error, and frees r. */
 void rest_answer(struct rest *r, int status, const ProtobufCMessage *message);

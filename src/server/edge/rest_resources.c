@@ -4,6 +4,7 @@
 #include "server/edge/rest_resources.h"
 
 #include "proto/convert.h"
+#include "server/edge/answer.h"
 
 /* ---- put and delete: one resource, one commit ---- */
 
@@ -41,12 +42,14 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     Trimtab__V1__CommitRequest *q = ARENA_NEW(&r->arena, Trimtab__V1__CommitRequest);
     Trimtab__V1__Change **list = ARENA_NEW(&r->arena, Trimtab__V1__Change *);
     struct err err = ERR_NULL;
-    int rc = c && q && list ? preconditions(r, c, &err) : ERR_NOMEM;
+    int rc = c && q && list ? 0 : ERR_NOMEM;
 
     if (q)
         trimtab__v1__commit_request__init(q);
     if (!rc)
         rc = rest_query_flag(r, "dry_run", &q->dry_run, &err);
+    if (!rc)
+        rc = preconditions(r, c, &err);
     if (rc) {
         if (rc == ERR_CONFLICT)
             r->status = 412;
@@ -103,25 +106,23 @@ static void contents_done(void *ctx, struct api_call *call)
     struct rest *r = ctx;
     const Trimtab__V1__Resource *res = (const Trimtab__V1__Resource *)rest_response(r, call);
     char etag[SHA256_HEX_BYTES + 3], version[24], revision[24];
-    struct http_header headers[4];
-    struct segment body;
-    struct str none;
-    bool same;
+    struct http_header headers[2];
 
     if (!res)
         return;
     (void)snprintf(etag, sizeof(etag), "\"%s\"", res->content_hash);
     (void)snprintf(version, sizeof(version), "%llu", (unsigned long long)res->version);
     (void)snprintf(revision, sizeof(revision), "%llu", (unsigned long long)res->revision);
-    headers[0] = (struct http_header){STR("content-type"), str_c(res->content_type)};
-    headers[1] = (struct http_header){STR("etag"), str_c(etag)};
-    headers[2] = (struct http_header){STR("trimtab-version"), str_c(version)};
-    headers[3] = (struct http_header){STR("trimtab-revision"), str_c(revision)};
-    none = exchange_header(r->x, "if-none-match");
-    same = none.data && etags_match(none, str_c(etag));
-    body = segment_copy(res->content.len ? proto_str(res->content) : str_c(res->text));
-    (void)exchange_respond(r->x, same ? 304 : 200, headers, 4, &body, same ? 0 : 1);
-    rest_free(r);
+    headers[0] = (struct http_header){STR("trimtab-version"), str_c(version)};
+    headers[1] = (struct http_header){STR("trimtab-revision"), str_c(revision)};
+    answer_send(r, &(struct answer){.status = 200,
+                                    .type = str_c(res->content_type),
+                                    .etag = str_c(etag),
+                                    .headers = headers,
+                                    .n_headers = ARRAY_LEN(headers),
+                                    .body = segment_copy(res->content.len
+                                                             ? proto_str(res->content)
+                                                             : str_c(res->text))});
 }
 
 void rest_contents(struct rest *r)

@@ -6,6 +6,8 @@
 #include "base/segment.h"
 #include "proto/inbound.h"
 #include "proto/json.h"
+#include "server/edge/answer.h"
+#include "server/edge/coding.h"
 #include "server/edge/embedded.h"
 #include "server/edge/events_stream.h"
 #include "server/edge/metrics.h"
@@ -46,35 +48,29 @@ struct how {
 
 static void run_health(struct rest *r)
 {
-    (void)exchange_respond_text(r->x, 200, "text/plain", STR("ok\n"));
-    rest_free(r);
+    answer_text(r, 200, "text/plain", STR("ok\n"));
 }
 
 static void run_ready(struct rest *r)
 {
     bool ready = !r->front->lane->is_draining;
 
-    (void)exchange_respond_text(r->x, ready ? 200 : 503, "text/plain",
-                                ready ? STR("ready\n") : STR("draining\n"));
-    rest_free(r);
+    answer_text(r, ready ? 200 : 503, "text/plain", ready ? STR("ready\n") : STR("draining\n"));
 }
 
 /* One copy for all that are on their way. */
 static void run_openapi(struct rest *r)
 {
-    static const struct http_header type = {STR("content-type"), STR("application/json")};
     struct front *front = r->front;
-    struct segment body;
 
     if (!front->openapi)
         front->openapi = shared_copy(embedded_openapi());
-    if (front->openapi) {
-        body = segment_shared(front->openapi);
-        (void)exchange_respond(r->x, 200, &type, 1, &body, 1);
-    } else {
-        (void)exchange_respond_text(r->x, 503, "text/plain", STR("out of memory\n"));
-    }
-    rest_free(r);
+    if (front->openapi)
+        answer_send(r, &(struct answer){.status = 200,
+                                        .type = STR("application/json"),
+                                        .body = segment_shared(front->openapi)});
+    else
+        answer_text(r, 503, "text/plain", STR("out of memory\n"));
 }
 
 /* ---- use cases ---- */
@@ -218,6 +214,24 @@ static int prepare_nothing(struct rest *r, int status, struct err *err)
     return rc ? err_set(err, rc, "a known token is needed") : no_route(r, status, err);
 }
 
+/* A body is taken as it is meant: packed ones would be kept packed. */
+static int check_coding(struct rest *r, struct err *err)
+{
+    for (size_t i = 0; i < exchange_header_count(r->x); i++) {
+        struct http_header h = exchange_header_at(r->x, i);
+
+        if (!str_eq(h.name, STR("content-encoding")) || coding_is_identity(h.value))
+            continue;
+        r->status = 415;
+        (void)err_set(err, ERR_UNSUPPORTED, "a body with the coding \"%.*s\" is not taken",
+                      STR_ARG(str_part(h.value, 0, 100)));
+        err_place(err, "content-encoding");
+        err_hint(err, "send it as it is");
+        return ERR_UNSUPPORTED;
+    }
+    return 0;
+}
+
 static int prepare(struct rest *r, struct err *err)
 {
     struct err address = ERR_NULL;
@@ -235,6 +249,8 @@ static int prepare(struct rest *r, struct err *err)
     }
     if (!rc)
         rc = route_check_query(r->route, exchange_query(r->x), err);
+    if (!rc && r->route->body_max)
+        rc = check_coding(r, err);
     if (!rc && rest.data)
         r->rest_of_path = rest_decoded(r, rest);
     return !rc && arena_failed(&r->arena) ? ERR_NOMEM : rc;

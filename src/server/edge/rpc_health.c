@@ -51,12 +51,12 @@ void rpc_health_check(struct grpc_call *call, void *service_ctx, struct str mess
     struct segment s;
 
     if (!read_service(message, &service)) {
-        grpc_fail(call, GRPC_INVALID_ARGUMENT, "this is no HealthCheckRequest", STR_NULL);
+        grpc_fail(call, GRPC_INVALID_ARGUMENT, "this is no HealthCheckRequest");
         return;
     }
     status = serving_of(front->lane, service);
     if (status == SERVICE_UNKNOWN) {
-        grpc_fail(call, GRPC_NOT_FOUND, "there is no such service", STR_NULL);
+        grpc_fail(call, GRPC_NOT_FOUND, "there is no such service");
         return;
     }
     s = answer(status);
@@ -135,7 +135,7 @@ void rpc_health_watch(struct grpc_call *call, void *service_ctx, struct str mess
 
     (void)message;
     if (!w) {
-        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "out of memory", STR_NULL);
+        grpc_fail(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
         return;
     }
     w->lane = front->lane;

@@ -52,7 +52,8 @@ static bool send_frame(struct event_stream *e, struct feed_frame *frame)
     owned(buf) struct buf text = BUF_NULL(EVENT_MAX);
     struct subscriber *s = &e->subscriber;
     Trimtab__V1__ServerFrame *m = frame_message(frame);
-    uint64_t end = m && m->end ? m->end->revision : 0;
+    bool is_end = m && m->end;
+    uint64_t revision = is_end ? m->end->revision : 0; /* 0 is one, too: that of an empty log */
     int rc = m ? put_event(e, m, &text) : ERR_NOMEM;
     struct segment segment;
 
@@ -62,7 +63,7 @@ static bool send_frame(struct event_stream *e, struct feed_frame *frame)
         segment = segment_copy(buf_str(&text));
         sse_put(&e->sse, &segment);
     }
-    if (!rc && (!end || s->seat || subscriber_say_stored(s, end)))
+    if (!rc && (!is_end || s->seat || subscriber_say_stored(s, revision)))
         return true;
     sse_end(&e->sse, NULL);
     return false;

@@ -10,6 +10,7 @@
 #include "proto/convert.h"
 #include "proto/inbound.h"
 #include "proto/json.h"
+#include "server/edge/answer.h"
 #include "server/edge/frame_json.h"
 #include "server/edge/hello_query.h"
 #include "server/lane/subscribe.h"
@@ -60,9 +61,9 @@ static void respond(struct post *post, void *ctx)
         rest_fail(r, &poll->err);
         return;
     }
-    (void)exchange_respond_text(r->x, 200, "application/json", shared_str(text));
+    answer_send(r, &(struct answer){
+                       .status = 200, .type = STR("application/json"), .body = segment_shared(text)});
     (void)shared_unref(text);
-    rest_free(r);
 }
 
 static void poll_return(struct poll *poll)

@@ -8,6 +8,7 @@
 #include "proto/convert.h"
 #include "proto/json.h"
 #include "proto/subject.h"
+#include "server/edge/answer.h"
 #include "server/edge/hello_query.h"
 #include "server/hub/errand.h"
 #include "server/lane/subscribe.h"
@@ -86,9 +87,6 @@ static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
     owned(buf) struct buf text = BUF_NULL(512 * MIB);
     unsigned char bytes[DIGEST_BYTES];
     char etag[2 * DIGEST_BYTES + 3];
-    struct http_header headers[2];
-    struct segment body;
-    bool same;
     int rc;
 
     digest_put(digest, bytes);
@@ -96,19 +94,18 @@ static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
     hex_encode(bytes, DIGEST_BYTES, etag + 1);
     etag[2 * DIGEST_BYTES + 1] = '"';
     etag[2 * DIGEST_BYTES + 2] = '\0';
-    same = str_eq(exchange_header(r->x, "if-none-match"), str_c(etag));
-    rc = same ? 0 : proto_to_json_text(&s->base, PROTO_JSON_SPARSE, &text);
+    rc = answer_is_known(r, str_c(etag)) ? 0
+                                         : proto_to_json_text(&s->base, PROTO_JSON_SPARSE, &text);
     if (rc) {
         struct err err = ERR_NULL;
 
         rest_fail_with(r, rc, &err);
         return;
     }
-    headers[0] = (struct http_header){STR("etag"), str_c(etag)};
-    headers[1] = (struct http_header){STR("content-type"), STR("application/json")};
-    body = segment_copy(buf_str(&text));
-    (void)exchange_respond(r->x, same ? 304 : 200, headers, 2, &body, same ? 0 : 1);
-    rest_free(r);
+    answer_send(r, &(struct answer){.status = 200,
+                                    .type = STR("application/json"),
+                                    .etag = str_c(etag),
+                                    .body = segment_copy(buf_str(&text))});
 }
 
 /* subject NULL: who gives no instance has what is stable. */
