@@ -13,6 +13,72 @@
 
 enum { TICK_MS = 100 };
 
+/* ---- rights ---- */
+
+/* I11: what is open is looked at again, too. */
+static void on_review(struct post *post, void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    (void)post;
+    atomic_store(&h->is_to_review, false);
+    subscribers_review(&h->lane);
+    front_review(&h->front);
+    hub_end_flight(&h->server->hub);
+}
+
+static void review(struct server *server)
+{
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        if (atomic_exchange(&h->is_to_review, true))
+            continue; /* it has not begun yet */
+        hub_begin_flight(&server->hub);
+        h->review = (struct post){.fn = on_review, .ctx = h};
+        loop_post(h->loop, &h->review);
+    }
+}
+
+/* The time of the newest version that the log holds, by halving the revisions in which it can be. */
+static int64_t newest_ms(const struct state *state)
+{
+    uint64_t found = 0, none_after = state->revision;
+    int64_t ms = 0;
+
+    while (found < none_after) {
+        uint64_t middle = found + (none_after - found) / 2;
+        struct tree_walk walk;
+        struct tree_item *item;
+
+        tree_walk_from(&walk, state->versions, STR(""), middle);
+        item = tree_walk_next(&walk);
+        if (item) {
+            found = item->revision;
+            ms = CONTAINER_OF(item, struct version, node)->time_ms;
+        } else {
+            none_after = middle;
+        }
+    }
+    return ms;
+}
+
+/* Published grants and tokens hold from here on. A wall clock that is behind the log is not believed (model/expiry.h). */
+static int take_rights(struct hub *hub)
+{
+    return auth_take(hub->auth, hub->state->rights, clock_now(),
+                     MAX(clock_wall_ms(), newest_ms(hub->state)));
+}
+
+/* I11: whoever came in by what has changed is looked at again. Without memory the next tick tries again. */
+static void renew_rights(struct server *server)
+{
+    owned(auth_record_unref) struct auth_record *before = auth_current(server->hub.auth);
+
+    if (auth_rights(before) != server->hub.state->rights && take_rights(&server->hub) == 0)
+        review(server);
+}
+
 /* ---- changes ---- */
 
 static void publish_to(struct lane_home *h, struct publication *p)
@@ -53,6 +119,7 @@ static void on_publish(void *ctx, struct publication *p)
 
     events_publish(&server->events, hub->state, p->state, p->versions.at, p->versions.n);
     hub_set_state(hub, p->state);
+    renew_rights(server);
     for (size_t i = 0; i < hub->n_lanes; i++)
         send_to(&server->homes[i], p);
     LOG(DEBUG, "published", LOG_U64("revision", p->state->revision),
@@ -71,6 +138,7 @@ static void on_tick(struct timer *t, void *ctx)
     struct hub *hub = &server->hub;
 
     (void)t;
+    renew_rights(server);
     driver_tick(&server->driver);
     events_tick(&server->events);
     keeper_tick(&server->keeper, loop_now(&server->loop));
@@ -129,7 +197,7 @@ static int open_state(struct server *server, struct err *err)
     hub_set_state(hub, state);
     hub->roster.complete = state->revision;
     (void)state_unref(state);
-    return 0;
+    return take_rights(hub);
 }
 
 /* The first lane is on the main loop. */
@@ -208,31 +276,6 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
 {
     LOG(INFO, "stopping", LOG_U64("signal", (uint64_t)s->number));
     drain(ctx);
-}
-
-/* I11: what is open is looked at again, too. */
-static void on_review(struct post *post, void *ctx)
-{
-    struct lane_home *h = ctx;
-
-    (void)post;
-    atomic_store(&h->is_to_review, false);
-    subscribers_review(&h->lane);
-    front_review(&h->front);
-    hub_end_flight(&h->server->hub);
-}
-
-static void review(struct server *server)
-{
-    for (size_t i = 0; i < server->hub.n_lanes; i++) {
-        struct lane_home *h = &server->homes[i];
-
-        if (atomic_exchange(&h->is_to_review, true))
-            continue; /* it has not begun yet */
-        hub_begin_flight(&server->hub);
-        h->review = (struct post){.fn = on_review, .ctx = h};
-        loop_post(h->loop, &h->review);
-    }
 }
 
 static void on_reload_signal(struct signal_watch *s, void *ctx)

@@ -70,8 +70,10 @@ int api_changes(struct api_call *call, Trimtab__V1__Change *const *list, size_t 
 void api_describe(struct api_call *call, const char *message, const char *request_id,
                   const char *action)
 {
+    owned(auth_record_unref) struct auth_record *auth = auth_current(call->hub->auth);
     struct commit *c = &call->commit.commit;
 
+    c->has_local_admin = auth_has_local_admin(auth);
     c->author = str_c(call->who.name);
     c->message = str_c(message);
     c->request_id = str_c(request_id);
