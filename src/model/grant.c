@@ -324,3 +324,19 @@ int token_read(const struct rights_doc *d, struct token_doc *ret, struct err *er
     (void)value_free(v);
     return r;
 }
+
+/* ---- notes ---- */
+
+int rights_note(const struct rights_doc *d, struct arena *a, char **ret_note)
+{
+    struct value *v = NULL;
+    const struct value *note;
+    int r = value_parse_as(d->content_type, d->content, &v, NULL);
+
+    if (r)
+        return r;
+    note = value_type(v) == VALUE_OBJECT ? value_member(v, "note") : NULL;
+    *ret_note = arena_c(a, note && value_type(note) == VALUE_TEXT ? value_text(note) : STR(""));
+    (void)value_free(v);
+    return arena_failed(a) ? ERR_NOMEM : 0;
+}

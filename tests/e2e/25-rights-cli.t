@@ -25,4 +25,34 @@ test('a published token is known with its commit, and over a restart; its former
   assert(!await known('second'));
 });
 
+test('tokens are listed with expiry, note and last use, page by page, and never with a hash', async () => {
+  const expires = '2100-01-02T03:04:05.000Z';
+  await server.commit(['a', 'b', 'c'].map((name) => ({ id: `trimtab/token/${name}`, text: JSON.stringify(name === 'b' ? { hash: hash(name), expires, note: 'for b' } : { hash: hash(name) }) })));
+  assert(await known('a'));
+  const all = await server.json('GET', '/v1/tokens');
+  assert.deepStrictEqual(all.tokens.map((t) => [t.name, t.expires || '', t.note || '', !!t.last_used]), [['a', '', '', true], ['b', expires, 'for b', false], ['c', '', '', false]]);
+  assert(!JSON.stringify(all).includes(hash('a').slice(7)));
+  const first = await server.json('GET', '/v1/tokens?limit=2');
+  assert.deepStrictEqual([first.tokens.map((t) => t.name), first.next], [['a', 'b'], 'b']);
+  const second = await server.json('GET', '/v1/tokens?limit=2&after=b');
+  assert.deepStrictEqual([second.tokens.map((t) => t.name), second.next || ''], [['c'], '']);
+  assert.deepStrictEqual((await server.json('GET', '/v1/tokens?name=c')).tokens.map((t) => t.name), ['c']);
+  assert.deepStrictEqual((await server.json('GET', '/v1/tokens?name=nobody')).tokens || [], []);
+  assert.strictEqual((await server.request('GET', '/v1/tokens?name=no/name')).status, 400);
+});
+
+test('who can do something is answered from grants, from what holds above, and from the file of the server', async () => {
+  const who = async (right, namespace) => ((await server.json('GET', `/v1/rights/who?right=${right}&namespace=${namespace}`)).rows || [])
+    .map((r) => [r.subject, r.role, r.namespace, r.local ? 'local' : r.grant.slice(14), ...(r.absent ? ['absent'] : [])].join(' '));
+  await server.commit([['above', 'token:a', 'publish', 'shop'], ['all', 'cert:ops', 'admin', '*'], ['gone', 'token:nobody', 'publish', 'shop/prod'], ['other', 'token:b', 'view', 'shop/prod']]
+    .map(([name, subject, role, space]) => ({ id: `trimtab/grant/${name}`, text: JSON.stringify({ subject, role, namespaces: [space] }) })));
+  assert.deepStrictEqual(await who('publish', 'shop/prod'), ['token:admin admin * local', 'cert:ops admin * all', 'token:a publish shop above', 'token:nobody publish shop/prod gone absent']);
+  assert.deepStrictEqual(await who('publish', 'shopping'), ['token:admin admin * local', 'cert:ops admin * all']);
+  assert.deepStrictEqual(await who('view', 'trimtab'), ['token:admin admin * local', 'cert:ops admin * all']);
+  const bad = async (query) => { const r = await server.request('GET', `/v1/rights/who?${query}`); assert.strictEqual(r.status, 400); return JSON.parse(r.body); };
+  assert.match((await bad('right=write&namespace=shop')).hint, /rights are view, edit, publish/);
+  assert.strictEqual((await bad('right=view&namespace=Shop')).place, 'namespace');
+  assert.match((await bad('right=view')).message, /which namespace/);
+});
+
 run();
