@@ -55,4 +55,21 @@ test('who can do something is answered from grants, from what holds above, and f
   assert.match((await bad('right=view')).message, /which namespace/);
 });
 
+test('a commit of grants and tokens says who loses and wins what, and so does its dry run', async () => {
+  const commit = (changes, dry_run) => server.json('POST', '/v1/commits', { changes, message: 'm', dry_run });
+  const rows = (r) => r.rights.map((c) => `${c.subject} ${c.namespace} -${c.lost} +${c.won}`);
+  const put = (role, namespaces) => [{ id: 'trimtab/grant/diff', text: JSON.stringify({ subject: 'token:a', role, namespaces }) }];
+  for (const dry of [true, false]) {
+    const r = await commit(put('subscribe', ['bank', 'shop/prod']), dry);
+    assert.deepStrictEqual(rows(r), ['token:a bank - +subscribe', 'token:a shop/prod - +subscribe']);
+    assert(!r.takes && !r.tokens.length);
+  }
+  let r = await commit([...put('retry', ['bank']), { id: 'trimtab/token/c', text: JSON.stringify({ hash: hash('c'), expires: '2100-01-01T00:00:00Z' }) }], true);
+  assert.deepStrictEqual(rows(r), ['token:a bank -subscribe +view,retry', 'token:a shop/prod -subscribe +']);
+  assert.deepStrictEqual([r.tokens, r.takes], [[{ name: 'c', what: 'shortened' }], true]);
+  r = await commit([{ id: 'trimtab/token/a', delete: true }, { id: 'trimtab/token/b', text: JSON.stringify({ hash: hash('b2') }) }, { id: 'trimtab/token/d', text: JSON.stringify({ hash: hash('d') }) }], true);
+  assert.deepStrictEqual(r.tokens.map((t) => `${t.name} ${t.what}`), ['a deleted', 'b rotated', 'd created']);
+  assert(!(await commit([{ id: 'shop/prod/item/x', text: '1' }], true)).rights.length);
+});
+
 run();
