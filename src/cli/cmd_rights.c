@@ -94,7 +94,7 @@ static struct held_grant *find_grant(struct changing *c, const char *id)
 static int add_spaces(struct changing *c, struct held_grant *g, struct err *err)
 {
     struct arena *a = &c->cli->arena;
-    const char **spaces = ARENA_ARRAY(a, const char *, g->n_spaces + c->n_spaces);
+    char **spaces = ARENA_ARRAY(a, char *, g->n_spaces + c->n_spaces);
 
     if (!spaces)
         return err_set(err, ERR_NOMEM, "out of memory");

@@ -28,45 +28,42 @@ static struct held_grant *add_held(struct cli *cli, struct held_grants *list)
     return &list->at[list->n++];
 }
 
-/* Adds it when it is of this subject. What cannot be read gives nobody anything, and is passed over. */
-static int take_grant(struct cli *cli, const Trimtab__V1__Resource *r, const char *subject,
+/* A role of a newer server than this program: what it gives cannot be told, so it is left alone. */
+static int take_grant(struct cli *cli, const Trimtab__V1__GrantInfo *m,
                       struct held_grants *list)
 {
-    owned(grant_doc) struct grant_doc doc = GRANT_DOC_NULL;
-    struct rights_doc d = {.content_type = str_c(r->content_type),
-                           .content = r->content.len ? proto_str(r->content) : str_c(r->text)};
+    const struct role *role = role_find(str_c(m->role));
     struct held_grant *g;
-    char *note = NULL;
+    char id[ID_BYTES_MAX + 1];
 
-    if (grant_read(&d, &doc, NULL) || !str_eq(doc.subject, str_c(subject)))
+    if (!role)
         return 0;
     g = add_held(cli, list);
-    if (!g || rights_note(&d, &cli->arena, &note))
+    if (!g)
         return ERR_NOMEM;
-    *g =
-        (struct held_grant){.id = r->id, .version = r->version, .role = doc.role, .note = note};
-    g->spaces = ARENA_ARRAY(&cli->arena, const char *, grant_n_spaces(&doc));
-    for (size_t i = 0; g->spaces && i < grant_n_spaces(&doc); i++)
-        g->spaces[g->n_spaces++] = arena_c(&cli->arena, space_text(grant_space(&doc, i)));
+    (void)snprintf(id, sizeof(id), "trimtab/grant/%s", m->name);
+    *g = (struct held_grant){.id = arena_c(&cli->arena, str_c(id)),
+                             .version = m->version,
+                             .role = role,
+                             .spaces = m->namespaces,
+                             .n_spaces = m->n_namespaces,
+                             .note = m->note};
     return arena_failed(&cli->arena) ? ERR_NOMEM : 0;
 }
 
 int grants_load(struct cli *cli, const char *subject, struct held_grants *ret, struct err *err)
 {
-    Trimtab__V1__ListRequest q = TRIMTAB__V1__LIST_REQUEST__INIT;
-    Trimtab__V1__ListResponse *page;
-    char prefix[] = "trimtab", kind[] = "grant";
+    Trimtab__V1__GrantsRequest q = TRIMTAB__V1__GRANTS_REQUEST__INIT;
+    Trimtab__V1__GrantsResponse *page;
     int r;
 
     *ret = (struct held_grants){.n = 0};
-    q.prefix = prefix;
-    q.kind = kind;
-    q.content = true;
+    q.subject = arena_c(&cli->arena, str_c(subject));
     do {
-        r = call(cli, "List", &q.base, &trimtab__v1__list_response__descriptor,
+        r = call(cli, "Grants", &q.base, &trimtab__v1__grants_response__descriptor,
                  (ProtobufCMessage **)&page, 0, err);
-        for (size_t i = 0; !r && i < page->n_resources; i++) {
-            r = take_grant(cli, page->resources[i], subject, ret);
+        for (size_t i = 0; !r && i < page->n_grants; i++) {
+            r = take_grant(cli, page->grants[i], ret);
             if (r)
                 (void)err_set(err, r, "out of memory");
         }

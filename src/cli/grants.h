@@ -13,7 +13,7 @@ struct held_grant {
     const char *id;
     uint64_t version;
     const struct role *role;
-    const char **spaces; /* as they are written: "*" is everything */
+    char **spaces; /* as they are written: "*" is everything */
     size_t n_spaces;
     const char *note;
 };
@@ -23,7 +23,7 @@ struct held_grants {
     size_t n, cap;
 };
 
-/* All grants of a subject, by their ids. */
+/* All grants of a subject that the caller may see, by their ids. */
 must_use int grants_load(struct cli *cli, const char *subject, struct held_grants *ret,
                          struct err *err);
 

@@ -61,6 +61,7 @@ const calls = {
   'get /v1/events': { url: '/v1/events?types=commit,rollout&prefix=shop/', stream: /"hello"/ },
   'get /v1/status': { url: '/v1/status?revision=1&wait_ms=0' },
   'get /v1/rights/who': { url: '/v1/rights/who?right=publish&namespace=shop/prod' },
+  'get /v1/grants': { url: '/v1/grants?subject=token:ci&limit=5' },
   'get /v1/tokens': { url: '/v1/tokens?name=ci&limit=5' },
   'get /v1/info': { url: '/v1/info' },
   'get /v1/subscribe/snapshot': { url: '/v1/subscribe/snapshot?namespaces=shop/prod' },

@@ -68,6 +68,20 @@ test('who can do something is answered from grants, from what holds above, and f
   assert.match((await bad('right=view')).message, /which namespace/);
 });
 
+test('grants are listed as they are published, of all or of one subject, page by page', async () => {
+  const all = await server.json('GET', '/v1/grants');
+  assert.deepStrictEqual(all.grants.map((g) => `${g.name} ${g.subject} ${g.role} ${g.namespaces}`), ['above token:a publish shop', 'all cert:ops admin *', 'gone token:nobody publish shop/prod', 'other token:b view shop/prod']);
+  assert.deepStrictEqual((await server.json('GET', '/v1/grants?subject=token:a')).grants.map((g) => g.name), ['above']);
+  const pages = [];
+  for (let after = '', next = true; next; after = next) {
+    const page = await server.json('GET', `/v1/grants?limit=3&after=${after}`);
+    pages.push(page.grants.map((g) => g.name).join());
+    next = page.next;
+  }
+  assert.deepStrictEqual(pages, ['above,all,gone', 'other']);
+  assert.strictEqual((await server.request('GET', '/v1/grants?after=a/b')).status, 400);
+});
+
 test('a commit of grants and tokens says who loses and wins what, and so does its dry run', async () => {
   const commit = (changes, dry_run) => server.json('POST', '/v1/commits', { changes, message: 'm', dry_run });
   const rows = (r) => r.rights.map((c) => `${c.subject} ${c.namespace} -${c.lost} +${c.won}`);

@@ -45,6 +45,7 @@ const routes = [
   ['get', '/v1/running', 'getRunning', 'What is really run: by one instance, or one resource on all', [text('instance', 'everything of this one'), text('resource', 'or this id on all that have it'), flag('offline', 'of a resource: offline instances, too'), number('limit', '1000'), text('after', 'next of the last answer')], null, 'RunningResponse'],
   ['get', '/v1/status', 'getStatus', 'What became of a commit among the instances', [number('revision', 'the head'), number('wait_ms', 'wait for all'), number('known', 'stamp of the last answer: wait for news')], null, 'StatusResponse'],
   ['get', '/v1/rights/who', 'whoCan', 'Who has a right in a namespace, and by which grant', [text('right', 'view, edit, publish, approve, ...', true), text('namespace', '* for everything', true)], null, 'WhoCanResponse'],
+  ['get', '/v1/grants', 'listGrants', 'Grants, of one subject or of all', [text('subject', 'just this one'), number('limit', '1000'), text('after', 'name to go on after')], null, 'GrantsResponse'],
   ['get', '/v1/tokens', 'listTokens', 'Published tokens, without their hashes', [text('name', 'just this one'), number('limit', '1000'), text('after', 'name to go on after')], null, 'TokensResponse'],
   ['get', '/v1/info', 'getInfo', 'About the server', [], null, 'InfoResponse'],
   ['get', '/v1/subscribe/snapshot', 'getSnapshot', 'A whole view at one revision', [...wanted, number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'Snapshot'],

@@ -133,6 +133,7 @@ static const struct route routes[] = {
     {"GET", "/v1/events", "watchEvents", RIGHT_READ, 0, " types prefix rollout ", OWN(events_http)},
     {"GET", "/v1/status", "getStatus", RIGHT_NONE, 0, NULL, USE("Status", NULL)},
     {"GET", "/v1/rights/who", "whoCan", RIGHT_NONE, 0, NULL, USE("WhoCan", NULL)},
+    {"GET", "/v1/grants", "listGrants", RIGHT_NONE, 0, NULL, USE("Grants", NULL)},
     {"GET", "/v1/tokens", "listTokens", RIGHT_NONE, 0, NULL, USE("Tokens", NULL)},
     {"GET", "/v1/info", "getInfo", RIGHT_NONE, 0, NULL, USE("Info", NULL)},
     {"GET", "/v1/subscribe/snapshot", "getSnapshot", RIGHT_SUBSCRIBE, 0, QUERY_VIEW "min_revision ", OWN(subscribe_http_snapshot)},

@@ -8,7 +8,7 @@
 #include "model/rights_commit.h"
 #include "server/use/methods.h"
 
-enum { ROWS_MAX = 20000, TOKENS_DEFAULT = 1000, TOKENS_MAX = 10000 };
+enum { ROWS_MAX = 20000, PAGE_DEFAULT = 1000, PAGE_MAX = 10000, LOOKED_AT_MAX = 10000 };
 
 /* What an answer is made from. */
 struct asking {
@@ -31,6 +31,23 @@ static bool has_expired(const struct asking *q, const struct sha256 *hash)
     const struct token *t = rights_token(auth_rights(q->record), hash);
 
     return t && auth_token_has_expired(q->record, t, clock_now());
+}
+
+/* The key of a grant or token, on the arena; empty for no name. ERR_INVALID, ERR_NOMEM. */
+static int key_of(const struct asking *q, struct str kind, const char *name, const char *field,
+                  struct str *ret_key)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    int r = *name ? name_check(kind, str_c(name), &q->call->err) : 0;
+
+    if (r) {
+        err_place(&q->call->err, "%s", field);
+        return r;
+    }
+    if (*name)
+        name_put_key((struct name){SYSTEM_SPACE, kind, str_c(name)}, &key);
+    *ret_key = arena_str(&q->call->arena, buf_str(&key));
+    return buf_status(&key) || arena_failed(&q->call->arena) ? ERR_NOMEM : 0;
 }
 
 /* ---- who can ---- */
@@ -202,6 +219,104 @@ void api_who_can(struct api_call *call)
         api_answer(call, &m->base);
 }
 
+/* ---- grants ---- */
+
+/* Whoever may change a grant may see it, too. */
+static bool may_see(const struct asking *q, const struct grant_doc *g)
+{
+    struct principal p = identity_principal(&q->call->who);
+    const struct rights *rights = auth_rights(q->record);
+    bool ok = true;
+
+    if (rights_may(rights, &p, RIGHT_TO_VIEW, SPACE_EVERYTHING))
+        return true;
+    for (size_t i = 0; ok && i < grant_n_spaces(g); i++)
+        ok = rights_may(rights, &p, RIGHT_TO_ADMIN, grant_space(g, i));
+    return ok;
+}
+
+static int fill_grant(const struct asking *q, const struct version *v,
+                      const struct rights_doc *d, const struct grant_doc *doc,
+                      Trimtab__V1__GrantInfo *g)
+{
+    struct arena *a = &q->call->arena;
+
+    trimtab__v1__grant_info__init(g);
+    g->name = arena_c(a, d->name);
+    g->subject = arena_c(a, doc->subject);
+    g->role = arena_c(a, doc->role->name);
+    g->namespaces = ARENA_ARRAY(a, char *, grant_n_spaces(doc));
+    for (size_t i = 0; g->namespaces && i < grant_n_spaces(doc); i++)
+        g->namespaces[g->n_namespaces++] = arena_c(a, space_text(grant_space(doc, i)));
+    g->published = wall_text(v->time_ms, a);
+    g->version = v->number;
+    g->revision = v->revision;
+    return rights_note(d, a, &g->note);
+}
+
+/* Adds a grant, if it is of the subject and may be seen. */
+static int take_grant(const struct asking *q, const struct version *v, const char *subject,
+                      Trimtab__V1__GrantsResponse *m)
+{
+    owned(grant_doc) struct grant_doc doc = GRANT_DOC_NULL;
+    struct rights_doc d = rights_doc_of(v->key, v);
+    Trimtab__V1__GrantInfo *g;
+    int r = grant_read(&d, &doc, NULL);
+
+    if (r)
+        return r == ERR_NOMEM ? r : 0; /* as with tokens */
+    if ((*subject && !str_eq(doc.subject, str_c(subject))) || !may_see(q, &doc))
+        return 0;
+    g = ARENA_NEW(&q->call->arena, Trimtab__V1__GrantInfo);
+    if (!g)
+        return ERR_NOMEM;
+    m->grants[m->n_grants++] = g;
+    return fill_grant(q, v, &d, &doc, g);
+}
+
+static int put_grants(const struct asking *q, const Trimtab__V1__GrantsRequest *request,
+                      Trimtab__V1__GrantsResponse *m)
+{
+    size_t limit = MIN(request->limit ? request->limit : PAGE_DEFAULT, (size_t)PAGE_MAX);
+    struct below_opts opts = {
+        .space = SYSTEM_SPACE, .depth = BELOW_SELF, .kind = GRANT_KIND, .most = LOOKED_AT_MAX};
+    struct below_walk walk;
+    const struct version *v = NULL;
+    int r = key_of(q, GRANT_KIND, request->after, "after", &opts.after);
+
+    m->grants = ARENA_ARRAY(&q->call->arena, Trimtab__V1__GrantInfo *, limit);
+    below_walk_init(&walk, q->call->state, &opts);
+    while (!r && m->grants && m->n_grants < limit && (v = below_walk_next(&walk)))
+        r = version_is_live(v) ? take_grant(q, v, request->subject, m) : 0;
+    if (v || below_walk_has_more(&walk))
+        m->next = arena_c(&q->call->arena,
+                          walk.last_seen.len ? key_name(walk.last_seen).name : STR(""));
+    return arena_failed(&q->call->arena) ? ERR_NOMEM : r;
+}
+
+void api_grants(struct api_call *call)
+{
+    owned(auth_record_unref) struct auth_record *record = auth_current(call->hub->auth);
+    const Trimtab__V1__GrantsRequest *request =
+        (const Trimtab__V1__GrantsRequest *)call->request;
+    Trimtab__V1__GrantsResponse *m = ARENA_NEW(&call->arena, Trimtab__V1__GrantsResponse);
+    struct asking q = {call, record};
+    int r;
+
+    if (!m) {
+        api_fail_code(call, ERR_NOMEM);
+        return;
+    }
+    trimtab__v1__grants_response__init(m);
+    call->state = state_ref(call->hub->state);
+    m->revision = call->state->revision;
+    r = put_grants(&q, request, m);
+    if (r)
+        api_fail_here(call, r);
+    else
+        api_answer(call, &m->base);
+}
+
 /* ---- tokens ---- */
 
 static int put_token(const struct asking *q, const struct version *v,
@@ -227,31 +342,14 @@ static int put_token(const struct asking *q, const struct version *v,
     return rights_note(&d, a, &t->note);
 }
 
-/* The key of a token, on the arena; empty for no name. ERR_INVALID, ERR_NOMEM. */
-static int token_key(const struct asking *q, const char *name, const char *field,
-                     struct str *ret_key)
-{
-    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
-    int r = *name ? token_name_check(str_c(name), &q->call->err) : 0;
-
-    if (r) {
-        err_place(&q->call->err, "%s", field);
-        return r;
-    }
-    if (*name)
-        name_put_key((struct name){SYSTEM_SPACE, TOKEN_KIND, str_c(name)}, &key);
-    *ret_key = arena_str(&q->call->arena, buf_str(&key));
-    return buf_status(&key) || arena_failed(&q->call->arena) ? ERR_NOMEM : 0;
-}
-
 static int put_tokens(const struct asking *q, const Trimtab__V1__TokensRequest *request,
                       Trimtab__V1__TokensResponse *m)
 {
-    size_t limit = MIN(request->limit ? request->limit : TOKENS_DEFAULT, (size_t)TOKENS_MAX);
+    size_t limit = MIN(request->limit ? request->limit : PAGE_DEFAULT, (size_t)PAGE_MAX);
     struct below_opts opts = {.space = SYSTEM_SPACE, .depth = BELOW_SELF, .kind = TOKEN_KIND};
     struct below_walk walk;
     const struct version *v;
-    int r = token_key(q, request->after, "after", &opts.after);
+    int r = key_of(q, TOKEN_KIND, request->after, "after", &opts.after);
 
     m->tokens = ARENA_ARRAY(&q->call->arena, Trimtab__V1__TokenInfo *, limit);
     below_walk_init(&walk, q->call->state, &opts);
@@ -272,7 +370,7 @@ static int put_one_token(const struct asking *q, const char *name,
 {
     const struct version *v;
     struct str key;
-    int r = token_key(q, name, "name", &key);
+    int r = key_of(q, TOKEN_KIND, name, "name", &key);
 
     m->tokens = ARENA_ARRAY(&q->call->arena, Trimtab__V1__TokenInfo *, 1);
     if (r || !m->tokens)

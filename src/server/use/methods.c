@@ -30,6 +30,7 @@ const struct api_method api_methods[] = {
     METHOD(Orders, orders, RIGHT_READ),
     METHOD(ReleaseRestore, release_restore, RIGHT_OPERATE),
     METHOD(WhoCan, who_can, RIGHT_READ),
+    METHOD(Grants, grants, RIGHT_READ),
     METHOD(Tokens, tokens, RIGHT_READ),
 };
 const size_t api_methods_n = ARRAY_LEN(api_methods);

@@ -40,6 +40,7 @@ void api_status(struct api_call *call);
 void api_forget_instance(struct api_call *call);
 /* api_rights.c */
 void api_who_can(struct api_call *call);
+void api_grants(struct api_call *call);
 void api_tokens(struct api_call *call);
 
 #endif
