@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#include <stdio.h>
 #include <trimtab/v1/admin.pb-c.h>
 
 enum output { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_NAME };
@@ -133,6 +134,21 @@ struct committing {
 must_use int commit(struct cli *cli, Trimtab__V1__CommitRequest *q,
                     const struct committing *how, struct err *err);
 
+/* The same without a word: for who shows something else. No wait. */
+must_use int commit_send(struct cli *cli, Trimtab__V1__CommitRequest *q,
+                         const struct committing *how, Trimtab__V1__CommitResponse **ret,
+                         struct err *err);
+
+/* What a commit of grants and tokens comes to: a line for each subject and namespace, and for each token. */
+void commit_show_rights(struct cli *cli, const Trimtab__V1__CommitResponse *c, FILE *out);
+
+/*
+ * Before a commit of grants or tokens: makes a dry run, and when anybody would lose a right or a token, lists it and asks for
+ * this word. ERR_REFUSED when it was not typed.
+ */
+must_use int commit_ask(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *word,
+                        struct err *err);
+
 /* ---- changes for a commit or a rollout ---- */
 
 /* An empty list with room for as many as a commit may hold. */
@@ -152,14 +168,15 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
     cmd_running, cmd_events, cmd_info, cmd_admin, cmd_rollout, cmd_fleet, cmd_release,
-    cmd_context, cmd_completion, cmd_complete;
+    cmd_token, cmd_grant, cmd_revoke, cmd_who_can, cmd_context, cmd_completion, cmd_complete;
 
 /* instances retry: an order. */
 must_use int instances_retry(struct cli *cli, int argc, char **argv, struct err *err);
 must_use int instances_release(struct cli *cli, int argc, char **argv, struct err *err);
 
-/* Prints the subcommands of rollout that begin so. */
+/* Prints the subcommands of rollout, or of token, that begin so. */
 void rollout_complete(const char *begin);
+void token_complete(const char *begin);
 
 /* ---- contexts ---- */
 

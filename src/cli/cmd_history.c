@@ -284,6 +284,8 @@ static int run_rollback(struct cli *cli, int argc, char **argv, struct err *err)
         for (size_t i = 0; i < m->n_changes; i++)
             (void)printf("%-9s %s  version %" PRIu64 "\n%s", m->changes[i]->action,
                          m->changes[i]->id, m->changes[i]->version, m->changes[i]->diff);
+    if (cli->output == OUTPUT_TABLE)
+        commit_show_rights(cli, m, stdout);
     what.revision = m->revision;
     if (cli->output == OUTPUT_TABLE && !dry_run)
         (void)printf("revision %" PRIu64 "\n", m->revision);

@@ -225,6 +225,8 @@ static int run_complete(struct cli *cli, int argc, char **argv, struct err *err)
         complete_commands(begin);
     else if (is_rollout && index == 2)
         rollout_complete(begin);
+    else if (argc > 3 && strcmp(argv[3], "token") == 0)
+        token_complete(index == 2 ? begin : "-");
     else if (begin[0] == '-')
         return 0;
     else if (is_rollout && argc > 4 && strcmp(argv[4], "start") != 0 && strcmp(argv[4], "preview") != 0)

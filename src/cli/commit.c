@@ -18,6 +18,32 @@ static void show_canary(const Trimtab__V1__CommitResponse *c)
         (void)printf("%s a rollout\n", c->move);
 }
 
+/* ---- who loses and wins what ---- */
+
+static void put_rights(FILE *out, const char *verb, char *const *rights, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        (void)fprintf(out, "%s%s", i ? ", " : verb, rights[i]);
+}
+
+void commit_show_rights(struct cli *cli, const Trimtab__V1__CommitResponse *c, FILE *out)
+{
+    for (size_t i = 0; i < c->n_rights; i++) {
+        const Trimtab__V1__RightsChange *r = c->rights[i];
+        bool is_all = strcmp(r->namespace_, "*") == 0;
+
+        (void)fprintf(out, "%s %s%s:", one_line(&cli->arena, r->subject),
+                      is_all ? "on everything" : "in ", is_all ? "" : r->namespace_);
+        put_rights(out, " loses ", r->lost, r->n_lost);
+        put_rights(out, r->n_lost ? "; wins " : " wins ", r->won, r->n_won);
+        (void)fprintf(out, "%s\n", r->n_lost || r->n_won ? "" : " no change");
+    }
+    for (size_t i = 0; i < c->n_tokens; i++)
+        (void)fprintf(out, "token %s: %s\n", c->tokens[i]->name, c->tokens[i]->what);
+}
+
+/* ---- what it came to ---- */
+
 /* What stayed as it was is only counted, unless it was all that was asked for. */
 static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
 {
@@ -37,6 +63,8 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
     }
     if (cli->output == OUTPUT_TABLE && unchanged)
         (void)printf("%zu unchanged\n", unchanged);
+    if (cli->output == OUTPUT_TABLE)
+        commit_show_rights(cli, c, stdout);
     if (cli->output == OUTPUT_TABLE && *c->move)
         show_canary(c);
     else if (cli->output == OUTPUT_TABLE && c->rollout)
@@ -98,6 +126,35 @@ static int wait_for(struct cli *cli, const Trimtab__V1__CommitResponse *c,
     return ids ? wait_applied(cli, &what, err) : ERR_NOMEM;
 }
 
+int commit_send(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committing *how,
+                Trimtab__V1__CommitResponse **ret, struct err *err)
+{
+    q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
+    q->request_id = (char *)(uintptr_t)request_id(cli);
+    q->dry_run = how->dry_run;
+    if (how->override)
+        q->override = (char *)(uintptr_t)how->override;
+    return send_commit(cli, q, ret, err);
+}
+
+int commit_ask(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *word,
+               struct err *err)
+{
+    const struct committing how = {.message = "", .dry_run = true};
+    Trimtab__V1__CommitResponse *answer;
+    int r = commit_send(cli, q, &how, &answer, err);
+
+    if (r || !answer->takes)
+        return r;
+    if (!cli->is_quiet)
+        commit_show_rights(cli, answer, stderr);
+    if (ask_word("This takes rights away.", word))
+        return 0;
+    (void)err_set(err, ERR_REFUSED, "somebody would lose rights; nothing was changed");
+    err_hint(err, "--dry-run shows who and what; --yes says that it is meant");
+    return ERR_REFUSED;
+}
+
 int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committing *how,
            struct err *err)
 {
@@ -106,12 +163,7 @@ int commit(struct cli *cli, Trimtab__V1__CommitRequest *q, const struct committi
 
     if (q->n_changes == 0 && !q->n_prune)
         return err_set(err, ERR_INVALID, "there is nothing to commit");
-    q->message = (char *)(uintptr_t)how->message; /* protobuf-c has no const */
-    q->request_id = (char *)(uintptr_t)request_id(cli);
-    q->dry_run = how->dry_run;
-    if (how->override)
-        q->override = (char *)(uintptr_t)how->override;
-    r = send_commit(cli, q, &answer, err);
+    r = commit_send(cli, q, how, &answer, err);
     if (confirm_prune(q, r, err)) {
         *err = ERR_NULL;
         q->prune_confirmed = true;

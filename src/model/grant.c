@@ -132,6 +132,31 @@ int subject_check(struct str subject, struct err *err)
 
 /* ---- grants ---- */
 
+static int refuse_role(struct str name, struct err *err)
+{
+    char names[ERR_HINT_MAX - 40] = "";
+    size_t n, at = 0;
+    const struct role *all = roles_all(&n);
+
+    for (size_t i = 0; i < n && at < sizeof(names); i++)
+        at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%.*s", i ? ", " : "",
+                               STR_ARG(all[i].name));
+    (void)err_set(err, ERR_INVALID, "there is no role \"%.*s\"",
+                  STR_ARG(str_part(name, 0, str_utf8_prefix(str_part(name, 0, 64)))));
+    err_hint(err, "roles are %s", names);
+    return ERR_INVALID;
+}
+
+int role_check(struct str name, const struct role **ret_role, struct err *err)
+{
+    const struct role *role = role_find(name);
+
+    if (!role)
+        return refuse_role(name, err);
+    *ret_role = role;
+    return 0;
+}
+
 static const struct member grant_members[] = {
     {"subject", VALUE_TEXT, true},
     {"role", VALUE_TEXT, true},
@@ -153,21 +178,6 @@ struct str grant_space(const struct grant_doc *g, size_t i)
     struct str text = value_text(value_at(g->namespaces, i));
 
     return str_eq(text, SPACE_EVERYTHING_TEXT) ? SPACE_EVERYTHING : text;
-}
-
-static int refuse_role(struct str name, struct err *err)
-{
-    char names[ERR_HINT_MAX - 40] = "";
-    size_t n, at = 0;
-    const struct role *all = roles_all(&n);
-
-    for (size_t i = 0; i < n && at < sizeof(names); i++)
-        at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%.*s", i ? ", " : "",
-                               STR_ARG(all[i].name));
-    (void)err_set(err, ERR_INVALID, "there is no role \"%.*s\"",
-                  STR_ARG(str_part(name, 0, str_utf8_prefix(str_part(name, 0, 64)))));
-    err_hint(err, "roles are %s", names);
-    return ERR_INVALID;
 }
 
 static int check_space(const struct grant_doc *g, size_t i, struct err *err)
@@ -229,14 +239,12 @@ static int read_grant(struct grant_doc *g, struct err *err)
     if (r)
         return r;
     g->subject = text_member(g->value, "subject");
-    g->role = role_find(text_member(g->value, "role"));
     g->namespaces = value_member(g->value, "namespaces");
     r = subject_check(g->subject, err);
-    if (r)
-        return r;
-    if (!g->role)
-        return refuse_role(text_member(g->value, "role"), err);
-    r = check_spaces(g, err);
+    if (!r)
+        r = role_check(text_member(g->value, "role"), &g->role, err);
+    if (!r)
+        r = check_spaces(g, err);
     return r ? r : check_note(text_member(g->value, "note"), err);
 }
 
@@ -323,4 +331,20 @@ int token_read(const struct rights_doc *d, struct token_doc *ret, struct err *er
         *ret = token;
     (void)value_free(v);
     return r;
+}
+
+/* ---- notes ---- */
+
+int rights_note(const struct rights_doc *d, struct arena *a, char **ret_note)
+{
+    struct value *v = NULL;
+    const struct value *note;
+    int r = value_parse_as(d->content_type, d->content, &v, NULL);
+
+    if (r)
+        return r;
+    note = value_type(v) == VALUE_OBJECT ? value_member(v, "note") : NULL;
+    *ret_note = arena_c(a, note && value_type(note) == VALUE_TEXT ? value_text(note) : STR(""));
+    (void)value_free(v);
+    return arena_failed(a) ? ERR_NOMEM : 0;
 }

@@ -19,6 +19,7 @@
 #ifndef TRIMTAB_MODEL_GRANT_H
 #define TRIMTAB_MODEL_GRANT_H
 
+#include "base/arena.h"
 #include "base/hash.h"
 #include "codec/value.h"
 #include "model/role.h"
@@ -68,6 +69,12 @@ struct token_doc {
 
 /* The same for a token. */
 must_use int token_read(const struct rights_doc *d, struct token_doc *ret, struct err *err);
+
+/* The note of a grant or token, on the arena; "" when it has none. ERR_INVALID, ERR_LIMIT, ERR_NOMEM. */
+must_use int rights_note(const struct rights_doc *d, struct arena *a, char **ret_note);
+
+/* The role of this name. ERR_INVALID with the names that there are. */
+must_use int role_check(struct str name, const struct role **ret_role, struct err *err);
 
 /* Whether a text is a subject; whether it can be the name of a token. ERR_INVALID, ERR_LIMIT. */
 must_use int subject_check(struct str subject, struct err *err);

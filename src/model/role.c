@@ -61,6 +61,16 @@ const struct role *role_for(enum right_to right)
     bug(__FILE__, __LINE__, "one right, not a set of them");
 }
 
+bool right_find(struct str name, enum right_to *ret_right)
+{
+    for (unsigned right = 1; right <= RIGHTS_ALL; right <<= 1)
+        if (str_eq(role_for((enum right_to)right)->name, name)) {
+            *ret_right = (enum right_to)right;
+            return true;
+        }
+    return false;
+}
+
 bool space_parent(struct str space, struct str *ret_parent)
 {
     size_t end = space.len;

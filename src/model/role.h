@@ -39,6 +39,8 @@ const struct role *roles_all(size_t *ret_n);
 const struct role *role_find(struct str name);
 /* The least role that gives a right; it has the right's name. */
 const struct role *role_for(enum right_to right);
+/* The right of a name; false: there is none. */
+bool right_find(struct str name, enum right_to *ret_right);
 
 /* The namespace that stands for all of them, as it is written and as it is kept: grants accept both. */
 #define SPACE_EVERYTHING_TEXT STR("*")

@@ -178,6 +178,12 @@ static const struct rule reflection_extension_rules[] = {
     TEXT_RULE(containing_type, NAME_MAX_HERE)};
 static const struct rule release_restore_rules[] = {LINES_RULE(reason, PEOPLE_MAX_HERE),
                                                     TEXT_RULE(request_id, NAME_MAX_HERE)};
+static const struct rule who_can_rules[] = {TEXT_RULE(right, NAME_MAX_HERE),
+                                            TEXT_RULE(namespace, NAME_MAX_HERE)};
+static const struct rule grants_rules[] = {TEXT_RULE(subject, NAME_MAX_HERE),
+                                           TEXT_RULE(after, NAME_MAX_HERE)};
+static const struct rule tokens_rules[] = {TEXT_RULE(name, NAME_MAX_HERE),
+                                           TEXT_RULE(after, NAME_MAX_HERE)};
 static const struct rule plan_rules[] = {TEXT_RULE(name, NAME_MAX_HERE),
                                          TEXT_RULE(salt, NAME_MAX_HERE),
                                          PART_RULE(steps, ROLLOUT_STEPS_MAX + 1)};
@@ -238,6 +244,9 @@ static const struct rules table[] = {
     LARGE(preview_rollout_request, preview_rules),
     RULES(order_request, order_rules),
     RULES(release_restore_request, release_restore_rules),
+    RULES(who_can_request, who_can_rules),
+    RULES(grants_request, grants_rules),
+    RULES(tokens_request, tokens_rules),
     RULES(reflection_request, reflection_rules),
     RULES(reflection_extension, reflection_extension_rules),
     RULES(rollout_plan, plan_rules),

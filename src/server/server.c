@@ -13,6 +13,72 @@
 
 enum { TICK_MS = 100 };
 
+/* ---- rights ---- */
+
+/* I11: what is open is looked at again, too. */
+static void on_review(struct post *post, void *ctx)
+{
+    struct lane_home *h = ctx;
+
+    (void)post;
+    atomic_store(&h->is_to_review, false);
+    subscribers_review(&h->lane);
+    front_review(&h->front);
+    hub_end_flight(&h->server->hub);
+}
+
+static void review(struct server *server)
+{
+    for (size_t i = 0; i < server->hub.n_lanes; i++) {
+        struct lane_home *h = &server->homes[i];
+
+        if (atomic_exchange(&h->is_to_review, true))
+            continue; /* it has not begun yet */
+        hub_begin_flight(&server->hub);
+        h->review = (struct post){.fn = on_review, .ctx = h};
+        loop_post(h->loop, &h->review);
+    }
+}
+
+/* The time of the newest version that the log holds, by halving the revisions in which it can be. */
+static int64_t newest_ms(const struct state *state)
+{
+    uint64_t found = 0, none_after = state->revision;
+    int64_t ms = 0;
+
+    while (found < none_after) {
+        uint64_t middle = found + (none_after - found) / 2;
+        struct tree_walk walk;
+        struct tree_item *item;
+
+        tree_walk_from(&walk, state->versions, STR(""), middle);
+        item = tree_walk_next(&walk);
+        if (item) {
+            found = item->revision;
+            ms = CONTAINER_OF(item, struct version, node)->time_ms;
+        } else {
+            none_after = middle;
+        }
+    }
+    return ms;
+}
+
+/* Published grants and tokens hold from here on. A wall clock that is behind the log is not believed (model/expiry.h). */
+static int take_rights(struct hub *hub)
+{
+    return auth_take(hub->auth, hub->state->rights, clock_now(),
+                     MAX(clock_wall_ms(), newest_ms(hub->state)));
+}
+
+/* I11: whoever came in by what has changed is looked at again. Without memory the next tick tries again. */
+static void renew_rights(struct server *server)
+{
+    owned(auth_record_unref) struct auth_record *before = auth_current(server->hub.auth);
+
+    if (auth_rights(before) != server->hub.state->rights && take_rights(&server->hub) == 0)
+        review(server);
+}
+
 /* ---- changes ---- */
 
 static void publish_to(struct lane_home *h, struct publication *p)
@@ -46,51 +112,6 @@ static void send_to(struct lane_home *h, struct publication *p)
     loop_post(h->loop, &way->post);
 }
 
-/* I11: what is open is looked at again, too. */
-static void on_review(struct post *post, void *ctx)
-{
-    struct lane_home *h = ctx;
-
-    (void)post;
-    atomic_store(&h->is_to_review, false);
-    subscribers_review(&h->lane);
-    front_review(&h->front);
-    hub_end_flight(&h->server->hub);
-}
-
-static void review(struct server *server)
-{
-    for (size_t i = 0; i < server->hub.n_lanes; i++) {
-        struct lane_home *h = &server->homes[i];
-
-        if (atomic_exchange(&h->is_to_review, true))
-            continue; /* it has not begun yet */
-        hub_begin_flight(&server->hub);
-        h->review = (struct post){.fn = on_review, .ctx = h};
-        loop_post(h->loop, &h->review);
-    }
-}
-
-static void note_time(struct server *server, const struct publication *p)
-{
-    for (size_t i = 0; i < p->versions.n; i++)
-        server->newest_ms = MAX(server->newest_ms, p->versions.at[i]->time_ms);
-}
-
-/* Grants and tokens of the newest state hold from now on, for what is open, too (I11). Without memory at a tick. */
-static void take_rights(struct server *server)
-{
-    struct hub *hub = &server->hub;
-    struct rights *rights = hub->state->rights;
-
-    if (rights == server->rights)
-        return;
-    if (auth_take(hub->auth, rights, clock_now(), MAX(clock_wall_ms(), server->newest_ms)))
-        return;
-    server->rights = rights; /* the record in force keeps it */
-    review(server);
-}
-
 static void on_publish(void *ctx, struct publication *p)
 {
     struct server *server = ctx;
@@ -98,8 +119,7 @@ static void on_publish(void *ctx, struct publication *p)
 
     events_publish(&server->events, hub->state, p->state, p->versions.at, p->versions.n);
     hub_set_state(hub, p->state);
-    note_time(server, p);
-    take_rights(server);
+    renew_rights(server);
     for (size_t i = 0; i < hub->n_lanes; i++)
         send_to(&server->homes[i], p);
     LOG(DEBUG, "published", LOG_U64("revision", p->state->revision),
@@ -118,7 +138,7 @@ static void on_tick(struct timer *t, void *ctx)
     struct hub *hub = &server->hub;
 
     (void)t;
-    take_rights(server);
+    renew_rights(server);
     driver_tick(&server->driver);
     events_tick(&server->events);
     keeper_tick(&server->keeper, loop_now(&server->loop));
@@ -154,16 +174,6 @@ static int open_tls(struct server *server, struct err *err)
     return tls_server_open(&opts, &server->tls, err);
 }
 
-/* A server that starts with a clock in the past believes its log instead. */
-static void note_tokens(struct server *server)
-{
-    const struct rights *rights = server->hub.state->rights;
-    const struct token *t = NULL;
-
-    while ((t = rights_token_next(rights, t)))
-        server->newest_ms = MAX(server->newest_ms, t->published_ms);
-}
-
 /* A server serves nothing before its state is loaded. */
 static int open_state(struct server *server, struct err *err)
 {
@@ -187,9 +197,7 @@ static int open_state(struct server *server, struct err *err)
     hub_set_state(hub, state);
     hub->roster.complete = state->revision;
     (void)state_unref(state);
-    note_tokens(server);
-    take_rights(server);
-    return server->rights == hub->state->rights ? 0 : ERR_NOMEM;
+    return take_rights(hub);
 }
 
 /* The first lane is on the main loop. */

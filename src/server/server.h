@@ -30,9 +30,6 @@ struct server {
     bool has_loop;
     struct tls *tls; /* NULL: plain text */
     struct hub hub;
-    const struct rights
-        *rights;          /* those that are in force, of some state; not to be followed */
-    int64_t newest_ms;    /* wall clock of the newest commit that is known */
     struct driver driver; /* of rollouts */
     struct events events; /* for who watches */
     struct keeper keeper; /* of the roster over a restart */

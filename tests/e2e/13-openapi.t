@@ -60,6 +60,9 @@ const calls = {
   'get /v1/running': { url: `/v1/running?resource=${item}&offline=true&limit=5` },
   'get /v1/events': { url: '/v1/events?types=commit,rollout&prefix=shop/', stream: /"hello"/ },
   'get /v1/status': { url: '/v1/status?revision=1&wait_ms=0' },
+  'get /v1/rights/who': { url: '/v1/rights/who?right=publish&namespace=shop/prod' },
+  'get /v1/grants': { url: '/v1/grants?subject=token:ci&limit=5' },
+  'get /v1/tokens': { url: '/v1/tokens?name=ci&limit=5' },
   'get /v1/info': { url: '/v1/info' },
   'get /v1/subscribe/snapshot': { url: '/v1/subscribe/snapshot?namespaces=shop/prod' },
   'get /v1/subscribe/poll': { url: '/v1/subscribe/poll?namespaces=shop/prod&instance=p1&labels=env:prod' },
@@ -77,6 +80,9 @@ test('the file is what the .proto files and the routes make', async () => {
   for (const text of ['1', '2']) await server.json('POST', '/v1/commits', { changes: [{ id: item, text }, { id: 'shop/prod/item/z', text }] });
   const started = await server.json('POST', '/v1/rollouts', { changes: [{ id: 'shop/prod/item/s', text: '1' }], plan: { steps: [{ targets: [{ everyone: true }] }] } });
   assert.strictEqual(started.rollout.id, 3);
+  const hash = `sha256:${require('crypto').createHash('sha256').update('secret').digest('hex')}`;
+  await server.commit([{ id: 'trimtab/token/ci', text: JSON.stringify({ hash, note: 'n' }) },
+    { id: 'trimtab/grant/ci', text: JSON.stringify({ subject: 'token:ci', role: 'publish', namespaces: ['shop'] }) }]);
   const gone = new Subscriber(server, 'gone', [{ namespaces: ['shop/prod'] }]).open();
   await gone.at(1);
   gone.close();

@@ -474,6 +474,42 @@ TEST("who came in stays until the token goes, expires, or belongs to another nam
     (void)auth_free(a);
 }
 
+static int64_t used(struct auth *a, const char *secret)
+{
+    owned(auth_record_unref) struct auth_record *record = auth_current(a);
+    struct sha256 hash = sha256_of(str_c(secret));
+
+    return auth_last_used(record, &hash);
+}
+
+TEST("the last use of a token is known from its first one on, also when a stream goes on, until the token goes")
+{
+    struct auth *a = open_rooted();
+    struct rights *r = published(), *renamed = NULL;
+    struct identity who;
+    int64_t before = clock_wall_ms();
+
+    REQUIRE(a && auth_take(a, r, start, wall) == 0);
+    CHECK_I64(used(a, "one"), 0);
+    CHECK_I64(identify(a, "Bearer one", "", after_ms(HOUR_MS), NULL, NULL), ERR_UNAUTHENTICATED);
+    CHECK_I64(identify(a, "Bearer other", "", start, NULL, NULL), ERR_UNAUTHENTICATED);
+    CHECK(used(a, "one") == 0 && used(a, "other") == 0);
+    REQUIRE(identify(a, "Bearer one", "", start, &who, NULL) == 0);
+    CHECK(used(a, "one") >= before);
+    CHECK_I64(used(a, "root"), 0);
+    CHECK_I64(auth_reload(a, NULL), 0);
+    CHECK(used(a, "one") >= before);
+    CHECK_I64(auth_take(a, NULL, start, wall), 0);
+    CHECK_I64(used(a, "one"), 0);
+    CHECK(!renews(a, &who, start) && used(a, "one") == 0);
+    CHECK_I64(step_token_line(&renamed, &(struct token_line){"ci", .after = "one"}, 1), 0);
+    CHECK_I64(auth_take(a, renamed, start, wall), 0);
+    CHECK(renews(a, &who, start) && used(a, "one") >= before);
+    (void)rights_unref(r);
+    (void)rights_unref(renamed);
+    (void)auth_free(a);
+}
+
 TEST("a reload keeps what is published, and steps of the wall clock no deadline")
 {
     struct auth *a = open_rooted();

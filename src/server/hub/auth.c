@@ -9,16 +9,18 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "base/vec.h"
+#include "server/hub/last_used.h"
 
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
-enum { TOKENS_FILE_MAX = 1 << 20, AUTH_PATH_MAX = 4096 };
+enum { TOKENS_FILE_MAX = 1 << 20, AUTH_PATH_MAX = 4096, ROLE_TEXT_MAX = 32 };
 
 /* A line of the server's own file. */
 struct local_token {
     char name[AUTH_NAME_MAX];
+    char role[ROLE_TEXT_MAX];
     unsigned rights; /* on everything */
     struct sha256 hash;
 };
@@ -29,12 +31,14 @@ struct auth_record {
     VEC(struct local_token) tokens;
     struct rights *rights;
     struct deadlines *deadlines;
+    struct last_used *used; /* of all records of one auth */
 };
 
 struct auth {
     char path[AUTH_PATH_MAX];       /* of the tokens file */
     char admin_path[AUTH_PATH_MAX]; /* of the first token in clear */
     unsigned tls_rights;
+    struct last_used *used;
     pthread_mutex_t mutex;      /* between taking the pointer and the reference */
     struct auth_record *record; /* NULL only while it is opened */
 };
@@ -82,6 +86,7 @@ struct auth_record *auth_record_unref(struct auth_record *r)
         VEC_DEINIT(&r->tokens);
         (void)rights_unref(r->rights);
         (void)deadlines_unref(r->deadlines);
+        (void)last_used_unref(r->used);
         (void)mem_free(r);
     }
     return NULL;
@@ -96,6 +101,7 @@ static struct auth_record *record_new(const struct auth *a)
         return NULL;
     atomic_init(&r->refs, 1);
     r->tls_rights = a->tls_rights;
+    r->used = last_used_ref(a->used);
     return r;
 }
 
@@ -107,6 +113,23 @@ struct auth_record *auth_current(struct auth *a)
     r = auth_record_ref(a->record);
     (void)pthread_mutex_unlock(&a->mutex);
     return r;
+}
+
+/* All tokens of a record, and no others, are kept among those whose last use is known. ERR_NOMEM. */
+static int keep_used(const struct auth_record *r)
+{
+    VEC(struct sha256) hashes = {NULL};
+    const struct token *t = NULL;
+    bool ok = true;
+    int rc;
+
+    for (size_t i = 0; ok && i < r->tokens.n; i++)
+        ok = VEC_PUSH(&hashes, r->tokens.at[i].hash);
+    while (ok && (t = rights_token_next(r->rights, t)))
+        ok = VEC_PUSH(&hashes, t->hash);
+    rc = ok ? last_used_keep(r->used, hashes.at, hashes.n) : ERR_NOMEM;
+    VEC_DEINIT(&hashes);
+    return rc;
 }
 
 /* Consumes the reference to next. */
@@ -150,6 +173,7 @@ static int parse_line(const struct auth *a, struct str line, uint32_t number,
     if (!hex_decode(hash, t->hash.bytes, SHA256_BYTES))
         return line_wrong(a, number, "the hash is not 64 hexadecimal digits", err);
     memcpy(t->name, name.data, name.len);
+    (void)snprintf(t->role, sizeof(t->role), "%.*s", STR_ARG(role));
     return 0;
 }
 
@@ -198,6 +222,9 @@ int auth_reload(struct auth *a, struct err *err)
         next->rights = rights_ref(a->record->rights);
         next->deadlines = deadlines_ref(a->record->deadlines);
     }
+    r = keep_used(next);
+    if (r)
+        return r;
     put_record(a, take(next));
     return 0;
 }
@@ -220,6 +247,9 @@ int auth_take(struct auth *a, struct rights *rights, nsec_t now, int64_t wall_ms
     if (r)
         return r;
     next->rights = rights_ref(rights);
+    r = keep_used(next);
+    if (r)
+        return r;
     put_record(a, take(next));
     return 0;
 }
@@ -257,7 +287,10 @@ int auth_open(const char *data_dir, const char *tls_client_role, struct auth **r
         return ERR_NOMEM;
     *ret_made = false;
     (void)pthread_mutex_init(&a->mutex, NULL);
-    if (!auth_role(str_c(tls_client_role), &a->tls_rights))
+    a->used = last_used_new();
+    if (!a->used)
+        r = ERR_NOMEM;
+    else if (!auth_role(str_c(tls_client_role), &a->tls_rights))
         r = err_set(err, ERR_INVALID, "tls_client_role: there is no role \"%s\"",
                     tls_client_role);
     (void)snprintf(a->path, sizeof(a->path), "%s/tokens", data_dir);
@@ -281,6 +314,7 @@ struct auth *auth_free(struct auth *a)
     if (!a)
         return NULL;
     (void)auth_record_unref(a->record);
+    (void)last_used_unref(a->used);
     (void)pthread_mutex_destroy(&a->mutex);
     return mem_free(a);
 }
@@ -378,20 +412,17 @@ int auth_identify(const struct auth_record *r, const struct credentials *c, nsec
 
     if (rc)
         return rc;
+    if (!id.is_certificate)
+        last_used_note(r->used, &id.token, clock_wall_ms());
     *ret_identity = id;
     return 0;
 }
 
-bool auth_renew(const struct auth_record *r, struct identity *id, nsec_t now)
+static bool renew_token(const struct auth_record *r, struct identity *id, nsec_t now)
 {
-    const struct local_token *local;
+    const struct local_token *local = find_local(r, &id->token);
     const struct token *t;
 
-    if (id->is_certificate) {
-        id->local = r->tls_rights;
-        return knows_certificate(r, id);
-    }
-    local = find_local(r, &id->token);
     if (local) {
         id->local = local->rights;
         return strcmp(local->name, id->name) == 0;
@@ -399,6 +430,18 @@ bool auth_renew(const struct auth_record *r, struct identity *id, nsec_t now)
     id->local = RIGHTS_NONE;
     t = rights_token(r->rights, &id->token);
     return t && str_eq(t->name, str_c(id->name)) && !deadlines_passed(r->deadlines, t, now);
+}
+
+bool auth_renew(const struct auth_record *r, struct identity *id, nsec_t now)
+{
+    if (id->is_certificate) {
+        id->local = r->tls_rights;
+        return knows_certificate(r, id);
+    }
+    if (!renew_token(r, id, now))
+        return false;
+    last_used_note(r->used, &id->token, clock_wall_ms());
+    return true;
 }
 
 /* ---- what they may ---- */
@@ -437,6 +480,30 @@ bool auth_has_local_admin(const struct auth_record *r)
         if (r->tokens.at[i].rights & RIGHT_TO_ADMIN)
             return true;
     return false;
+}
+
+bool auth_local_at(const struct auth_record *r, size_t i, struct auth_local *ret)
+{
+    const struct local_token *t = i < r->tokens.n ? &r->tokens.at[i] : NULL;
+
+    if (t)
+        *ret = (struct auth_local){str_c(t->name), str_c(t->role), t->rights};
+    return t != NULL;
+}
+
+unsigned auth_tls_rights(const struct auth_record *r)
+{
+    return r->tls_rights;
+}
+
+bool auth_token_has_expired(const struct auth_record *r, const struct token *t, nsec_t now)
+{
+    return deadlines_passed(r->deadlines, t, now);
+}
+
+int64_t auth_last_used(const struct auth_record *r, const struct sha256 *hash)
+{
+    return last_used_at(r->used, hash);
 }
 
 size_t auth_n_local(const struct auth_record *r)

@@ -92,6 +92,19 @@ must_use bool auth_may_somewhere(const struct auth_record *r, const struct ident
 struct rights *auth_rights(const struct auth_record *r);
 /* Whether a token of the file has admin on everything (commit.has_local_admin). */
 bool auth_has_local_admin(const struct auth_record *r);
+/* A line of the server's own file. Borrows the record. */
+struct auth_local {
+    struct str name, role;
+    unsigned rights; /* on everything */
+};
+/* The i-th; false behind the last. */
+bool auth_local_at(const struct auth_record *r, size_t i, struct auth_local *ret);
+/* The rights that every verified certificate has on everything. */
+unsigned auth_tls_rights(const struct auth_record *r);
+/* Whether a published token of the record has expired. */
+bool auth_token_has_expired(const struct auth_record *r, const struct token *t, nsec_t now);
+/* When a token was let in last, by auth_identify or auth_renew; 0: not since this server started (last_used.h). */
+int64_t auth_last_used(const struct auth_record *r, const struct sha256 *hash);
 /* How many tokens of the file have a role other than none: a server warns of them after an upgrade. */
 size_t auth_n_local(const struct auth_record *r);
 

@@ -9,6 +9,7 @@
 #include "server/use/committing.h"
 #include "server/use/methods.h"
 #include "server/use/order_view.h"
+#include "server/use/rights_view.h"
 
 enum { PRUNE_MAX = 100, PRUNE_FEW = 10 };
 
@@ -107,7 +108,8 @@ static void publish_answer(struct api_call *call)
             put_move(job, response);
         if (job->commit.order)
             response->retried = job->commit.order->n_instances;
-        if (api_results(call, &response->changes, &response->n_changes))
+        if (api_results(call, &response->changes, &response->n_changes) ||
+            rights_view_put(call, response))
             response = NULL;
     }
     api_answer(call, (ProtobufCMessage *)response);

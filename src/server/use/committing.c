@@ -70,8 +70,10 @@ int api_changes(struct api_call *call, Trimtab__V1__Change *const *list, size_t 
 void api_describe(struct api_call *call, const char *message, const char *request_id,
                   const char *action)
 {
+    owned(auth_record_unref) struct auth_record *auth = auth_current(call->hub->auth);
     struct commit *c = &call->commit.commit;
 
+    c->has_local_admin = auth_has_local_admin(auth);
     c->author = str_c(call->who.name);
     c->message = str_c(message);
     c->request_id = str_c(request_id);
@@ -161,13 +163,6 @@ static void commit_done(struct commit_job *job)
         call->committed(call);
 }
 
-static bool has_local_admin(const struct api_call *call)
-{
-    owned(auth_record_unref) struct auth_record *r = auth_current(call->hub->auth);
-
-    return auth_has_local_admin(r);
-}
-
 void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
 {
     struct err err = ERR_NULL;
@@ -191,7 +186,6 @@ void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
     }
     call->committed = committed;
     call->commit.principal = &call->principal;
-    call->commit.commit.has_local_admin = has_local_admin(call);
     call->commit.done = commit_done;
     committer_commit(call->hub->committer, &call->commit);
 }

@@ -29,5 +29,8 @@ const struct api_method api_methods[] = {
     METHOD(Order, order, RIGHT_TO_VIEW),
     METHOD(Orders, orders, RIGHT_TO_VIEW),
     METHOD(ReleaseRestore, release_restore, RIGHT_TO_ADMIN),
+    METHOD(WhoCan, who_can, RIGHT_TO_VIEW),
+    METHOD(Grants, grants, RIGHT_TO_VIEW),
+    METHOD(Tokens, tokens, RIGHT_TO_VIEW),
 };
 const size_t api_methods_n = ARRAY_LEN(api_methods);

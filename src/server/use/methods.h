@@ -40,5 +40,9 @@ void api_running(struct api_call *call);
 void api_instances(struct api_call *call);
 void api_status(struct api_call *call);
 void api_forget_instance(struct api_call *call);
+/* api_rights.c */
+void api_who_can(struct api_call *call);
+void api_grants(struct api_call *call);
+void api_tokens(struct api_call *call);
 
 #endif
