@@ -93,7 +93,7 @@ static void put_escaped(struct str name, struct buf *out)
 
 const char *grant_id(struct cli *cli, struct str subject, const struct role *role)
 {
-    owned(buf) struct buf name = BUF_NULL(3 * SUBJECT_BYTES_MAX);
+    owned(buf) struct buf name = BUF_NULL((size_t)3 * SUBJECT_BYTES_MAX);
     struct str kind = str_part(subject, 0, str_index(subject, ':'));
     struct str own = str_from(subject, kind.len + 1);
     char hex[SHA256_HEX_BYTES + 1], id[ID_BYTES_MAX + 1];

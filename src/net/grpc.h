@@ -84,6 +84,7 @@ struct exchange *grpc_exchange(struct grpc_call *call);
 /* Metadata by lower-case name; data is NULL when it is not there or the peer is gone. */
 struct str grpc_metadata(struct grpc_call *call, const char *name);
 const struct grpc_method *grpc_call_method(const struct grpc_call *call);
+void *grpc_call_service(const struct grpc_call *call); /* grpc_service.ctx */
 bool grpc_is_live(const struct grpc_call *call);
 /* Until when the peer waits; 0: for ever. */
 nsec_t grpc_deadline(const struct grpc_call *call);

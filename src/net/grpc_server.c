@@ -479,6 +479,11 @@ const struct grpc_method *grpc_call_method(const struct grpc_call *call)
     return call->method;
 }
 
+void *grpc_call_service(const struct grpc_call *call)
+{
+    return call->service->ctx;
+}
+
 bool grpc_is_live(const struct grpc_call *call)
 {
     return call->x && !call->has_ended && exchange_is_live(call->x);

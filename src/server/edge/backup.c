@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "proto/convert.h"
+#include "server/edge/denial.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -186,7 +187,7 @@ void backup_on_call(struct grpc_call *call, void *service_ctx, struct str messag
 
     (void)message;
     if (begin(front, call, &b, &err)) {
-        grpc_fail_err(call, &err);
+        denial_fail_call(front->lane, call, &err);
         return;
     }
     b->hub = front->lane->hub;

@@ -5,8 +5,9 @@
 
 #include "proto/convert.h"
 #include "proto/inbound.h"
-#include "server/use/listeners.h"
+#include "server/edge/denial.h"
 #include "server/edge/sse.h"
+#include "server/use/listeners.h"
 
 /* ---- server-sent events ---- */
 
@@ -159,7 +160,7 @@ static void stream_fail(struct stream *st, int code, struct err *err)
     if (!err->code)
         (void)err_set(err, code, "out of memory");
     st->is_ended = true;
-    grpc_fail_err(st->call, err);
+    denial_fail_call(st->front->lane, st->call, err);
 }
 
 /* The one message that a client sends: what it wants. */
@@ -227,7 +228,7 @@ void events_on_call(struct grpc_call *call, void *service_ctx, struct str messag
         if (!err.code)
             (void)err_set(&err, r, "out of memory");
         (void)mem_free(st);
-        grpc_fail_err(call, &err);
+        denial_fail_call(front->lane, call, &err);
         return;
     }
     st->front = front;

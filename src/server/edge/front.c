@@ -3,6 +3,7 @@
  */
 #include "server/edge/front.h"
 
+#include "server/edge/denial.h"
 #include "server/edge/rest_routes.h"
 #include "server/edge/rpc.h"
 
@@ -25,6 +26,7 @@ void front_deinit(struct front *front)
 void front_tick(struct front *front)
 {
     listeners_tick(&front->listeners);
+    denial_tick(front->lane);
 }
 
 void front_drain(struct front *front)

@@ -7,6 +7,7 @@
 #include "proto/inbound.h"
 #include "proto/json.h"
 #include "server/edge/answer.h"
+#include "server/edge/denial.h"
 #include "server/edge/precondition.h"
 #include "server/use/methods.h"
 
@@ -60,6 +61,7 @@ void rest_fail(struct rest *r, const struct err *err)
 {
     Trimtab__V1__Error e = TRIMTAB__V1__ERROR__INIT;
 
+    denial_note(r->front->lane, r->x, err);
     e.code = unconst(err_info(err->code)->name);
     e.message = unconst(err->text);
     e.place = unconst(err->place);

@@ -5,25 +5,27 @@
 
 #include "proto/convert.h"
 #include "proto/inbound.h"
-#include "server/use/methods.h"
 #include "server/edge/backup.h"
+#include "server/edge/denial.h"
 #include "server/edge/events_stream.h"
 #include "server/edge/rpc_health.h"
 #include "server/edge/rpc_reflection.h"
 #include "server/edge/subscribe_grpc.h"
+#include "server/use/methods.h"
 
 enum { REQUEST_MAX = 72 << 20, METHODS_MAX = 40, PATH_MAX_BYTES = 64 };
 
 static void rpc_done(void *ctx, struct api_call *api)
 {
     struct grpc_call *call = ctx;
+    struct front *front = grpc_call_service(call);
     struct shared *packed = api->err.code ? NULL : api_packed(api);
     struct segment s;
 
     if (!packed) {
         if (!api->err.code)
             (void)err_set(&api->err, ERR_NOMEM, "out of memory");
-        grpc_fail_err(call, &api->err);
+        denial_fail_call(front->lane, call, &api->err);
         return;
     }
     s = segment_shared(packed);
@@ -64,7 +66,7 @@ static void on_call(struct grpc_call *call, void *service_ctx, struct str messag
     if (r) {
         if (!err.code)
             (void)err_set(&err, r, "out of memory");
-        grpc_fail_err(call, &err);
+        denial_fail_call(front->lane, call, &err);
     }
 }
 
@@ -75,7 +77,11 @@ static int admit(void *ctx, const struct grpc_method *method, const struct excha
     struct front *front = ctx;
     struct identity who;
 
-    return api ? lane_authorize(front->lane, x, api->right, &who, err) : 0;
+    int r = api ? lane_authorize(front->lane, x, api->right, &who, err) : 0;
+
+    if (r)
+        denial_note(front->lane, x, err);
+    return r;
 }
 
 void rpc_init(struct front *front)

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "proto/inbound.h"
+#include "server/edge/denial.h"
 #include "server/lane/subscribe.h"
 
 enum {
@@ -56,7 +57,7 @@ static void stream_fail(struct stream *st, const struct err *err)
     st->is_ended = true;
     LOG(INFO, "subscription_refused", LOG_C("peer", st->subscriber.peer),
         LOG_C("error", err->text));
-    grpc_fail_err(st->call, err);
+    denial_fail_call(st->subscriber.lane, st->call, err);
 }
 
 static void stream_pull(struct subscriber *s)
@@ -265,7 +266,7 @@ void subscribe_grpc(struct grpc_call *call, void *service_ctx, struct str messag
         if (!err.code)
             (void)err_set(&err, r, "out of memory");
         (void)mem_free(st);
-        grpc_fail_err(call, &err);
+        denial_fail_call(front->lane, call, &err);
         return;
     }
     st->call = call;

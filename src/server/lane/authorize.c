@@ -86,7 +86,6 @@ int lane_identify(struct lane *lane, const struct exchange *x, struct identity *
     memset(ret_identity, 0, sizeof(*ret_identity));
     if (!rc)
         rc = auth_identify(r, &c, clock_now(), ret_identity, err);
-    lane->n_denied += rc != 0;
     return rc;
 }
 
@@ -117,14 +116,10 @@ int lane_authorize(struct lane *lane, const struct exchange *x, enum right_to ri
 
     if (rc || has_where_it_counts(r, ret_identity, right))
         return rc;
-    lane->n_denied++;
     return has_nowhere(ret_identity, right, err);
 }
 
 int lane_admit_browser(struct lane *lane, const struct exchange *x, struct err *err)
 {
-    int rc = check_browser(lane, x, err);
-
-    lane->n_denied += rc != 0;
-    return rc;
+    return check_browser(lane, x, err);
 }

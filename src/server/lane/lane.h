@@ -12,6 +12,13 @@
 #include "net/http.h"
 #include "server/hub/hub.h"
 
+/* Denied requests of this second: those that are in the log, and those that are only counted. */
+struct denials {
+    nsec_t since;
+    uint32_t n_written;
+    uint64_t n_unwritten;
+};
+
 struct lane {
     struct hub *hub;
     size_t number; /* among the hub's lanes, from 0 */
@@ -34,7 +41,8 @@ struct lane {
         waiters; /* for a newer state here; also for is_draining, at which they must be over */
     struct arena scratch; /* of the message that is taken just now */
     bool is_draining;
-    uint64_t n_denied; /* requests without the right, for metrics */
+    uint64_t n_denied; /* requests without a token or a right, for metrics */
+    struct denials denials;
 };
 
 /* A lane that serves the hub's newest state to nobody yet. ERR_NOMEM. */

@@ -226,14 +226,14 @@ void api_who_can(struct api_call *call)
 /* Whoever may change a grant may see it, too. */
 static bool may_see(const struct asking *q, const struct grant_doc *g)
 {
-    struct principal p = identity_principal(&q->call->who);
+    const struct principal *p = &q->call->principal;
     const struct rights *rights = auth_rights(q->record);
     bool ok = true;
 
-    if (rights_may(rights, &p, RIGHT_TO_VIEW, SPACE_EVERYTHING))
+    if (rights_may(rights, p, RIGHT_TO_VIEW, SPACE_EVERYTHING))
         return true;
     for (size_t i = 0; ok && i < grant_n_spaces(g); i++)
-        ok = rights_may(rights, &p, RIGHT_TO_ADMIN, grant_space(g, i));
+        ok = rights_may(rights, p, RIGHT_TO_ADMIN, grant_space(g, i));
     return ok;
 }
 
@@ -397,7 +397,7 @@ void api_tokens(struct api_call *call)
     trimtab__v1__tokens_response__init(m);
     call->state = state_ref(call->hub->state);
     m->revision = call->state->revision;
-    r = api_require(call, RIGHT_TO_VIEW, SPACE_EVERYTHING);
+    r = api_require(call, RIGHT_TO_ADMIN, SPACE_EVERYTHING);
     if (!r)
         r = *request->name ? put_one_token(&q, request->name, m) : put_tokens(&q, request, m);
     if (r)

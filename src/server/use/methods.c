@@ -31,6 +31,6 @@ const struct api_method api_methods[] = {
     METHOD(ReleaseRestore, release_restore, RIGHT_TO_ADMIN),
     METHOD(WhoCan, who_can, RIGHT_TO_VIEW),
     METHOD(Grants, grants, RIGHT_TO_VIEW),
-    METHOD(Tokens, tokens, RIGHT_TO_VIEW),
+    METHOD(Tokens, tokens, RIGHT_TO_ADMIN),
 };
 const size_t api_methods_n = ARRAY_LEN(api_methods);
