@@ -32,7 +32,7 @@
 #include "base/segment.h"
 #include "feed/mark.h"
 #include "model/readable.h"
-#include "model/scope.h"
+#include "model/scope_view.h"
 #include "presence/presence.h"
 
 #include <trimtab/v1/sync.pb-c.h>

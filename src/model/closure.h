@@ -20,7 +20,7 @@
 
 #include "base/vec.h"
 #include "model/readable.h"
-#include "model/scope.h"
+#include "model/scope_view.h"
 
 /* Something that a view refers to. Its key is that of the resource. */
 struct referred {

@@ -183,6 +183,8 @@ static void add_credit(struct grpc_call *call, int64_t n)
     call->credit = 0;
 }
 
+static const char TAKEN_ENCODINGS[] = "identity, gzip";
+
 /* By compression.md of gRPC: who announced nothing has broken the protocol, others are told what is taken. */
 static void refuse_compressed(struct grpc_call *call)
 {
@@ -196,7 +198,7 @@ static void refuse_compressed(struct grpc_call *call)
     call->reason = ERR_UNSUPPORTED;
     finish(call, &(struct ending){.status = GRPC_UNIMPLEMENTED,
                                   .message = "this compression is not supported",
-                                  .accepts = "identity, gzip"});
+                                  .accepts = TAKEN_ENCODINGS});
 }
 
 static void refuse_frame(struct grpc_call *call, int why)
@@ -244,7 +246,10 @@ static bool unpack(struct grpc_call *call, struct str packed, struct buf *out)
     case 0: return true;
     case GZIP_TOO_LARGE: refuse_frame(call, GRPC_TOO_LARGE); return false;
     case GZIP_BROKEN:
-        fail(call, ERR_INVALID, GRPC_INTERNAL, "the message cannot be decompressed");
+        call->reason = ERR_INVALID;
+        finish(call, &(struct ending){.status = GRPC_INTERNAL,
+                                      .message = "the message cannot be decompressed",
+                                      .accepts = TAKEN_ENCODINGS});
         return false;
     default: fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory"); return false;
     }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The public header compiles alone as C11 and C++17 with all warnings, and the library exports what it declares, only.
+# The public header compiles alone as C11 and C++17 with all warnings; the library exports what it declares, only, and does
+# not bring along what only servers need.
 # Build: release/trimtab_shared
 cd "$(dirname "$0")/../.." || exit 1
 LIB="${TRIMTAB_BUILD:-build/release}/lib/libtrimtab.so"
@@ -11,5 +12,8 @@ echo '#include <trimtab/trimtab.h>' | g++ -std=c++17 $F -x c++ - ; ok $? "the he
 declared=$(sed -n '/TRIMTAB_API/,/;/p' include/trimtab/trimtab.h | grep -o 'trimtab_[a-z_]*(' | tr -d '(' | sort -u)
 exported=$(nm -D --defined-only "$LIB" | awk '$2 == "T" {print $3}' | sort -u)
 [ "$declared" = "$exported" ]; ok $? "the library exports what the header declares, and nothing else"
+extra=$(readelf -d "$LIB" | grep NEEDED | grep -oE 'yaml|expat|toml|stdc|sqlite|jemalloc' | sort -u | tr '\n' ' ')
+[ -z "$extra" ] || echo "# it needs $extra"
+[ -z "$extra" ]; ok $? "the library brings no parser of documents and no C++ into programs"
 echo "1..$n"
 exit $bad

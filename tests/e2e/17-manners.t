@@ -356,6 +356,8 @@ test('a compression that is not known is refused with what would be taken, one t
   for (const path of ['/trimtab.v1.Admin/Info', '/trimtab.v1.Sync/Subscribe']) {
     const unknown = await refusal(path, 'br', framed(Buffer.from('x'), 1));
     assert.deepStrictEqual([unknown['grpc-status'], unknown['grpc-accept-encoding']], ['12', 'identity, gzip']);
+    const broken = await refusal(path, 'gzip', framed(Buffer.from('xxxx'), 1));
+    assert.deepStrictEqual([broken['grpc-status'], broken['grpc-accept-encoding']], ['13', 'identity, gzip']);
     for (const encoding of [null, 'identity']) assert.strictEqual((await refusal(path, encoding, framed(zlib.gzipSync(''), 1)))['grpc-status'], '13');
   }
 });

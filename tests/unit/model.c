@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "model/commit.h"
 #include "model/diff.h"
-#include "model/scope.h"
+#include "model/scope_view.h"
 
 /* ---- names ---- */
 
