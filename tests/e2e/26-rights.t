@@ -261,11 +261,17 @@ test('an item that refers to what may not be read is withheld, until the right i
   await until('a state', () => s.last);
   assert.strictEqual(s.text('shop/item/web'), undefined);
   assert.strictEqual(s.text('bank/item/key'), undefined);
+  const running = async () => { // what is said of it, from both sides, when it has proved what it was given
+    const rows = await until('its proof', async () => { const all = (await server.json('GET', '/v1/running?instance=limited')).resources; return all.find((r) => r.id === 'shop/item/x').state === 'ok' && all; });
+    return [...rows, ...(await server.json('GET', '/v1/running?resource=shop/item/web')).resources].filter((r) => r.id === 'shop/item/web' && r.instance === 'limited').map((r) => [r.state, r.running]);
+  };
+  assert.deepStrictEqual(await running(), [['withheld', 0], ['withheld', 0]]);
   assert(s.text('shop/item/x'));
   await server.commit([grant('limited-bank', 'view', ['bank'], 'token:limited')]);
   await until('its stream ends', () => s.ended);
   s.open();
   await until('it has both', () => s.text('shop/item/web') && s.text('bank/item/key'));
+  await until('it runs it', async () => JSON.stringify(await running()) === JSON.stringify([['ok', 1], ['ok', 1]]));
   await server.commit([{ id: 'trimtab/grant/limited-bank', delete: true }]);
   await until('its stream ends again', () => s.ended);
   s.open();

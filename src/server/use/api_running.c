@@ -32,6 +32,11 @@ static size_t n_scopes(const struct runner *q)
     return q->presence->introduction->n_scopes;
 }
 
+static bool is_withheld(const struct runner *q, size_t scope, const struct version *item)
+{
+    return item && withheld_has(q->presence->standing.withheld, scope, item->key);
+}
+
 static struct viewing viewing_of(const struct runner *q, size_t scope)
 {
     return (struct viewing){q->presence->introduction->scopes[scope], q->state, viewer(q)};
@@ -46,6 +51,7 @@ struct row {
     const struct version *item;
     const struct rollout *rollout; /* that carries it and takes the instance, able to or not */
     uint64_t since;                /* revision of its step that does */
+    bool is_withheld;              /* the view has it, and the instance is not given it */
 };
 
 static void find_rollout(struct row *row)
@@ -127,6 +133,11 @@ static void put_state(const struct row *row, Trimtab__V1__RunningResource *m, st
     }
     if (exception) {
         put_refusal(row, exception, m, a);
+        return;
+    }
+    if (row->is_withheld) {
+        m->state = arena_c(a, STR("withheld"));
+        m->reason = arena_c(a, STR("refers to what the instance may not read"));
         return;
     }
     if (!presence_has_reached(p, needed_revision(row), &q->at)) {
@@ -241,7 +252,8 @@ static int list_scope(struct list *l, size_t scope, struct str from)
         struct row row = {.runner = &l->runner,
                           .scope = v.scope->name,
                           .key = step.item->key,
-                          .item = step.item};
+                          .item = step.item,
+                          .is_withheld = is_withheld(&l->runner, scope, step.item)};
 
         if (l->m->n_resources == l->limit) {
             l->m->next = next_of(scope, step.key, l->arena);
@@ -322,12 +334,18 @@ static int row_of_resource(struct list *l, struct str key)
         item = scope_find(&v, name.kind, name.name);
         if (item && !str_eq(item->key, key))
             continue; /* a stronger layer has the name */
-        return put_row(l, &(struct row){q, v.scope->name, key, item, NULL, 0});
+        return put_row(l, &(struct row){.runner = q,
+                                        .scope = v.scope->name,
+                                        .key = key,
+                                        .item = item,
+                                        .is_withheld = is_withheld(q, s, item)});
     }
     referred = tree ? referred_of(tree_find(tree, key)) : NULL;
     if (!referred || !referred->version)
         return 0;
-    return put_row(l, &(struct row){q, SCOPE_REFERRED, key, referred->version, NULL, 0});
+    return put_row(
+        l, &(struct row){
+               .runner = q, .scope = SCOPE_REFERRED, .key = key, .item = referred->version});
 }
 
 static int instance_cmp(const void *a, const void *b)
