@@ -116,13 +116,16 @@ static bool is_concerned(const struct feed_session *s, const struct state *befor
 static void publish_to(struct feed_session *s, const struct state *before)
 {
     bool was_known = s->gray.is_in && s->gray.has_last;
-    struct digest last = s->gray.last;
+    struct digest last = s->gray.last, withheld = session_closure(s)->withheld_names;
     uint64_t count;
 
     session_gray(s);
-    if (was_known && !is_uncertain(s) && digest_eq(session_digest(s, &count), last)) {
+    if (was_known && !is_uncertain(s) && digest_eq(session_digest(s, &count), last) &&
+        digest_eq(session_closure(s)->withheld_names, withheld)) {
         if (s->status.changed <= s->status.sent)
             session_withheld(s, session_closure(s));
+        if (s->class->readable) /* its standing says what of stable is withheld */
+            session_changed(s);
         return; /* confirmed, or something that it does not see */
     }
     if (s->status.phase == FEED_STEADY && !s->pending && s->status.changed <= s->status.sent)

@@ -154,7 +154,7 @@ static void look_for_loss(const struct feed_session *s, const Trimtab__V1__Curso
 static Trimtab__V1__Mode choose_mode(const struct feed_session *s, const Trimtab__V1__Cursor *c,
                                      const char **ret_reason)
 {
-    if (!c || (c->revision == 0 && c->count == 0)) {
+    if (!c || (c->revision == 0 && c->count == 0 && !c->store_id.len)) {
         *ret_reason = "first start";
         return TRIMTAB__V1__MODE__FULL;
     }

@@ -192,6 +192,7 @@ struct standing feed_session_standing(struct feed_session *s)
     if (s->class) {
         st.referred = tree_ref(session_closure(s)->entries);
         st.withheld = tree_ref(session_closure(s)->withheld);
+        st.withheld_stable = tree_ref(s->class->closure.withheld);
     }
     return st;
 }

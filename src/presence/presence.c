@@ -206,6 +206,7 @@ void standing_deinit(struct standing *s)
     s->report = report_unref(s->report);
     s->referred = tree_unref(s->referred);
     s->withheld = tree_unref(s->withheld);
+    s->withheld_stable = tree_unref(s->withheld_stable);
 }
 
 struct presence *presence_new(struct introduction *g)
@@ -232,6 +233,7 @@ struct presence *presence_copy(const struct presence *p)
     (void)report_ref(copy->standing.report);
     (void)tree_ref(copy->standing.referred);
     (void)tree_ref(copy->standing.withheld);
+    (void)tree_ref(copy->standing.withheld_stable);
     return copy;
 }
 
@@ -360,10 +362,11 @@ static const struct subject *viewer(const struct introduction *g)
     return g->takes_rollouts ? g->subject : NULL;
 }
 
-/* How a resource shows in one scope that wants it, from its layer. */
+/* How a resource shows in one scope that wants it, from its layer. A deletion takes nothing from who was never given it. */
 static struct binding_at bind(const struct presence *p, const struct state *state, size_t scope,
-                              struct name name, size_t layer)
+                              struct str key, size_t layer)
 {
+    struct name name = key_name(key);
     const struct scope *s = p->introduction->scopes[scope];
     struct viewing v = {s, state, viewer(p->introduction)};
     struct binding_at b = {
@@ -374,7 +377,8 @@ static struct binding_at bind(const struct presence *p, const struct state *stat
     if (b.item && scope_has_layer(s, space, &at) && at < layer) {
         b.is = BINDING_HIDDEN;
         b.hidden_by = space;
-    } else if (b.item && withheld_has(p->standing.withheld, scope, b.item->key)) {
+    } else if (b.item ? withheld_has(p->standing.withheld, scope, b.item->key)
+                      : withheld_has(p->standing.withheld_stable, scope, key)) {
         b.is = BINDING_WITHHELD;
     }
     return b;
@@ -390,7 +394,7 @@ size_t presence_bindings(const struct presence *p, const struct state *state, st
     for (size_t i = 0; i < p->introduction->n_scopes; i++)
         if (scope_has_layer(p->introduction->scopes[i], name.space, &layer) &&
             scope_selects(p->introduction->scopes[i], name.kind, name.name))
-            at[n++] = bind(p, state, i, name, layer);
+            at[n++] = bind(p, state, i, key, layer);
     r = p->standing.referred ? referred_of(tree_find(p->standing.referred, key)) : NULL;
     if (r && r->version)
         at[n++] = (struct binding_at){

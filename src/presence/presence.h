@@ -8,7 +8,7 @@
  *              +-- report        exceptions that it named: refused, held, drifted; NULL: none
  *              +-- health        the last word of whatever judges it; NULL: none
  *              +-- referred      what its view refers to besides its scopes (an immutable tree)
- *              +-- withheld      names that rights withhold from it (likewise)
+ *              +-- withheld      names that rights withhold from it, and of what is stable (likewise)
  *              +-- standing      numbers and digests of its stream, by value
  *
  * The feed makes the standing from a session, the roster (presence/roster.h) keeps the records, and everything that is
@@ -81,7 +81,7 @@ struct verdict *verdict_unref(struct verdict *v); /* always NULL; takes NULL */
 
 /* ---- the standing of a stream ---- */
 
-/* By value; report, referred and withheld are references of their own (standing_deinit). */
+/* By value; report, referred and both of withheld are references of their own (standing_deinit). */
 struct standing {
     uint64_t complete;  /* E2 */
     uint64_t concerned; /* newest revision that changed its view */
@@ -105,6 +105,7 @@ struct standing {
     struct report *report;
     struct tree *referred; /* model/closure.h */
     struct tree *withheld; /* likewise; NULL: nothing */
+    struct tree *withheld_stable; /* likewise, if no rollout took it */
 };
 void standing_deinit(struct standing *s);
 
@@ -209,7 +210,7 @@ enum exception exception_kind(const Trimtab__V1__Refusal *f);
 enum binding_is {
     BINDING_NONE,     /* the instance does not want it */
     BINDING_HIDDEN,   /* a stronger layer has the name */
-    BINDING_WITHHELD, /* it leads to a resource that the instance may not read */
+    BINDING_WITHHELD, /* it leads to what the instance may not read, or deletes what did */
     BINDING_ACTS,     /* the name comes to it, or to what its absence uncovers */
 };
 

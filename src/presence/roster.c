@@ -380,7 +380,7 @@ int roster_stand(struct roster *r, struct instance *i, struct standing *standing
     p->standing = *standing;
     standing->report = NULL; /* taken over */
     standing->referred = NULL;
-    standing->withheld = NULL;
+    standing->withheld = standing->withheld_stable = NULL;
     if (p->standing.proof == PROOF_HOLDS && !p->standing.report)
         p->whole = presence_serving_revision(p);
     if (is_word)

@@ -144,7 +144,7 @@ void sync_link_up(struct sync *s, nsec_t now)
     cursor.count = s->status.cursor.count;
     if (s->status.cursor.has_mark)
         cursor.mark = proto_bytes(str_of(s->status.cursor.mark, SYNC_MARK_BYTES));
-    if (cursor.revision || cursor.count)
+    if (cursor.revision || cursor.count || s->holds.by_name.n) /* the last is to be compared */
         hello.cursor = &cursor;
     serving.revision = s->serving_revision;
     serving.digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};

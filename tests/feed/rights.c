@@ -142,6 +142,35 @@ TEST(
     world_close(&w);
 }
 
+TEST("who has nothing but what it holds is compared, and what is withheld ends the hold")
+{
+    struct world w;
+    struct observer o;
+
+    REQUIRE(world_open(&w) && observer_open(&o, &w, 1, "a", NULL));
+    observer_may_read(&o, "a");
+    PUBLISH(&w, {"a/item/x", NULL}, {"a/item/y", NULL}, {"a/item/z", NULL});
+    link_observer(&o);
+    settle(&o);
+    unlink_observer(&o);
+    world_close(&w); /* emptied: explains nothing */
+    REQUIRE(world_open(&w));
+    link_observer(&o);
+    settle(&o);
+    CHECK(o.n_uncaused == 3 && sync_n_held(o.sync) == 3);
+    unlink_observer(&o);
+    PUBLISH(&w, {"c/item/secret", NULL}, {"a/item/y", NULL});
+    PUBLISH(&w, {"a/item/x", "c/item/secret"});
+    forget(&o);
+    link_observer(&o);
+    settle(&o);
+    CHECK_I64((int)feed_session_status(o.session).mode, TRIMTAB__V1__MODE__INVENTORY);
+    CHECK(!binds(&o, "x") && binds(&o, "y") && o.n_withheld == 1 && o.n_uncaused == 0);
+    CHECK_U64(sync_n_held(o.sync), 1); /* z */
+    observer_close(&o);
+    world_close(&w);
+}
+
 TEST("a candidate that leads to what may not be read is withheld from its target alone")
 {
     struct world w;
@@ -175,6 +204,26 @@ TEST("a candidate that leads to what may not be read is withheld from its target
     CHECK(gray.n_uncaused == 0 && plain.n_uncaused == 0);
     observer_close(&gray);
     observer_close(&plain);
+    world_close(&w);
+}
+
+TEST("a target is told of a candidate that is withheld from it though its view stays the same")
+{
+    struct world w;
+    struct observer gray;
+
+    REQUIRE(world_open(&w) && observer_open(&gray, &w, 1, "a", NULL));
+    observer_may_read(&gray, "a b");
+    publish_chain(&w);
+    link_observer(&gray);
+    START(&w, "o1", {"b/item/plain", NULL});
+    settle(&gray);
+    forget(&gray);
+    START(&w, "o1", {"a/item/new", "c/item/secret"});
+    settle(&gray);
+    CHECK(!binds(&gray, "new"));
+    CHECK(gray.n_withheld == 1 && gray.n_uncaused == 0 && gray.n_puts == 0);
+    observer_close(&gray);
     world_close(&w);
 }
 

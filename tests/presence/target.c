@@ -438,21 +438,25 @@ static struct presence *presence_limited(const struct state *s)
     struct principal principal = {.subject = STR("token:a")};
     struct presence *p = presence_make(false, false);
     struct readable *readable = NULL;
-    struct closure closure;
+    struct closure closure, stable;
+    struct closure_view view = {.state = s, .subject = &who};
 
     if (!p || !CHECK_I64(readable_make(r, &principal, &readable), 0))
         return NULL;
-    CHECK_I64(closure_make(
-                  &(struct closure_view){(const struct scope *const *)p->introduction->scopes,
-                                         p->introduction->n_scopes, s, &who, readable},
-                  &closure),
-              0);
+    view.scopes = (const struct scope *const *)p->introduction->scopes;
+    view.n_scopes = p->introduction->n_scopes;
+    view.readable = readable;
+    CHECK_I64(closure_make(&view, &closure), 0);
+    view.subject = NULL;
+    CHECK_I64(closure_make(&view, &stable), 0);
     p->is_connected = true;
     p->standing.complete = p->standing.proved = s->revision;
     p->standing.proof = PROOF_HOLDS;
     p->standing.referred = tree_ref(closure.entries);
     p->standing.withheld = tree_ref(closure.withheld);
+    p->standing.withheld_stable = tree_ref(stable.withheld);
     closure_deinit(&closure);
+    closure_deinit(&stable);
     (void)readable_unref(readable);
     (void)rights_unref(r);
     return p;
@@ -494,6 +498,37 @@ TEST("a candidate that is withheld from a target is nothing that it has applied,
                                 .at = &at};
     CHECK_I64(target_state(&look, why), TARGET_HIDDEN);
     CHECK_STR(str_c(why), STR("web-1: rights withhold a/item/x"));
+    (void)presence_unref(p);
+    (void)state_unref(s);
+}
+
+TEST(
+    "a target that may not read what a candidate deletes was never given it, and tries nothing")
+{
+    struct state *s = state_new();
+    struct str secret = STR("d/item/secret");
+    struct change change = {.id = STR("a/item/x"),
+                            .content = STR("2"),
+                            .meta = {.depends_on = &secret, .n_depends_on = 1}};
+    struct moment at = {.complete = 9};
+    struct target_look look = {.at = &at};
+    char why[TARGET_WHY_MAX];
+    struct presence *p;
+    struct err err;
+
+    REQUIRE(s && !put(&s, "d/item/secret", "1") && !commit_changes(&s, &change, 1, &err));
+    look.since = start(&s, "a/item/x", NULL);
+    p = presence_limited(s);
+    REQUIRE(look.since && p);
+    CHECK(!acts(p, s, "a/item/x"));
+    look.presence = p;
+    look.rollout = state_rollout(s, look.since);
+    look.state = s;
+    CHECK_I64(target_state(&look, why), TARGET_HIDDEN);
+    CHECK_STR(str_c(why), STR("web-1: rights withhold a/item/x"));
+    (void)tree_unref(p->standing.withheld_stable); /* one that may read it */
+    p->standing.withheld_stable = NULL;
+    CHECK_I64(target_state(&look, why), TARGET_APPLIED);
     (void)presence_unref(p);
     (void)state_unref(s);
 }
