@@ -112,8 +112,8 @@ void conn_send(struct peer_conn *c, const void *bytes, size_t len)
         ssize_t n =
             c->ssl ? SSL_write(c->ssl, at, (int)len) : send(c->fd, at, len, MSG_NOSIGNAL);
 
-        if (n <= 0 && bench.may_end)
-            return;
+        if (n <= 0 && (bench.may_end || bench.counts_ends))
+            return; /* its end is seen where it is read */
         if (n <= 0)
             die("cannot send");
         at += n;
@@ -155,6 +155,12 @@ void conn_answered(struct peer_conn *c)
     bench.answered++;
 }
 
+void conn_gone(struct peer_conn *c)
+{
+    bench.ended += !c->is_gone;
+    c->is_gone = true;
+}
+
 /* ---- receiving ---- */
 
 static void take_bytes(struct peer_conn *c, struct str in)
@@ -190,6 +196,11 @@ static void receive(struct peer_conn *c)
 
         if (n < 0 && errno == EAGAIN)
             return;
+        if (n <= 0 && bench.counts_ends) {
+            conn_gone(c);
+            conn_hang_up(c);
+            return;
+        }
         if (n <= 0) {
             if (!bench.may_end)
                 die("a connection ended");

@@ -173,6 +173,10 @@ static void take_end(struct peer_conn *c, bool is_call)
 {
     if (bench.may_end)
         return;
+    if (bench.counts_ends) {
+        conn_gone(c);
+        return;
+    }
     if (!is_call || !c->is_writer || c->answers == c->answered)
         die("a call was refused or ended");
     conn_answered(c);

@@ -11,6 +11,7 @@
  *   bench_peers restart  PEER HOST:PORT N REPS PIDFILE COMMAND
  *   bench_peers rollout  trimtab HOST:PORT N REPS
  *   bench_peers rollback trimtab HOST:PORT N REPS
+ *   bench_peers honest   trimtab HOST:PORT N WRITERS THINK-MS QUIET-S ATTACKED-S
  *   bench_peers stream   COUNT SIZE REPS
  *
  * In the environment: BENCH_TOKEN for Trimtab; BENCH_PID, the server's process; BENCH_TLS=1 to speak TLS.
@@ -385,7 +386,8 @@ static const struct figure {
     int (*run)(char **args);
 } figures[] = {{"fanout", 3, fanout},   {"saturate", 4, saturate}, {"commits", 3, commits},
                {"load", 2, load},       {"versions", 2, versions}, {"idle", 2, idle},
-               {"restart", 4, restart}, {"rollout", 2, rollout},   {"rollback", 2, rollback}};
+               {"restart", 4, restart}, {"rollout", 2, rollout},   {"rollback", 2, rollback},
+               {"honest", 5, honest}};
 
 static void prepare(const char *peer, const char *address)
 {

@@ -26,6 +26,9 @@ void settle(unsigned ms);
 /* A connection for puts, once it is ready. */
 struct peer_conn *open_writer(int index);
 
+/* Of honest.c: what honest clients get, first in quiet, then beside what the caller does. */
+int honest(char **args);
+
 /* Figures of Trimtab alone, in rollout.c. */
 int rollout(char **args);
 int rollback(char **args);

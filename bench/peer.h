@@ -19,7 +19,7 @@ struct peer_conn {
     int fd; /* -1: not connected */
     SSL *ssl;
     int index;
-    bool is_writer, is_ready;
+    bool is_writer, is_ready, is_gone;
     struct buf in;  /* what is not a whole message yet */
     struct buf out; /* what the window or the socket did not take yet: a writer's */
     /* HTTP/2 */
@@ -67,6 +67,8 @@ struct bench {
     uint64_t ready, values; /* watchers that have their first state; values received */
     uint64_t answered;      /* puts */
     bool may_end;           /* a connection may: its server is being restarted */
+    bool counts_ends;       /* a watcher that is ended is counted, and stays away */
+    uint64_t ended;         /* of these */
     struct buf
         cursor; /* of Trimtab: where the watchers of one view stand, for a reconnection */
     void (*on_value)(struct peer_conn *c, uint64_t before);
@@ -91,6 +93,7 @@ void conn_send(struct peer_conn *c, const void *bytes, size_t len);
 void conn_ready(struct peer_conn *c);
 void conn_value(struct peer_conn *c, struct str value);
 void conn_answered(struct peer_conn *c);
+void conn_gone(struct peer_conn *c);
 
 /* Waits for events at most so many milliseconds (-1: for ever) and takes them. */
 void bench_turn(int wait_ms);

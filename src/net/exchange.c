@@ -19,6 +19,7 @@ struct exchange *exchange_new(struct http_conn *hc)
     x->is_live = true;
     x->started = loop_now(hc->server->loop);
     link_init(&x->in_conn);
+    link_init(&x->due);
     link_before(&hc->exchanges, &x->in_conn);
     hc->server->stats.exchanges++;
     return x;
@@ -76,6 +77,7 @@ void exchange_detach(struct exchange *x, int reason)
         x->has_finished = true; /* it never had an owner */
     segq_deinit(&x->out);
     exchange_owns(x, 0);
+    link_remove(&x->due);
     link_remove(&x->in_conn);
     link_before(&server->settling, &x->in_conn);
     loop_defer(server->loop, &server->settle);

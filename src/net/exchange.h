@@ -54,6 +54,7 @@ enum body_mode { BODY_UNASKED, BODY_READ, BODY_STREAM, BODY_DISCARD };
 
 struct exchange {
     struct link in_conn;  /* http_conn.exchanges, or http_server.settling */
+    struct link due;      /* HTTP/2: in h2.due, while its request waits for its turn */
     struct http_conn *hc; /* referenced */
     const struct exchange_ops *ops;
     void *ctx, *user;
@@ -128,6 +129,8 @@ struct h1 {
 /* HTTP/2's part. */
 struct h2 {
     nghttp2_session *session;
+    struct link due;       /* of struct exchange: requests that are complete and wait for their turn */
+    struct link in_due;    /* http_server.due, while there are any */
     uint32_t n_streams;
     uint32_t n_resets, n_controls; /* in this period */
     uint32_t n_data;               /* frames that we sent in it */
@@ -179,6 +182,9 @@ struct http_server {
     struct defer settle;
     struct defer end;
     struct defer shed; /* too much is unsent */
+    struct link due;   /* of struct http_conn, HTTP/2: whose requests wait for their turn */
+    struct defer serve;
+    uint64_t served; /* the turn of the loop in which the last of them were served */
     bool is_draining, is_closing, drain_is_begun;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -238,6 +244,8 @@ void http_conn_unref(struct http_conn *hc);
 /* After SNIFF: the protocol from here on. ERR_NOMEM. */
 int http1_conn_init(struct http_conn *hc);
 int http2_conn_init(struct http_conn *hc);
+/* A server's complete requests of HTTP/2, as many as a turn has time for; a defer. */
+void http2_serve(struct defer *d, void *server);
 
 static inline bool has_passed(nsec_t since, uint32_t ms, nsec_t now)
 {

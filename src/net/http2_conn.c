@@ -11,7 +11,7 @@
 #include "net/exchange.h"
 #include "net/http2_session.h"
 
-enum { FLOOD_PERIOD_MS = 10000, HEADERS_MAX = 64, REFUSED_TIMES = 4 };
+enum { FLOOD_PERIOD_MS = 10000, HEADERS_MAX = 64, REFUSED_TIMES = 4, SHARE_NS = 2000000 };
 
 /* ---- the request's headers: "name length, value length, name, value" in x->body until they are complete ---- */
 
@@ -120,6 +120,53 @@ static int index_headers(struct exchange *x)
     return 0;
 }
 
+/*
+ * A complete request waits for its turn: one read may bring a thousand, and each may cost milliseconds. Connections take turns,
+ * and together they have a share of each turn of the loop, so that neither they nor others wait behind one that asks for much.
+ * One that is cancelled before its turn costs nothing.
+ */
+static void make_due(struct http_conn *hc, struct exchange *x)
+{
+    struct http_server *server = hc->server;
+
+    link_before(&hc->h2.due, &x->due);
+    if (link_is_alone(&hc->h2.in_due))
+        link_before(&server->due, &hc->h2.in_due);
+    loop_defer(server->loop, &server->serve);
+}
+
+static void serve_one(struct http_server *server)
+{
+    struct http_conn *hc = LINK_OF(server->due.next, struct http_conn, h2.in_due);
+    struct exchange *x;
+
+    link_remove(&hc->h2.in_due);
+    if (link_is_alone(&hc->h2.due) || hc->h2.is_dying)
+        return;
+    x = LINK_OF(hc->h2.due.next, struct exchange, due);
+    link_remove(&x->due);
+    if (!link_is_alone(&hc->h2.due))
+        link_before(&server->due, &hc->h2.in_due);
+    if (x->is_dispatched)
+        exchange_got_end(x);
+    else
+        exchange_dispatch(x);
+}
+
+void http2_serve(struct defer *d, void *ctx)
+{
+    struct http_server *server = ctx;
+    nsec_t begin = clock_now();
+
+    if (server->served != server->loop->n_turns) {
+        server->served = server->loop->n_turns;
+        while (!link_is_alone(&server->due) && clock_now() - begin < SHARE_NS)
+            serve_one(server);
+    }
+    if (!link_is_alone(&server->due))
+        loop_defer(server->loop, d);
+}
+
 static void start_exchange(struct http_conn *hc, struct exchange *x)
 {
     bool was_refused = x->was_refused;
@@ -151,7 +198,10 @@ static void start_exchange(struct http_conn *hc, struct exchange *x)
             STR("{\"code\":\"LIMIT\",\"message\":\"the headers are too long\"}"));
         return;
     }
-    exchange_dispatch(x);
+    if (x->has_ended)
+        make_due(hc, x);
+    else
+        exchange_dispatch(x); /* its body is wanted, or not */
 }
 
 /* ---- what comes in ---- */
@@ -233,7 +283,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         x->has_ended = x->half_closed;
         start_exchange(hc, x);
     } else if (x->half_closed && !x->has_ended) {
-        exchange_got_end(x);
+        make_due(hc, x);
     }
     return 0;
 }
@@ -565,6 +615,7 @@ static void h2_drain(struct http_conn *hc)
 
 static void h2_deinit(struct http_conn *hc)
 {
+    link_remove(&hc->h2.in_due);
     nghttp2_session_del(
         hc->h2.session); /* does not tell of the streams: they were detached before */
     hc->h2.session = NULL;
@@ -609,6 +660,8 @@ int http2_conn_init(struct http_conn *hc)
 
     (void)pthread_once(&once, make_globals); /* fails only on misuse */
     memset(h2, 0, sizeof(*h2));
+    link_init(&h2->due);
+    link_init(&h2->in_due);
     h2->period = h2->idle_since = loop_now(hc->server->loop);
     if (!callbacks ||
         nghttp2_session_server_new3(&h2->session, callbacks, hc, options, http2_memory()))

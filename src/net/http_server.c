@@ -262,6 +262,7 @@ static void free_server(struct http_server *server)
     timer_stop(&server->tick);
     timer_stop(&server->rest);
     defer_cancel(&server->settle);
+    defer_cancel(&server->serve);
     defer_cancel(&server->end);
     defer_cancel(&server->shed);
     (void)mem_free(server->address);
@@ -366,6 +367,8 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     link_init(&server->conns);
     link_init(&server->settling);
     server->settle = (struct defer){.fn = exchanges_settle, .ctx = server};
+    link_init(&server->due);
+    server->serve = (struct defer){.fn = http2_serve, .ctx = server};
     server->end.ctx = server;
     server->shed = (struct defer){.fn = shed, .ctx = server};
     server->tick = (struct timer){.fn = on_tick, .ctx = server};

@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 
-enum { DEFER_ROUNDS = 32 };
+enum { DEFER_ROUNDS = 32, POSTS_NS = 2000000 };
 
 /* ---- the heap: the root is due first; children of one parent are a list; prev of the first child is the parent ---- */
 
@@ -119,7 +119,8 @@ static void run_timers(struct loop *loop)
 
 /* ---- posts and deferred work ---- */
 
-static void run_posts(struct loop *loop)
+/* Behind those that were left. */
+static void take_posts(struct loop *loop)
 {
     struct post *newest = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
     struct post *oldest = NULL;
@@ -131,12 +132,27 @@ static void run_posts(struct loop *loop)
         oldest = newest;
         newest = next;
     }
-    while (oldest) {
-        struct post *p = oldest;
+    *loop->overdue_end = oldest;
+    while (*loop->overdue_end)
+        loop->overdue_end = &(*loop->overdue_end)->next;
+}
 
-        oldest = p->next; /* p may be posted again, or freed, by its function */
+/* What they do must not keep sockets waiting: after some time the rest goes to the next turn, in its order. */
+static void run_posts(struct loop *loop)
+{
+    nsec_t begin = clock_now();
+
+    take_posts(loop);
+    while (loop->overdue && clock_now() - begin < POSTS_NS) {
+        struct post *p = loop->overdue;
+
+        loop->overdue = p->next; /* p may be posted again, or freed, by its function */
+        if (!loop->overdue)
+            loop->overdue_end = &loop->overdue;
         p->fn(p, p->ctx);
     }
+    if (loop->overdue)
+        (void)uv_async_send(&loop->wake); /* fails only on a handle that is being closed */
 }
 
 void loop_post(struct loop *loop, struct post *p)
@@ -278,6 +294,7 @@ int loop_open(struct loop *loop, struct err *err)
     memset(loop, 0, sizeof(*loop));
     link_init(&loop->deferred);
     link_init(&loop->guests);
+    loop->overdue_end = &loop->overdue;
     loop->read_buf = mem_alloc(LOOP_READ_BYTES);
     loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
     if (!loop->read_buf || !loop->scratch) {
@@ -327,7 +344,9 @@ void loop_close(struct loop *loop)
 {
     if (!loop->read_buf)
         return;
-    run_posts(loop);
+    do
+        run_posts(loop);
+    while (loop->overdue);
     run_deferred(loop);
     LIST_EACH (&loop->guests, l) {
         link_remove(l);

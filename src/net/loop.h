@@ -109,6 +109,7 @@ struct loop {
     struct link deferred;
     struct link guests;
     _Atomic(struct post *) posted; /* newest first */
+    struct post *overdue, **overdue_end; /* those that were taken from it, oldest first */
     _Atomic bool must_stop;
     bool is_single, has_run; /* inside loop_turn; whether it has called anybody */
     char *read_buf;          /* LOOP_READ_BYTES; contents last until the reader returns */

@@ -469,6 +469,19 @@ test('a header that stands for a thousand ends the connection, not the server', 
   assert.strictEqual((await req('GET', '/healthz')).status, 200);
 });
 
+test('requests that are cancelled before their turn are not begun, and of many at once all are answered', async () => {
+  const text = (n, v) => Buffer.concat([Buffer.from([0, n.length]), Buffer.from(n), Buffer.from([v.length]), Buffer.from(v)]);
+  const get = (id) => frame(1, 5, id, Buffer.concat([Buffer.from([0x82, 0x86]), text(':path', '/v1/info'), text(':authority', 'localhost'), text('authorization', `Bearer ${server.token}`)]));
+  const start = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, Buffer.alloc(0))]);
+  const begun = async () => Number(/^trimtab_requests_rest_total (\d+)/m.exec(body(await req('GET', '/metrics')))[1]);
+  const before = await begun();
+  await raw(Buffer.concat([start, ...Array.from({ length: 90 }, (_, i) => Buffer.concat([get(1 + 2 * i), frame(3, 0, 1 + 2 * i, Buffer.from([0, 0, 0, 8]))])), frame(6, 0, 0, Buffer.alloc(8, 0x71))]),
+    (t) => t.includes('qqqqqqqq'));
+  assert(await begun() - before < 10, 'they were cancelled with the bytes that asked');
+  const whole = await raw(Buffer.concat([start, ...Array.from({ length: 90 }, (_, i) => get(1 + 2 * i))]), (t) => t.split('"store_id"').length > 90);
+  assert.strictEqual(whole.split('"store_id"').length, 91);
+});
+
 test('idle connections up to the last descriptor stop neither a reload nor a request', async () => {
   const other = new Server();
   other.prefix = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'x'];

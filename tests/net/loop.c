@@ -193,6 +193,41 @@ static void *poster(void *arg)
     return NULL;
 }
 
+struct slow {
+    struct post post;
+    unsigned *n_run;
+};
+
+static void run_slowly(struct post *p, void *ctx)
+{
+    nsec_t begin = clock_now();
+
+    (void)ctx;
+    while (clock_now() - begin < 5 * NSEC_PER_MS) /* more than the posts of a turn have */
+        continue;
+    ++*CONTAINER_OF(p, struct slow, post)->n_run;
+}
+
+TEST("posts that take long leave the rest to the next turn, and a loop that closes runs them "
+     "all")
+{
+    struct loop loop;
+    struct slow slow[4];
+    unsigned n_run = 0;
+
+    REQUIRE(loop_open(&loop, NULL) == 0);
+    for (unsigned i = 0; i < ARRAY_LEN(slow); i++) {
+        slow[i] = (struct slow){{.fn = run_slowly}, &n_run};
+        loop_post(&loop, &slow[i].post);
+    }
+    for (unsigned i = 1; i < ARRAY_LEN(slow); i++) {
+        loop_turn(&loop, LOOP_POLL);
+        CHECK_U64(n_run, i);
+    }
+    loop_close(&loop);
+    CHECK_U64(n_run, ARRAY_LEN(slow));
+}
+
 TEST("posts of several threads all arrive, in the order of each thread")
 {
     pthread_t threads[POSTERS];
