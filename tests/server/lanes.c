@@ -195,11 +195,20 @@ static bool greet(struct client *c)
     return true;
 }
 
+/* As the server knows who comes with this certificate, now and when it looks again. */
+static void identify(struct str certificate, struct identity *ret_who)
+{
+    owned(auth_record_unref) struct auth_record *r = auth_current(world.hub.auth);
+    struct credentials c = {.tls_name = certificate};
+
+    REQUIRE(auth_identify(r, &c, loop_now(&world.hub_loop), ret_who, NULL) == 0);
+}
+
 /* Another stream of an id, which may have one; it knows what `before` had. */
 static void come(struct client *c, int id, const struct peer *before)
 {
     struct lane *lane = &world.lanes[below(world.n_lanes)];
-    struct identity who = {.name = "web", .local = RIGHTS_ALL};
+    struct identity who;
 
     *c = (struct client){.id = id, .is_thief = below(12) == 0};
     if (before && !c->is_thief) {
@@ -207,7 +216,7 @@ static void come(struct client *c, int id, const struct peer *before)
         c->peer.n_held = before->n_held;
         c->peer.revision = before->revision;
     }
-    (void)snprintf(who.name, sizeof(who.name), "%s", c->is_thief ? "thief" : "web");
+    identify(c->is_thief ? STR("thief") : STR("web"), &who);
     if (!CHECK(subscriber_init(&c->subscriber, lane, &ops, STR("peer"), &who,
                                FEED_CLIENT_ANSWERS, NULL) == 0))
         return;
@@ -476,7 +485,7 @@ static void open_world(uint64_t seed, size_t n_lanes)
     bool is_new;
 
     if (!auth)
-        REQUIRE(auth_open(tap_tmpdir(), "none", &auth, &is_new, NULL) == 0);
+        REQUIRE(auth_open(tap_tmpdir(), "admin", &auth, &is_new, NULL) == 0);
     memset(&world, 0, sizeof(world));
     world.seed = seed;
     world.n_lanes = n_lanes;
