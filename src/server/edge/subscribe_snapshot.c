@@ -171,12 +171,13 @@ static void end(struct snapshot *s)
 
 static void snapshot_answer_now(struct snapshot *s)
 {
-    struct introduction *who = take(s->who);
+    struct introduction *who = take(s->who); /* the answer ends the request, and s with it */
+    struct readable *readable = take(s->readable);
     struct state *state = hub_newest(s->rest->front->lane->hub);
 
     end(s);
-    snapshot_of(s->rest, state, s->scope, s->subject, s->readable);
-    s->readable = readable_unref(s->readable);
+    snapshot_of(s->rest, state, s->scope, s->subject, readable);
+    (void)readable_unref(readable);
     (void)state_unref(state);
     (void)introduction_unref(who);
 }
