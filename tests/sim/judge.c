@@ -73,29 +73,16 @@ bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revis
     return true;
 }
 
-/* What stands there without a rollout, though it may be withheld. */
-static void stand_without(const struct oracle *o, const struct truth *t,
-                          const struct trial *trial, struct held *view)
-{
-    struct wisher all = t->who;
-
-    all.reads = READS_ALL;
-    view_at(o, &all, o->head, trial, view);
-}
-
-/*
- * Whether this difference is a candidate, or what its deletion leaves; what follows from it elsewhere is not. stood: what was
- * there without it.
- */
+/* Whether this difference is a candidate, or what its deletion leaves; what follows from it elsewhere is not. */
 static bool is_its_work(const struct oracle *o, const struct trial *trial, uint64_t with,
-                        uint64_t stood)
+                        uint64_t without)
 {
     for (int c = 0; c < trial->n_carried; c++) {
         int node =
             node_of(trial->carried[c].space, trial->carried[c].kind, trial->carried[c].name);
 
         if (trial->carried[c].content ? with == trial->carried[c].content
-                                      : stood && oracle_origin(o, stood)->node == node)
+                                      : without && oracle_origin(o, without)->node == node)
             return true;
     }
     return false;
@@ -104,15 +91,14 @@ static bool is_its_work(const struct oracle *o, const struct trial *trial, uint6
 bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r,
                    char why[WHY_MAX])
 {
-    struct held with, without, stood;
+    struct held with, without;
     int n = 0;
 
     view_at(o, &t->who, o->head, NULL, &with);
     view_at(o, &t->who, o->head, r->trial, &without);
-    stand_without(o, t, r->trial, &stood);
     for (int i = 0; i < PLACES; i++) {
         if (place(&with, i) == place(&without, i) ||
-            !is_its_work(o, r->trial, place(&with, i), place(&stood, i)))
+            !is_its_work(o, r->trial, place(&with, i), place(&without, i)))
             continue;
         if (place(t->serves, i) != place(&with, i))
             return SAY(why, "of place %d it serves %llu, the candidate is %llu", i,
@@ -142,14 +128,13 @@ bool judge_well(const struct oracle *o, const struct truth *t, const struct tryi
 bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r,
                    char why[WHY_MAX])
 {
-    struct held with, without, stood;
+    struct held with, without;
 
     view_at(o, &t->who, o->head, NULL, &with);
     view_at(o, &t->who, o->head, r->trial, &without);
-    stand_without(o, t, r->trial, &stood);
     for (int i = 0; i < PLACES; i++)
         if (place(&with, i) != place(&without, i) &&
-            is_its_work(o, r->trial, place(&with, i), place(&stood, i)) &&
+            is_its_work(o, r->trial, place(&with, i), place(&without, i)) &&
             place(t->said_received, i) == place(&with, i) &&
             place(t->said_serves, i) != place(&with, i))
             return true;
