@@ -1,7 +1,7 @@
 #!/bin/sh
 # Planted defects: each patch of tests/plant breaks the product in one way that the model of judgement (tests/sim/judge.h)
-# must find by itself, and each of tests/plant/lanes one that the scheduler of hub and lanes (tests/server/lanes.c) must find. They
-# are applied one after the other to a copy of the tree, of which only these two programs are built.
+# or of rights (I11, tests/sim/oracle.h) must find by itself, and each of tests/plant/lanes one that the scheduler of hub and
+# lanes (tests/server/lanes.c) must find. They are applied one after the other to a copy of the tree, of which only these two programs are built.
 #
 #   TRIMTAB_PLANT_SEEDS   how many seeds each gets; a patch that does not apply, or is not found in them, is a failure
 cd "$(dirname "$0")/../.." || exit 1
@@ -38,7 +38,7 @@ fi
 
 judged() { # SEEDS: what the model of judgement finds in the tree as it is; nothing: no violation
     TRIMTAB_SIM_SEEDS=$1 TRIMTAB_SIM_FAILURES=1 "$work/build/release/tests/sim" 'no invariant' >"$work/sim.log" 2>&1
-    grep -oE 'seed [0-9]+: J[0-9]: .*' "$work/sim.log" | head -1
+    grep -oE 'seed [0-9]+: (J[0-9]|I11): .*' "$work/sim.log" | head -1
 }
 
 scheduled() { # what the scheduler of hub and lanes finds

@@ -82,6 +82,8 @@ bool oracle_explains(const struct oracle *o, const struct departure *d)
 
     if (is_known(o, origin->node, d->content, d->revision))
         return true; /* it was there, and is not: check_view holds that against the log */
+    if (oracle_withholds(o, &d->who, d->scope, d->kind, d->name, d->revision))
+        return true; /* what the log has by this name is not for the client (I11) */
     if (is_touched_since(o, d, d->connected))
         return true; /* it came and went while the batch was on its way */
     if (!d->is_proved)

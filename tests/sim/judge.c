@@ -73,16 +73,29 @@ bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revis
     return true;
 }
 
-/* Whether this difference is a candidate, or what its deletion leaves; what follows from it elsewhere is not. */
+/* What stands there without a rollout, though it may be withheld. */
+static void stand_without(const struct oracle *o, const struct truth *t,
+                          const struct trial *trial, struct held *view)
+{
+    struct wisher all = t->who;
+
+    all.reads = READS_ALL;
+    view_at(o, &all, o->head, trial, view);
+}
+
+/*
+ * Whether this difference is a candidate, or what its deletion leaves; what follows from it elsewhere is not. stood: what was
+ * there without it.
+ */
 static bool is_its_work(const struct oracle *o, const struct trial *trial, uint64_t with,
-                        uint64_t without)
+                        uint64_t stood)
 {
     for (int c = 0; c < trial->n_carried; c++) {
         int node =
             node_of(trial->carried[c].space, trial->carried[c].kind, trial->carried[c].name);
 
         if (trial->carried[c].content ? with == trial->carried[c].content
-                                      : without && oracle_origin(o, without)->node == node)
+                                      : stood && oracle_origin(o, stood)->node == node)
             return true;
     }
     return false;
@@ -91,14 +104,15 @@ static bool is_its_work(const struct oracle *o, const struct trial *trial, uint6
 bool judge_applied(const struct oracle *o, const struct truth *t, const struct trying *r,
                    char why[WHY_MAX])
 {
-    struct held with, without;
+    struct held with, without, stood;
     int n = 0;
 
     view_at(o, &t->who, o->head, NULL, &with);
     view_at(o, &t->who, o->head, r->trial, &without);
+    stand_without(o, t, r->trial, &stood);
     for (int i = 0; i < PLACES; i++) {
         if (place(&with, i) == place(&without, i) ||
-            !is_its_work(o, r->trial, place(&with, i), place(&without, i)))
+            !is_its_work(o, r->trial, place(&with, i), place(&stood, i)))
             continue;
         if (place(t->serves, i) != place(&with, i))
             return SAY(why, "of place %d it serves %llu, the candidate is %llu", i,
@@ -128,13 +142,14 @@ bool judge_well(const struct oracle *o, const struct truth *t, const struct tryi
 bool judge_refuses(const struct oracle *o, const struct truth *t, const struct trying *r,
                    char why[WHY_MAX])
 {
-    struct held with, without;
+    struct held with, without, stood;
 
     view_at(o, &t->who, o->head, NULL, &with);
     view_at(o, &t->who, o->head, r->trial, &without);
+    stand_without(o, t, r->trial, &stood);
     for (int i = 0; i < PLACES; i++)
         if (place(&with, i) != place(&without, i) &&
-            is_its_work(o, r->trial, place(&with, i), place(&without, i)) &&
+            is_its_work(o, r->trial, place(&with, i), place(&stood, i)) &&
             place(t->said_received, i) == place(&with, i) &&
             place(t->said_serves, i) != place(&with, i))
             return true;

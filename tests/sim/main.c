@@ -59,6 +59,8 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
         sum.hidden += r.hidden;
         sum.went_on += r.went_on;
         sum.driven += r.driven;
+        sum.withheld += r.withheld;
+        sum.denied += r.denied;
     }
     tap_note("%llu rollouts, %llu moves of them, %llu batches that went on from a newer state",
              (unsigned long long)sum.rollouts, (unsigned long long)sum.moves,
@@ -73,6 +75,11 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
              (unsigned long long)sum.went_on);
     if (!one)
         CHECK(sum.claims > 0 && sum.well > 0 && sum.hidden > 0 && sum.went_on > 0);
+    tap_note("%llu names withheld from who may not read what they lead to, %llu subscriptions "
+             "refused",
+             (unsigned long long)sum.withheld, (unsigned long long)sum.denied);
+    if (!one)
+        CHECK(sum.withheld > 0 && sum.denied > 0);
     if (!one)
         CHECK(sum.referred > 0 && sum.held > 0 && sum.rollouts > 0 && sum.moves > 0 &&
               sum.renewals > 0);
@@ -133,6 +140,12 @@ TEST_WITHIN(600,
             "a planted defect is found: commits that leave references without their targets")
 {
     must_find(DEFECT_UNCHECKED_GRAPH);
+}
+
+TEST_WITHIN(600,
+            "a planted defect is found: a stream that goes on with rights that were changed")
+{
+    must_find(DEFECT_RIGHTS_LINGER);
 }
 
 TEST_WITHIN(600, "a planted defect is found: a refusal that does not hold what depends on it")

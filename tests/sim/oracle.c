@@ -105,22 +105,68 @@ static uint64_t has(const struct oracle *o, const struct looker *l, int space, i
     return at(&o->names[space][kind][name], revision);
 }
 
-uint64_t oracle_expect_without(const struct oracle *o, const struct wisher *who, int scope,
-                               int kind, int name, uint64_t revision,
-                               const struct trial *without)
+/* The name of a scope, of a looker that reads everything. */
+static uint64_t bound(const struct oracle *o, const struct looker *l, const struct wish *w,
+                      int scope, int kind, int name, uint64_t revision)
 {
-    const struct looker looker = {who->client, without};
-    const struct wish *w = who->wish;
-
     if (w->scopes[scope].kind >= 0 && w->scopes[scope].kind != kind)
         return 0;
     for (int i = 0; i < w->scopes[scope].n_layers; i++) {
-        uint64_t content = has(o, &looker, w->scopes[scope].layers[i], kind, name, revision);
+        uint64_t content = has(o, l, w->scopes[scope].layers[i], kind, name, revision);
 
         if (content)
             return content;
     }
     return 0;
+}
+
+/* Whether a content refers, itself or through others, to what lies outside `reads`; is_seen: what was looked at already. */
+static bool leads_out(const struct oracle *o, const struct looker *l, unsigned reads,
+                      uint64_t content, uint64_t revision, bool *is_seen)
+{
+    const struct origin *from = oracle_origin(o, content);
+
+    for (int i = 0; i < from->n_links; i++) {
+        int to = from->links[i];
+        uint64_t next;
+
+        if (!(reads & 1U << to / KEYS))
+            return true;
+        if (is_seen[to])
+            continue;
+        is_seen[to] = true;
+        next = has(o, l, to / KEYS, to / NAMES % KINDS, to % NAMES, revision);
+        if (next && leads_out(o, l, reads, next, revision, is_seen))
+            return true;
+    }
+    return false;
+}
+
+static bool is_withheld(const struct oracle *o, const struct looker *l, unsigned reads,
+                        uint64_t content, uint64_t revision)
+{
+    bool is_seen[NODES] = {false};
+
+    return content && reads != READS_ALL && leads_out(o, l, reads, content, revision, is_seen);
+}
+
+uint64_t oracle_expect_without(const struct oracle *o, const struct wisher *w, int scope,
+                               int kind, int name, uint64_t revision,
+                               const struct trial *without)
+{
+    const struct looker looker = {w->client, without};
+    uint64_t content = bound(o, &looker, w->wish, scope, kind, name, revision);
+
+    return is_withheld(o, &looker, w->reads, content, revision) ? 0 : content;
+}
+
+bool oracle_withholds(const struct oracle *o, const struct wisher *w, int scope, int kind,
+                      int name, uint64_t revision)
+{
+    const struct looker looker = {w->client, NULL};
+
+    return is_withheld(o, &looker, w->reads,
+                       bound(o, &looker, w->wish, scope, kind, name, revision), revision);
 }
 
 uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope, int kind,

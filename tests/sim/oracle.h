@@ -95,13 +95,22 @@ void oracle_cut(struct oracle *o, uint64_t head);
 struct wisher {
     const struct wish *wish;
     int client;
+    unsigned reads; /* the namespaces that it may read, a bit for each */
 };
+enum { READS_ALL = (1 << SPACES) - 1 };
 
-/* The content that a subscriber must have for a name of a scope at a revision; 0: none. */
+/*
+ * The content that a subscriber must have for a name of a scope at a revision; 0: none. What leads to a namespace that it may
+ * not read is withheld from it, and nothing takes its place (I11).
+ */
 uint64_t oracle_expect(const struct oracle *o, const struct wisher *w, int scope, int kind,
                        int name, uint64_t revision);
 
-/* The same as if a rollout had never been; NULL: with all. */
+/* Whether the name is bound, but withheld. */
+bool oracle_withholds(const struct oracle *o, const struct wisher *w, int scope, int kind,
+                      int name, uint64_t revision);
+
+/* What must be had as if a rollout had never been; NULL: with all. */
 uint64_t oracle_expect_without(const struct oracle *o, const struct wisher *w, int scope,
                                int kind, int name, uint64_t revision,
                                const struct trial *without);

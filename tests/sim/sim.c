@@ -6,11 +6,15 @@
  * nobody has more than a bounded number of frames under way (I8). At the end all faults stop: everybody must come to
  * the view of the head, stuck ones excepted while they are stuck, and serve it but for reported refusals (I3). What is
  * served refers to what is served, whatever is refused (I6).
+ *
+ * Some clients may read some namespaces only, which change: what they have is their view by the rights that they have now, and
+ * no frame brings them anything else (I11).
  */
 #include "sim.h"
 
 #include "causes.h"
 #include "claims.h"
+#include "grants.h"
 #include "oracle.h"
 
 #include "agent/ledger.h"
@@ -31,6 +35,7 @@ const char *const sim_fault_names[N_FAULTS] = {
     "disk failed", "disk lost", "disk done",    "disk unsynced", "clock jump",
     "refusal",     "no memory", "dead",         "unjudged",      "failing",
     "report lost", "older log", "restored log", "emptied log",   "emptied host",
+    "rights",
 };
 
 enum {
@@ -105,6 +110,9 @@ struct client {
     bool must_apply;
     uint64_t apply_revision;
     uint64_t highest; /* revision that was ever stored, for I1 */
+    bool is_restricted;
+    struct grants grants;
+    unsigned stored_reads; /* what it might read when it stored last */
 };
 
 struct sim {
@@ -260,6 +268,12 @@ static void client_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
     *p->saying = (struct saying){c->copy, c->serves};
 }
 
+/* Whose view a client has, by the rights that it has now. */
+static struct wisher *wisher_of(struct client *c)
+{
+    return &c->sim->truths[c->index].who;
+}
+
 /* The number behind the opening bracket; 0 when there is none. */
 static uint64_t leading_number(struct str content)
 {
@@ -297,8 +311,7 @@ static void check_referred(struct client *c, const struct held *held, uint64_t r
         if (content)
             bound[n++] = content;
     }
-    if (!oracle_refer(&s->oracle, &(struct wisher){&c->wish, c->index}, bound, n, revision,
-                      want))
+    if (!oracle_refer(&s->oracle, wisher_of(c), bound, n, revision, want))
         violate(s, "I6: what client %d has %s revision %llu refers to what is not there",
                 c->index, when, (unsigned long long)revision);
     for (int i = 0; i < NODES; i++) {
@@ -313,27 +326,26 @@ static void check_referred(struct client *c, const struct held *held, uint64_t r
     }
 }
 
-/* I2, I10: what is held is the view at the cursor's revision, name for name. */
+/* I2, I10, I11: what is held is the view at the cursor's revision, name for name. */
 static void check_view(struct client *c, const struct held *held, uint64_t revision,
                        const char *when)
 {
     struct sim *s = c->sim;
+    const struct wisher *who = wisher_of(c);
 
     s->result.checks++;
-    for (int i = 0; i < c->wish.n_scopes; i++)
-        for (int k = 0; k < KINDS; k++)
-            for (int n = 0; n < NAMES; n++) {
-                uint64_t want = oracle_expect(&s->oracle, &(struct wisher){&c->wish, c->index},
-                                              i, k, n, revision);
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++) {
+        int scope = i / KEYS, k = i / NAMES % KINDS, n = i % NAMES;
+        uint64_t want = oracle_expect(&s->oracle, who, scope, k, n, revision);
+        bool is_withheld = !want && oracle_withholds(&s->oracle, who, scope, k, n, revision);
 
-                if (held->bound[i][k][n] != want)
-                    violate(
-                        s,
-                        "I2: client %d %s revision %llu has %llu for scope %d %s/n%d, not %llu",
-                        c->index, when, (unsigned long long)revision,
-                        (unsigned long long)held->bound[i][k][n], i, kinds[k], n,
-                        (unsigned long long)want);
-            }
+        s->result.withheld += is_withheld;
+        if (held->bound[scope][k][n] != want)
+            violate(s, "%s: client %d %s revision %llu has %llu for scope %d %s/n%d, %s%llu",
+                    is_withheld ? "I11" : "I2", c->index, when, U(revision),
+                    U(held->bound[scope][k][n]), scope, kinds[k], n,
+                    is_withheld ? "which is withheld, not " : "not ", U(want));
+    }
     if (!s->result.violation[0])
         check_referred(c, held, revision, when);
 }
@@ -404,6 +416,22 @@ static void holding_after(const struct client *c, const struct sync_batch *batch
     }
 }
 
+/* I11: what is withheld goes for a cause, so it is kept for others' sake at most. */
+static void check_withheld(struct client *c, const struct holding *h, uint64_t revision)
+{
+    const uint64_t *kept = &h->kept.bound[0][0][0];
+
+    for (int i = 0; i < c->wish.n_scopes * KEYS; i++)
+        if (kept[i] && !h->is_needed[i] &&
+            oracle_withholds(&c->sim->oracle, wisher_of(c), i / KEYS, i / NAMES % KINDS,
+                             i % NAMES, revision))
+            violate(c->sim,
+                    "I11: client %d holds %llu of scope %d %s/n%d at revision %llu as if its "
+                    "deletion had no cause, but it is withheld",
+                    c->index, U(kept[i]), i / KEYS, kinds[i / NAMES % KINDS], i % NAMES,
+                    U(revision));
+}
+
 /* J8: what was to be served and is not any more, or only for others' sake, has a cause in the log. */
 static void check_departures(struct client *c, const struct held *received,
                              const struct sync_batch *batch)
@@ -413,10 +441,11 @@ static void check_departures(struct client *c, const struct held *received,
     struct holding after;
 
     holding_after(c, batch, &after);
+    check_withheld(c, &after, batch->cursor.revision);
     for (int i = 0; i < c->wish.n_scopes * KEYS; i++) {
         uint64_t had = (&c->copy.bound[0][0][0])[i], kept = (&c->kept.bound[0][0][0])[i];
         bool is_kept = (&after.kept.bound[0][0][0])[i] && !after.is_needed[i];
-        struct departure d = {.who = {&c->wish, c->index},
+        struct departure d = {.who = *wisher_of(c),
                               .scope = i / KEYS,
                               .kind = i / NAMES % KINDS,
                               .name = i % NAMES,
@@ -460,6 +489,7 @@ static int client_store(void *ctx, const struct sync_batch *batch, struct err *e
                 (unsigned long long)c->highest, (unsigned long long)batch->cursor.revision);
     check_view(c, &held, batch->cursor.revision, "storing");
     c->copy = held;
+    c->stored_reads = wisher_of(c)->reads;
     c->cursor = batch->cursor;
     c->highest = batch->cursor.revision;
     if (c->highest > s->oracle.acked)
@@ -474,6 +504,7 @@ static void client_moved(void *ctx, const struct sync_cursor *cursor)
 
     c->sim->result.bookmarks++;
     c->history = c->sim->history;
+    c->stored_reads = wisher_of(c)->reads;
     c->cursor = *cursor;
     c->highest = cursor->revision;
     check_view(c, &c->copy, cursor->revision, "at bookmark of");
@@ -730,9 +761,33 @@ static void client_lose_host(struct client *c)
     c->n_saved = 0;
 }
 
+/*
+ * What a client may read besides its layers, all of which it needs; now and then one of these is missing, or everything is
+ * granted. Its view is by these rights from now on: a stream that knows others must end.
+ */
+static void draw_rights(struct sim *s, struct client *c)
+{
+    unsigned subscribes = 0, views = 0;
+
+    for (int i = 0; i < c->wish.n_scopes; i++)
+        for (int l = 0; l < c->wish.scopes[i].n_layers; l++)
+            subscribes |= 1U << c->wish.scopes[i].layers[l];
+    for (int i = 0; i < SPACES; i++) {
+        subscribes |= chance(s, 150) ? 1U << i : 0;
+        views |= chance(s, 200) ? 1U << i : 0;
+    }
+    if (chance(s, 80))
+        subscribes &= ~(1U << rng_below(&s->rng, SPACES));
+    if (!grants_make(&c->grants, subscribes, views, chance(s, 120)))
+        violate(s, "out of memory");
+    wisher_of(c)->reads = grants_read(&c->grants);
+}
+
 /* The wish of a client, from the generator, as messages. */
 static void client_init(struct sim *s, struct client *c, int index)
 {
+    int first = 0;
+
     *c = (struct client){.sim = s, .index = index};
     c->to_server.last = &c->to_server.first;
     c->to_client.last = &c->to_client.first;
@@ -741,7 +796,7 @@ static void client_init(struct sim *s, struct client *c, int index)
     c->instance.id = c->id;
     c->instance.boot_id = (ProtobufCBinaryData){sizeof(c->boot), c->boot};
     c->has_judge = chance(s, 600);
-    s->truths[index] = (struct truth){.who = {&c->wish, index},
+    s->truths[index] = (struct truth){.who = {&c->wish, index, READS_ALL},
                                       .serves = &c->serves,
                                       .received = &c->copy,
                                       .said_received = &c->said.received,
@@ -749,12 +804,13 @@ static void client_init(struct sim *s, struct client *c, int index)
                                       .has_judge = c->has_judge,
                                       .away_since = s->now};
     c->wish.n_scopes = chance(s, 300) ? 2 : 1;
+    c->is_restricted = chance(s, 250);
     for (int i = 0; i < c->wish.n_scopes; i++) {
-        int first = (int)rng_below(&s->rng, SPACES);
-
+        first = c->is_restricted && i ? first : (int)rng_below(&s->rng, SPACES);
         trimtab__v1__scope__init(&c->scopes[i]);
         trimtab__v1__selector__init(&c->selectors[i]);
-        c->wish.scopes[i].n_layers = 1 + (int)rng_below(&s->rng, LAYERS);
+        c->wish.scopes[i].n_layers = /* to who is restricted one namespace is none of its own */
+            1 + (int)rng_below(&s->rng, c->is_restricted ? LAYERS - 1 : LAYERS);
         for (int l = 0; l < c->wish.scopes[i].n_layers; l++) {
             c->wish.scopes[i].layers[l] = (first + l) % SPACES;
             c->namespaces[i][l] = (char *)(uintptr_t)spaces[(first + l) % SPACES];
@@ -774,6 +830,9 @@ static void client_init(struct sim *s, struct client *c, int index)
         }
         c->scope_list[i] = &c->scopes[i];
     }
+    if (c->is_restricted)
+        draw_rights(s, c);
+    c->stored_reads = wisher_of(c)->reads;
     client_start(c);
 }
 
@@ -1530,6 +1589,17 @@ static void do_judge(struct sim *s)
     take_violation(s);
 }
 
+/* What it has is as it was when it stored it, by the rights that it had then. */
+static void check_stored(struct client *c)
+{
+    struct wisher *who = wisher_of(c);
+    unsigned reads = who->reads;
+
+    who->reads = c->stored_reads;
+    check_view(c, &c->copy, sync_status(c->sync).cursor.revision, "coming back with");
+    who->reads = reads;
+}
+
 static void do_link(struct client *c)
 {
     struct sim *s = c->sim;
@@ -1540,13 +1610,32 @@ static void do_link(struct client *c)
         unlink_client(c);
     if (c->cursor.revision &&
         c->history == s->history) /* a cursor says: everything up to here is held */
-        check_view(c, &c->copy, sync_status(c->sync).cursor.revision, "coming back with");
+        check_stored(c);
     c->session = feed_session_new(s->feed, FEED_CLIENT_ANSWERS, c);
     c->linked = true;
     c->connected = s->oracle.head;
     c->timed_out = false;
     s->truths[c->index].away_since = 0;
     sync_link_up(c->sync, s->now);
+}
+
+/* Rights to what a hello asks for, as the server looks at them; I11: whole or not at all. */
+static bool take_rights(struct client *c, const Trimtab__V1__Hello *hello)
+{
+    struct readable *readable;
+    int r;
+
+    if (!c->is_restricted)
+        return true;
+    r = grants_admit(&c->grants, hello, &readable);
+    if ((r == 0 && !grants_allow(&c->grants, &c->wish)) ||
+        (r == ERR_DENIED && grants_allow(&c->grants, &c->wish)))
+        violate(c->sim, "I11: client %d subscribes with the answer %d", c->index, r);
+    c->sim->result.denied += r == ERR_DENIED;
+    if (!r)
+        feed_session_may_read(c->session, readable);
+    (void)readable_unref(readable);
+    return r == 0;
 }
 
 /* What a frame says of its instance: to the roster, and to the judge of the roster. */
@@ -1587,8 +1676,8 @@ static void do_receive(struct client *c)
     free(p->saying);
     free(p);
     fail_report(c->sim);
-    if (!frame || feed_session_frame(c->session, frame, c->sim->now, NULL) ||
-        !take_words(c, frame))
+    if (!frame || (frame->hello && !take_rights(c, frame->hello)) ||
+        feed_session_frame(c->session, frame, c->sim->now, NULL) || !take_words(c, frame))
         unlink_client(c);
     (void)mem_fail_after(UINT64_MAX);
     if (frame)
@@ -1637,6 +1726,54 @@ static void do_pull(struct client *c)
     feed_frame_deinit(&frame);
 }
 
+/* I11: whether something is of a namespace that the client may read, or refers to one only. */
+static void check_sent(struct client *c, struct str id, uint64_t content)
+{
+    const struct origin *origin = content ? oracle_origin(&c->sim->oracle, content) : NULL;
+    unsigned spaces_of = origin ? 1U << origin->node / KEYS : 0;
+
+    if (id.len)
+        spaces_of |= 1U << (id.data[0] - 'a');
+    for (int i = 0; origin && i < origin->n_links; i++)
+        spaces_of |= 1U << origin->links[i] / KEYS;
+    if (spaces_of & ~wisher_of(c)->reads)
+        violate(c->sim, "I11: client %d is sent %llu of %.*s", c->index, U(content),
+                STR_ARG(id));
+}
+
+/* What is said to be withheld is dropped, and was withheld at some time since the stream began. */
+static void check_named(struct client *c, const Trimtab__V1__Changes *m, const char *name)
+{
+    bool is_so = false;
+
+    for (size_t i = 0; i < m->n_drop; i++)
+        is_so |= strcmp(m->drop[i], name) == 0;
+    if (!is_so)
+        violate(c->sim, "I11: client %d is told that %s is withheld and not dropped", c->index,
+                name);
+    is_so = false;
+    for (uint64_t r = c->connected; r <= c->sim->oracle.head && !is_so; r++)
+        is_so = oracle_withholds(&c->sim->oracle, wisher_of(c), m->scope[0] - '0',
+                                 kind_of(name[0]), name[6] - '0', r);
+    if (!is_so)
+        violate(c->sim, "I11: client %d is told that %s is withheld, and it is not", c->index,
+                name);
+}
+
+static void check_frame(struct client *c, const Trimtab__V1__ServerFrame *frame)
+{
+    for (size_t i = 0; i < frame->n_changes; i++) {
+        const Trimtab__V1__Changes *m = frame->changes[i];
+
+        for (size_t k = 0; k < m->n_put; k++)
+            check_sent(c, str_c(m->put[k]->id), leading_number(proto_str(m->put[k]->content)));
+        for (size_t k = 0; k < m->n_withheld; k++)
+            check_named(c, m, m->withheld[k]);
+    }
+    if (frame->part && !frame->part->offset)
+        check_sent(c, STR(""), leading_number(proto_str(frame->part->data)));
+}
+
 /* A client takes one frame of the server. */
 static void do_deliver(struct client *c)
 {
@@ -1647,6 +1784,8 @@ static void do_deliver(struct client *c)
         return;
     frame = trimtab__v1__server_frame__unpack(NULL, p->len, p->bytes);
     free(p);
+    if (frame)
+        check_frame(c, frame);
     if (!frame || sync_frame(c->sync, frame, c->sim->now, NULL))
         unlink_client(c);
     if (frame)
@@ -1676,10 +1815,20 @@ static void do_time(struct sim *s)
     }
 }
 
+/* As the server does it (subscribers_review): who comes back is asked what it has. */
+static void change_rights(struct sim *s, struct client *c)
+{
+    draw_rights(s, c);
+    if (c->session && s->defect != DEFECT_RIGHTS_LINGER)
+        unlink_client(c);
+}
+
 static void do_faults(struct sim *s)
 {
     struct client *c = &s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)];
 
+    if (c->is_restricted && strikes(s, FAULT_RIGHTS, 300))
+        change_rights(s, c);
     if (c->linked && strikes(s, FAULT_CUT, 60))
         unlink_client(c);
     if (c->up && strikes(s, FAULT_CLIENT_CRASH, 40))
@@ -1748,6 +1897,11 @@ static bool serves_view(const struct client *c)
     return memcmp(&c->serves, &c->copy, sizeof(c->copy)) == 0;
 }
 
+static bool is_allowed(const struct client *c)
+{
+    return !c->is_restricted || grants_allow(&c->grants, &c->wish);
+}
+
 /* Whether the server says of it what is so: that it serves its view, or that it refuses something. */
 static bool is_known(struct client *c)
 {
@@ -1758,11 +1912,14 @@ static bool is_known(struct client *c)
     return is == (serves_view(c) ? PRESENCE_OK : PRESENCE_ERROR);
 }
 
+/* Who is refused stays with what it has. */
 static bool has_arrived(struct client *c)
 {
     struct sync_status status = sync_status(c->sync);
     struct feed_status fed;
 
+    if (!is_allowed(c))
+        return true;
     if (!c->session || status.phase != SYNC_LIVE || c->must_apply)
         return false;
     fed = feed_session_status(c->session);
@@ -1834,6 +1991,8 @@ static void settle(struct sim *s)
             standing_deinit(&st);
             return;
         }
+        if (!is_allowed(c))
+            continue;
         check_view(c, &c->copy, s->oracle.head, "at the end of");
         check_refusals(c);
     }
@@ -1872,6 +2031,7 @@ struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, in
         if (s->clients[i].up)
             ledger_deinit(&s->clients[i].ledger);
         s->clients[i].sync = sync_free(s->clients[i].sync);
+        grants_deinit(&s->clients[i].grants);
     }
     if (s->store)
         server_stop(s);

@@ -31,6 +31,7 @@ enum sim_fault {
     FAULT_RESTORED, /* likewise, with a new id */
     FAULT_EMPTIED,  /* a server comes back with nothing */
     FAULT_HOST,     /* a host comes back with nothing */
+    FAULT_RIGHTS,   /* what a subscriber may read changes */
     N_FAULTS,
 };
 extern const char *const sim_fault_names[N_FAULTS];
@@ -45,12 +46,13 @@ enum sim_defect {
     DEFECT_CANDIDATE_STAYS,
     DEFECT_UNCHECKED_GRAPH,
     DEFECT_HELD_ALONE,
+    DEFECT_RIGHTS_LINGER,
 };
 
 struct sim_result {
     uint64_t faults[N_FAULTS];
     uint64_t commits, rollouts, moves, batches, bookmarks, repairs, renewals, checks, referred,
-        held, claims, well, hidden, went_on, driven, deletions;
+        held, claims, well, hidden, went_on, driven, deletions, withheld, denied;
     char violation[256]; /* empty: none */
 };
 
