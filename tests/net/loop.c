@@ -446,3 +446,32 @@ TEST("blocks of pages do not overlap, are known as such, and come back whole aft
     }
     CHECK(!pages_own(NULL) && !pages_own(other) && !pages_free(other));
 }
+
+static void burn(struct post *p, void *ctx)
+{
+    nsec_t begin = clock_thread_cpu();
+
+    (void)p;
+    while (clock_thread_cpu() - begin < *(nsec_t *)ctx)
+        ;
+}
+
+TEST("turns are counted by what they took of the processor")
+{
+    struct loop loop;
+    nsec_t short_ns = 6 * NSEC_PER_MS, long_ns = 21 * NSEC_PER_MS;
+    struct post one = {.fn = burn, .ctx = &short_ns}, other = {.fn = burn, .ctx = &long_ns};
+
+    REQUIRE(loop_open(&loop, NULL) == 0);
+    loop_turn(&loop, LOOP_POLL); /* the first, whose beginning is not known */
+    for (int i = 0; i < 2; i++) {
+        loop_post(&loop, i ? &other : &one);
+        loop_turn(&loop, LOOP_WAIT);
+        loop_turn(&loop, LOOP_POLL); /* in which the one before is counted */
+    }
+    CHECK(loop.turns.n[2] + loop.turns.n[3] + loop.turns.n[4] + loop.turns.n[5] >= 2);
+    CHECK(loop.turns.n[3] + loop.turns.n[4] + loop.turns.n[5] >= 1);
+    CHECK(loop.turns.longest >= long_ns);
+    CHECK(loop.turns.sum >= short_ns + long_ns);
+    loop_close(&loop);
+}
