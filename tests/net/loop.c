@@ -193,6 +193,15 @@ static void *poster(void *arg)
     return NULL;
 }
 
+/* Uses so much of the processor. */
+static void burn(nsec_t ns)
+{
+    nsec_t begin = clock_thread_cpu();
+
+    while (clock_thread_cpu() - begin < ns)
+        continue;
+}
+
 struct slow {
     struct post post;
     unsigned *n_run;
@@ -200,11 +209,8 @@ struct slow {
 
 static void run_slowly(struct post *p, void *ctx)
 {
-    nsec_t begin = clock_now();
-
     (void)ctx;
-    while (clock_now() - begin < 5 * NSEC_PER_MS) /* more than the posts of a turn have */
-        continue;
+    burn(5 * NSEC_PER_MS); /* more than the posts of a turn have */
     ++*CONTAINER_OF(p, struct slow, post)->n_run;
 }
 
@@ -447,20 +453,41 @@ TEST("blocks of pages do not overlap, are known as such, and come back whole aft
     CHECK(!pages_own(NULL) && !pages_own(other) && !pages_free(other));
 }
 
-static void burn(struct post *p, void *ctx)
+static void burn_post(struct post *p, void *ctx)
 {
-    nsec_t begin = clock_thread_cpu();
-
     (void)p;
-    while (clock_thread_cpu() - begin < *(nsec_t *)ctx)
-        ;
+    burn(*(nsec_t *)ctx);
+}
+
+TEST("posts get as much of a turn as all else had in the last one, up to a bound")
+{
+    struct loop loop;
+    struct slow slow[8];
+    unsigned n_run = 0;
+
+    REQUIRE(loop_open(&loop, NULL) == 0);
+    for (unsigned i = 0; i < ARRAY_LEN(slow); i++) {
+        slow[i] = (struct slow){{.fn = run_slowly}, &n_run};
+        loop_post(&loop, &slow[i].post);
+    }
+    loop.besides_posts = 4 * NSEC_PER_MS;
+    loop_turn(&loop, LOOP_POLL);
+    CHECK_U64(n_run, 1);
+    loop.besides_posts = 9 * NSEC_PER_MS;
+    loop_turn(&loop, LOOP_POLL);
+    CHECK_U64(n_run, 3);
+    loop.besides_posts = NSEC_PER_S;
+    loop_turn(&loop, LOOP_POLL);
+    CHECK_U64(n_run, 5);
+    loop_close(&loop);
 }
 
 TEST("turns are counted by what they took of the processor")
 {
     struct loop loop;
     nsec_t short_ns = 6 * NSEC_PER_MS, long_ns = 21 * NSEC_PER_MS;
-    struct post one = {.fn = burn, .ctx = &short_ns}, other = {.fn = burn, .ctx = &long_ns};
+    struct post one = {.fn = burn_post, .ctx = &short_ns},
+                other = {.fn = burn_post, .ctx = &long_ns};
 
     REQUIRE(loop_open(&loop, NULL) == 0);
     loop_turn(&loop, LOOP_POLL); /* the first, whose beginning is not known */

@@ -8,7 +8,7 @@
 #include "server/hub/marks.h"
 #include "server/rollout/picture.h"
 
-enum { TEXT_MAX = 256 << 20 };
+enum { TEXT_MAX = 256 << 20, SHAPED_BESIDE = 64 << 10 };
 
 struct api_call *api_call_new(const struct desk *desk, struct loop *home,
                               const struct api_method *method)
@@ -29,9 +29,11 @@ void api_call_free(struct api_call *call)
 {
     commit_job_deinit(&call->commit);
     (void)state_unref(call->state);
+    (void)state_unref(call->looked_at);
     picture_free(call->picture);
     (void)shared_unref(call->packed);
     (void)shared_unref(call->text);
+    (void)shared_unref(call->bytes.owner);
     if (call->unpacked)
         protobuf_c_message_free_unpacked(call->unpacked, &proto_allocator);
     while (call->records)
@@ -107,6 +109,29 @@ static void give_back(struct api_call *call)
     errand_return(&call->errand);
 }
 
+/* Without memory the loops do it, or say so. A resource is answered with a tag, which is made from the message. */
+static void shape(struct api_call *call)
+{
+    const ProtobufCMessage *m = call->response;
+
+    if (call->form == API_TEXT && m->descriptor != &trimtab__v1__resource__descriptor)
+        call->text = api_text_of(m);
+    else if (call->home != call->hub->loop)
+        (void)api_packed(call);
+}
+
+static void shape_beside(struct work *w, void *ctx)
+{
+    (void)w;
+    shape(ctx);
+}
+
+static void shaped(struct work *w, void *ctx)
+{
+    (void)w;
+    give_back(ctx);
+}
+
 void api_answer(struct api_call *call, ProtobufCMessage *response)
 {
     if (!response || arena_failed(&call->arena)) {
@@ -116,7 +141,12 @@ void api_answer(struct api_call *call, ProtobufCMessage *response)
     err_clear(&call->err);
     call->response = response;
     call->type = response->descriptor;
-    give_back(call);
+    if (call->diff_bytes < SHAPED_BESIDE) {
+        give_back(call);
+        return;
+    }
+    call->beside = (struct work){.run = shape_beside, .done = shaped, .ctx = call};
+    loop_work(call->hub->loop, &call->beside);
 }
 
 void api_fail(struct api_call *call, const struct err *err)
@@ -176,17 +206,6 @@ struct api_work {
     void (*work)(struct api_call *call, struct store *store);
     void (*finish)(struct api_call *call);
 };
-
-/* Without memory the loops do it, or say so. A resource is answered with a tag, which is made from the message. */
-static void shape(struct api_call *call)
-{
-    const ProtobufCMessage *m = call->response;
-
-    if (call->wants_text && m->descriptor != &trimtab__v1__resource__descriptor)
-        call->text = api_text_of(m);
-    else if (call->home != call->hub->loop)
-        (void)api_packed(call);
-}
 
 static void read_run(struct read_job *job, struct store *store)
 {
