@@ -282,9 +282,9 @@ static void count_turn(struct loop *loop)
         loop->turns.n[i]++;
         loop->turns.sum += took;
         loop->turns.longest = MAX(loop->turns.longest, took);
+        loop->besides_posts = took - MIN(loop->of_posts, took);
     }
     loop->cpu = cpu;
-    loop->besides_posts = took - MIN(loop->of_posts, took);
     loop->of_posts = 0;
 }
 
