@@ -168,7 +168,8 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
     cmd_running, cmd_events, cmd_info, cmd_admin, cmd_rollout, cmd_fleet, cmd_release,
-    cmd_token, cmd_grant, cmd_revoke, cmd_who_can, cmd_context, cmd_completion, cmd_complete;
+    cmd_token, cmd_grant, cmd_revoke, cmd_grants, cmd_who_can, cmd_context, cmd_completion,
+    cmd_complete;
 
 /* instances retry: an order. */
 must_use int instances_retry(struct cli *cli, int argc, char **argv, struct err *err);
