@@ -221,6 +221,13 @@ static struct instance *instance_new(struct roster *r, struct presence *p)
     return i;
 }
 
+/* As if it had never been made; the record is the caller's again. */
+static void instance_drop(struct roster *r, struct instance *i)
+{
+    (void)map_remove(&r->instances, str_c(i->id));
+    (void)mem_free(i);
+}
+
 static void replace(struct roster *r, struct instance *i, struct presence *p)
 {
     ASSERT(strcmp(i->id, presence_id(p)) == 0);
@@ -285,7 +292,7 @@ static void make_room(struct roster *r)
 struct instance *roster_connect(struct roster *r, struct introduction *who, void *stream,
                                 nsec_t now, int64_t now_ms)
 {
-    struct instance *i = roster_find(r, str_c(who->hello->instance->id));
+    struct instance *i = roster_find(r, str_c(who->hello->instance->id)), *made = NULL;
     struct presence *p = first_record(i, who, now_ms);
     struct claimant claimant = claimant_of(who);
     enum claim claim = owners_claim(&r->owners, str_c(who->hello->instance->id), &claimant);
@@ -294,20 +301,19 @@ struct instance *roster_connect(struct roster *r, struct introduction *who, void
         return NULL;
     if (claim == OWNER_TAKES_OVER)
         p->taken_ms = now_ms;
-    if (!i)
+    if (!i) {
         make_room(r);
-    if (!owners_connect(&r->owners, str_c(presence_id(p)), &claimant)) {
+        made = instance_new(r, p);
+    }
+    /* A claim cannot be taken back, so it is the last that can fail. */
+    if ((!i && !made) || !owners_connect(&r->owners, str_c(presence_id(p)), &claimant)) {
+        if (made)
+            instance_drop(r, made);
         (void)presence_unref(p);
         return NULL;
     }
-    if (!i) {
-        i = instance_new(r, p);
-        if (!i) {
-            owners_leave(&r->owners, str_c(presence_id(p)), now_ms);
-            owners_unlist(&r->owners, str_c(presence_id(p)));
-            (void)presence_unref(p);
-            return NULL;
-        }
+    if (made) {
+        i = made;
         r->stamp++;
     } else {
         if (is_another(i, who->hello))

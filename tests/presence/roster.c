@@ -473,3 +473,22 @@ TEST("an offline instance is its credential's until somebody forgets it")
     CHECK(connect(&r, "a", "one", "other", &streams[1]) != NULL);
     roster_deinit(&r);
 }
+
+TEST("who was not let in for lack of memory has not taken the id")
+{
+    uint64_t n = 0;
+    bool is_in = false;
+
+    for (; !is_in; n++) {
+        struct roster r;
+
+        roster_init(&r);
+        (void)mem_fail_once(n);
+        is_in = connect(&r, "a", "one", "first", &streams[0]) != NULL;
+        (void)mem_fail_once(UINT64_MAX);
+        if (!CHECK(is_in || connect(&r, "a", "one", "second", &streams[1])))
+            tap_note("allocation %llu", (unsigned long long)n);
+        roster_deinit(&r);
+    }
+    CHECK(n > 3);
+}
