@@ -1,0 +1,131 @@
+/*
+ * The world of the scheduler of hub and lanes: the real ones, on loops that take turns as chance says (lanes.c), the
+ * subscribers on them (lanes_client.c), and what is published, with a small model of what each of them is to have and may
+ * see (lanes_log.c).
+ *
+ * The committer is the real one, too, with its own threads; but whoever asks it for something waits for the answer in
+ * turns of the hub, so that nothing depends on how fast it is.
+ */
+#ifndef TRIMTAB_TESTS_SERVER_LANES_H
+#define TRIMTAB_TESTS_SERVER_LANES_H
+
+#include "feed/peer.h"
+#include "server/lane/subscribe.h"
+
+enum {
+    LANES = 4,
+    IDS = 8,
+    CLIENTS = 12,
+    NAMES = 6,
+    TOKENS = 2,
+    STEPS = 400,
+    REVISIONS = STEPS + 32,
+};
+
+/* One stream. */
+struct client {
+    struct subscriber subscriber;
+    struct peer peer; /* what it has; its session is the subscriber's */
+    int id;
+    bool is_open, is_thief, is_refused, must_go;
+    bool has_waiting_hello;
+    bool has_batch, has_lied;
+};
+
+/* What is true of an id, whatever the server knows. */
+struct truth {
+    uint64_t said
+        [REVISIONS]; /* revisions whose content one of its streams truly said that it serves */
+    size_t n;
+};
+
+/* What is done by one commit, for the model. */
+struct deed {
+    void (*note)(const struct deed *d, const struct state *state); /* NULL: nothing to note */
+    int name, token;
+    bool gives;
+};
+
+/* By the test's own books, from what it commits. */
+struct model {
+    struct sha256 stable[NAMES]; /* hash of the item */
+    bool has[NAMES];
+    bool has_token[TOKENS], has_grant[TOKENS];
+};
+
+struct world_of_lanes {
+    struct rng rng;  /* of the schedule, */
+    struct rng plan; /* and of what is published: the same with any number of lanes */
+    struct config config;
+    struct hub hub;
+    struct loop hub_loop, loops[LANES];
+    struct lane lanes[LANES];
+    size_t n_lanes;
+    struct {
+        struct post post;
+        bool is_under_way;
+    } reviews[LANES];
+    struct client clients[CLIENTS];
+    struct truth truths[IDS];
+    struct model model;
+    struct deed deed;
+    /* of each revision: what an id is to have, the newest one up to it that changed that, and who might see it */
+    struct digest digests[REVISIONS][IDS];
+    uint64_t changed[REVISIONS][IDS];
+    bool may[REVISIONS][TOKENS];
+    bool is_thiefs[IDS]; /* whose an id is, as far as one was refused */
+    int counter;
+    uint64_t seed;
+    bool fails; /* memory does, now and then */
+};
+extern struct world_of_lanes world;
+
+/* How often what a run is for has happened, over all of them. */
+struct lane_counts {
+    uint64_t commits, streams, returned, waited, lies, refusals, replaced, owing, judged;
+    uint64_t reviews, ended, barred, entitled, inventories;
+};
+extern struct lane_counts counts;
+
+static inline uint64_t below(uint64_t n)
+{
+    return rng_below(&world.rng, n);
+}
+
+static inline uint64_t planned(uint64_t n)
+{
+    return rng_below(&world.plan, n);
+}
+
+/* ---- lanes_client.c ---- */
+
+/* Another stream of an id, which may have one; it knows what `before` had (NULL: nothing). */
+void client_come(struct client *c, int id, bool is_thief, const struct peer *before);
+void client_close(struct client *c);
+/* Says hello if its lane serves what it shows; else it waits further. */
+void client_greet(struct client *c);
+void client_acknowledge(struct client *c, bool lies);
+/* Says all that it has, if it was asked. */
+void client_answer(struct client *c);
+/* Whether it can speak. */
+bool client_is_up(const struct client *c);
+const struct instance *instance_of(int id);
+
+/* ---- lanes_log.c ---- */
+
+void log_open(void);
+void log_close(void);
+/* Some commit, by the plan. */
+void log_act(void);
+/* What was taken away is given back. */
+void log_give_back(void);
+/* The token that an id comes with; -1: it comes with a certificate, which may see everything. */
+int token_of(int id);
+bool may_now(int token);
+
+/* ---- lanes.c ---- */
+
+/* A turn of the hub that waits until something has come; what must hold is looked at. */
+void turn_hub(enum loop_wait wait);
+
+#endif

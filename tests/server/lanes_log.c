@@ -1,0 +1,263 @@
+/*
+ * What is published under the scheduler of hub and lanes, and the model of what that comes to. See lanes.h.
+ */
+#include "server/lanes.h"
+
+/* ---- the model ---- */
+
+bool may_now(int token)
+{
+    return world.model.has_token[token] && world.model.has_grant[token];
+}
+
+static void note_revision(uint64_t revision)
+{
+    for (int id = 0; id < IDS; id++) {
+        struct digest *sum = &world.digests[revision][id];
+
+        *sum = DIGEST_NULL;
+        for (int i = 0; i < NAMES; i++)
+            if (world.model.has[i])
+                *sum = digest_add(*sum, binding_digest(STR("a"), &world.model.stable[i]));
+        world.changed[revision][id] = digest_eq(*sum, world.digests[revision - 1][id])
+                                          ? world.changed[revision - 1][id]
+                                          : revision;
+    }
+    for (int i = 0; i < TOKENS; i++)
+        world.may[revision][i] = may_now(i);
+}
+
+/* ---- from the committer to the lanes, as src/server/server.c has it ---- */
+
+static void on_review(struct post *post, void *ctx)
+{
+    struct lane *lane = ctx;
+
+    (void)post;
+    world.reviews[lane->number].is_under_way = false;
+    counts.reviews++;
+    subscribers_review(lane);
+    hub_end_flight(&world.hub);
+}
+
+static void review(void)
+{
+    for (size_t i = 0; i < world.n_lanes; i++) {
+        if (world.reviews[i].is_under_way)
+            continue; /* it has not begun yet */
+        world.reviews[i].is_under_way = true;
+        hub_begin_flight(&world.hub);
+        world.reviews[i].post = (struct post){.fn = on_review, .ctx = &world.lanes[i]};
+        loop_post(&world.loops[i], &world.reviews[i].post);
+    }
+}
+
+static int take_rights(void)
+{
+    return auth_take(world.hub.auth, world.hub.state->rights, clock_now(), clock_wall_ms());
+}
+
+static void renew_rights(void)
+{
+    owned(auth_record_unref) struct auth_record *before = auth_current(world.hub.auth);
+
+    if (auth_rights(before) != world.hub.state->rights && CHECK(take_rights() == 0))
+        review();
+}
+
+static void on_arrival(struct post *post, void *ctx)
+{
+    struct publication_way *way = ctx;
+    struct publication *p = way->publication;
+
+    (void)post;
+    lane_publish(way->to, p->state, p->versions.at, p->versions.n);
+    (void)publication_unref(p);
+    hub_end_flight(&world.hub);
+}
+
+static void on_publish(void *ctx, struct publication *p)
+{
+    (void)ctx;
+    if (world.deed.note)
+        world.deed.note(&world.deed, p->state);
+    note_revision(p->state->revision);
+    counts.commits++;
+    hub_set_state(&world.hub, p->state);
+    renew_rights();
+    for (size_t i = 0; i < world.n_lanes; i++) {
+        hub_begin_flight(&world.hub);
+        p->ways[i] =
+            (struct publication_way){.publication = publication_ref(p), .to = &world.lanes[i]};
+        p->ways[i].post = (struct post){.fn = on_arrival, .ctx = &p->ways[i]};
+        loop_post(&world.loops[i], &p->ways[i].post);
+    }
+    hub_changed(&world.hub);
+}
+
+/* ---- life ---- */
+
+void log_open(void)
+{
+    struct committer_opts opts = {.store_url = "mem:",
+                                  .loop = &world.hub_loop,
+                                  .on_publish = on_publish,
+                                  .n_ways = world.n_lanes};
+    struct state *state;
+
+    REQUIRE(committer_open(&opts, &world.hub.committer, &state, NULL) == 0);
+    world.hub.identity = committer_identity(world.hub.committer);
+    hub_set_state(&world.hub, state);
+    (void)state_unref(state);
+    REQUIRE(take_rights() == 0);
+}
+
+void log_close(void)
+{
+    (void)committer_close(take(world.hub.committer), NULL);
+}
+
+static void answered(struct commit_job *job)
+{
+    job->done = NULL;
+}
+
+/* It is done when this returns; by the model it is one that can be. */
+static void commit(struct commit *c, const struct deed *deed)
+{
+    struct commit_job job = {.commit = *c, .done = answered};
+
+    world.deed = *deed;
+    job.commit.author = STR("ann");
+    job.commit.time_ms = 1;
+    job.commit.has_local_admin = true;
+    committer_commit(world.hub.committer, &job);
+    while (job.done)
+        turn_hub(LOOP_WAIT);
+    if (!CHECK_I64(job.result, 0))
+        tap_note("commit: %s", job.err.text);
+    commit_job_deinit(&job);
+}
+
+/* ---- what is done ---- */
+
+static const struct version *stable_of(const struct state *state, const char *id)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct name name;
+
+    if (!CHECK(name_parse(str_c(id), &name, NULL) == 0))
+        return NULL;
+    name_put_key(name, &key);
+    return state_newest(state, buf_str(&key));
+}
+
+static void note_put(const struct deed *d, const struct state *state)
+{
+    const struct version *v;
+    char id[16];
+
+    (void)snprintf(id, sizeof(id), "a/item/n%d", d->name);
+    v = stable_of(state, id);
+    if (!CHECK(v != NULL))
+        return;
+    world.model.stable[d->name] = v->item_hash;
+    world.model.has[d->name] = true;
+}
+
+static void put(void)
+{
+    bool concerns = planned(4) != 0;
+    struct deed deed = {.note = concerns ? note_put : NULL, .name = (int)planned(NAMES)};
+    char id[16], content[16];
+    struct change change;
+
+    (void)snprintf(id, sizeof(id), "%s/item/n%d", concerns ? "a" : "z", deed.name);
+    (void)snprintf(content, sizeof(content), "%d", ++world.counter); /* never twice the same */
+    change = (struct change){.id = str_c(id), .content = str_c(content)};
+    commit(&(struct commit){.changes = &change, .n = 1}, &deed);
+}
+
+static void note_token(const struct deed *d, const struct state *state)
+{
+    (void)state;
+    world.model.has_token[d->token] = d->gives;
+}
+
+static void note_grant(const struct deed *d, const struct state *state)
+{
+    (void)state;
+    world.model.has_grant[d->token] = d->gives;
+}
+
+static void change_token(int token, bool gives)
+{
+    struct deed deed = {.note = note_token, .token = token, .gives = gives};
+    char id[32], secret[16], hex[SHA256_HEX_BYTES + 1], content[128];
+    struct sha256 hash;
+    struct change change;
+
+    (void)snprintf(id, sizeof(id), "trimtab/token/t%d", token);
+    (void)snprintf(secret, sizeof(secret), "secret%d", token);
+    hash = sha256_of(str_c(secret));
+    hex_encode(hash.bytes, SHA256_BYTES, hex);
+    (void)snprintf(content, sizeof(content), "{\"hash\": \"sha256:%s\"}", hex);
+    change = (struct change){.id = str_c(id), .delete = !gives};
+    if (gives)
+        change.content = str_c(content);
+    commit(&(struct commit){.changes = &change, .n = 1}, &deed);
+}
+
+/* Without the right to subscribe, one may still see what he subscribed to, or something else, or nothing. */
+static void change_grant(int token, bool gives)
+{
+    static const struct {
+        const char *role, *space;
+    } others[] = {{"view", "a"}, {"subscribe", "z"}};
+    struct deed deed = {.note = note_grant, .token = token, .gives = gives};
+    size_t other = planned(ARRAY_LEN(others) + 1);
+    bool is_deleted = !gives && other == ARRAY_LEN(others);
+    char id[32], content[128];
+    struct change change;
+
+    (void)snprintf(id, sizeof(id), "trimtab/grant/g%d", token);
+    other %= ARRAY_LEN(others);
+    (void)snprintf(content, sizeof(content),
+                   "{\"subject\": \"token:t%d\", \"role\": \"%s\", "
+                   "\"namespaces\": [\"%s\"]}",
+                   token, gives ? "subscribe" : others[other].role,
+                   gives ? "a" : others[other].space);
+    change = (struct change){.id = str_c(id), .delete = is_deleted};
+    if (!is_deleted)
+        change.content = str_c(content);
+    commit(&(struct commit){.changes = &change, .n = 1}, &deed);
+}
+
+static void change_rights(void)
+{
+    int token = (int)planned(TOKENS);
+    const struct model *m = &world.model;
+
+    if (planned(3) == 0)
+        change_token(token, !m->has_token[token]);
+    else
+        change_grant(token, !m->has_grant[token]);
+}
+
+void log_give_back(void)
+{
+    for (int i = 0; i < TOKENS; i++) {
+        if (!world.model.has_token[i])
+            change_token(i, true);
+        if (!world.model.has_grant[i])
+            change_grant(i, true);
+    }
+}
+
+void log_act(void)
+{
+    if (planned(4) == 0)
+        change_rights();
+    else
+        put();
+}
