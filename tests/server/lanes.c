@@ -184,7 +184,7 @@ static void call_absent(void)
 /* Everybody says what it has, everything arrives. Memory fails for some of the last words, too. */
 static void settle(void)
 {
-    log_give_back();
+    log_finish();
     for (int round = 0; round < SETTLING && !tap_failed(); round++) {
         world.fails &= round < SETTLING / 2;
         call_absent();
@@ -310,14 +310,17 @@ static void run_all(size_t n_lanes)
         "%llu seeds, %zu lanes: commits %llu, streams %llu, came back with a cursor %llu, "
         "waited for their lane %llu, "
         "refused %llu, replaced %llu, lies %llu, memory failed for a word %llu, claims "
-        "judged %llu, reviews %llu, ended by them %llu, rights judged %llu, inventories %llu",
+        "judged %llu, reviews %llu, ended by them %llu, rights judged %llu, inventories %llu, "
+        "rollouts %llu, advanced %llu, confirmed %llu, rolled back %llu",
         (unsigned long long)n, n_lanes, (unsigned long long)counts.commits,
         (unsigned long long)counts.streams, (unsigned long long)counts.returned,
         (unsigned long long)counts.waited, (unsigned long long)counts.refusals,
         (unsigned long long)counts.replaced, (unsigned long long)counts.lies,
         (unsigned long long)counts.owing, (unsigned long long)counts.judged,
         (unsigned long long)counts.reviews, (unsigned long long)counts.ended,
-        (unsigned long long)counts.entitled, (unsigned long long)counts.inventories);
+        (unsigned long long)counts.entitled, (unsigned long long)counts.inventories,
+        (unsigned long long)counts.starts, (unsigned long long)counts.advances,
+        (unsigned long long)counts.confirmations, (unsigned long long)counts.roll_backs);
 }
 
 TEST("with one lane, whatever the order of messages, nothing is claimed that was not said, and "

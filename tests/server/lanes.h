@@ -18,6 +18,7 @@ enum {
     CLIENTS = 12,
     NAMES = 6,
     TOKENS = 2,
+    TRIALS = 2,
     STEPS = 400,
     REVISIONS = STEPS + 32,
 };
@@ -27,6 +28,7 @@ struct client {
     struct subscriber subscriber;
     struct peer peer; /* what it has; its session is the subscriber's */
     int id;
+    uint64_t serial; /* among all streams */
     bool is_open, is_thief, is_refused, must_go;
     bool has_waiting_hello;
     bool has_batch, has_lied;
@@ -39,11 +41,23 @@ struct truth {
     size_t n;
 };
 
+/* A live rollout of one name, in two steps of which the second takes more. */
+struct trial {
+    uint64_t id; /* 0: none */
+    int name;
+    bool deletes;
+    struct sha256 hash; /* of the candidate */
+    bool is_advanced;
+    bool takes[2][IDS]; /* by step */
+};
+
 /* What is done by one commit, for the model. */
 struct deed {
     void (*note)(const struct deed *d, const struct state *state); /* NULL: nothing to note */
     int name, token;
     bool gives;
+    struct trial *trial;
+    struct trial start;
 };
 
 /* By the test's own books, from what it commits. */
@@ -51,6 +65,7 @@ struct model {
     struct sha256 stable[NAMES]; /* hash of the item */
     bool has[NAMES];
     bool has_token[TOKENS], has_grant[TOKENS];
+    struct trial trials[TRIALS];
 };
 
 struct world_of_lanes {
@@ -84,6 +99,7 @@ extern struct world_of_lanes world;
 struct lane_counts {
     uint64_t commits, streams, returned, waited, lies, refusals, replaced, owing, judged;
     uint64_t reviews, ended, barred, entitled, inventories;
+    uint64_t starts, advances, confirmations, roll_backs;
 };
 extern struct lane_counts counts;
 
@@ -117,8 +133,12 @@ void log_open(void);
 void log_close(void);
 /* Some commit, by the plan. */
 void log_act(void);
-/* What was taken away is given back. */
-void log_give_back(void);
+/* Rights that were taken away are given back, and rollouts reach their last step. */
+void log_finish(void);
+/* The trial's candidate is what an id is to have. */
+bool trial_takes(const struct trial *t, int id);
+/* Knows rollouts: one id does not. */
+bool takes_rollouts(int id);
 /* The token that an id comes with; -1: it comes with a certificate, which may see everything. */
 int token_of(int id);
 bool may_now(int token);

@@ -36,6 +36,20 @@ void client_close(struct client *c)
 
 /* ---- what it is sent ---- */
 
+/* I4: no candidate of a rollout that it is not a target of. */
+static void check_candidates(const struct client *c)
+{
+    for (int t = 0; t < TRIALS; t++) {
+        const struct trial *trial = &world.model.trials[t];
+
+        for (size_t i = 0; trial->id && !trial->deletes && i < c->peer.n_held; i++)
+            if (!CHECK(!sha256_eq(&c->peer.held[i].hash, &trial->hash) ||
+                       trial_takes(trial, c->id)))
+                tap_note("i%d has a candidate of rollout %llu", c->id,
+                         (unsigned long long)trial->id);
+    }
+}
+
 /* I11: nothing of a revision at which its right was gone, while it still is. */
 static void check_right(const struct client *c)
 {
@@ -62,6 +76,7 @@ static void pull(struct subscriber *s)
             continue;
         c->has_batch = true;
         check_right(c);
+        check_candidates(c);
     }
 }
 
@@ -153,6 +168,7 @@ void client_greet(struct client *c)
     Trimtab__V1__Instance instance = TRIMTAB__V1__INSTANCE__INIT;
     Trimtab__V1__Cursor cursor = TRIMTAB__V1__CURSOR__INIT;
     char id[16], name[] = "a", space[] = "a", *spaces[] = {space}, boot[] = "b";
+    char rollouts[] = FEATURE_ROLLOUTS, *features[] = {rollouts};
     unsigned char digest[DIGEST_BYTES];
 
     (void)snprintf(id, sizeof(id), "i%d", c->id);
@@ -165,6 +181,8 @@ void client_greet(struct client *c)
     hello.instance = &instance;
     hello.scopes = scopes;
     hello.n_scopes = 1;
+    hello.features = features;
+    hello.n_features = takes_rollouts(c->id);
     digest_put(peer_digest(&c->peer), digest);
     cursor.store_id = (ProtobufCBinaryData){STORE_ID_BYTES, world.hub.identity.id.bytes};
     cursor.revision = c->peer.revision;

@@ -3,11 +3,41 @@
  */
 #include "server/lanes.h"
 
+#include "server/rollout/view.h"
+
 /* ---- the model ---- */
 
 bool may_now(int token)
 {
     return world.model.has_token[token] && world.model.has_grant[token];
+}
+
+bool takes_rollouts(int id)
+{
+    return id != IDS - 1;
+}
+
+bool trial_takes(const struct trial *t, int id)
+{
+    return takes_rollouts(id) && (t->takes[0][id] || (t->is_advanced && t->takes[1][id]));
+}
+
+static struct trial *trial_of(int name)
+{
+    for (int i = 0; i < TRIALS; i++)
+        if (world.model.trials[i].id && world.model.trials[i].name == name)
+            return &world.model.trials[i];
+    return NULL;
+}
+
+/* What an id is to have of a name; NULL: nothing. */
+static const struct sha256 *effective(int name, int id)
+{
+    const struct trial *t = trial_of(name);
+
+    if (t && trial_takes(t, id))
+        return t->deletes ? NULL : &t->hash;
+    return world.model.has[name] ? &world.model.stable[name] : NULL;
 }
 
 static void note_revision(uint64_t revision)
@@ -16,9 +46,12 @@ static void note_revision(uint64_t revision)
         struct digest *sum = &world.digests[revision][id];
 
         *sum = DIGEST_NULL;
-        for (int i = 0; i < NAMES; i++)
-            if (world.model.has[i])
-                *sum = digest_add(*sum, binding_digest(STR("a"), &world.model.stable[i]));
+        for (int i = 0; i < NAMES; i++) {
+            const struct sha256 *hash = effective(i, id);
+
+            if (hash)
+                *sum = digest_add(*sum, binding_digest(STR("a"), hash));
+        }
         world.changed[revision][id] = digest_eq(*sum, world.digests[revision - 1][id])
                                           ? world.changed[revision - 1][id]
                                           : revision;
@@ -159,7 +192,7 @@ static void note_put(const struct deed *d, const struct state *state)
 
     (void)snprintf(id, sizeof(id), "a/item/n%d", d->name);
     v = stable_of(state, id);
-    if (!CHECK(v != NULL))
+    if (!CHECK(v != NULL && !v->deleted))
         return;
     world.model.stable[d->name] = v->item_hash;
     world.model.has[d->name] = true;
@@ -172,11 +205,137 @@ static void put(void)
     char id[16], content[16];
     struct change change;
 
+    if (concerns && trial_of(deed.name))
+        return; /* it is locked */
     (void)snprintf(id, sizeof(id), "%s/item/n%d", concerns ? "a" : "z", deed.name);
     (void)snprintf(content, sizeof(content), "%d", ++world.counter); /* never twice the same */
     change = (struct change){.id = str_c(id), .content = str_c(content)};
     commit(&(struct commit){.changes = &change, .n = 1}, &deed);
 }
+
+/* ---- rollouts ---- */
+
+static void note_start(const struct deed *d, const struct state *state)
+{
+    const struct rollout *r = state_rollout(state, state->revision);
+
+    if (!CHECK(r && r->n_candidates == 1))
+        return;
+    *d->trial = d->start;
+    d->trial->id = r->id;
+    d->trial->hash = r->candidates[0]->item_hash;
+    counts.starts++;
+}
+
+/* Everybody, some by their ids, or one. */
+static struct target draw_targets(bool takes[IDS], struct str ids[IDS], char texts[IDS][8])
+{
+    size_t n = 0;
+
+    if (planned(4) == 0) {
+        memset(takes, true, IDS * sizeof(*takes));
+        return (struct target){.everyone = true};
+    }
+    for (int id = 0; id < IDS; id++)
+        takes[id] = planned(3) == 0;
+    takes[planned(IDS)] = true;
+    for (int id = 0; id < IDS; id++) {
+        (void)snprintf(texts[n], sizeof(texts[n]), "i%d", id);
+        ids[n] = str_c(texts[n]);
+        n += takes[id];
+    }
+    return (struct target){.ids = ids, .n_ids = n};
+}
+
+static void start(struct trial *t)
+{
+    int name = (int)planned(NAMES);
+    struct deed deed = {.note = note_start, .trial = t, .start = {.name = name}};
+    struct trial *made = &deed.start;
+    struct str ids[2][IDS];
+    char texts[2][IDS][8], id[16], content[16];
+    struct target targets[2];
+    struct step steps[2];
+    struct rollout_plan plan = {.steps = steps, .n_steps = 2};
+    struct rollout_move move = {.kind = MOVE_START, .plan = &plan};
+    struct change change;
+
+    if (trial_of(name))
+        return;
+    for (int i = 0; i < 2; i++) {
+        targets[i] = draw_targets(made->takes[i], ids[i], texts[i]);
+        steps[i] = (struct step){.targets = &targets[i], .n_targets = 1};
+    }
+    made->deletes = world.model.has[name] && planned(4) == 0;
+    (void)snprintf(id, sizeof(id), "a/item/n%d", name);
+    (void)snprintf(content, sizeof(content), "%d", ++world.counter);
+    change = (struct change){.id = str_c(id), .delete = made->deletes};
+    if (!made->deletes)
+        change.content = str_c(content);
+    commit(&(struct commit){.changes = &change, .n = 1, .moves = &move, .n_moves = 1}, &deed);
+}
+
+static void note_advance(const struct deed *d, const struct state *state)
+{
+    (void)state;
+    d->trial->is_advanced = true;
+    counts.advances++;
+}
+
+static void note_confirmation(const struct deed *d, const struct state *state)
+{
+    struct trial *t = d->trial;
+    char id[16];
+
+    (void)snprintf(id, sizeof(id), "a/item/n%d", t->name);
+    world.model.has[t->name] = !t->deletes;
+    world.model.stable[t->name] = t->hash;
+    CHECK(t->deletes || sha256_eq(&stable_of(state, id)->item_hash, &t->hash));
+    t->id = 0;
+    counts.confirmations++;
+}
+
+static void note_roll_back(const struct deed *d, const struct state *state)
+{
+    (void)state;
+    d->trial->id = 0;
+    counts.roll_backs++;
+}
+
+static void make_move(struct trial *t, enum rollout_move_kind kind,
+                      void (*note)(const struct deed *d, const struct state *state))
+{
+    owned(state_unref) struct state *state = state_ref(world.hub.state);
+    owned(arena) struct arena a = ARENA_NULL;
+    const struct rollout *r = state_rollout(state, t->id);
+    struct rollout_move m = {.kind = kind, .id = t->id};
+    struct commit c = {.moves = &m, .n_moves = 1};
+    struct deed deed = {.note = note, .trial = t};
+
+    if (!CHECK(r != NULL))
+        return;
+    m.expected = r->n_moves;
+    if (kind == MOVE_CONFIRM)
+        CHECK_I64(rollout_changes(r, &a, &c), 0);
+    commit(&c, &deed);
+}
+
+static void advance(struct trial *t)
+{
+    if (!t->is_advanced)
+        make_move(t, MOVE_ADVANCE, note_advance);
+}
+
+static void move(struct trial *t)
+{
+    switch (planned(4)) {
+    case 0: make_move(t, MOVE_CONFIRM, note_confirmation); break;
+    case 1: make_move(t, MOVE_ROLL_BACK, note_roll_back); break;
+    default: advance(t); break;
+    }
+}
+
+/* ---- rights ---- */
 
 static void note_token(const struct deed *d, const struct state *state)
 {
@@ -244,7 +403,7 @@ static void change_rights(void)
         change_grant(token, !m->has_grant[token]);
 }
 
-void log_give_back(void)
+void log_finish(void)
 {
     for (int i = 0; i < TOKENS; i++) {
         if (!world.model.has_token[i])
@@ -252,12 +411,20 @@ void log_give_back(void)
         if (!world.model.has_grant[i])
             change_grant(i, true);
     }
+    for (int i = 0; i < TRIALS; i++)
+        if (world.model.trials[i].id)
+            advance(&world.model.trials[i]);
 }
 
 void log_act(void)
 {
-    if (planned(4) == 0)
-        change_rights();
-    else
-        put();
+    struct trial *t = &world.model.trials[planned(TRIALS)];
+
+    switch (planned(8)) {
+    case 0:
+    case 1: change_rights(); break;
+    case 2:
+    case 3: t->id ? move(t) : start(t); break;
+    default: put(); break;
+    }
 }
