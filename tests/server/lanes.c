@@ -24,8 +24,7 @@ struct lane_counts counts;
 
 /* ---- what must hold ---- */
 
-/* Whether somebody of this id has truly said a content that was that of this revision or a newer one. */
-static bool is_true(int id, uint64_t revision)
+bool said_truly(int id, uint64_t revision)
 {
     const struct truth *t = &world.truths[id];
 
@@ -39,7 +38,7 @@ static bool is_true(int id, uint64_t revision)
 }
 
 /* The hub claims nothing of an instance that it did not truly say, and nothing beyond what all lanes have said. */
-static void judge(void)
+void judge(void)
 {
     struct moment at = hub_moment(&world.hub);
     uint64_t head = world.hub.state->revision;
@@ -53,7 +52,7 @@ static void judge(void)
 
         for (uint64_t r = world.changed[head][i]; one && r <= at.complete; r++, counts.judged++)
             if (one->presence->is_connected && presence_has_reached(one->presence, r, &at) &&
-                !CHECK(is_true(i, r)))
+                !CHECK(said_truly(i, r)))
                 tap_note("i%d is said to have reached %llu", i, (unsigned long long)r);
     }
 }
@@ -98,7 +97,9 @@ void turn_hub(enum loop_wait wait)
         turn_hub_failing();
     else
         loop_turn(&world.hub_loop, wait);
-    judge();
+    calls_settle();
+    if (wait == LOOP_POLL)
+        judge();
 }
 
 static void turn(size_t i)
@@ -158,6 +159,7 @@ static void step(void)
 
     if (planned(6) == 0)
         log_act();
+    calls_pass_time();
     if (!c->is_open && below(3) == 0)
         come(c, (int)below(IDS), NULL);
     else if (client_is_up(c))
@@ -212,6 +214,7 @@ static void check_end(void)
     uint64_t head = world.hub.state->revision, n = 0;
 
     CHECK_U64(atomic_load(&world.hub.in_flight), 0);
+    CHECK_U64(calls_waiting(), 0);
     CHECK_U64(at.complete, head);
     for (size_t i = 0; i < CLIENTS; i++) {
         const struct client *c = &world.clients[i];
@@ -252,6 +255,8 @@ static void open_world(uint64_t seed, size_t n_lanes)
     REQUIRE(loop_open(&world.hub_loop, NULL) == 0);
     hub_init(&world.hub, &world.config, &world.hub_loop);
     world.hub.n_lanes = n_lanes;
+    driver_init(&world.driver, &world.hub, NULL, NULL); /* it drives nothing */
+    world.desk = (struct desk){&world.hub, &world.driver};
     world.hub.auth = auth;
     log_open();
     for (size_t i = 0; i < n_lanes; i++) {
@@ -262,6 +267,7 @@ static void open_world(uint64_t seed, size_t n_lanes)
 
 static void close_world(void)
 {
+    calls_end();
     for (size_t i = 0; i < CLIENTS; i++)
         client_close(&world.clients[i]);
     log_close();
@@ -311,7 +317,9 @@ static void run_all(size_t n_lanes)
         "waited for their lane %llu, "
         "refused %llu, replaced %llu, lies %llu, memory failed for a word %llu, claims "
         "judged %llu, reviews %llu, ended by them %llu, rights judged %llu, inventories %llu, "
-        "rollouts %llu, advanced %llu, confirmed %llu, rolled back %llu",
+        "calls that publish %llu, waits for a commit %llu, all have it %llu, looks at rollouts "
+        "%llu, "
+        "gray ones %llu, rollouts %llu, advanced %llu, confirmed %llu, rolled back %llu",
         (unsigned long long)n, n_lanes, (unsigned long long)counts.commits,
         (unsigned long long)counts.streams, (unsigned long long)counts.returned,
         (unsigned long long)counts.waited, (unsigned long long)counts.refusals,
@@ -319,8 +327,11 @@ static void run_all(size_t n_lanes)
         (unsigned long long)counts.owing, (unsigned long long)counts.judged,
         (unsigned long long)counts.reviews, (unsigned long long)counts.ended,
         (unsigned long long)counts.entitled, (unsigned long long)counts.inventories,
-        (unsigned long long)counts.starts, (unsigned long long)counts.advances,
-        (unsigned long long)counts.confirmations, (unsigned long long)counts.roll_backs);
+        (unsigned long long)counts.published, (unsigned long long)counts.statuses,
+        (unsigned long long)counts.fulfilled, (unsigned long long)counts.rollouts,
+        (unsigned long long)counts.gray, (unsigned long long)counts.starts,
+        (unsigned long long)counts.advances, (unsigned long long)counts.confirmations,
+        (unsigned long long)counts.roll_backs);
 }
 
 TEST("with one lane, whatever the order of messages, nothing is claimed that was not said, and "

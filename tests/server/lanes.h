@@ -11,6 +11,7 @@
 
 #include "feed/peer.h"
 #include "server/lane/subscribe.h"
+#include "server/use/desk.h"
 
 enum {
     LANES = 4,
@@ -19,6 +20,7 @@ enum {
     NAMES = 6,
     TOKENS = 2,
     TRIALS = 2,
+    ASKS = 8, /* calls at one time */
     STEPS = 400,
     REVISIONS = STEPS + 32,
 };
@@ -66,6 +68,7 @@ struct model {
     bool has[NAMES];
     bool has_token[TOKENS], has_grant[TOKENS];
     struct trial trials[TRIALS];
+    int n_deletions[NAMES]; /* trials of it that delete it */
 };
 
 struct world_of_lanes {
@@ -73,6 +76,8 @@ struct world_of_lanes {
     struct rng plan; /* and of what is published: the same with any number of lanes */
     struct config config;
     struct hub hub;
+    struct driver driver;
+    struct desk desk;
     struct loop hub_loop, loops[LANES];
     struct lane lanes[LANES];
     size_t n_lanes;
@@ -88,6 +93,8 @@ struct world_of_lanes {
     struct digest digests[REVISIONS][IDS];
     uint64_t changed[REVISIONS][IDS];
     bool may[REVISIONS][TOKENS];
+    uint64_t newest[IDS]; /* the newest stream with an id, let in or not */
+    uint64_t n_streams;
     bool is_thiefs[IDS]; /* whose an id is, as far as one was refused */
     int counter;
     uint64_t seed;
@@ -99,6 +106,7 @@ extern struct world_of_lanes world;
 struct lane_counts {
     uint64_t commits, streams, returned, waited, lies, refusals, replaced, owing, judged;
     uint64_t reviews, ended, barred, entitled, inventories;
+    uint64_t statuses, fulfilled, rollouts, gray, published;
     uint64_t starts, advances, confirmations, roll_backs;
 };
 extern struct lane_counts counts;
@@ -143,9 +151,35 @@ bool takes_rollouts(int id);
 int token_of(int id);
 bool may_now(int token);
 
+/* ---- lanes_calls.c ---- */
+
+enum concern {
+    CONCERNS_ALL,
+    CONCERNS_TARGETS,
+    CONCERNS_NOBODY,
+};
+/* From some lane: what becomes of a commit of this name, and of a rollout. The answer is judged when it comes. */
+void calls_ask_status(uint64_t revision, enum concern concern, int name);
+void calls_ask_rollout(uint64_t id);
+/* Publishes from some lane; it is done when this returns, but for the answer. */
+void calls_publish(const char *id, const char *content);
+/* After a turn of the hub: what reads the log has read it. */
+void calls_settle(void);
+/* For one of those that wait. */
+void calls_pass_time(void);
+/* Those that wait for what becomes of a commit. */
+size_t calls_waiting(void);
+/* The server goes: nobody waits any more. */
+void calls_end(void);
+
 /* ---- lanes.c ---- */
 
-/* A turn of the hub that waits until something has come; what must hold is looked at. */
+/* Whether somebody of this id has truly said a content that was that of this revision or a newer one. */
+bool said_truly(int id, uint64_t revision);
+
+/* A turn of the hub. One that waits until something has come is not judged: how many it takes depends on other threads. */
 void turn_hub(enum loop_wait wait);
+/* What must hold after whole turns. */
+void judge(void);
 
 #endif

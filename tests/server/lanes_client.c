@@ -220,7 +220,8 @@ void client_come(struct client *c, int id, bool is_thief, const struct peer *bef
     struct lane *lane = &world.lanes[below(world.n_lanes)];
     struct identity who;
 
-    *c = (struct client){.id = id, .is_thief = is_thief};
+    *c = (struct client){.id = id, .is_thief = is_thief, .serial = ++world.n_streams};
+    world.newest[id] = c->serial;
     if (before && !c->is_thief) {
         memcpy(c->peer.held, before->held, sizeof(before->held));
         c->peer.n_held = before->n_held;

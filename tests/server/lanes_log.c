@@ -167,6 +167,7 @@ static void commit(struct commit *c, const struct deed *deed)
     committer_commit(world.hub.committer, &job);
     while (job.done)
         turn_hub(LOOP_WAIT);
+    judge();
     if (!CHECK_I64(job.result, 0))
         tap_note("commit: %s", job.err.text);
     commit_job_deinit(&job);
@@ -210,7 +211,15 @@ static void put(void)
     (void)snprintf(id, sizeof(id), "%s/item/n%d", concerns ? "a" : "z", deed.name);
     (void)snprintf(content, sizeof(content), "%d", ++world.counter); /* never twice the same */
     change = (struct change){.id = str_c(id), .content = str_c(content)};
-    commit(&(struct commit){.changes = &change, .n = 1}, &deed);
+    if (planned(2)) {
+        commit(&(struct commit){.changes = &change, .n = 1}, &deed);
+    } else {
+        world.deed = deed;
+        calls_publish(id, content);
+    }
+    if (below(2))
+        calls_ask_status(world.hub.state->revision, concerns ? CONCERNS_ALL : CONCERNS_NOBODY,
+                         deed.name);
 }
 
 /* ---- rollouts ---- */
@@ -272,7 +281,10 @@ static void start(struct trial *t)
     change = (struct change){.id = str_c(id), .delete = made->deletes};
     if (!made->deletes)
         change.content = str_c(content);
+    world.model.n_deletions[name] += made->deletes;
     commit(&(struct commit){.changes = &change, .n = 1, .moves = &move, .n_moves = 1}, &deed);
+    if (below(2))
+        calls_ask_status(world.hub.state->revision, CONCERNS_TARGETS, name);
 }
 
 static void note_advance(const struct deed *d, const struct state *state)
@@ -427,4 +439,6 @@ void log_act(void)
     case 3: t->id ? move(t) : start(t); break;
     default: put(); break;
     }
+    if (t->id)
+        calls_ask_rollout(t->id);
 }

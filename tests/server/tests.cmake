@@ -7,7 +7,7 @@ trimtab_test(server_driver_lease SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/driv
 trimtab_test(server_committer SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/committer.c USES server)
 trimtab_test(server_routes SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/routes.c USES server)
 target_compile_definitions(server_routes PRIVATE OPENAPI_FILE="${CMAKE_SOURCE_DIR}/api/openapi.json")
-set(lanes ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes_client.c ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes_log.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c)
+set(lanes ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes_client.c ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes_log.c ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes_calls.c ${CMAKE_CURRENT_SOURCE_DIR}/feed/peer.c)
 trimtab_test(server_lanes SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/lanes.c ${lanes} USES server)
 trimtab_test(server_coding SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/coding.c USES server)
 trimtab_test(server_answer SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/server/answer.c ${CMAKE_CURRENT_SOURCE_DIR}/net/raw.c USES server)
