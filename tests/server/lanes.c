@@ -74,6 +74,14 @@ static void judge_rights(const struct lane *lane)
 
 /* ---- chance ---- */
 
+/* All that has come: a slow machine may need more turns of the loop for it. */
+static void turn_loop(struct loop *loop, enum loop_wait wait)
+{
+    loop_turn(loop, wait);
+    while (loop->overdue)
+        loop_turn(loop, LOOP_POLL);
+}
+
 /* A turn in which somebody reads all records, so that they are copied to be changed, and memory fails for one. */
 static void turn_hub_failing(void)
 {
@@ -85,7 +93,7 @@ static void turn_hub_failing(void)
         read[i] = one ? presence_ref(one->presence) : NULL;
     }
     (void)mem_fail_once(below(4));
-    loop_turn(&world.hub_loop, LOOP_POLL);
+    turn_loop(&world.hub_loop, LOOP_POLL);
     (void)mem_fail_once(UINT64_MAX);
     for (int i = 0; i < IDS; i++)
         (void)presence_unref(read[i]);
@@ -96,7 +104,7 @@ void turn_hub(enum loop_wait wait)
     if (wait == LOOP_POLL && below(5) == 0 && world.fails)
         turn_hub_failing();
     else
-        loop_turn(&world.hub_loop, wait);
+        turn_loop(&world.hub_loop, wait);
     calls_settle();
     if (wait == LOOP_POLL)
         judge();
@@ -108,7 +116,7 @@ static void turn(size_t i)
         turn_hub(LOOP_POLL);
         return;
     }
-    loop_turn(&world.loops[i], LOOP_POLL);
+    turn_loop(&world.loops[i], LOOP_POLL);
     judge_rights(&world.lanes[i]);
     for (size_t n = 0; n < CLIENTS; n++) {
         struct client *c = &world.clients[n];
