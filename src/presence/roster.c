@@ -17,6 +17,7 @@ void roster_init(struct roster *r)
 static void instance_free(struct roster *r, struct instance *i)
 {
     (void)map_remove(&r->instances, str_c(i->id));
+    sorted_remove(&r->by_id, &i->by_id);
     link_remove(&i->link);
     link_remove(&i->due);
     owners_unlist(&r->owners, str_c(i->id));
@@ -81,6 +82,13 @@ void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
 struct instance *roster_find(const struct roster *r, struct str id)
 {
     return map_get(&r->instances, id);
+}
+
+struct instance *roster_walk_next(struct sorted_walk *w)
+{
+    struct sorted_entry *e = sorted_walk_next(w);
+
+    return e ? CONTAINER_OF(e, struct instance, by_id) : NULL;
 }
 
 /* ---- who may ---- */
@@ -217,6 +225,7 @@ static struct instance *instance_new(struct roster *r, struct presence *p)
     memcpy(i->id, id.data, id.len);
     if (!map_put(&r->instances, str_c(i->id), i, NULL))
         return mem_free(i);
+    sorted_put(&r->by_id, &i->by_id, str_c(i->id));
     i->presence = p;
     return i;
 }
@@ -225,6 +234,7 @@ static struct instance *instance_new(struct roster *r, struct presence *p)
 static void instance_drop(struct roster *r, struct instance *i)
 {
     (void)map_remove(&r->instances, str_c(i->id));
+    sorted_remove(&r->by_id, &i->by_id);
     (void)mem_free(i);
 }
 

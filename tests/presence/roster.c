@@ -58,7 +58,7 @@ static int say_health(struct roster *r, struct instance *i, char *reason)
     return rc;
 }
 
-static int streams[4];
+static int streams[5];
 
 TEST("a health is kept over a reconnect, and forgotten when the program starts anew")
 {
@@ -491,4 +491,26 @@ TEST("who was not let in for lack of memory has not taken the id")
         roster_deinit(&r);
     }
     CHECK(n > 3);
+}
+
+TEST("instances are walked in the order of their ids, those that came and went meanwhile left out")
+{
+    static const char *const ids[] = {"m", "b", "z", "a", "k"};
+    struct roster r;
+    struct sorted_walk w;
+    struct instance *i;
+    char seen[8] = "";
+
+    roster_init(&r);
+    for (size_t n = 0; n < ARRAY_LEN(ids); n++)
+        REQUIRE(connect(&r, ids[n], "one", "web", &streams[n]) != NULL);
+    i = roster_find(&r, STR("k"));
+    roster_leave(&r, i, &streams[4], 1, 5);
+    CHECK_I64(roster_forget(&r, STR("k"), NULL), 0);
+    sorted_walk_after(&w, &r.by_id, STR("a"));
+    while ((i = roster_walk_next(&w)))
+        (void)strncat(seen, i->id, 1);
+    CHECK(strcmp(seen, "bmz") == 0);
+    roster_deinit(&r);
+    CHECK(r.by_id.root == NULL);
 }
