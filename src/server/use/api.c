@@ -7,6 +7,7 @@
 #include "proto/record.h"
 #include "server/hub/marks.h"
 #include "server/rollout/picture.h"
+#include "server/use/instance_page.h"
 
 enum { TEXT_MAX = 256 << 20 };
 
@@ -30,6 +31,7 @@ void api_call_free(struct api_call *call)
     commit_job_deinit(&call->commit);
     (void)state_unref(call->state);
     picture_free(call->picture);
+    instance_page_deinit(call->page);
     (void)shared_unref(call->packed);
     (void)shared_unref(call->text);
     if (call->unpacked)
