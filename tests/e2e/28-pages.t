@@ -9,7 +9,7 @@ const grpc = require('@grpc/grpc-js');
 const { test, run, until, Server, proto, bin } = require('./lib.js');
 
 const COUNT = 2300;
-const server = new Server();
+const server = new Server(undefined, ['--lanes=4']);
 const idOf = (i) => `i${String(i).padStart(4, '0')}`;
 const all = Array.from({ length: COUNT }, (_, i) => idOf(i));
 const known = () => all.filter((id) => !gone.has(id)).concat([...came]).sort();

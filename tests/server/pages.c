@@ -8,7 +8,7 @@
 #include "server/use/instance_page.h"
 #include "server/use/methods.h"
 
-enum { MANY = 25000, SEEN_AT_MOST = 10000, PAGE_BYTES = 4 << 20 };
+enum { MANY = 25000, SEEN_AT_MOST = 5000, PAGE_BYTES = 4 << 20 };
 
 /* ---- asking ---- */
 
@@ -126,9 +126,9 @@ TEST("of many instances each page looks at a bounded number, in order, whatever 
     connect_many(&p, MANY);
     follow(&p, none, 1000, 0, (MANY + SEEN_AT_MOST - 1) / SEEN_AT_MOST);
     follow(&p, few, 1000, 10, (MANY + SEEN_AT_MOST - 1) / SEEN_AT_MOST);
-    follow(&p, few, 3, 10, 6); /* of 3, 3, 3, and what is left in the parts of 10,000 behind */
-    follow(&p, all, 5000, MANY, MANY / 5000);
-    follow(&p, all, 50000, MANY, 3);
+    follow(&p, few, 3, 10, 8); /* of 3, 3, 3, and what is left in the parts of 5,000 behind */
+    follow(&p, all, 2500, MANY, MANY / 2500);
+    follow(&p, all, 50000, MANY, MANY / SEEN_AT_MOST);
     place_free(&p);
 }
 

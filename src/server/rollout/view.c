@@ -352,7 +352,7 @@ Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struc
     if (p->instance) {
         const Trimtab__V1__Instance *who = p->instance->presence->introduction->hello->instance;
 
-        m->host = who->host;
+        m->host = arena_c(a, str_c(who->host));
         m->fingerprint = instance_fingerprint(who, a);
         m->connected = p->instance->presence->is_connected;
     }

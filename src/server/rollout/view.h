@@ -65,7 +65,7 @@ enum target_state pick_state(const struct pick *p, const struct drives *d,
                              const struct rollout *r, const struct moment *at,
                              char why[TARGET_WHY_MAX]);
 
-/* Borrows texts of the instance, which lives until the roster changes. r NULL: a preview. */
+/* r NULL: a preview. */
 Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct drives *d,
                                                const struct rollout *r,
                                                const struct moment *at, struct arena *a);

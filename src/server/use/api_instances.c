@@ -14,7 +14,7 @@ enum {
     WAITING_SHOWN_MAX = 100,
     WAIT_MAX_MS = 60000,
     INSTANCES_DEFAULT = 1000,
-    INSTANCES_MAX = 10000,
+    INSTANCES_MAX = 5000,
     INSTANCES_HERE = 100,     /* pages of more are made beside the loops */
     PAGE_BYTES_MAX = 4 << 20, /* packed: what instances say of themselves may be long */
 };

@@ -12,7 +12,7 @@
 
 enum {
     ROWS_DEFAULT = 1000,
-    ROWS_MAX = 10000,
+    ROWS_MAX = 10000, /* of one instance */
     ROWS_HERE = 100,       /* pages of more are made beside the loops */
     NAMES_SEEN_MAX = 30000 /* looked at for one page */
 };

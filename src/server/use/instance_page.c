@@ -3,7 +3,7 @@
  */
 #include "server/use/instance_page.h"
 
-enum { SEEN_MAX = 10000 }; /* looked at for one page */
+enum { SEEN_MAX = 5000 }; /* looked at for one page: some milliseconds */
 
 static struct instance_page *page_new(struct api_call *call, size_t limit)
 {

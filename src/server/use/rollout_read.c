@@ -144,7 +144,7 @@ static int put_diff(struct api_call *call, const struct rollout *r, size_t i,
 {
     owned(buf) struct buf diff =
         BUF_NULL(MIN(DIFF_BYTES_MAX, DIFFS_BYTES_MAX - call->diff_bytes));
-    const struct version *v = r->candidates[i], *old = state_find(call->hub->state, v->key);
+    const struct version *v = r->candidates[i], *old = state_find(call->state, v->key);
     struct diff_names names = {old ? str_c(m->id) : STR_NULL,
                                v->deleted ? STR_NULL : str_c(m->id)};
     int rc = diff_unified(old ? old->content : STR_NULL, v->content, &names, &diff);
@@ -162,9 +162,19 @@ static int put_diffs(struct api_call *call, const struct rollout *r, Trimtab__V1
 {
     int rc = 0;
 
-    for (size_t i = 0; i < m->n_candidates && !rc && rollout_is_live(r); i++)
+    for (size_t i = 0; i < m->n_candidates && !rc; i++)
         rc = put_diff(call, r, i, m->candidates[i]);
     return rc;
+}
+
+/* Of the pinned state, into the response, which borrows from nothing else. */
+static void make_diffs(struct api_call *call, struct store *store)
+{
+    Trimtab__V1__GetRolloutResponse *m = (Trimtab__V1__GetRolloutResponse *)call->response;
+
+    (void)store; /* the state has it */
+    call->result =
+        put_diffs(call, state_rollout(call->state, get_request(call)->id), m->rollout);
 }
 
 static size_t instances_limit(const Trimtab__V1__GetRolloutRequest *q)
@@ -238,8 +248,7 @@ static int put_rollout(struct api_call *call, const struct rollout *r, struct pi
     m->rollout->progress = rollout_progress(drives, r, &call->arena);
     m->stamp = stamp_of(drives, r, counts);
     m->revision = state->revision;
-    rc = rollout_is_live(r) ? put_instances(call, r, page, m) : put_picture(call, m);
-    return !rc && get_request(call)->diff ? put_diffs(call, r, m->rollout) : rc;
+    return rollout_is_live(r) ? put_instances(call, r, page, m) : put_picture(call, m);
 }
 
 static void answer_now(struct api_call *call)
@@ -258,10 +267,15 @@ static void answer_now(struct api_call *call)
         rc = put_rollout(call, r, &page, m);
     }
     pick_page_deinit(&page);
-    if (rc)
+    if (rc) {
         api_fail_here(call, rc);
-    else
+    } else if (q->diff && rollout_is_live(r)) {
+        call->state = state_ref(call->hub->state);
+        call->response = &m->base;
+        api_read(call, make_diffs, api_read_finish);
+    } else {
         api_answer(call, &m->base);
+    }
 }
 
 /* Without the record, which retention may have removed, there is no picture. */
