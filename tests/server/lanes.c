@@ -1,6 +1,7 @@
 /*
  * Hub and lanes under a seeded scheduler: the real ones, without a network, on loops that take turns as chance says. So the
- * messages between them arrive in every order that threads could give, and each run can be repeated by its seed.
+ * messages between them arrive in every order that threads could give. A seed gives the same run again, unless a busy machine
+ * cuts one of its turns in two.
  *
  * Subscribers keep what they are sent and say what they have; some lie, some are another credential's, some come back to another
  * lane with a cursor. What the hub claims of them is compared, after each of its turns, with what they truly said.
@@ -78,7 +79,7 @@ static void judge_rights(const struct lane *lane)
 static void turn_loop(struct loop *loop, enum loop_wait wait)
 {
     loop_turn(loop, wait);
-    while (loop->overdue)
+    while (loop->overdue || !link_is_alone(&loop->deferred))
         loop_turn(loop, LOOP_POLL);
 }
 
