@@ -3,9 +3,12 @@
  */
 #include "server/use/api.h"
 
+#include "proto/json.h"
 #include "proto/record.h"
 #include "server/hub/marks.h"
 #include "server/rollout/picture.h"
+
+enum { TEXT_MAX = 256 << 20 };
 
 struct api_call *api_call_new(const struct desk *desk, struct loop *home,
                               const struct api_method *method)
@@ -28,6 +31,7 @@ void api_call_free(struct api_call *call)
     (void)state_unref(call->state);
     picture_free(call->picture);
     (void)shared_unref(call->packed);
+    (void)shared_unref(call->text);
     if (call->unpacked)
         protobuf_c_message_free_unpacked(call->unpacked, &proto_allocator);
     while (call->records)
@@ -65,6 +69,16 @@ const ProtobufCMessage *api_response(struct api_call *call)
     return call->unpacked;
 }
 
+struct shared *api_text_of(const ProtobufCMessage *m)
+{
+    owned(buf) struct buf text = BUF_NULL(TEXT_MAX);
+
+    if (proto_to_json_text(m, PROTO_JSON_FULL, &text))
+        return NULL;
+    buf_put_byte(&text, '\n');
+    return buf_status(&text) ? NULL : shared_copy(buf_str(&text));
+}
+
 struct shared *api_packed(struct api_call *call)
 {
     if (!call->packed)
@@ -86,7 +100,7 @@ static void give_back(struct api_call *call)
     link_remove(&call->waiter.link);
     timer_stop(&call->timer);
     if (call->home != call->hub->loop) {
-        if (!call->err.code && !api_packed(call))
+        if (!call->err.code && !call->text && !api_packed(call))
             (void)err_set(&call->err, ERR_NOMEM, "out of memory");
         call->response = NULL;
     }
@@ -132,9 +146,15 @@ void api_fail_here(struct api_call *call, int r)
 
 /* ---- rights ---- */
 
+/* By the pinned state wherever there is one: beside the hub's thread nothing else may be looked at. */
+static const struct state *state_of(const struct api_call *call)
+{
+    return call->state ? call->state : call->hub->state;
+}
+
 int api_require(struct api_call *call, enum right_to right, struct str space)
 {
-    return rights_require(call->hub->state->rights, &call->principal, right, space, &call->err);
+    return rights_require(state_of(call)->rights, &call->principal, right, space, &call->err);
 }
 
 int api_require_sight(struct api_call *call, const char *id)
@@ -147,9 +167,7 @@ int api_require_sight(struct api_call *call, const char *id)
 
 struct sight api_sight(const struct api_call *call)
 {
-    const struct state *state = call->state ? call->state : call->hub->state;
-
-    return sight_of(state->rights, &call->who);
+    return sight_of(state_of(call)->rights, &call->who);
 }
 
 /* ---- reading the store ---- */
@@ -159,12 +177,25 @@ struct api_work {
     void (*finish)(struct api_call *call);
 };
 
+/* Without memory the loops do it, or say so. A resource is answered with a tag, which is made from the message. */
+static void shape(struct api_call *call)
+{
+    const ProtobufCMessage *m = call->response;
+
+    if (call->wants_text && m->descriptor != &trimtab__v1__resource__descriptor)
+        call->text = api_text_of(m);
+    else if (call->home != call->hub->loop)
+        (void)api_packed(call);
+}
+
 static void read_run(struct read_job *job, struct store *store)
 {
     struct api_call *call = CONTAINER_OF(job, struct api_call, read);
     struct api_work *w = call->ctx_work;
 
     w->work(call, store);
+    if (!call->result && call->response && w->finish == api_read_finish)
+        shape(call);
 }
 
 static void read_done(struct read_job *job)

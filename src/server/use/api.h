@@ -59,6 +59,8 @@ struct api_call {
     ProtobufCMessage *response;             /* the hub's, which borrows from what the hub has */
     const ProtobufCMessageDescriptor *type; /* of the response */
     struct shared *packed;                  /* the same for another thread */
+    bool wants_text;                        /* the caller takes the response as JSON, too */
+    struct shared *text; /* it, where it was made beside the loops; then there may be no other form */
     ProtobufCMessage *unpacked;             /* the same on that thread */
     struct err err;
     int result;
@@ -91,6 +93,8 @@ void api_fail_here(struct api_call *call, int r);
 /* The answer, in either form, on the home loop; borrowed from the call. NULL without memory. */
 const ProtobufCMessage *api_response(struct api_call *call);
 struct shared *api_packed(struct api_call *call);
+/* A message as people get it: JSON and a line feed. NULL without memory, or when it would be over 256 MiB. */
+must_use struct shared *api_text_of(const ProtobufCMessage *m);
 
 /*
  * Whether the caller has a right in a namespace (SPACE_EVERYTHING: on everything), by the newest state. 0, or ERR_DENIED with the
@@ -102,7 +106,10 @@ must_use int api_require_sight(struct api_call *call, const char *id);
 /* What he sees, by the state that the call has pinned, or else the newest one. */
 struct sight api_sight(const struct api_call *call);
 
-/* Runs work on the thread that reads history; finish is called on the loop. */
+/*
+ * Runs work on the thread that reads history; finish is called on the loop. What is answered by api_read_finish is brought into
+ * its form there, too, so that large answers cost the loops nothing.
+ */
 void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
               void (*finish)(struct api_call *call));
 /* The same on the committer's thread, with the store itself. */
