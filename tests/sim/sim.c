@@ -1969,7 +1969,8 @@ static void settle(struct sim *s)
                 all = false;
         }
         (void)take_standings(s);
-        if (round % 50 == 49)
+        /* once all have arrived, who was asked to reconnect before that may stay */
+        if (!all && round % 50 == 49)
             do_time(s);
     }
     for (int i = 1; i < s->n_clients && !s->result.violation[0]; i++) {
