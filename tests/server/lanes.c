@@ -329,7 +329,7 @@ static void judge(void)
 
     CHECK(at.complete <= head);
     for (size_t i = 0; i < world.n_lanes; i++)
-        counts.owing += world.hub.n_owing[i] != 0;
+        counts.owing += world.hub.attendance.n_owing[i] != 0;
     for (int i = 0; i < IDS; i++) {
         char id[16];
         const struct instance *one;
@@ -466,7 +466,7 @@ static void check_end(void)
         (void)snprintf(id, sizeof(id), "i%d", c->id);
         one = roster_find(&world.hub.roster, str_c(id));
         n++;
-        if (CHECK(one && one->stream == c->subscriber.seat) &&
+        if (CHECK(one && seat_of(one) == c->subscriber.seat) &&
             !CHECK(presence_has_reached(one->presence, head, &at)))
             tap_note("%s: state %s", id,
                      presence_state_name(presence_state(one->presence, &at)));

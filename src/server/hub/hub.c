@@ -11,6 +11,7 @@ void hub_init(struct hub *hub, const struct config *config, struct loop *loop)
     waiters_init(&hub->waiters, loop);
     link_init(&hub->watchers);
     roster_init(&hub->roster);
+    attendance_init(&hub->attendance, &hub->roster);
     (void)pthread_mutex_init(&hub->newest_lock, NULL);
 }
 
@@ -65,17 +66,6 @@ struct state *hub_newest(struct hub *hub)
     state = state_ref(hub->newest);
     (void)pthread_mutex_unlock(&hub->newest_lock);
     return state;
-}
-
-void hub_set_complete(struct hub *hub, size_t lane, uint64_t revision)
-{
-    uint64_t least = UINT64_MAX;
-
-    ASSERT(lane < hub->n_lanes && revision >= hub->complete[lane]);
-    hub->complete[lane] = revision;
-    for (size_t i = 0; i < hub->n_lanes; i++)
-        least = MIN(least, hub->complete[i]);
-    hub->roster.complete = least;
 }
 
 struct moment hub_moment(const struct hub *hub)

@@ -194,18 +194,15 @@ void subscriber_deinit(struct subscriber *s)
 
 bool subscriber_must_wait(const struct lane *lane, const Trimtab__V1__Hello *hello)
 {
-    uint64_t shown = hello->cursor ? hello->cursor->revision : 0, here, newest;
-    struct state *state;
+    struct state *newest;
+    bool must_wait;
 
-    if (hello->serving)
-        shown = MAX(shown, hello->serving->revision);
-    here = lane_state(lane)->revision;
-    if (shown <= here)
+    if (!feed_must_wait(lane->feed, hello, UINT64_MAX))
         return false;
-    state = hub_newest(lane->hub);
-    newest = state->revision;
-    (void)state_unref(state);
-    return here < MIN(shown, newest);
+    newest = hub_newest(lane->hub);
+    must_wait = feed_must_wait(lane->feed, hello, newest->revision);
+    (void)state_unref(newest);
+    return must_wait;
 }
 
 /* ---- rights ---- */
