@@ -41,11 +41,10 @@ static struct introduction *introduce(const char *id)
     hello.instance = &instance;
     hello.scopes = scopes;
     hello.n_scopes = 1;
-    CHECK(introduction_new(&(struct introduction_opts){.hello = &hello,
-                                                       .owner = "web",
-                                                       .peer = "here",
-                                                       .transport = "grpc"},
-                           &who, NULL) == 0);
+    CHECK(introduction_new(
+              &(struct introduction_opts){
+                  .hello = &hello, .owner = "web", .peer = "here", .transport = "grpc"},
+              &who, NULL) == 0);
     return who;
 }
 
@@ -87,7 +86,8 @@ TEST("records are complete up to where the slowest lane is")
     close_world(&w);
 }
 
-TEST("of an instance the newest stream is heard: what an older one says is too late, its goodbye "
+TEST("of an instance the newest stream is heard: what an older one says is too late, its "
+     "goodbye "
      "too")
 {
     struct world w;
@@ -110,7 +110,8 @@ TEST("of an instance the newest stream is heard: what an older one says is too l
     close_world(&w);
 }
 
-TEST("a lane is not complete while memory has failed for a word of it, until that is said again or "
+TEST("a lane is not complete while memory has failed for a word of it, until that is said "
+     "again or "
      "its stream is gone")
 {
     struct world w;
