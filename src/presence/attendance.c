@@ -18,20 +18,39 @@ static void become_complete(struct attendance *a)
     a->roster->complete = least;
 }
 
-void attendance_add_lane(struct attendance *a, uint64_t revision)
+void attendance_deinit(struct attendance *a)
+{
+    for (size_t i = 0; i < a->n_lanes; i++)
+        a->served[i] = state_unref(a->served[i]);
+    a->n_lanes = 0;
+}
+
+void attendance_add_lane(struct attendance *a, struct state *state)
 {
     ASSERT(a->n_lanes < ATTENDANCE_LANES_MAX);
-    a->complete[a->n_lanes++] = revision;
+    a->served[a->n_lanes] = state_ref(state);
+    a->complete[a->n_lanes++] = state->revision;
     become_complete(a);
 }
 
-void attendance_said_all(struct attendance *a, size_t lane, uint64_t revision)
+void attendance_said_all(struct attendance *a, size_t lane, struct state *state)
 {
-    ASSERT(lane < a->n_lanes && revision >= a->complete[lane]);
+    struct state *before = a->served[lane];
+
+    ASSERT(lane < a->n_lanes && state->revision >= before->revision);
+    a->served[lane] = state_ref(state);
+    (void)state_unref(before);
     if (a->n_owing[lane])
         return;
-    a->complete[lane] = revision;
+    a->complete[lane] = state->revision;
     become_complete(a);
+}
+
+const struct state *attendance_state(const struct attendance *a, const struct instance *i)
+{
+    const struct attendee *one = i->stream;
+
+    return one->is_owing ? NULL : a->served[one->lane];
 }
 
 /* Its lane is not complete until it has stood again, or is gone. */

@@ -10,6 +10,8 @@
  *        changes nothing.
  *   (A2) The records are complete up to the revision that every lane has reached. A lane has not reached what it says so while
  *        memory has failed for the last word of one of its streams.
+ *   (A3) A record is looked at together with the state that its lane served when it said how its streams stand: in a newer one
+ *        names may come to something else, of which the instance has said nothing.
  *
  * Pure: time comes in as an argument. Belongs to the thread of the roster.
  */
@@ -23,7 +25,8 @@ enum { ATTENDANCE_LANES_MAX = 64 };
 struct attendance {
     struct roster *roster;
     size_t n_lanes;
-    uint64_t complete[ATTENDANCE_LANES_MAX]; /* up to which revision each has said all */
+    struct state *served[ATTENDANCE_LANES_MAX]; /* by each when it spoke last; references */
+    uint64_t complete[ATTENDANCE_LANES_MAX];    /* up to which revision each has said all */
     size_t n_owing[ATTENDANCE_LANES_MAX]; /* streams of it for whose last word memory failed */
 };
 
@@ -37,8 +40,9 @@ struct attendee {
 };
 
 void attendance_init(struct attendance *a, struct roster *roster);
-/* Another lane, which serves this revision to nobody yet. */
-void attendance_add_lane(struct attendance *a, uint64_t revision);
+void attendance_deinit(struct attendance *a);
+/* Another lane, which serves this state to nobody yet. Takes a reference. */
+void attendance_add_lane(struct attendance *a, struct state *state);
 
 /*
  * Its stream takes the instance, if it may; *ret_older is the stream that has lost it (NULL: none), which is to end. As
@@ -58,7 +62,13 @@ must_use int attendance_stand(struct attendance *a, struct attendee *one,
 must_use int attendance_health(struct attendance *a, struct attendee *one, struct verdict *v,
                                int64_t now_ms);
 
-/* A lane has said how all of its streams stand at this revision, which does not go down. */
-void attendance_said_all(struct attendance *a, size_t lane, uint64_t revision);
+/* A lane has said how all of its streams stand at this state, whose revision does not go down. Takes a reference. */
+void attendance_said_all(struct attendance *a, size_t lane, struct state *state);
+
+/*
+ * The state with which the record of an instance is looked at (A3), if the instance is connected. NULL: memory has failed for its
+ * last word, so nobody knows. Borrowed.
+ */
+const struct state *attendance_state(const struct attendance *a, const struct instance *i);
 
 #endif

@@ -17,7 +17,7 @@
  *
  *   (E1) What an instance serves is known from a report that was proved by content (presence/proof.h), never from what it
  *        was sent or from the number of a revision (I12).
- *   (E2) A record answers nothing about revisions beyond `complete`.
+ *   (E2) A record answers nothing about revisions beyond `complete`, and nothing at all before its stream has said how it stands.
  *   (E3) Bad news needs no proof: an exception counts as soon as it is about what the view wants.
  */
 #ifndef TRIMTAB_PRESENCE_PRESENCE_H
@@ -119,6 +119,8 @@ struct presence {
     uint64_t
         whole; /* newest concerning revision that it proved to serve without exception; 0: not known */
     bool is_connected;
+    bool
+        has_stood; /* its stream has said how it stands; before that the record says nothing of its view */
     bool is_restored;     /* read back after a restart of the server: not heard of since */
     int64_t connected_ms; /* wall clock, since 1970 */
     int64_t taken_ms; /* when a program without its secret took the id over; 0: none did */

@@ -12,16 +12,33 @@ struct world {
     struct attendance attendance;
 };
 
+/* A lane has said all of a state with this revision. */
+static void say_all(struct world *w, size_t lane, uint64_t revision)
+{
+    struct state *empty = state_new();
+    struct state *state = state_apply(empty, &(struct effect){.n_versions = 0}, revision);
+
+    attendance_said_all(&w->attendance, lane, state);
+    (void)state_unref(state);
+    (void)state_unref(empty);
+}
+
 static void open_world(struct world *w)
 {
     roster_init(&w->roster);
     attendance_init(&w->attendance, &w->roster);
-    for (int i = 0; i < LANES; i++)
-        attendance_add_lane(&w->attendance, 5);
+    for (size_t i = 0; i < LANES; i++) {
+        struct state *empty = state_new();
+
+        attendance_add_lane(&w->attendance, empty);
+        (void)state_unref(empty);
+        say_all(w, i, 5);
+    }
 }
 
 static void close_world(struct world *w)
 {
+    attendance_deinit(&w->attendance);
     roster_deinit(&w->roster);
 }
 
@@ -78,10 +95,10 @@ TEST("records are complete up to where the slowest lane is")
 
     open_world(&w);
     CHECK_U64(w.roster.complete, 5);
-    attendance_said_all(&w.attendance, 0, 9);
-    attendance_said_all(&w.attendance, 1, 7);
+    say_all(&w, 0, 9);
+    say_all(&w, 1, 7);
     CHECK_U64(w.roster.complete, 5);
-    attendance_said_all(&w.attendance, 2, 8);
+    say_all(&w, 2, 8);
     CHECK_U64(w.roster.complete, 7);
     close_world(&w);
 }
@@ -99,6 +116,9 @@ TEST("of an instance the newest stream is heard: what an older one says is too l
     CHECK_I64(stand(&w, &older, 5), 0);
     CHECK(arrive(&w, &newer, who, 1) == &older);
     CHECK_I64(stand(&w, &newer, 6), 0);
+    say_all(&w, 0, 9);
+    say_all(&w, 1, 7);
+    CHECK_U64(attendance_state(&w.attendance, newer.instance)->revision, 7);
     CHECK_I64(stand(&w, &older, 4), 0);
     CHECK_U64(proved(&w, "i"), 6);
     attendance_depart(&w.attendance, &older, 2, 2);
@@ -124,19 +144,20 @@ TEST("a lane is not complete while memory has failed for a word of it, until tha
         uint64_t head = 10 + (uint64_t)departs;
 
         (void)arrive(&w, &one, who, 0);
-        attendance_said_all(&w.attendance, 1, head);
-        attendance_said_all(&w.attendance, 2, head);
+        say_all(&w, 1, head);
+        say_all(&w, 2, head);
         read = presence_ref(roster_find(&w.roster, STR("i"))->presence); /* so it is copied */
         (void)mem_fail_once(0);
         CHECK_I64(stand(&w, &one, 9), ERR_NOMEM);
         (void)mem_fail_once(UINT64_MAX);
-        attendance_said_all(&w.attendance, 0, head);
+        say_all(&w, 0, head);
         CHECK(w.roster.complete < head);
+        CHECK(attendance_state(&w.attendance, one.instance) == NULL);
         if (departs)
             attendance_depart(&w.attendance, &one, 2, 2);
         else
             CHECK_I64(stand(&w, &one, 9), 0);
-        attendance_said_all(&w.attendance, 0, head);
+        say_all(&w, 0, head);
         CHECK_U64(w.roster.complete, head);
         if (!departs)
             attendance_depart(&w.attendance, &one, 2, 2);

@@ -3,3 +3,4 @@ trimtab_test(presence_roster SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/presence/roster
 trimtab_test(presence_target SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/presence/target.c USES presence)
 trimtab_test(presence_owner SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/presence/owner.c USES presence)
 trimtab_test(presence_attendance SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/presence/attendance.c USES presence)
+trimtab_test(presence_fate SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/presence/fate.c USES presence)

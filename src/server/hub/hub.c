@@ -21,6 +21,7 @@ void hub_deinit(struct hub *hub)
     hub->state = state_unref(hub->state);
     hub->newest = state_unref(hub->newest);
     (void)pthread_mutex_destroy(&hub->newest_lock);
+    attendance_deinit(&hub->attendance);
     roster_deinit(&hub->roster);
     hub->auth = auth_free(hub->auth);
 }
@@ -66,6 +67,11 @@ struct state *hub_newest(struct hub *hub)
     state = state_ref(hub->newest);
     (void)pthread_mutex_unlock(&hub->newest_lock);
     return state;
+}
+
+const struct state *hub_state_of(const struct hub *hub, const struct instance *i)
+{
+    return i->stream ? attendance_state(&hub->attendance, i) : hub->state;
 }
 
 struct moment hub_moment(const struct hub *hub)

@@ -67,6 +67,9 @@ void hub_set_state(struct hub *hub, struct state *state);
 /* Now, with the settings by which silence is judged: for whatever is read from the roster. */
 struct moment hub_moment(const struct hub *hub);
 
+/* The state with which the record of an instance is looked at; NULL: nobody knows it just now. Borrowed. */
+const struct state *hub_state_of(const struct hub *hub, const struct instance *i);
+
 /* So many subscribers have proved that they were sent revisions that the log does not reach, up to this one. */
 void hub_note_lost(struct hub *hub, uint64_t n, uint64_t revision);
 

@@ -254,7 +254,8 @@ static void on_standings(struct post *post, void *ctx)
     }
     if (s->n_lost)
         hub_note_lost(hub, s->n_lost, s->lost_revision);
-    attendance_said_all(&hub->attendance, s->lane, s->complete);
+    attendance_said_all(&hub->attendance, s->lane, s->state);
+    (void)state_unref(s->state);
     (void)mem_free(s);
     hub_changed(hub);
     hub_end_flight(hub);

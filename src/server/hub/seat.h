@@ -60,12 +60,12 @@ must_use int seat_say_health(struct seat *seat, const Trimtab__V1__Health *healt
 /* The stream has ended. Gives up the stream's reference. */
 void seat_depart(struct seat *seat);
 
-/* How many streams of a lane stand now, and up to which revision that lane is complete then. */
+/* How streams of a lane stand now, those of which it is new, and the state that this is all of. */
 struct standings {
     struct post post;
     struct hub *hub;
     size_t lane;        /* its number */
-    uint64_t complete;
+    struct state *state;
     uint64_t n_lost, lost_revision; /* cursors that proved lost records since the last time, and the highest */
     size_t n;
     struct standing_word {

@@ -25,7 +25,7 @@ int lane_init(struct lane *lane, size_t number, struct hub *hub, struct loop *lo
     if (!lane->feed)
         return err_set(err, ERR_NOMEM, "out of memory");
     ASSERT(number == hub->attendance.n_lanes);
-    attendance_add_lane(&hub->attendance, hub->state->revision);
+    attendance_add_lane(&hub->attendance, hub->state);
     return 0;
 }
 

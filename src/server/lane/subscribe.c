@@ -81,7 +81,7 @@ static void bring_up_roster(struct lane *lane)
         return;
     while (!link_is_alone(&lane->restless))
         take_standing(LINK_OF(lane->restless.next, struct subscriber, restless), all);
-    all->complete = lane_state(lane)->revision;
+    all->state = state_ref(lane_state(lane));
     all->n_lost = lane->n_lost;
     all->lost_revision = lane->lost_revision;
     lane->n_lost = 0;

@@ -289,6 +289,15 @@ static int list_referred(struct list *l, struct str from)
     return r;
 }
 
+/* The state that its record is of. While memory has failed for that, the newest one: it has proved nothing of it then. */
+static struct runner runner_of(const struct api_call *call, const struct instance *i)
+{
+    const struct state *state = hub_state_of(call->hub, i);
+
+    return (struct runner){i->presence, state ? state : call->hub->state,
+                           hub_moment(call->hub)};
+}
+
 static int list_instance(struct api_call *call, struct list *l, const char *after)
 {
     const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
@@ -299,7 +308,7 @@ static int list_instance(struct api_call *call, struct list *l, const char *afte
 
     if (!i || !sight_has_instance(&l->sight, i->presence))
         return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
-    l->runner = (struct runner){i->presence, call->hub->state, hub_moment(call->hub)};
+    l->runner = runner_of(call, i);
     r = read_after(after, &l->runner, &scope, &from, &call->err);
     for (; !r && scope <= n_scopes(&l->runner) && !*l->m->next; scope++) {
         if (scope < n_scopes(&l->runner))
@@ -382,8 +391,7 @@ static int list_resource(struct api_call *call, struct list *l, const char *afte
             l->m->next = arena_c(l->arena, str_c(found[i - 1]->id));
             break;
         }
-        l->runner =
-            (struct runner){found[i]->presence, call->hub->state, hub_moment(call->hub)};
+        l->runner = runner_of(call, found[i]);
         r = row_of_resource(l, key);
     }
     return r;
