@@ -49,8 +49,8 @@ enum fate fate_of(const struct commit_look *l, const struct presence *p,
     struct effects e = {.acts = false};
     size_t n;
 
-    if (p->is_connected && !p->has_stood)
-        return FATE_PENDING; /* E2: it is not known what its view refers to */
+    if (p->is_connected && !presence_is_certain(p))
+        return FATE_PENDING; /* E2 */
     if (is_ordered && presence_owes_order(p, order))
         return FATE_PENDING; /* whatever it refuses until then: it is to look again */
     if (is_due)

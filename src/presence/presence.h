@@ -103,6 +103,8 @@ struct standing {
     uint64_t orders_done; /* revision of the newest order that it has carried out, as it said */
     uint64_t fleet_done;  /* likewise of the fleet: pause or resume */
     struct report *report;
+    bool
+        is_uncertain; /* memory failed for what its view refers to, and what is withheld from it: */
     struct tree *referred; /* model/closure.h */
     struct tree *withheld; /* likewise; NULL: nothing */
     struct tree *withheld_stable; /* likewise, if no rollout took it */
@@ -141,6 +143,12 @@ static inline const char *presence_id(const struct presence *p)
 }
 
 /* ---- what it comes to ---- */
+
+/* Whether what its view refers to, and what is withheld from it, is known: else nobody can say what concerns it (E2). */
+static inline bool presence_is_certain(const struct presence *p)
+{
+    return p->has_stood && !p->standing.is_uncertain;
+}
 
 enum presence_state {
     PRESENCE_OK,      /* proved to serve its view */

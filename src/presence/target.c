@@ -232,7 +232,8 @@ enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_
                     presence_id(p));
         return TARGET_TOO_OLD;
     }
-    if (!l->state || !p->has_stood || MAX(p->standing.complete, l->at->complete) < l->since)
+    if (!l->state || !presence_is_certain(p) ||
+        MAX(p->standing.complete, l->at->complete) < l->since)
         return TARGET_PENDING; /* E2 */
     if (has_spoken(l))
         show_exceptions(l, &s);

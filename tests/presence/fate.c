@@ -128,6 +128,8 @@ TEST("of who has just come it is not known whom he refers to: he is waited for u
     CHECK(is_open(&w));
     stand(&w, 0);
     CHECK(!is_open(&w));
+    w.one->presence->standing.is_uncertain = true;
+    CHECK(is_open(&w)); /* memory failed for that */
     close_world(&w);
 }
 
