@@ -29,6 +29,7 @@ struct grpc_call {
     struct buf message; /* of a unary call; as it came, until the request has ended */
     struct work unpacking;
     struct buf unpacked; /* what the worker made of message */
+    struct budget_share held; /* for both, and what is in pieces */
     int unpack_r;
     struct timer timer;
     nsec_t deadline;
@@ -50,6 +51,7 @@ static void call_free(struct grpc_call *call)
     grpc_deframer_deinit(&call->deframer);
     buf_deinit(&call->message);
     buf_deinit(&call->unpacked);
+    budget_return(&call->held);
     (void)mem_free(call);
 }
 
@@ -258,6 +260,21 @@ static void refuse_packed(struct grpc_call *call, int why)
     }
 }
 
+/* A large one came in pieces and has memory of its own, which is not copied. */
+static void own_message(struct grpc_call *call, struct str message)
+{
+    char *own = grpc_deframer_take(&call->deframer);
+
+    ASSERT(!call->message.data);
+    if (own)
+        call->message = (struct buf){.data = own,
+                                     .len = message.len,
+                                     .cap = message.len,
+                                     .ceiling = call->message.ceiling};
+    else
+        buf_put_str(&call->message, message);
+}
+
 /* The one message of a unary call is kept. */
 static void keep_message(struct grpc_call *call, struct str message)
 {
@@ -272,7 +289,7 @@ static void keep_message(struct grpc_call *call, struct str message)
         admit(call); /* a small message may become a large one */
     if (call->has_ended)
         return;
-    buf_put_str(&call->message, message);
+    own_message(call, message);
     if (buf_status(&call->message))
         fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory");
 }
@@ -306,6 +323,18 @@ static size_t got_message(struct grpc_call *call, struct str message)
     return plain.len;
 }
 
+/* False: there is no room for it, and the call is refused. */
+static bool hold(struct grpc_call *call)
+{
+    size_t bytes = call->message.len + call->unpacked.len + grpc_deframer_held(&call->deframer);
+
+    if (exchange_hold(call->x, &call->held, bytes))
+        return true;
+    fail(call, ERR_LIMIT, GRPC_RESOURCE_EXHAUSTED,
+         "the server holds as many large requests as it can");
+    return false;
+}
+
 static void on_data(struct exchange *x, void *ctx, struct str bytes)
 {
     struct grpc_call *call = ctx;
@@ -319,7 +348,7 @@ static void on_data(struct exchange *x, void *ctx, struct str bytes)
         messages += got_message(call, message);
     if (r != GRPC_NEED_MORE && r != GRPC_MESSAGE)
         refuse_frame(call, r);
-    else if (!call->has_ended && !call->has_message)
+    else if (!call->has_ended && hold(call) && !call->has_message)
         admit(call);
     add_credit(call, (int64_t)total - (call->is_manual ? (int64_t)messages : 0));
 }
@@ -356,6 +385,10 @@ static void unpacking_done(struct work *w, void *ctx)
         return;
     }
     buf_deinit(&call->message);
+    if (!hold(call)) {
+        let_go(call);
+        return;
+    }
     call->method->on_call(call, call->service->ctx, buf_str(&call->unpacked));
 }
 

@@ -186,6 +186,16 @@ test('what is made beside the loops is the same as what is made on them, on ever
     assert.strictEqual(bad.status, 400);
     assert.strictEqual(JSON.parse(bad.body).line, 3);
     assert.strictEqual((await other.request('GET', '/v1/resources?prefix=l&after=nonsense')).status, 400);
+    for (const dry_run of [false, true]) { // a content that is large is looked at elsewhere, and told of alike
+      const told = await Promise.all(['', ' '.repeat(300 << 10)].map((more) => other.request('POST', '/v1/commits', JSON.stringify({ dry_run, changes: [{ id: 'l/file/x.json', text: `{\n "a": }${more}` }] }))));
+      assert.deepStrictEqual(told.map((t) => t.status), [400, 400]);
+      assert.deepStrictEqual(JSON.parse(told[1].body), JSON.parse(told[0].body));
+      assert.strictEqual(JSON.parse(told[0].body).line, 2);
+    }
+    const text = `${large.slice(1)}${round}`, change = { changes: [{ id: 'l/file/large', text }] };
+    const tried = await other.json('POST', '/v1/commits', { ...change, dry_run: true }), [result] = tried.changes;
+    assert.deepStrictEqual([tried.dry_run, result.action, result.diff.includes(`+${text}`)], [true, 'updated', true]);
+    assert.strictEqual(String((await other.request('GET', '/v1/contents/l/file/large')).body), large);
   }
   for (let i = 0; i < 12; i++) { // who does not wait for the answer leaves nothing behind
     const [host, port] = other.address.split(':');

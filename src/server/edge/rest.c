@@ -282,7 +282,7 @@ void rest_api_done(void *ctx, struct api_call *call)
 }
 
 void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage *request,
-               api_done_fn *done)
+               enum api_form form, api_done_fn *done)
 {
     struct err err = ERR_NULL;
     struct api_call *call = NULL;
@@ -300,7 +300,7 @@ void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage
     (void)snprintf(call->origin, sizeof(call->origin), "rest %.*s",
                    STR_ARG(exchange_peer(r->x)));
     call->request = request;
-    call->wants_text = done == rest_api_done;
+    call->form = form;
     call->done = done;
     call->ctx = r;
     api_run(call);

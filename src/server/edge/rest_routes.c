@@ -121,7 +121,7 @@ static void made(struct work *w, void *ctx)
     if (m->r)
         rest_fail_with(m->rest, m->r, &m->err);
     else
-        rest_call(m->rest, m->method, m->request, rest_api_done);
+        rest_call(m->rest, m->method, m->request, API_TEXT, rest_api_done);
 }
 
 static void run_api(struct rest *r)

@@ -8,7 +8,7 @@
 #include "server/hub/marks.h"
 #include "server/rollout/picture.h"
 
-enum { TEXT_MAX = 256 << 20 };
+enum { TEXT_MAX = 256 << 20, SHAPED_BESIDE = 64 << 10 };
 
 struct api_call *api_call_new(const struct desk *desk, struct loop *home,
                               const struct api_method *method)
@@ -29,9 +29,11 @@ void api_call_free(struct api_call *call)
 {
     commit_job_deinit(&call->commit);
     (void)state_unref(call->state);
+    (void)state_unref(call->looked_at);
     picture_free(call->picture);
     (void)shared_unref(call->packed);
     (void)shared_unref(call->text);
+    (void)shared_unref(call->bytes.owner);
     if (call->unpacked)
         protobuf_c_message_free_unpacked(call->unpacked, &proto_allocator);
     while (call->records)
@@ -94,17 +96,63 @@ void api_run(struct api_call *call)
     errand_send(&call->errand, call->hub, call->home);
 }
 
-/* Nothing of it stays with the hub, and nothing of the hub goes with it. */
-static void give_back(struct api_call *call)
+/* Whether the answer is given as text that nobody has made yet. A resource is answered with a tag, which is made from the message. */
+static bool wants_text(const struct api_call *call)
 {
-    link_remove(&call->waiter.link);
-    timer_stop(&call->timer);
+    return call->form == API_TEXT && call->response && !call->text &&
+           call->response->descriptor != &trimtab__v1__resource__descriptor;
+}
+
+/* Beside the loops, of a response of which nobody else has anything. Without memory the loops do it, or say so. */
+static void shape(struct api_call *call)
+{
+    if (wants_text(call))
+        call->text = api_text_of(call->response);
+    else if (call->home != call->hub->loop)
+        (void)api_packed(call);
+}
+
+/* A worker: of what the hub has packed. */
+static void shape_packed(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+    const ProtobufCMessage *m = api_response(call);
+
+    (void)w;
+    if (m)
+        call->text = api_text_of(m);
+}
+
+static void go_home(struct api_call *call)
+{
     if (call->home != call->hub->loop) {
         if (!call->err.code && !call->text && !api_packed(call))
             (void)err_set(&call->err, ERR_NOMEM, "out of memory");
         call->response = NULL;
     }
     errand_return(&call->errand);
+}
+
+static void shaped(struct work *w, void *ctx)
+{
+    (void)w;
+    go_home(ctx);
+}
+
+/* Nothing of it stays with the hub, and nothing of the hub goes with it. A large answer becomes text on the way. */
+static void give_back(struct api_call *call)
+{
+    link_remove(&call->waiter.link);
+    timer_stop(&call->timer);
+    if (call->err.code || !wants_text(call) ||
+        protobuf_c_message_get_packed_size(call->response) < SHAPED_BESIDE ||
+        !api_packed(call)) {
+        go_home(call);
+        return;
+    }
+    call->response = NULL;
+    call->beside = (struct work){.run = shape_packed, .done = shaped, .ctx = call};
+    loop_work(call->hub->loop, &call->beside);
 }
 
 void api_answer(struct api_call *call, ProtobufCMessage *response)
@@ -176,17 +224,6 @@ struct api_work {
     void (*work)(struct api_call *call, struct store *store);
     void (*finish)(struct api_call *call);
 };
-
-/* Without memory the loops do it, or say so. A resource is answered with a tag, which is made from the message. */
-static void shape(struct api_call *call)
-{
-    const ProtobufCMessage *m = call->response;
-
-    if (call->wants_text && m->descriptor != &trimtab__v1__resource__descriptor)
-        call->text = api_text_of(m);
-    else if (call->home != call->hub->loop)
-        (void)api_packed(call);
-}
 
 static void read_run(struct read_job *job, struct store *store)
 {

@@ -9,6 +9,7 @@
 #define TRIMTAB_SERVER_USE_API_H
 
 #include "base/arena.h"
+#include "base/segment.h"
 #include "server/hub/errand.h"
 #include "server/use/desk.h"
 #include "server/use/sight.h"
@@ -28,6 +29,12 @@ struct api_method {
     enum right_to right; /* somewhere; the use case asks where */
     void (*run)(struct api_call *call);
 };
+
+/*
+ * How an answer is given. As text it may be there in no other form, and with a content as bytes the response may be without it:
+ * what is large is made once, beside the loops, or shared.
+ */
+enum api_form { API_MESSAGE, API_TEXT, API_BYTES };
 
 /* On the home loop: call->err has a code, or there is a response (api_response). The call is freed after it returns. */
 typedef void api_done_fn(void *ctx, struct api_call *call);
@@ -54,13 +61,17 @@ struct api_call {
     bool (*again)(
         struct api_call *call); /* after a conflict: true when it is worth another try */
     unsigned n_again;
-    size_t diff_bytes;                      /* of a dry run, all changes together */
+    struct work beside;      /* what is found out about it, or made of it, by a worker */
+    struct state *looked_at; /* by it; NULL: nothing is */
+    struct str *diffs;       /* of a dry run, one for each change */
+    size_t diff_bytes;       /* of all together */
     struct read_job read;                   /* used by what reads history */
     ProtobufCMessage *response;             /* the hub's, which borrows from what the hub has */
     const ProtobufCMessageDescriptor *type; /* of the response */
     struct shared *packed;                  /* the same for another thread */
-    bool wants_text;                        /* the caller takes the response as JSON, too */
-    struct shared *text; /* it, where it was made beside the loops; then there may be no other form */
+    enum api_form form;                     /* that the caller takes */
+    struct shared *text;  /* of API_TEXT, where it was made beside the loops */
+    struct segment bytes; /* of API_BYTES, where it is shared; a reference */
     ProtobufCMessage *unpacked;             /* the same on that thread */
     struct err err;
     int result;

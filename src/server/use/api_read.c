@@ -108,6 +108,11 @@ static void get_now(struct api_call *call)
         api_fail(call, &err);
         return;
     }
+    if (call->form == API_BYTES) {
+        call->bytes = (struct segment){shared_ref(v->wire), v->content};
+        api_answer(call, (ProtobufCMessage *)resource_message(v, false, &call->arena));
+        return;
+    }
     if (!q->no_content && v->content.len > GET_HERE) {
         api_read(call, read_newest, api_read_finish);
         return;
