@@ -35,11 +35,11 @@
 #define U(n) ((unsigned long long)(n))
 
 const char *const sim_fault_names[N_FAULTS] = {
-    "cut",         "stuck",     "server crash", "client crash",  "client store failed",
-    "disk failed", "disk lost", "disk done",    "disk unsynced", "clock jump",
-    "refusal",     "no memory", "dead",         "unjudged",      "failing",
-    "report lost", "older log", "restored log", "emptied log",   "emptied host",
-    "rights",
+    "cut",         "stuck",      "server crash", "client crash",  "client store failed",
+    "disk failed", "disk lost",  "disk done",    "disk unsynced", "clock jump",
+    "refusal",     "no memory",  "dead",         "unjudged",      "failing",
+    "report lost", "older log",  "restored log", "emptied log",   "emptied host",
+    "rights",      "early word",
 };
 
 enum {
@@ -885,9 +885,9 @@ static void fail_report(struct sim *s)
         (void)mem_fail_after(rng_below(&s->rng, 8));
 }
 
-static void say_applied(struct client *c)
+/* What it refuses, by its ledger. */
+static size_t list_refused(struct client *c, struct sync_refusal refused[SAVED_MAX])
 {
-    struct sync_refusal refused[SAVED_MAX];
     struct map_slot *slot;
     size_t at = 0, n = 0;
 
@@ -905,10 +905,28 @@ static void say_applied(struct client *c)
                                       .message = STR("simulated"),
                                       .held_by = str_c(p->held_by)};
     }
+    return n;
+}
+
+static void say_applied(struct client *c)
+{
+    struct sync_refusal refused[SAVED_MAX];
+    size_t n = list_refused(c, refused);
+
     fail_report(c->sim);
     c->must_say = sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n) != 0;
     (void)mem_fail_after(UINT64_MAX);
     c->must_judge = c->has_judge;
+}
+
+/* The revision is not applied yet; what it says of its content is true. */
+static void say_early(struct client *c)
+{
+    struct sync_refusal refused[SAVED_MAX];
+    size_t n = list_refused(c, refused);
+
+    if (sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n))
+        violate(c->sim, "out of memory");
 }
 
 /* Applies: everything but what it refuses and what belongs to that, which stays at what was served before. */
@@ -1910,6 +1928,8 @@ static void client_step(struct client *c)
     do_deliver(c);
     if (c->up && c->must_apply && chance(c->sim, 500))
         client_apply_now(c);
+    if (c->up && c->must_apply && strikes(c->sim, FAULT_EARLY, 20))
+        say_early(c);
     if (c->up && c->must_say && !c->must_apply && chance(c->sim, 300))
         say_applied(c);
     if (c->up && c->must_judge && !c->is_mute && !c->must_apply && chance(c->sim, 300))

@@ -36,6 +36,7 @@ enum sim_fault {
     FAULT_EMPTIED,  /* a server comes back with nothing */
     FAULT_HOST,     /* a host comes back with nothing */
     FAULT_RIGHTS,   /* what a subscriber may read changes */
+    FAULT_EARLY,    /* a subscriber says that it has applied what it is to apply */
     N_FAULTS,
 };
 extern const char *const sim_fault_names[N_FAULTS];
