@@ -272,9 +272,13 @@ struct instance *place_connect(struct place *p, const char *id)
     if (introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
         return NULL;
     one = calloc(1, sizeof(*one));
-    *one = (struct attendee){.who = in};
-    if (CHECK(VEC_PUSH(&p->attendees, one)) &&
-        !attendance_arrive(&p->hub.attendance, one, clock_now(), clock_wall_ms(), &older, NULL))
+    if (!CHECK(one && VEC_PUSH(&p->attendees, one))) {
+        free(one);
+        (void)introduction_unref(in);
+        return NULL;
+    }
+    one->who = in;
+    if (!attendance_arrive(&p->hub.attendance, one, clock_now(), clock_wall_ms(), &older, NULL))
         i = one->instance;
     (void)introduction_unref(in);
     hub_changed(&p->hub);

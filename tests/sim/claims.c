@@ -125,7 +125,7 @@ void claims_told(struct claims *c, int client, uint64_t seat, const struct told 
         return;
     if (told)
         t->told = *told;
-    t->who.reads = t->told.reads;
+    t->who.reads = (unsigned)t->told.reads;
     t->at = revision;
 }
 

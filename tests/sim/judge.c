@@ -90,10 +90,11 @@ bool judge_waited(const struct oracle *o, const struct truth *t, uint64_t revisi
                   char why[WHY_MAX])
 {
     bool is_so[PLACES] = {false};
-    struct held before, first, view;
+    struct held before, first, head, view;
 
     view_at(o, &t->who, revision - 1, NULL, &before);
     view_at(o, &t->who, revision, NULL, &first);
+    view_at(o, &t->who, o->head, NULL, &head);
     for (uint64_t r = revision; r <= o->head; r++) {
         view_at(o, &t->who, r, NULL, &view);
         for (int i = 0; i < PLACES; i++)
@@ -103,7 +104,7 @@ bool judge_waited(const struct oracle *o, const struct truth *t, uint64_t revisi
         if (!is_so[i] && place(&before, i) != place(&first, i) &&
             is_work_of(o, i, place(&first, i), revision) &&
             place(&t->told.serves, i) == place(&t->told.received, i) &&
-            place(&view, i) == place(&first, i))
+            place(&head, i) == place(&first, i))
             return SAY(why, "of place %d it serves %llu, which no view since %llu has", i,
                        U(place(&t->told.serves, i)), U(revision));
     return true;

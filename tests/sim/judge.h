@@ -25,7 +25,7 @@
 struct told {
     struct held serves, received;
     struct held said_serves, said_received; /* when it made its last report that came */
-    unsigned reads;                         /* the namespaces that it might read */
+    uint64_t reads; /* the namespaces that it might read, a bit for each */
 };
 
 /*
