@@ -34,18 +34,14 @@ static bool is_deleted(const struct feed_session *s, const struct state *state, 
 
 /*
  * It had a candidate, which was taken back, or which a live rollout does not give it any more. Where a newer rollout carries the
- * resource, the number that it skipped tells that an older one had, and has ended: two never carry one resource at once.
+ * resource, its candidate remembers when an older one ended: that some older one did explains nothing that is newer than its end.
  */
 static bool is_taken_back(const struct state *state, struct str key, uint64_t since,
                           const struct sha256 *hash)
 {
     const struct candidate *c = candidate_of(tree_find(state->candidates, key));
-    const struct version *v = state_newest(state, key);
 
-    if (!c || !c->version)
-        return c && c->node.revision > since;
-    return sha256_eq(&c->version->item_hash, hash) ||
-           (c->rollout > since && c->number > (v ? v->number : 0) + 1);
+    return c && (c->ended > since || (c->version && sha256_eq(&c->version->item_hash, hash)));
 }
 
 /*

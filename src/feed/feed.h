@@ -122,6 +122,12 @@ struct feed_session *feed_session_free(struct feed_session *s); /* always NULL; 
 void feed_session_may_read(struct feed_session *s, struct readable *readable);
 
 /*
+ * Whether a hello shows a revision that this feed does not serve yet, though one of its server does, whose newest this is:
+ * taken now, it would be believed to come from another history. Then it waits for that publication.
+ */
+bool feed_must_wait(const struct feed *f, const Trimtab__V1__Hello *hello, uint64_t newest);
+
+/*
  * Takes a frame of the subscriber. The frame is borrowed. ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED with the
  * story: the stream must end; ERR_NOMEM.
  */

@@ -40,8 +40,7 @@ void session_ungray(struct feed_session *s)
     s->gray = (struct gray){.digest = DIGEST_NULL};
 }
 
-/* Memory failed while it was brought up to date: nothing can be told by its digest. */
-static bool is_uncertain(const struct feed_session *s)
+bool session_is_uncertain(const struct feed_session *s)
 {
     return s->gray.is_stale || feed_class_is_stale(s->class);
 }
@@ -62,7 +61,7 @@ void session_gray(struct feed_session *s)
     }
     s->gray = g;
     s->gray.last = session_digest(s, &count);
-    s->gray.has_last = !is_uncertain(s);
+    s->gray.has_last = !session_is_uncertain(s);
 }
 
 bool session_was_gray(const struct feed_session *s, uint64_t since)
@@ -120,7 +119,7 @@ static void publish_to(struct feed_session *s, const struct state *before)
     uint64_t count;
 
     session_gray(s);
-    if (was_known && !is_uncertain(s) && digest_eq(session_digest(s, &count), last) &&
+    if (was_known && !session_is_uncertain(s) && digest_eq(session_digest(s, &count), last) &&
         digest_eq(session_closure(s)->withheld_names, withheld)) {
         if (s->status.changed <= s->status.sent)
             session_withheld(s, session_closure(s));

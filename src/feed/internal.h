@@ -286,7 +286,10 @@ void feed_mark_put(const struct feed_class *c, const struct closure *closure, co
 void session_release_restored(struct feed_session *s);
 
 /* gray.c */
-void session_gray(struct feed_session *s); /* computed anew, from the feed's state */
+void session_gray(struct feed_session *s);
+/* Memory failed while it was brought up to date: neither its digest nor its closure tells anything, until a batch is cut. */
+bool session_is_uncertain(
+    const struct feed_session *s); /* computed anew, from the feed's state */
 void session_ungray(struct feed_session *s);
 /* Whether a rollout has it now, or had it at a revision since then, by which its view may have differed. */
 bool session_was_gray(const struct feed_session *s, uint64_t since);

@@ -221,6 +221,15 @@ static int begin(struct feed_session *s, const Trimtab__V1__Hello *hello)
     return cut_begin(s, mode, mode == TRIMTAB__V1__MODE__RESUME ? hello->cursor->revision : 0);
 }
 
+bool feed_must_wait(const struct feed *f, const Trimtab__V1__Hello *hello, uint64_t newest)
+{
+    uint64_t shown = hello->cursor ? hello->cursor->revision : 0;
+
+    if (hello->serving)
+        shown = MAX(shown, hello->serving->revision);
+    return f->state->revision < MIN(shown, newest);
+}
+
 static int take_hello(struct feed_session *s, const Trimtab__V1__Hello *hello, nsec_t now,
                       struct err *err)
 {

@@ -189,6 +189,7 @@ struct standing feed_session_standing(struct feed_session *s)
 
     s->is_changed = false;
     st.expected = session_digest(s, &st.items);
+    st.is_uncertain = s->class && session_is_uncertain(s);
     if (s->class) {
         st.referred = tree_ref(session_closure(s)->entries);
         st.withheld = tree_ref(session_closure(s)->withheld);

@@ -186,6 +186,7 @@ static void candidate_release(struct tree_item *item)
 static bool put_candidate(struct state *s, struct str key, uint64_t rollout, uint64_t number,
                           struct version *version, uint64_t revision)
 {
+    const struct candidate *before = candidate_of(tree_find(s->candidates, key));
     struct candidate *c = mem_alloc(sizeof(*c) + key.len);
     bool ok;
 
@@ -199,6 +200,7 @@ static bool put_candidate(struct state *s, struct str key, uint64_t rollout, uin
     c->rollout = rollout;
     c->number = number;
     c->version = version_ref(version);
+    c->ended = !version ? revision : before ? before->ended : 0;
     ok = tree_put(&s->candidates, &c->node);
     tree_item_unref(&c->node);
     return ok;

@@ -59,6 +59,7 @@ struct candidate {
     uint64_t rollout;        /* id */
     uint64_t number;         /* that the candidate took */
     struct version *version; /* NULL: the rollout has ended */
+    uint64_t ended;          /* when the last one that carried it ended; 0: none is known */
     char text[];
 };
 

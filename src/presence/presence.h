@@ -17,7 +17,7 @@
  *
  *   (E1) What an instance serves is known from a report that was proved by content (presence/proof.h), never from what it
  *        was sent or from the number of a revision (I12).
- *   (E2) A record answers nothing about revisions beyond `complete`.
+ *   (E2) A record answers nothing about revisions beyond `complete`, and nothing at all before its stream has said how it stands.
  *   (E3) Bad news needs no proof: an exception counts as soon as it is about what the view wants.
  */
 #ifndef TRIMTAB_PRESENCE_PRESENCE_H
@@ -103,6 +103,8 @@ struct standing {
     uint64_t orders_done; /* revision of the newest order that it has carried out, as it said */
     uint64_t fleet_done;  /* likewise of the fleet: pause or resume */
     struct report *report;
+    bool
+        is_uncertain; /* memory failed for what its view refers to, and what is withheld from it: */
     struct tree *referred; /* model/closure.h */
     struct tree *withheld; /* likewise; NULL: nothing */
     struct tree *withheld_stable; /* likewise, if no rollout took it */
@@ -119,6 +121,8 @@ struct presence {
     uint64_t
         whole; /* newest concerning revision that it proved to serve without exception; 0: not known */
     bool is_connected;
+    bool
+        has_stood; /* its stream has said how it stands; before that the record says nothing of its view */
     bool is_restored;     /* read back after a restart of the server: not heard of since */
     int64_t connected_ms; /* wall clock, since 1970 */
     int64_t taken_ms; /* when a program without its secret took the id over; 0: none did */
@@ -139,6 +143,12 @@ static inline const char *presence_id(const struct presence *p)
 }
 
 /* ---- what it comes to ---- */
+
+/* Whether what its view refers to, and what is withheld from it, is known: else nobody can say what concerns it (E2). */
+static inline bool presence_is_certain(const struct presence *p)
+{
+    return p->has_stood && !p->standing.is_uncertain;
+}
 
 enum presence_state {
     PRESENCE_OK,      /* proved to serve its view */

@@ -394,6 +394,7 @@ int roster_stand(struct roster *r, struct instance *i, struct standing *standing
     }
     standing_deinit(&p->standing);
     p->standing = *standing;
+    p->has_stood = true;
     standing->report = NULL; /* taken over */
     standing->referred = NULL;
     standing->withheld = standing->withheld_stable = NULL;

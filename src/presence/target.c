@@ -29,6 +29,15 @@ struct showing {
     const Trimtab__V1__Refusal *held;    /* because of something else; NULL: none */
 };
 
+/* Whether the rollout is what carries a key in the state. */
+static bool is_carrier(const struct target_look *l, struct str key,
+                       struct version **ret_candidate)
+{
+    const struct rollout *r = state_carrier(l->state, key, ret_candidate);
+
+    return r && r->id == l->rollout->id;
+}
+
 /*
  * Whether the rollout carries the deletion of a name in one of the scope's layers, and so what the view has there, or its
  * absence: a deletion in a weaker layer than that of the item changes nothing.
@@ -45,8 +54,7 @@ static bool carries_deletion(const struct target_look *l, const struct scope *sc
         name_put_key((struct name){scope->layers[i], kind, name}, &key);
         if (buf_status(&key))
             return true; /* bad news is believed when nobody can tell */
-        if (state_carrier(l->state, buf_str(&key), &candidate) == l->rollout &&
-            candidate->deleted)
+        if (is_carrier(l, buf_str(&key), &candidate) && candidate->deleted)
             return true;
     }
     return false;
@@ -68,7 +76,7 @@ static bool is_about_bound(const struct target_look *l, const struct scope *scop
     item = scope_find(&v, kind, name);
     if (item ? !str_eq(hash, str_of(item->item_hash.bytes, SHA256_BYTES)) : hash.len != 0)
         return false;
-    return (item && state_carrier(l->state, item->key, NULL) == l->rollout) ||
+    return (item && is_carrier(l, item->key, NULL)) ||
            carries_deletion(l, scope, kind, name, item);
 }
 
@@ -86,7 +94,7 @@ static bool is_about_referred(const struct target_look *l, const Trimtab__V1__Re
     r = referred && !buf_status(&key) ? referred_of(tree_find(referred, buf_str(&key))) : NULL;
     return r && r->version &&
            str_eq(proto_str(f->hash), str_of(r->version->item_hash.bytes, SHA256_BYTES)) &&
-           state_carrier(l->state, r->version->key, NULL) == l->rollout;
+           is_carrier(l, r->version->key, NULL);
 }
 
 static bool is_about(const struct target_look *l, const Trimtab__V1__Refusal *f)
@@ -224,7 +232,8 @@ enum target_state target_state(const struct target_look *l, char why[TARGET_WHY_
                     presence_id(p));
         return TARGET_TOO_OLD;
     }
-    if (MAX(p->standing.complete, l->at->complete) < l->since)
+    if (!l->state || !presence_is_certain(p) ||
+        MAX(p->standing.complete, l->at->complete) < l->since)
         return TARGET_PENDING; /* E2 */
     if (has_spoken(l))
         show_exceptions(l, &s);

@@ -32,10 +32,11 @@ static inline bool target_has_applied(enum target_state s)
     return s == TARGET_APPLIED || s == TARGET_UNJUDGED || s == TARGET_FAILING;
 }
 
-/* Whose view of what, and when. Borrowed. */
+/* Whose view of what, and when. The rollout is the newest there is, and lives. Borrowed. */
 struct target_look {
     const struct presence *presence;
-    const struct state *state; /* in which the rollout is live */
+    const struct state *
+        state; /* with which the record is looked at (presence/attendance.h); NULL: nobody knows which */
     const struct rollout *rollout;
     uint64_t since; /* revision of the step that takes the instance */
     const struct moment *at;

@@ -36,7 +36,16 @@ static Trimtab__V1__SnapshotEntry *entry_of(const struct version *v, struct aren
     return arena_failed(a) || buf_status(&id) ? NULL : entry;
 }
 
-static Trimtab__V1__SnapshotRollout *rollout_entry(const struct rollout *r, struct arena *a,
+/* When an older rollout of a resource ended that this one carries; 0: none did. */
+static uint64_t ended_before(const struct state *s, const struct rollout *r, struct str key)
+{
+    const struct candidate *c = candidate_of(tree_find(s->candidates, key));
+
+    return c && c->version && c->rollout == r->id ? c->ended : 0;
+}
+
+static Trimtab__V1__SnapshotRollout *rollout_entry(const struct state *s,
+                                                   const struct rollout *r, struct arena *a,
                                                    size_t *size)
 {
     Trimtab__V1__SnapshotRollout *p = ARENA_NEW(a, Trimtab__V1__SnapshotRollout);
@@ -61,6 +70,7 @@ static Trimtab__V1__SnapshotRollout *rollout_entry(const struct rollout *r, stru
         p->candidates[i] = entry_of(r->candidates[i], a);
         if (!p->candidates[i])
             return NULL;
+        p->candidates[i]->ended = ended_before(s, r, r->candidates[i]->key);
         p->n_candidates++;
         *size += r->candidates[i]->content.len + r->candidates[i]->key.len + 64;
     }
@@ -85,9 +95,9 @@ static bool add_version(struct filling *f, const struct version *v)
     return entry && VEC_PUSH(&f->entries, entry);
 }
 
-static bool add_rollout(struct filling *f, const struct rollout *r)
+static bool add_rollout(struct filling *f, const struct state *s, const struct rollout *r)
 {
-    Trimtab__V1__SnapshotRollout *p = rollout_entry(r, &f->arena, &f->size);
+    Trimtab__V1__SnapshotRollout *p = rollout_entry(s, r, &f->arena, &f->size);
 
     f->size += 512;
     return p && VEC_PUSH(&f->rollouts, p);
@@ -147,7 +157,7 @@ static bool fill(struct snapshot_walk *w, size_t bytes, struct filling *f)
     while (ok && f->size < bytes && (item = tree_walk_next(&w->versions)))
         ok = add_version(f, version_of(item));
     while (ok && f->size < bytes && (item = tree_walk_next(&w->rollouts)))
-        ok = add_rollout(f, rollout_of(item));
+        ok = add_rollout(f, w->state, rollout_of(item));
     while (ok && f->size < bytes && (item = tree_walk_next(&w->candidates)))
         ok = add_spent(f, candidate_of(item));
     while (ok && f->size < bytes && (item = tree_walk_next(&w->orders)))
@@ -223,6 +233,21 @@ static int read_candidates(const Trimtab__V1__SnapshotRollout *p, struct version
     return 0;
 }
 
+/* The candidates find it in the state, as when they were new. */
+static int load_endings(const Trimtab__V1__SnapshotRollout *p, struct version *const *versions,
+                        struct state **s)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < p->n_candidates && !r; i++) {
+        struct spent older = {.revision = p->candidates[i]->ended};
+
+        if (older.revision)
+            r = state_load_number(s, versions[i]->key, &older);
+    }
+    return r;
+}
+
 static int check_rollout(const Trimtab__V1__SnapshotRollout *p, struct rollout_plan *plan,
                          struct arena *a, struct err *err)
 {
@@ -249,6 +274,8 @@ static int load_rollout(const Trimtab__V1__SnapshotRollout *p, struct state **s,
 
     if (!rc)
         rc = read_candidates(p, versions, &n, err);
+    if (!rc)
+        rc = load_endings(p, versions, s);
     if (!rc) {
         struct rollout_saved saved = {.id = p->id,
                                       .revision = p->revision,

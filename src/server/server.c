@@ -195,7 +195,6 @@ static int open_state(struct server *server, struct err *err)
         return r;
     hub->identity = committer_identity(hub->committer);
     hub_set_state(hub, state);
-    hub->roster.complete = state->revision;
     (void)state_unref(state);
     return take_rights(hub);
 }

@@ -106,6 +106,15 @@ static void send(struct sync *s, const Trimtab__V1__ClientFrame *frame)
     s->opts.ops->send(s->opts.ctx, frame);
 }
 
+/*
+ * Whether something else is served than is to be. It may be served at any time, so what is served is no claim: not even when
+ * it is just what is received, because a hold waits of what was never served.
+ */
+static bool awaits_apply(const struct sync *s)
+{
+    return !digest_eq(s->serving, sync_wanted(s));
+}
+
 void sync_link_up(struct sync *s, nsec_t now)
 {
     Trimtab__V1__ClientFrame frame = TRIMTAB__V1__CLIENT_FRAME__INIT;
@@ -147,7 +156,8 @@ void sync_link_up(struct sync *s, nsec_t now)
     if (cursor.revision || cursor.count || s->holds.by_name.n) /* the last is to be compared */
         hello.cursor = &cursor;
     serving.revision = s->serving_revision;
-    serving.digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
+    if (!awaits_apply(s))
+        serving.digest = (ProtobufCBinaryData){DIGEST_BYTES, serving_digest};
     serving.source = s->serves_copy ? copy : server;
     if (s->report)
         hello.serving = &serving;

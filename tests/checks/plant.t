@@ -1,7 +1,8 @@
 #!/bin/sh
 # Planted defects: each patch of tests/plant breaks the product in one way that the model of judgement (tests/sim/judge.h)
-# or of rights (I11, tests/sim/oracle.h) must find by itself, and each of tests/plant/lanes one that the scheduler of hub and
-# lanes (tests/server/lanes.c) must find. They are applied one after the other to a copy of the tree, of which only these two programs are built.
+# or of rights (I11, tests/sim/oracle.h) must find by itself; each of tests/plant/sim one of hub and lanes that the simulation must
+# find, by any of its rules, and each of tests/plant/lanes one that the scheduler of the real hub and lanes (tests/server/lanes.c) must
+# find. They are applied one after the other to a copy of the tree, of which only these two programs are built.
 #
 #   TRIMTAB_PLANT_SEEDS   how many seeds each gets; a patch that does not apply, or is not found in them, is a failure
 cd "$(dirname "$0")/../.." || exit 1
@@ -36,10 +37,11 @@ if ! (cd "$work" && cmake --preset release && ninja -C build/release sim server_
     exit 1
 fi
 
-judged() { # SEEDS: what the model of judgement finds in the tree as it is; nothing: no violation
-    TRIMTAB_SIM_SEEDS=$1 TRIMTAB_SIM_FAILURES=1 "$work/build/release/tests/sim" 'no invariant' >"$work/sim.log" 2>&1
-    grep -oE 'seed [0-9]+: (J[0-9]|I11): .*' "$work/sim.log" | head -1
+found_by() { # RULES SEEDS: what the simulation finds by them in the tree as it is; nothing: no violation
+    TRIMTAB_SIM_SEEDS=$2 TRIMTAB_SIM_FAILURES=1 "$work/build/release/tests/sim" 'no invariant' >"$work/sim.log" 2>&1
+    grep -oE "seed [0-9]+: ($1): .*" "$work/sim.log" | head -1
 }
+judgement='J[0-9]+|I11'
 
 scheduled() { # what the scheduler of hub and lanes finds
     "$work/build/release/tests/server_lanes" >"$work/lanes.log" 2>/dev/null
@@ -48,7 +50,7 @@ scheduled() { # what the scheduler of hub and lanes finds
     [ $status -lt 128 ] || echo "it ended by signal $((status - 128))"
 }
 
-found=$(judged 50)
+found=$(found_by '[IJ][0-9]+' 50)
 [ -z "$found" ] && grep -q '^ok 1' "$work/sim.log"
 result $? "without a defect nothing is found" "$found"
 
@@ -56,7 +58,7 @@ found=$(scheduled)
 [ -z "$found" ] && grep -q '^ok 2' "$work/lanes.log"
 result $? "without a defect the scheduler finds nothing" "$found"
 
-for patch in tests/plant/*.patch tests/plant/lanes/*.patch; do
+for patch in tests/plant/*.patch tests/plant/sim/*.patch tests/plant/lanes/*.patch; do
     name=$(basename "$patch" .patch)
     story=$(head -1 "$patch")
     if ! patch -d "$work" -p1 -s -F0 <"$patch" >"$work/patch.log" 2>&1; then
@@ -65,7 +67,11 @@ for patch in tests/plant/*.patch tests/plant/lanes/*.patch; do
     fi
     case "$patch" in */lanes/*) program=server_lanes ;; *) program=sim ;; esac
     if (cd "$work" && ninja -C build/release $program) >"$work/build.log" 2>&1; then
-        case "$program" in sim) found=$(judged "$seeds") ;; *) found=$(scheduled) ;; esac
+        case "$patch" in
+        */lanes/*) found=$(scheduled) ;;
+        */sim/*) found=$(found_by '[IJ][0-9]+' "$seeds") ;;
+        *) found=$(found_by "$judgement" "$seeds") ;;
+        esac
         [ -n "$found" ]
         result $? "$name: $story" "${found:-not found by $program}"
     else

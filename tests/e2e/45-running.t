@@ -100,6 +100,24 @@ test('what a rollout deletes is shown as gray where it is gone, and as ok where 
   await move(id, 'roll_back');
 });
 
+test('what a deletion uncovers is run by who has said so, and by nobody else', async () => {
+  const two = subscribers.get('two');
+  await until('both run it', async () => (await rows(`resource=${B}`)).every((r) => r[2] === 'ok'));
+  two.auto = false;
+  await server.commit([{ id: B, delete: true }]);
+  await until('two has it', () => two.text(BASE) === '1');
+  await until('one runs it', async () => (await rows(`resource=${BASE}`))[0][2] === 'ok');
+  const row = (await rows(`resource=${BASE}`))[1];
+  assert(['pending', 'stale'].includes(row[2]), row[2]);
+  assert.deepStrictEqual(row.slice(3), [1, 0], 'it was never given that before');
+  assert(!(await rows('instance=two')).some((r) => r[1] === BASE && r[2] === 'ok'));
+  two.auto = true;
+  two.acknowledge();
+  await until('two runs it', async () => (await rows(`resource=${BASE}`))[1][2] === 'ok');
+  const { revision } = await server.commit([{ id: B, text: '2' }]);
+  await Promise.all([...subscribers.values()].map((s) => s.at(revision)));
+});
+
 test('a failing health makes what a rollout brought a gray error, and nothing else', async () => {
   const id = await start([{ id: A, text: '3' }], ['one']);
   await until('one runs it', async () => (await rows(`resource=${A}`))[0][2] === 'gray_ok');

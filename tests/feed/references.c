@@ -7,6 +7,8 @@
  */
 #include "feed/observer.h"
 
+#include "proto/record.h"
+
 TEST("what a resource refers to comes with it, through others too, and goes with the last one")
 {
     struct world w;
@@ -197,6 +199,58 @@ TEST("what a rollout gave that has ended goes with a cause, while another one ca
     CHECK(o.n_drops == 1 && o.n_uncaused == 0);
     CHECK_U64(sync_status(o.sync).cursor.count, 0);
     observer_close(&o);
+    world_close(&w);
+}
+
+TEST("that some rollout of the resource ended is no cause of what is newer than its end")
+{
+    struct world lost, w;
+    struct observer o;
+
+    REQUIRE(world_open(&lost) && world_open(&w) && observer_open(&o, &lost, 1, "a", NULL));
+    roll_back(&lost, START(&lost, "somebody", {"a/item/x", NULL}));
+    roll_back(&w, START(&w, "somebody", {"a/item/x", NULL}));
+    PUBLISH(&lost, {"a/item/x", NULL});
+    link_observer(&o);
+    settle(&o);
+    CHECK_U64(sync_status(o.sync).cursor.count, 1);
+    unlink_observer(&o);
+    o.w = &w; /* the same store with an older log, which goes on otherwise */
+    PUBLISH(&w, {"b/item/y", NULL});
+    (void)START(&w, "somebody", {"a/item/x", "b/item/y"});
+    observer_may_read(&o, "a b"); /* so that it is compared */
+    forget(&o);
+    link_observer(&o);
+    settle(&o);
+    CHECK(o.n_drops == 1 && o.n_uncaused == 1);
+    observer_close(&o);
+    world_close(&lost);
+    world_close(&w);
+}
+
+TEST("a snapshot keeps when a rollout ended whose resource another one carries")
+{
+    struct world w;
+    struct snapshot_walk walk;
+    struct state *loaded = state_new();
+    const struct candidate *c;
+    struct shared *part;
+    bool failed;
+
+    REQUIRE(world_open(&w) && loaded);
+    roll_back(&w, START(&w, "somebody", {"a/item/x", NULL}));
+    (void)START(&w, "somebody", {"a/item/x", NULL}, {"a/item/y", NULL});
+    snapshot_walk_init(&walk, w.state);
+    while ((part = snapshot_part(&walk, 1, &failed))) {
+        CHECK_I64(snapshot_apply(shared_str(part), &loaded, NULL), 0);
+        (void)shared_unref(part);
+    }
+    REQUIRE(!failed && loaded);
+    c = candidate_of(tree_find(loaded->candidates, STR("a\0item\0x")));
+    CHECK(c && c->version && c->rollout == 3 && c->ended == 2);
+    c = candidate_of(tree_find(loaded->candidates, STR("a\0item\0y")));
+    CHECK(c && c->version && c->rollout == 3 && !c->ended);
+    (void)state_unref(loaded);
     world_close(&w);
 }
 

@@ -144,6 +144,7 @@ static enum target_state judge(const struct state *s, uint64_t rollout, const st
     if (!p)
         return TARGET_OFFLINE;
     p->is_connected = !what->is_offline;
+    p->has_stood = true;
     p->standing.complete = p->standing.concerned = s->revision;
     p->standing.proved = what->proved;
     p->standing.applied = what->applied ? what->applied : what->proved;
@@ -206,6 +207,7 @@ TEST("who had proved a candidate when it went is known to have applied it, who h
     r = start(&s, "a/item/x", "2");
     struct target_look look = {
         .presence = p, .state = s, .rollout = state_rollout(s, r), .since = r, .at = &at};
+    p->has_stood = true;
     at.complete = p->standing.concerned = s->revision;
     p->standing.proved = r;
     CHECK(target_left_applied(&look));
@@ -450,6 +452,7 @@ static struct presence *presence_limited(const struct state *s)
     view.subject = NULL;
     CHECK_I64(closure_make(&view, &stable), 0);
     p->is_connected = true;
+    p->has_stood = true;
     p->standing.complete = p->standing.proved = s->revision;
     p->standing.proof = PROOF_HOLDS;
     p->standing.referred = tree_ref(closure.entries);
@@ -530,5 +533,86 @@ TEST(
     p->standing.withheld_stable = NULL;
     CHECK_I64(target_state(&look, why), TARGET_APPLIED);
     (void)presence_unref(p);
+    (void)state_unref(s);
+}
+
+/* A connected one that has proved all of this revision. */
+static struct presence *presence_at(uint64_t revision)
+{
+    struct presence *p = presence_make(false, false);
+
+    if (!p)
+        return NULL;
+    p->is_connected = p->has_stood = true;
+    p->standing.complete = p->standing.concerned = p->standing.proved = revision;
+    p->standing.applied = revision;
+    p->standing.proof = PROOF_HOLDS;
+    return p;
+}
+
+TEST("a target is looked at with the state that its lane served: what a newer commit uncovers "
+     "it has "
+     "not proved")
+{
+    struct state *s = state_new(), *before;
+    struct change gone = {.id = STR("a/item/x"), .delete = true};
+    struct moment at = {.now = 100, .ack_late = 10};
+    char why[TARGET_WHY_MAX];
+    struct target_look look = {.at = &at};
+    struct presence *p;
+    struct err err;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    look.since = start(&s, "b/item/x", "2");
+    p = presence_at(s->revision);
+    before = state_ref(s);
+    REQUIRE(p && look.since && !commit_changes(&s, &gone, 1, &err));
+    look.presence = p;
+    look.rollout = state_rollout(s, look.since);
+    look.state = before;
+    CHECK_I64(target_state(&look, why), TARGET_HIDDEN);
+    look.state = NULL; /* memory failed for its last word */
+    CHECK_I64(target_state(&look, why), TARGET_PENDING);
+    look.state = s; /* it has said how it stands there: that it owes a word */
+    p->standing.complete = p->standing.concerned = s->revision;
+    CHECK_I64(target_state(&look, why), TARGET_PENDING);
+    p->has_stood = false;
+    look.state = before;
+    CHECK_I64(target_state(&look, why), TARGET_PENDING);
+    (void)presence_unref(p);
+    (void)state_unref(before);
+    (void)state_unref(s);
+}
+
+TEST("a refusal counts against its rollout also when that has moved since the state that it is "
+     "looked "
+     "at with")
+{
+    struct state *s = state_new(), *before;
+    struct said what = {.scope = "one", .key = "item/x", .wanted = "a/item/x"};
+    struct rollout_move pause = {.kind = MOVE_PAUSE};
+    struct moment at = {.now = 100, .ack_late = 10};
+    struct target_look look = {.at = &at};
+    char why[TARGET_WHY_MAX];
+    struct presence *p;
+    struct err err;
+
+    REQUIRE(s && !put(&s, "a/item/x", "1"));
+    look.since = start(&s, "a/item/x", "2");
+    p = presence_at(s->revision);
+    before = state_ref(s);
+    pause.id = look.since;
+    pause.expected = state_rollout(s, look.since)->n_moves;
+    REQUIRE(p && !commit_to(
+                     &s, &(struct commit){.moves = &pause, .n_moves = 1, .author = STR("ann")},
+                     &err));
+    except(p, before, &what);
+    look.presence = p;
+    look.state = before;
+    look.rollout = state_rollout(s, look.since);
+    REQUIRE(look.rollout != state_rollout(before, look.since));
+    CHECK_I64(target_state(&look, why), TARGET_REFUSED);
+    (void)presence_unref(p);
+    (void)state_unref(before);
     (void)state_unref(s);
 }

@@ -231,6 +231,7 @@ TEST("a hello that is too large to be kept is kept without its scopes; whose the
     Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
     Trimtab__V1__Selector selector = TRIMTAB__V1__SELECTOR__INIT, *selectors[] = {&selector};
     struct introduction *in;
+    struct attendee one = {.lane = 0}, *older;
     struct place p;
 
     for (size_t i = 0; i < NAMES; i++) {
@@ -250,7 +251,9 @@ TEST("a hello that is too large to be kept is kept without its scopes; whose the
     open_place(&p);
     REQUIRE(!introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in,
                               NULL));
-    CHECK(roster_connect(&p.hub.roster, in, &p, clock_now(), clock_wall_ms()));
+    one.who = in;
+    CHECK(attendance_arrive(&p.hub.attendance, &one, clock_now(), clock_wall_ms(), &older,
+                            NULL) == 0);
     (void)introduction_unref(in);
     place_until(&p, has_kept_all, &p);
     REQUIRE(restart(&p));

@@ -47,7 +47,7 @@ void judge(void)
     CHECK(at.complete <= head);
     CHECK_U64(world.hub.n_lost, 0); /* none: a cursor ahead of its lane waits */
     for (size_t i = 0; i < world.n_lanes; i++)
-        counts.owing += world.hub.n_owing[i] != 0;
+        counts.owing += world.hub.attendance.n_owing[i] != 0;
     for (int i = 0; i < IDS; i++) {
         const struct instance *one = instance_of(i);
 
@@ -232,7 +232,7 @@ static void check_end(void)
         if (!c->is_open)
             continue;
         n++;
-        if (CHECK(one && one->stream == c->subscriber.seat) &&
+        if (CHECK(one && seat_of(one) == c->subscriber.seat) &&
             !CHECK(presence_has_reached(one->presence, head, &at)))
             tap_note("i%d: state %s", c->id,
                      presence_state_name(presence_state(one->presence, &at)));

@@ -71,8 +71,8 @@ static void judge_status(const struct ask *ask, const Trimtab__V1__StatusRespons
         CHECK(m->concerned >= n_there);
         CHECK(waiting >= n_owing);
     }
-    if (ask->concern == CONCERNS_NOBODY)
-        CHECK_U64(m->concerned, 0);
+    if (ask->concern == CONCERNS_NOBODY) /* but of whom nobody knows yet what it is to have */
+        CHECK(m->concerned == m->pending && m->concerned <= IDS - n_there);
     if (!CHECK(lane_state(ask->home)->revision >= ask->revision) || tap_failed())
         tap_note("revision %llu: %llu concerned, %llu applied, %llu pending; %llu were there",
                  (unsigned long long)ask->revision, (unsigned long long)m->concerned,

@@ -211,7 +211,7 @@ TEST("who goes while a page is made is still told of, and nothing of it is kept"
                                   .after = "i00001", .limit = 2, .is_wanted = wants_all}) == 0);
     CHECK_U64(call->page->n, 2);
     CHECK(!*call->page->next);
-    held = call->page->at[0];
+    held = call->page->at[0].presence;
     CHECK_STR(str_c(presence_id(held)), str_c("i00002"));
     place_leave(&p, roster_find(&p.hub.roster, str_c("i00002")));
     CHECK(held->is_connected); /* as it was */

@@ -82,7 +82,7 @@ static void on_publish(void *ctx, struct publication *news)
     events_publish(&p->events, p->hub.state, state, news->versions.at, news->versions.n);
     follow(p, p->hub.state, state);
     hub_set_state(&p->hub, state);
-    p->hub.roster.complete = state->revision;
+    attendance_said_all(&p->hub.attendance, 0, state);
     hub_changed(&p->hub);
 }
 
@@ -142,7 +142,7 @@ int place_open(struct place *p)
     hub_set_state(&p->hub, state);
     (void)state_unref(state);
     p->is_open = true;
-    p->hub.roster.complete = p->hub.state->revision;
+    attendance_add_lane(&p->hub.attendance, p->hub.state);
     r = driver_open(&p->driver, NULL);
     keeper_open(&p->keeper, &p->hub.roster, p->hub.committer);
     while (!p->keeper.has_loaded)
@@ -166,6 +166,9 @@ void place_stop(struct place *p)
     events_deinit(&p->events);
     p->hub.auth = NULL; /* it is not the hub's own here */
     hub_deinit(&p->hub);
+    for (size_t i = 0; i < p->attendees.n; i++)
+        free(p->attendees.at[i]);
+    VEC_DEINIT(&p->attendees);
     loop_close(&p->loop);
 }
 
@@ -253,6 +256,7 @@ struct instance *place_connect(struct place *p, const char *id)
     Trimtab__V1__Scope scope = TRIMTAB__V1__SCOPE__INIT, *scopes[] = {&scope};
     struct introduction *in = NULL;
     struct instance *i = NULL;
+    struct attendee *one, *older;
 
     (void)snprintf(id_text, sizeof(id_text), "%s", id);
     who.id = id_text;
@@ -267,8 +271,15 @@ struct instance *place_connect(struct place *p, const char *id)
     hello.n_features = 1;
     if (introduction_new(&(struct introduction_opts){&hello, "web", "peer", "grpc"}, &in, NULL))
         return NULL;
-    if (!roster_admit(&p->hub.roster, in, clock_now(), NULL))
-        i = roster_connect(&p->hub.roster, in, p, clock_now(), clock_wall_ms());
+    one = calloc(1, sizeof(*one));
+    if (!CHECK(one && VEC_PUSH(&p->attendees, one))) {
+        free(one);
+        (void)introduction_unref(in);
+        return NULL;
+    }
+    one->who = in;
+    if (!attendance_arrive(&p->hub.attendance, one, clock_now(), clock_wall_ms(), &older, NULL))
+        i = one->instance;
     (void)introduction_unref(in);
     hub_changed(&p->hub);
     return i;
@@ -276,7 +287,7 @@ struct instance *place_connect(struct place *p, const char *id)
 
 void place_leave(struct place *p, struct instance *i)
 {
-    roster_leave(&p->hub.roster, i, p, clock_now(), clock_wall_ms());
+    attendance_depart(&p->hub.attendance, i->stream, clock_now(), clock_wall_ms());
     hub_changed(&p->hub);
 }
 

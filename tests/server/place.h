@@ -25,6 +25,7 @@ struct place {
     struct keeper keeper;
     struct timer tick;
     struct store_disk *disk;
+    VEC(struct attendee *) attendees; /* streams of its only lane, as they come */
     bool is_open;
     /* what goes wrong on the disk: writes of this kind, from the n-th on, so many of them */
     enum store_write fault_write;

@@ -30,6 +30,7 @@ void claims_init(struct claims *c, struct oracle *oracle, struct truth *truths, 
 {
     *c = (struct claims){.oracle = oracle, .truths = truths, .n = n};
     roster_init(&c->roster);
+    attendance_init(&c->attendance, &c->roster);
 }
 
 static void drives_clear(struct claims *c)
@@ -42,6 +43,7 @@ static void drives_clear(struct claims *c)
 void claims_deinit(struct claims *c)
 {
     drives_clear(c);
+    attendance_deinit(&c->attendance);
     roster_deinit(&c->roster);
 }
 
@@ -69,75 +71,71 @@ void claims_start(struct claims *c, bool forgets, nsec_t now)
     c->started_at = c->oracle->head;
     c->now = now;
     c->opened = now;
-    c->complete = 0;
+    attendance_deinit(&c->attendance);
+    attendance_init(&c->attendance, &c->roster);
+    for (int i = 0; i < TARGETS_MAX_SIM; i++)
+        c->holders[i].seat = 0;
     if (!forgets) {
         drives_restart(c);
         return;
     }
     drives_clear(c);
+    memset(c->waits, 0, sizeof(c->waits));
     roster_deinit(&c->roster);
     roster_init(&c->roster);
     for (size_t i = 0; i < c->oracle->n_trials; i++)
         memset(c->oracle->trials[i].counted, 0, sizeof(c->oracle->trials[i].counted));
 }
 
-static int64_t wall(const struct claims *c)
+int64_t claims_wall(const struct claims *c)
 {
     return (int64_t)(c->now / NSEC_PER_MS);
 }
 
-static struct moment moment(const struct claims *c)
+struct moment claims_moment(const struct claims *c)
 {
     return (struct moment){.now = c->now,
-                           .now_ms = wall(c),
-                           .complete = c->complete,
+                           .now_ms = claims_wall(c),
+                           .complete = c->roster.complete,
                            .ack_late = ACK_LATE_S * NSEC_PER_S,
                            .lost_after = (int64_t)LOST_AFTER_S * 1000};
 }
 
-bool claims_hello(struct claims *c, const Trimtab__V1__Hello *hello, void *stream)
-{
-    struct introduction_opts opts = {
-        .hello = hello, .owner = "somebody", .peer = "here", .transport = "grpc"};
-    struct introduction *who;
-    struct instance *i;
+/* ---- for the model ---- */
 
-    if (introduction_new(&opts, &who, NULL))
-        return false;
-    i = roster_connect(&c->roster, who, stream, c->now, wall(c));
-    (void)introduction_unref(who);
-    return i != NULL;
+void claims_taken(struct claims *c, int client, uint64_t seat, uint64_t boot)
+{
+    if (c->holders[client].boot != boot)
+        c->truths[client].has_word = false;
+    c->holders[client].seat = seat;
+    c->holders[client].boot = boot;
 }
 
-void claims_leave(struct claims *c, const char *id, const void *stream)
+bool claims_has(const struct claims *c, int client, uint64_t seat)
 {
-    struct instance *i = roster_find(&c->roster, str_c(id));
-
-    if (i)
-        roster_leave(&c->roster, i, stream, c->now, wall(c));
+    return c->holders[client].seat == seat;
 }
 
-bool claims_stand(struct claims *c, const char *id, struct feed_session *session)
+void claims_told(struct claims *c, int client, uint64_t seat, const struct told *told,
+                 uint64_t revision)
 {
-    struct instance *i = roster_find(&c->roster, str_c(id));
-    struct moment at = moment(c);
-    struct standing standing;
+    struct truth *t = &c->truths[client];
 
-    if (!i || !i->stream)
-        return true;
-    standing = feed_session_standing(session);
-    return roster_stand(&c->roster, i, &standing, true, &at) == 0;
+    if (!claims_has(c, client, seat))
+        return;
+    if (told)
+        t->told = *told;
+    t->who.reads = (unsigned)t->told.reads;
+    t->at = revision;
 }
 
-bool claims_health(struct claims *c, const char *id, const Trimtab__V1__Health *health)
+void claims_judged(struct claims *c, int client, const Trimtab__V1__Health *health)
 {
-    struct instance *i = roster_find(&c->roster, str_c(id));
+    struct truth *t = &c->truths[client];
 
-    struct verdict *v = i ? verdict_new(health) : NULL;
-    bool is_taken = !i || (v && roster_health(&c->roster, i, v, wall(c)) == 0);
-
-    (void)verdict_unref(v);
-    return is_taken;
+    t->has_word = true;
+    t->is_failing = health->failing;
+    t->judged = health->revision;
 }
 
 int client_number(const char *id)
@@ -183,6 +181,13 @@ static uint64_t taken_since(const struct rollout *r, const char *id)
     return 0;
 }
 
+/* The state with which its record is looked at, as the hub does it (hub_state_of). */
+static const struct state *state_of(const struct claims *c, const struct instance *i,
+                                    const struct state *newest)
+{
+    return i->stream ? attendance_state(&c->attendance, i) : newest;
+}
+
 /* What is said of a target, held against what is so. */
 static void check_target(struct claims *c, const struct instance *i, const struct rollout *r,
                          enum target_state is)
@@ -208,7 +213,7 @@ static void check_target(struct claims *c, const struct instance *i, const struc
 
 static void check_targets(struct claims *c, struct state *state, const struct instance *i)
 {
-    struct moment at = moment(c);
+    struct moment at = claims_moment(c);
     char why[TARGET_WHY_MAX];
     struct tree_walk walk;
     const struct rollout *r;
@@ -218,7 +223,7 @@ static void check_targets(struct claims *c, struct state *state, const struct in
         if (rollout_is_live(r) && taken_since(r, i->id))
             check_target(c, i, r,
                          target_state(&(struct target_look){.presence = i->presence,
-                                                            .state = state,
+                                                            .state = state_of(c, i, state),
                                                             .rollout = r,
                                                             .since = taken_since(r, i->id),
                                                             .at = &at},
@@ -227,7 +232,7 @@ static void check_targets(struct claims *c, struct state *state, const struct in
 
 void claims_check(struct claims *c, struct state *state, uint64_t revision)
 {
-    struct moment at = moment(c);
+    struct moment at = claims_moment(c);
     struct map_slot *slot;
     size_t next = 0;
 
@@ -237,10 +242,56 @@ void claims_check(struct claims *c, struct state *state, uint64_t revision)
     }
 }
 
+/* ---- waits ---- */
+
+void claims_commit(struct claims *c, const struct record *record, uint64_t revision)
+{
+    struct waiting *w = &c->waits[revision % WAITS_MAX];
+    const struct outcome *o = &record->outcome;
+
+    *w = (struct waiting){.revision = revision,
+                          .is_start = o->n_moves && o->moves[0].kind == MOVE_START};
+    for (size_t i = 0; i < o->n_versions; i++) {
+        struct str key = o->versions[i]->key;
+
+        if (i == WAIT_KEYS_MAX || key.len > WAIT_KEY_ROOM) {
+            violate(c, "a commit is too large to wait for");
+            return;
+        }
+        memcpy(w->rooms[i], key.data, key.len);
+        w->keys[w->n_keys++] = str_of(w->rooms[i], key.len);
+    }
+}
+
+bool claims_wait(struct claims *c, struct state *state, uint64_t revision)
+{
+    struct waiting *w = &c->waits[revision % WAITS_MAX];
+    struct commit_look look = {revision, w->keys, w->n_keys, w->is_start};
+    struct moment at = claims_moment(c);
+    struct map_slot *slot;
+    char why[WHY_MAX];
+    size_t next = 0;
+
+    if (!revision || w->revision != revision || !w->n_keys)
+        return false;
+    if (fates_are_open(&look, &c->roster, state, &at))
+        return true;
+    c->n_waited++;
+    while ((slot = map_each(&c->roster.instances, &next))) {
+        const struct instance *i = slot->value;
+
+        if (i->presence->is_connected &&
+            !judge_waited(c->oracle, &c->truths[client_of(i)], revision, why))
+            violate(c, "J9: nobody is waited for with revision %llu, but of %s: %s",
+                    U(revision), i->id, why);
+    }
+    return true;
+}
+
 enum presence_state claims_state(const struct claims *c, const char *id)
 {
     struct instance *i = roster_find(&c->roster, str_c(id));
-    struct moment at = moment(c);
+    struct moment at = claims_moment(c);
 
     return i ? presence_state(i->presence, &at) : PRESENCE_OFFLINE;
 }
@@ -266,7 +317,7 @@ static bool is_missing(void *ctx, struct str id)
 static void tally(struct claims *c, struct state *state, const struct rollout *r,
                   struct driving *d)
 {
-    struct moment at = moment(c);
+    struct moment at = claims_moment(c);
     struct map_slot *slot;
     size_t next = 0, heard = 0;
 
@@ -274,7 +325,7 @@ static void tally(struct claims *c, struct state *state, const struct rollout *r
     while ((slot = map_each(&c->roster.instances, &next))) {
         const struct instance *i = slot->value;
         struct target_look l = {.presence = i->presence,
-                                .state = state,
+                                .state = state_of(c, i, state),
                                 .rollout = r,
                                 .since = taken_since(r, i->id),
                                 .at = &at};
@@ -328,7 +379,7 @@ bool claims_drive(struct claims *c, struct state *state, uint64_t *ret_id, struc
         tally(c, state, r, d);
         t = headcount_tally(&d->heads);
         soak_note(&d->soak, r, &t, is_sure(c, r), c->now);
-        drive_decide(r, &t, &d->soak, wall(c), ret);
+        drive_decide(r, &t, &d->soak, claims_wall(c), ret);
         if (!ret->has_move)
             continue;
         check_decision(c, r, ret->move);

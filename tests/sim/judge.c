@@ -46,11 +46,11 @@ bool judge_ok(const struct oracle *o, const struct truth *t, char why[WHY_MAX])
 {
     struct held view;
 
-    view_at(o, &t->who, o->head, NULL, &view);
+    view_at(o, &t->who, t->at, NULL, &view);
     for (int i = 0; i < PLACES; i++)
-        if (place(&view, i) != place(t->serves, i))
+        if (place(&view, i) != place(&t->told.serves, i))
             return SAY(why, "of place %d it serves %llu, its view at %llu has %llu", i,
-                       U(place(t->serves, i)), U(o->head), U(place(&view, i)));
+                       U(place(&t->told.serves, i)), U(t->at), U(place(&view, i)));
     return true;
 }
 
@@ -59,17 +59,54 @@ bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revis
 {
     bool is_so[PLACES] = {false};
 
-    for (uint64_t r = revision; r <= o->head; r++) {
+    for (uint64_t r = revision; r <= (revision > t->at ? revision : t->at); r++) {
         struct held view;
 
         view_at(o, &t->who, r, NULL, &view);
         for (int i = 0; i < PLACES; i++)
-            is_so[i] |= place(&view, i) == place(t->serves, i);
+            is_so[i] |= place(&view, i) == place(&t->told.serves, i);
     }
     for (int i = 0; i < PLACES; i++)
-        if (!is_so[i] && place(t->serves, i) == place(t->received, i))
+        if (!is_so[i] && place(&t->told.serves, i) == place(&t->told.received, i))
             return SAY(why, "of place %d it serves %llu, which no view since %llu has", i,
-                       U(place(t->serves, i)), U(revision));
+                       U(place(&t->told.serves, i)), U(revision));
+    return true;
+}
+
+/*
+ * Whether what the view has there is the work of this revision: it published it, or removed what was there before. What is referred
+ * to may come and go with what refers to it, and what a rollout uncovered that has ended, by other commits.
+ */
+static bool is_work_of(const struct oracle *o, int at, uint64_t content, uint64_t revision)
+{
+    const struct trial *t = oracle_trial(o, revision);
+
+    if (content && oracle_origin(o, content)->revision == revision)
+        return true;
+    return at < SCOPES * KEYS && !(t && t->ended);
+}
+
+bool judge_waited(const struct oracle *o, const struct truth *t, uint64_t revision,
+                  char why[WHY_MAX])
+{
+    bool is_so[PLACES] = {false};
+    struct held before, first, head, view;
+
+    view_at(o, &t->who, revision - 1, NULL, &before);
+    view_at(o, &t->who, revision, NULL, &first);
+    view_at(o, &t->who, o->head, NULL, &head);
+    for (uint64_t r = revision; r <= o->head; r++) {
+        view_at(o, &t->who, r, NULL, &view);
+        for (int i = 0; i < PLACES; i++)
+            is_so[i] |= place(&view, i) == place(&t->told.serves, i);
+    }
+    for (int i = 0; i < PLACES; i++)
+        if (!is_so[i] && place(&before, i) != place(&first, i) &&
+            is_work_of(o, i, place(&first, i), revision) &&
+            place(&t->told.serves, i) == place(&t->told.received, i) &&
+            place(&head, i) == place(&first, i))
+            return SAY(why, "of place %d it serves %llu, which no view since %llu has", i,
+                       U(place(&t->told.serves, i)), U(revision));
     return true;
 }
 
@@ -80,7 +117,7 @@ static void stand_without(const struct oracle *o, const struct truth *t,
     struct wisher all = t->who;
 
     all.reads = READS_ALL;
-    view_at(o, &all, o->head, trial, view);
+    view_at(o, &all, t->at, trial, view);
 }
 
 /*
@@ -107,16 +144,16 @@ bool judge_applied(const struct oracle *o, const struct truth *t, const struct t
     struct held with, without, stood;
     int n = 0;
 
-    view_at(o, &t->who, o->head, NULL, &with);
-    view_at(o, &t->who, o->head, r->trial, &without);
+    view_at(o, &t->who, t->at, NULL, &with);
+    view_at(o, &t->who, t->at, r->trial, &without);
     stand_without(o, t, r->trial, &stood);
     for (int i = 0; i < PLACES; i++) {
         if (place(&with, i) == place(&without, i) ||
             !is_its_work(o, r->trial, place(&with, i), place(&stood, i)))
             continue;
-        if (place(t->serves, i) != place(&with, i))
+        if (place(&t->told.serves, i) != place(&with, i))
             return SAY(why, "of place %d it serves %llu, the candidate is %llu", i,
-                       U(place(t->serves, i)), U(place(&with, i)));
+                       U(place(&t->told.serves, i)), U(place(&with, i)));
         n++;
     }
     return n ? true : SAY(why, "its view shows no candidate");
@@ -144,14 +181,14 @@ bool judge_refuses(const struct oracle *o, const struct truth *t, const struct t
 {
     struct held with, without, stood;
 
-    view_at(o, &t->who, o->head, NULL, &with);
-    view_at(o, &t->who, o->head, r->trial, &without);
+    view_at(o, &t->who, t->at, NULL, &with);
+    view_at(o, &t->who, t->at, r->trial, &without);
     stand_without(o, t, r->trial, &stood);
     for (int i = 0; i < PLACES; i++)
         if (place(&with, i) != place(&without, i) &&
             is_its_work(o, r->trial, place(&with, i), place(&stood, i)) &&
-            place(t->said_received, i) == place(&with, i) &&
-            place(t->said_serves, i) != place(&with, i))
+            place(&t->told.said_received, i) == place(&with, i) &&
+            place(&t->told.said_serves, i) != place(&with, i))
             return true;
     return SAY(why, "it has not said that it was given a candidate that it does not serve");
 }

@@ -24,6 +24,56 @@ enum { SEEDS_DEFAULT = 40 };
 enum { SEEDS_DEFAULT = 1000 };
 #endif
 
+static void add(struct sim_result *sum, const struct sim_result *r)
+{
+    for (int f = 0; f < N_FAULTS; f++)
+        sum->faults[f] += r->faults[f];
+    sum->commits += r->commits;
+    sum->rollouts += r->rollouts;
+    sum->moves += r->moves;
+    sum->renewals += r->renewals;
+    sum->batches += r->batches;
+    sum->bookmarks += r->bookmarks;
+    sum->repairs += r->repairs;
+    sum->checks += r->checks;
+    sum->referred += r->referred;
+    sum->held += r->held;
+    sum->claims += r->claims;
+    sum->well += r->well;
+    sum->hidden += r->hidden;
+    sum->went_on += r->went_on;
+    sum->driven += r->driven;
+    sum->withheld += r->withheld;
+    sum->denied += r->denied;
+    sum->waited += r->waited;
+    sum->several += r->several;
+    sum->letters += r->letters;
+    sum->behind += r->behind;
+    sum->late += r->late;
+    sum->replaced += r->replaced;
+    sum->must_wait += r->must_wait;
+    sum->owing += r->owing;
+    sum->lost += r->lost;
+}
+
+/* What there was of lanes. */
+static void tell_of_lanes(const struct sim_result *sum, bool all)
+{
+    tap_note("%llu seeds with several lanes: %llu letters between them and hubs, %llu lanes "
+             "that were "
+             "ahead of another, %llu streams replaced by newer ones, %llu late goodbyes, %llu "
+             "hellos that had to wait for their lane, %llu words for which memory failed, "
+             "%llu waits that were over, %llu cursors of records that were lost",
+             (unsigned long long)sum->several, (unsigned long long)sum->letters,
+             (unsigned long long)sum->behind, (unsigned long long)sum->replaced,
+             (unsigned long long)sum->late, (unsigned long long)sum->must_wait,
+             (unsigned long long)sum->owing, (unsigned long long)sum->waited,
+             (unsigned long long)sum->lost);
+    if (all)
+        CHECK(sum->several > 0 && sum->behind > 0 && sum->replaced > 0 && sum->late > 0 &&
+              sum->must_wait > 0 && sum->owing > 0 && sum->waited > 0 && sum->lost > 0);
+}
+
 TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
 {
     uint64_t one = number("TRIMTAB_SIM_SEED", 0);
@@ -42,25 +92,7 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
             tap_check(false, __FILE__, __LINE__, "seed %llu: %s", (unsigned long long)seed,
                       r.violation);
         }
-        for (int f = 0; f < N_FAULTS; f++)
-            sum.faults[f] += r.faults[f];
-        sum.commits += r.commits;
-        sum.rollouts += r.rollouts;
-        sum.moves += r.moves;
-        sum.renewals += r.renewals;
-        sum.batches += r.batches;
-        sum.bookmarks += r.bookmarks;
-        sum.repairs += r.repairs;
-        sum.checks += r.checks;
-        sum.referred += r.referred;
-        sum.held += r.held;
-        sum.claims += r.claims;
-        sum.well += r.well;
-        sum.hidden += r.hidden;
-        sum.went_on += r.went_on;
-        sum.driven += r.driven;
-        sum.withheld += r.withheld;
-        sum.denied += r.denied;
+        add(&sum, &r);
     }
     tap_note("%llu rollouts, %llu moves of them, %llu batches that went on from a newer state",
              (unsigned long long)sum.rollouts, (unsigned long long)sum.moves,
@@ -75,6 +107,7 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
              (unsigned long long)sum.went_on);
     if (!one)
         CHECK(sum.claims > 0 && sum.well > 0 && sum.hidden > 0 && sum.went_on > 0);
+    tell_of_lanes(&sum, !one);
     tap_note("%llu names withheld from who may not read what they lead to, %llu subscriptions "
              "refused",
              (unsigned long long)sum.withheld, (unsigned long long)sum.denied);
@@ -146,6 +179,11 @@ TEST_WITHIN(600,
             "a planted defect is found: a stream that goes on with rights that were changed")
 {
     must_find(DEFECT_RIGHTS_LINGER);
+}
+
+TEST_WITHIN(600, "a planted defect is found: a lane that misses a publication")
+{
+    must_find(DEFECT_LANE_MISSES);
 }
 
 TEST_WITHIN(600, "a planted defect is found: a refusal that does not hold what depends on it")

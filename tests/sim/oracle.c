@@ -36,7 +36,7 @@ struct trial *oracle_start(struct oracle *o, uint64_t revision)
     return &o->trials[o->n_trials++];
 }
 
-struct trial *oracle_trial(struct oracle *o, uint64_t id)
+struct trial *oracle_trial(const struct oracle *o, uint64_t id)
 {
     for (size_t i = 0; i < o->n_trials; i++)
         if (o->trials[i].id == id)

@@ -87,7 +87,7 @@ void oracle_note(struct oracle *o, int space, int kind, int name, uint64_t revis
                  uint64_t content);
 /* A rollout begins; the caller fills in what it carries and for whom. */
 struct trial *oracle_start(struct oracle *o, uint64_t revision);
-struct trial *oracle_trial(struct oracle *o, uint64_t id);
+struct trial *oracle_trial(const struct oracle *o, uint64_t id);
 /* The log is found to end here: what came later is forgotten. */
 void oracle_cut(struct oracle *o, uint64_t head);
 

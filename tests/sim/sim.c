@@ -7,6 +7,9 @@
  * the view of the head, stuck ones excepted while they are stuck, and serve it but for reported refusals (I3). What is
  * served refers to what is served, whatever is refused (I6).
  *
+ * All that holds with one lane and with four. What the hub claims meanwhile (J1 to J10, judge.h) is held against what was so of a
+ * host when the lane of its stream last spoke to the hub: nobody can know more, and the hub must not say more.
+ *
  * Some clients may read some namespaces only, which change: what they have is their view by the rights that they have now, and
  * no frame brings them anything else (I11).
  */
@@ -15,6 +18,7 @@
 #include "causes.h"
 #include "claims.h"
 #include "grants.h"
+#include "lanes.h"
 #include "oracle.h"
 
 #include "agent/ledger.h"
@@ -31,11 +35,11 @@
 #define U(n) ((unsigned long long)(n))
 
 const char *const sim_fault_names[N_FAULTS] = {
-    "cut",         "stuck",     "server crash", "client crash",  "client store failed",
-    "disk failed", "disk lost", "disk done",    "disk unsynced", "clock jump",
-    "refusal",     "no memory", "dead",         "unjudged",      "failing",
-    "report lost", "older log", "restored log", "emptied log",   "emptied host",
-    "rights",
+    "cut",         "stuck",      "server crash", "client crash",  "client store failed",
+    "disk failed", "disk lost",  "disk done",    "disk unsynced", "clock jump",
+    "refusal",     "no memory",  "dead",         "unjudged",      "failing",
+    "report lost", "older log",  "restored log", "emptied log",   "emptied host",
+    "rights",      "early word",
 };
 
 enum {
@@ -43,24 +47,8 @@ enum {
     CLIENTS_MAX = 64,
     CHANGES_MAX = 5,
     SETTLE_ROUNDS = 4000,
+    PACE_BUSY = 60,
     PING_S = 50
-};
-
-/* What was so on a host when it said what it serves. */
-struct saying {
-    struct held received, serves;
-};
-
-struct packet {
-    struct packet *next;
-    struct saying *saying; /* of a report; NULL: it is none */
-    size_t len;
-    uint8_t bytes[];
-};
-
-struct queue {
-    struct packet *first, **last;
-    int n;
 };
 
 struct sim;
@@ -78,29 +66,25 @@ struct client {
     struct sim *sim;
     int index;
     bool up, linked, stuck, timed_out;
-    nsec_t dead_since; /* the server does not know; 0: it is not so */
-    bool restless;     /* its standing has changed */
-    bool is_new;       /* the server has not heard of this start of its program */
     bool stays_down;
     bool has_judge, is_mute, must_judge, must_say; /* mute: its judge says nothing */
     uint8_t boot[8];
     uint64_t history; /* in which it stored last */
     struct wish wish;
+    struct wisher who; /* whose view it has, by the rights that it has now */
     struct sync *sync;
     Trimtab__V1__Instance instance;
     Trimtab__V1__Scope scopes[SCOPES], *scope_list[SCOPES];
     Trimtab__V1__Selector selectors[SCOPES], *selector_list[SCOPES];
     char id[32], scope_names[SCOPES][16], *namespaces[SCOPES][LAYERS], *kinds[SCOPES][1];
-    struct queue to_server, to_client;
-    struct feed_session *session;
+    struct stream *stream; /* over which it is linked; NULL: the server has ended it */
     /* its local copy: what survives a crash; and what is on the host */
     struct held copy, serves, kept; /* the last: no more received, held */
-    struct saying said;             /* of the last report that came to the server */
     struct hold_row {
         uint64_t since;
         bool is_needed;
     } holds[SCOPES * KEYS + NODES]; /* by place */
-    uint64_t connected;             /* head of the log when it connected */
+    uint64_t connected;             /* revision that its lane served when it connected */
     struct sync_cursor cursor;
     struct saved saved[SAVED_MAX];
     int n_saved;
@@ -125,7 +109,10 @@ struct sim {
     struct store *store; /* NULL while the server is down */
     struct store_watch *watch;
     struct state *state;
-    struct feed *feed;
+    struct lanes lanes;
+    size_t n_lanes;
+    /* how soon letters of each lane arrive, per mille and step; and publications, which come to a busy one late */
+    unsigned pace, paces[LANES_MAX_SIM];
     uint64_t next_content, next_request, next_boot;
     uint64_t seed;    /* of the disk */
     /* Rights take room from other faults, so only some seeds have them: some clients may not read everything there. */
@@ -180,72 +167,70 @@ static int kind_of(char first)
     return first == 'f';
 }
 
-/* ---- the wire ---- */
+/* ---- links ---- */
 
-static void queue_clear(struct queue *q)
+static bool is_serving(const struct sim *s)
 {
-    while (q->first) {
-        struct packet *p = q->first;
-
-        q->first = p->next;
-        free(p->saying);
-        free(p);
-    }
-    q->last = &q->first;
-    q->n = 0;
+    return s->lanes.n != 0;
 }
 
-static struct packet *queue_put(struct queue *q, const struct segment *segments, size_t n,
-                                size_t skip)
+/* The client's side of its link is over. */
+static void part(struct client *c)
 {
-    size_t len = 0, at = 0;
-    struct packet *p;
-
-    for (size_t i = 0; i < n; i++)
-        len += segments[i].bytes.len;
-    p = malloc(sizeof(*p) + len);
-    p->next = NULL;
-    p->saying = NULL;
-    p->len = len - skip;
-    for (size_t i = 0; i < n; i++) {
-        struct str bytes = str_from(segments[i].bytes, i == 0 ? skip : 0);
-
-        memcpy(p->bytes + at, bytes.data, bytes.len);
-        at += bytes.len;
-    }
-    *q->last = p;
-    q->last = &p->next;
-    q->n++;
-    return p;
-}
-
-static struct packet *queue_take(struct queue *q)
-{
-    struct packet *p = q->first;
-
-    if (!p)
-        return NULL;
-    q->first = p->next;
-    if (!q->first)
-        q->last = &q->first;
-    q->n--;
-    return p;
-}
-
-static void unlink_client(struct client *c)
-{
-    if (c->session)
-        c->sim->result.renewals += feed_session_status(c->session).renewals;
-    c->session = feed_session_free(c->session);
-    claims_leave(&c->sim->claims, c->id, c);
-    c->dead_since = 0;
-    queue_clear(&c->to_server);
-    queue_clear(&c->to_client);
+    c->stream = NULL;
     if (c->linked && c->sync)
         sync_link_down(c->sync);
     if (c->linked)
         c->sim->truths[c->index].away_since = c->sim->now;
     c->linked = false;
+}
+
+/* What is so of the host of a stream; its client may be linked by another one by now. */
+static void look(void *ctx, const struct stream *st, struct told *ret)
+{
+    struct sim *s = ctx;
+    const struct client *c = &s->clients[st->client];
+
+    if (st->alone_since) {
+        *ret = st->left;
+    } else {
+        ret->serves = c->serves;
+        ret->received = c->copy;
+        ret->reads = c->who.reads;
+    }
+    ret->said_serves = st->said.serves; /* which may come late */
+    ret->said_received = st->said.received;
+}
+
+static void on_end(void *ctx, struct stream *st)
+{
+    struct sim *s = ctx;
+    struct client *c = &s->clients[st->client];
+
+    s->result.renewals += feed_session_status(st->session).renewals;
+    if (c->stream == st)
+        part(c);
+}
+
+/* Both sides know. */
+static void unlink_client(struct client *c)
+{
+    if (c->stream)
+        stream_end(c->stream);
+}
+
+/* The lane does not know yet, and goes on to take what was on its way (L5). */
+static void lose_link(struct client *c, bool is_dead)
+{
+    struct stream *st = c->stream;
+
+    if (!st)
+        return;
+    look(c->sim, st, &st->left);
+    st->alone_since = c->sim->now;
+    st->is_dead = is_dead;
+    queue_clear(&st->to_client);
+    part(c);
 }
 
 /* ---- a subscriber ---- */
@@ -255,25 +240,25 @@ static void client_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
     struct client *c = ctx;
     struct shared *packed = proto_pack(&frame->base, 0);
     struct segment segment;
-    struct packet *p;
+    struct packet *p = NULL;
 
     if (!packed) { /* as the link does it: made anew, and all is said again */
         c->timed_out = true;
         return;
     }
     segment = (struct segment){packed, shared_str(packed)};
-    p = queue_put(&c->to_server, &segment, 1, 0);
+    if (c->stream)
+        p = queue_put(&c->stream->to_server, &segment, 1, 0);
     (void)shared_unref(packed);
-    if (!frame->ack || frame->ack->stage != TRIMTAB__V1__STAGE__APPLIED)
+    if (!c->stream || !frame->ack || frame->ack->stage != TRIMTAB__V1__STAGE__APPLIED)
         return;
     p->saying = malloc(sizeof(*p->saying));
     *p->saying = (struct saying){c->copy, c->serves};
 }
 
-/* Whose view a client has, by the rights that it has now. */
 static struct wisher *wisher_of(struct client *c)
 {
-    return &c->sim->truths[c->index].who;
+    return &c->who;
 }
 
 /* The number behind the opening bracket; 0 when there is none. */
@@ -717,7 +702,6 @@ static void client_start(struct client *c)
                                            .ctx = c,
                                            .is_judged = c->has_judge});
     c->up = true;
-    c->is_new = true;
     memcpy(c->boot, &(uint64_t){++c->sim->next_boot}, sizeof(c->boot));
     c->must_say = false;
     c->must_judge = false;
@@ -736,18 +720,18 @@ static void client_stop(struct client *c)
 
 static void client_crash(struct client *c)
 {
-    unlink_client(c);
+    if (chance(c->sim, 300))
+        lose_link(c, false);
+    else
+        unlink_client(c);
     client_stop(c);
 }
 
 /* Without a word: the server goes on to believe that it is connected. */
 static void client_die(struct client *c)
 {
-    c->linked = false;
+    lose_link(c, true);
     c->stays_down = true;
-    c->dead_since = c->sim->now;
-    c->sim->truths[c->index].away_since = c->sim->now;
-    queue_clear(&c->to_client);
     client_stop(c);
 }
 
@@ -791,20 +775,14 @@ static void client_init(struct sim *s, struct client *c, int index)
     int first = 0;
 
     *c = (struct client){.sim = s, .index = index};
-    c->to_server.last = &c->to_server.first;
-    c->to_client.last = &c->to_client.first;
     (void)snprintf(c->id, sizeof(c->id), "client-%d", index);
     trimtab__v1__instance__init(&c->instance);
     c->instance.id = c->id;
     c->instance.boot_id = (ProtobufCBinaryData){sizeof(c->boot), c->boot};
     c->has_judge = chance(s, 600);
-    s->truths[index] = (struct truth){.who = {&c->wish, index, READS_ALL},
-                                      .serves = &c->serves,
-                                      .received = &c->copy,
-                                      .said_received = &c->said.received,
-                                      .said_serves = &c->said.serves,
-                                      .has_judge = c->has_judge,
-                                      .away_since = s->now};
+    c->who = (struct wisher){&c->wish, index, READS_ALL};
+    s->truths[index] =
+        (struct truth){.who = c->who, .has_judge = c->has_judge, .away_since = s->now};
     c->wish.n_scopes = chance(s, 300) ? 2 : 1;
     c->is_restricted = s->has_restricted && chance(s, 400);
     for (int i = 0; i < c->wish.n_scopes; i++) {
@@ -907,9 +885,9 @@ static void fail_report(struct sim *s)
         (void)mem_fail_after(rng_below(&s->rng, 8));
 }
 
-static void say_applied(struct client *c)
+/* What it refuses, by its ledger. */
+static size_t list_refused(struct client *c, struct sync_refusal refused[SAVED_MAX])
 {
-    struct sync_refusal refused[SAVED_MAX];
     struct map_slot *slot;
     size_t at = 0, n = 0;
 
@@ -927,10 +905,28 @@ static void say_applied(struct client *c)
                                       .message = STR("simulated"),
                                       .held_by = str_c(p->held_by)};
     }
+    return n;
+}
+
+static void say_applied(struct client *c)
+{
+    struct sync_refusal refused[SAVED_MAX];
+    size_t n = list_refused(c, refused);
+
     fail_report(c->sim);
     c->must_say = sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n) != 0;
     (void)mem_fail_after(UINT64_MAX);
     c->must_judge = c->has_judge;
+}
+
+/* The revision is not applied yet; what it says of its content is true. */
+static void say_early(struct client *c)
+{
+    struct sync_refusal refused[SAVED_MAX];
+    size_t n = list_refused(c, refused);
+
+    if (sync_applied(c->sync, c->apply_revision, c->ledger.digest, refused, n))
+        violate(c->sim, "out of memory");
 }
 
 /* Applies: everything but what it refuses and what belongs to that, which stays at what was served before. */
@@ -979,6 +975,54 @@ static void judge_host(struct client *c)
 }
 
 /* ---- the server ---- */
+
+/* With the planted defect: a bookmark that runs ahead of the data that it should follow. */
+static void spoil_bookmark(struct client *c)
+{
+    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
+    Trimtab__V1__Bookmark b = TRIMTAB__V1__BOOKMARK__INIT;
+    struct sync_status status = sync_status(c->sync);
+    unsigned char digest[DIGEST_BYTES];
+    struct shared *packed;
+    struct segment segment;
+
+    digest_put(status.cursor.digest, digest);
+    b.revision = c->sim->oracle.head;
+    b.count = status.cursor.count;
+    b.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
+    frame.bookmark = &b;
+    packed = proto_pack(&frame.base, 0);
+    segment = (struct segment){packed, shared_str(packed)};
+    (void)queue_put(&c->stream->to_client, &segment, 1, 0);
+    (void)shared_unref(packed);
+}
+
+/* The lane makes one frame for a stream; not before the hub has let it in. */
+static void pull_from(struct sim *s, struct stream *st)
+{
+    struct feed_frame frame;
+    int r;
+
+    if (!st->is_taken || st->to_client.n >= WIRE_FRAMES_MAX)
+        return;
+    r = feed_session_pull(st->session, s->now, &frame);
+    if (r < 0)
+        stream_end(st);
+    if (r != FEED_FRAME)
+        return;
+    (void)queue_put(&st->to_client, frame.segments, frame.n, frame.is_framed ? 5 : 0);
+    feed_frame_deinit(&frame);
+}
+
+static void do_pull(struct client *c)
+{
+    if (!c->stream)
+        return;
+    if (c->sim->defect == DEFECT_BOOKMARK_BEFORE_DATA && chance(c->sim, 20) && c->up &&
+        c->stream->to_client.n < WIRE_FRAMES_MAX && sync_status(c->sync).phase == SYNC_LIVE)
+        spoil_bookmark(c);
+    pull_from(c->sim, c->stream);
+}
 
 static enum store_fault disk_fault(void *ctx, enum store_write write)
 {
@@ -1085,46 +1129,39 @@ static void note_record(struct sim *s, const struct store_entry *entry)
     trimtab__v1__record__free_unpacked(record, &proto_allocator);
 }
 
+/* With a planted defect: a commit is published change by change, and somebody takes a frame in between. */
+static void publish_halves(struct sim *s, const struct effect *e, uint64_t revision)
+{
+    for (size_t i = 0; i < e->n_versions; i++) {
+        struct version *const *one = &e->versions[i];
+        struct state *half =
+            state_apply(s->state, &(struct effect){.versions = one, .n_versions = 0},
+                        s->state->revision + 1);
+
+        if (state_load(&half, &(struct effect){.versions = one, .n_versions = 1}, revision))
+            return;
+        (void)state_unref(s->state);
+        s->state = half;
+        lanes_publish(&s->lanes, half, one, 1);
+        for (int c = 0; c < s->n_clients; c++)
+            do_pull(&s->clients[c]);
+    }
+}
+
 static void publish(struct sim *s, const struct effect *e, uint64_t revision)
 {
-    struct version *const *versions = e->versions;
-    size_t n = e->n_versions;
     struct state *next;
 
-    if (s->defect == DEFECT_SPLIT_COMMIT && n > 1 && !e->n_rollouts && s->feed) {
-        for (size_t i = 0; i < n; i++) {
-            struct state *half = state_apply(
-                s->state, &(struct effect){.versions = &versions[i], .n_versions = 0},
-                s->state->revision + 1);
-
-            if (state_load(&half, &(struct effect){.versions = &versions[i], .n_versions = 1},
-                           revision))
-                return;
-            (void)state_unref(s->state);
-            s->state = half;
-            feed_publish(s->feed, half, &versions[i], 1);
-            for (int c = 0; c < s->n_clients; c++) /* somebody takes a frame in between */
-                if (s->clients[c].session && s->clients[c].to_client.n < WIRE_FRAMES_MAX) {
-                    struct feed_frame f;
-
-                    if (feed_session_pull(s->clients[c].session, s->now, &f) == FEED_FRAME) {
-                        (void)queue_put(&s->clients[c].to_client, f.segments, f.n,
-                                        f.is_framed ? 5 : 0);
-                        feed_frame_deinit(&f);
-                    }
-                }
-        }
+    if (s->defect == DEFECT_SPLIT_COMMIT && e->n_versions > 1 && !e->n_rollouts &&
+        is_serving(s)) {
+        publish_halves(s, e, revision);
         return;
     }
     next = state_apply(s->state, e, revision);
+    if (is_serving(s))
+        lanes_publish(&s->lanes, next, e->versions, e->n_versions);
     (void)state_unref(s->state);
     s->state = next;
-    if (!s->feed)
-        return;
-    if (strikes(s, FAULT_MEMORY, 50))
-        (void)mem_fail_after(rng_below(&s->rng, 6));
-    feed_publish(s->feed, next, versions, n);
-    (void)mem_fail_after(UINT64_MAX);
 }
 
 /* With a planted defect: everybody gets the candidates, or the targets keep them when they are taken back. */
@@ -1152,6 +1189,7 @@ static int on_record(void *ctx, const struct store_entry *entry)
         record_deinit(&record);
         return ERR_CORRUPT;
     }
+    claims_commit(&s->claims, &record, entry->revision);
     spoil_rollouts(s, &record.outcome, &effect);
     publish(s, &effect, entry->revision);
     for (size_t i = 0; i < record.outcome.n_moves; i++)
@@ -1167,10 +1205,36 @@ static void on_ready(void *ctx)
 
 static void on_changed(void *ctx)
 {
-    struct client *c = ctx;
+    struct stream *st = ctx;
 
-    c->restless = true;
+    st->is_restless = true;
 }
+
+/* J10 */
+static void on_lost(void *ctx, uint64_t revision)
+{
+    struct stream *st = ctx;
+    struct sim *s = st->lane->all->ctx;
+
+    s->result.lost++;
+    if (revision <= s->oracle.head)
+        violate(s, "J10: revision %llu is said to be lost, but the log reaches %llu",
+                U(revision), U(s->oracle.head));
+}
+
+static void on_memory(void *ctx, enum lanes_memory m)
+{
+    struct sim *s = ctx;
+
+    if (m == MEMORY_OF_PUBLICATIONS && strikes(s, FAULT_MEMORY, 50))
+        (void)mem_fail_after(rng_below(&s->rng, 6));
+    else if (m == MEMORY_OF_REPORTS)
+        fail_report(s);
+    else
+        (void)mem_fail_after(UINT64_MAX);
+}
+
+static const struct lanes_ops lanes_ops = {.look = look, .ended = on_end, .memory = on_memory};
 
 static void server_start(struct sim *s)
 {
@@ -1181,7 +1245,8 @@ static void server_start(struct sim *s)
     struct feed_opts feed = {.bookmark_every = 5 * NSEC_PER_S,
                              .pinned_max = 1000,
                              .ready = on_ready,
-                             .changed = on_changed};
+                             .changed = on_changed,
+                             .lost = on_lost};
 
     if (store_open("mem:", &opts, &s->store, NULL) ||
         store_identity(s->store, &identity, NULL)) {
@@ -1197,15 +1262,14 @@ static void server_start(struct sim *s)
     if (store_watch_open(s->store, 1, &watcher, &s->watch, &err))
         violate(s, "the log cannot be read: %s", err.text);
     memcpy(feed.store_id, identity.id.bytes, FEED_STORE_ID_BYTES);
-    s->feed = feed_new(&feed, s->state);
     claims_start(&s->claims, false, s->now);
+    if (!lanes_open(&s->lanes, s->n_lanes, &feed, s->state))
+        violate(s, "out of memory");
 }
 
 static void server_stop(struct sim *s)
 {
-    for (int i = 0; i < s->n_clients; i++)
-        unlink_client(&s->clients[i]);
-    s->feed = feed_free(s->feed);
+    lanes_close(&s->lanes);
     s->watch = store_watch_close(s->watch);
     s->store = store_drop(s->store);
     s->state = state_unref(s->state);
@@ -1547,43 +1611,35 @@ static void do_move(struct sim *s)
         make_move(s, r, kinds_of_moves[rng_below(&s->rng, 3)]);
 }
 
-/* Takes note of how all sessions stand, as far as there is memory. False: not of all. */
-static bool take_standings(struct sim *s)
-{
-    bool all = true;
-
-    for (int i = 0; i < s->n_clients; i++) {
-        struct client *c = &s->clients[i];
-
-        if (!c->session || !c->restless)
-            continue;
-        fail_report(s);
-        c->restless = !claims_stand(&s->claims, c->id, c->session);
-        (void)mem_fail_after(UINT64_MAX);
-        all &= !c->restless;
-    }
-    s->claims.now = s->now;
-    if (all && s->state)
-        s->claims.complete = s->state->revision;
-    return all;
-}
-
 static void take_violation(struct sim *s)
 {
     if (s->claims.violation[0])
         violate(s, "%s", s->claims.violation);
 }
 
-/* What the server says of everybody, and what it does by itself. */
+/* What the hub says of everybody, and which waits are over. */
+static void check_claims(struct sim *s)
+{
+    uint64_t head = s->state->revision, back = rng_below(&s->rng, 6);
+
+    s->claims.now = s->now;
+    if (chance(s, 500))
+        claims_check(&s->claims, s->state, head - MIN(back, head));
+    else
+        (void)claims_wait(&s->claims, s->state, head - MIN(back, head));
+    take_violation(s);
+}
+
+/* And what it does by itself. */
 static void do_judge(struct sim *s)
 {
     struct decision decision;
-    uint64_t id, back = rng_below(&s->rng, 6);
+    uint64_t id;
 
-    if (!s->store || store_catch_up(s->store, NULL) || !take_standings(s))
+    if (!s->store || store_catch_up(s->store, NULL))
         return;
-    if (chance(s, 200))
-        claims_check(&s->claims, s->state, s->state->revision - MIN(back, s->state->revision));
+    if (chance(s, 400))
+        check_claims(s);
     if (claims_drive(&s->claims, s->state, &id, &decision)) {
         make_move(s, state_rollout(s->state, id), decision.move);
         s->result.driven++;
@@ -1605,24 +1661,26 @@ static void check_stored(struct client *c)
 static void do_link(struct client *c)
 {
     struct sim *s = c->sim;
+    struct lane *lane;
+    uint64_t boot = 0;
 
-    if (!c->up || c->linked || !s->feed)
+    if (!c->up || c->linked || !is_serving(s))
         return;
-    if (c->session) /* of its program before, which died */
-        unlink_client(c);
     if (c->cursor.revision &&
         c->history == s->history) /* a cursor says: everything up to here is held */
         check_stored(c);
-    c->session = feed_session_new(s->feed, FEED_CLIENT_ANSWERS, c);
+    memcpy(&boot, c->boot, sizeof(c->boot));
+    lane = &s->lanes.at[rng_below(&s->rng, s->lanes.n)];
+    c->stream = stream_new(lane, c->index, boot);
     c->linked = true;
-    c->connected = s->oracle.head;
+    c->connected = feed_state(lane->feed)->revision;
     c->timed_out = false;
     s->truths[c->index].away_since = 0;
     sync_link_up(c->sync, s->now);
 }
 
 /* Rights to what a hello asks for, as the server looks at them; I11: whole or not at all. */
-static bool take_rights(struct client *c, const Trimtab__V1__Hello *hello)
+static bool take_rights(struct stream *st, struct client *c, const Trimtab__V1__Hello *hello)
 {
     struct readable *readable;
     int r;
@@ -1635,97 +1693,45 @@ static bool take_rights(struct client *c, const Trimtab__V1__Hello *hello)
         violate(c->sim, "I11: client %d subscribes with the answer %d", c->index, r);
     c->sim->result.denied += r == ERR_DENIED;
     if (!r)
-        feed_session_may_read(c->session, readable);
+        feed_session_may_read(st->session, readable);
     (void)readable_unref(readable);
     return r == 0;
 }
 
-/* What a frame says of its instance: to the roster, and to the judge of the roster. */
-static bool take_words(struct client *c, const Trimtab__V1__ClientFrame *frame)
+/* What a frame says of its instance is for the hub. */
+static bool take_words(struct stream *st, const Trimtab__V1__ClientFrame *frame)
 {
-    struct claims *claims = &c->sim->claims;
-    struct truth *t = &c->sim->truths[c->index];
-
-    claims->now = c->sim->now;
-    c->restless = true;
-    if (frame->hello && !claims_hello(claims, frame->hello, c))
+    st->is_restless = st->has_spoken = true;
+    if (frame->hello && !stream_arrive(st, frame->hello))
         return false;
-    if (frame->hello && c->is_new) {
-        t->has_word = false;
-        c->is_new = false;
-    }
-    if (!frame->health)
-        return true;
-    if (!claims_health(claims, c->id, frame->health))
-        return false;
-    t->has_word = true;
-    t->is_failing = frame->health->failing;
-    t->judged = frame->health->revision;
-    return true;
+    return !frame->health || stream_say_health(st, frame->health);
 }
 
-/* The server takes one frame of a client. */
-static void do_receive(struct client *c)
+/* The lane takes one frame of a client. */
+static void do_receive(struct sim *s, struct stream *st)
 {
-    struct packet *p = c->session ? queue_take(&c->to_server) : NULL;
+    struct client *c = &s->clients[st->client];
+    struct packet *p = st->to_server.first;
     Trimtab__V1__ClientFrame *frame;
 
     if (!p)
         return;
     frame = trimtab__v1__client_frame__unpack(NULL, p->len, p->bytes);
+    if (frame && frame->hello && stream_must_wait(st, frame->hello)) {
+        trimtab__v1__client_frame__free_unpacked(frame, NULL);
+        return;
+    }
+    p = queue_take(&st->to_server);
     if (p->saying)
-        c->said = *p->saying;
-    free(p->saying);
-    free(p);
-    fail_report(c->sim);
-    if (!frame || (frame->hello && !take_rights(c, frame->hello)) ||
-        feed_session_frame(c->session, frame, c->sim->now, NULL) || !take_words(c, frame))
-        unlink_client(c);
+        st->said = *p->saying;
+    packet_free(p);
+    fail_report(s);
+    if (!frame || (frame->hello && !take_rights(st, c, frame->hello)) ||
+        feed_session_frame(st->session, frame, s->now, NULL) || !take_words(st, frame))
+        stream_end(st);
     (void)mem_fail_after(UINT64_MAX);
     if (frame)
         trimtab__v1__client_frame__free_unpacked(frame, NULL);
-}
-
-/* With the planted defect: a bookmark that runs ahead of the data that it should follow. */
-static void spoil_bookmark(struct client *c)
-{
-    Trimtab__V1__ServerFrame frame = TRIMTAB__V1__SERVER_FRAME__INIT;
-    Trimtab__V1__Bookmark b = TRIMTAB__V1__BOOKMARK__INIT;
-    struct sync_status status = sync_status(c->sync);
-    unsigned char digest[DIGEST_BYTES];
-    struct shared *packed;
-    struct segment segment;
-
-    digest_put(status.cursor.digest, digest);
-    b.revision = c->sim->oracle.head;
-    b.count = status.cursor.count;
-    b.digest = (ProtobufCBinaryData){DIGEST_BYTES, digest};
-    frame.bookmark = &b;
-    packed = proto_pack(&frame.base, 0);
-    segment = (struct segment){packed, shared_str(packed)};
-    (void)queue_put(&c->to_client, &segment, 1, 0);
-    (void)shared_unref(packed);
-}
-
-static void do_pull(struct client *c)
-{
-    struct feed_frame frame;
-    int r;
-
-    if (!c->session || c->to_client.n >= WIRE_FRAMES_MAX)
-        return;
-    if (c->sim->defect == DEFECT_BOOKMARK_BEFORE_DATA && chance(c->sim, 20) &&
-        sync_status(c->sync).phase == SYNC_LIVE)
-        spoil_bookmark(c);
-    r = feed_session_pull(c->session, c->sim->now, &frame);
-    if (r < 0) {
-        unlink_client(c);
-        return;
-    }
-    if (r != FEED_FRAME)
-        return;
-    (void)queue_put(&c->to_client, frame.segments, frame.n, frame.is_framed ? 5 : 0);
-    feed_frame_deinit(&frame);
 }
 
 /* I11: whether something is of a namespace that the client may read, or refers to one only. */
@@ -1779,13 +1785,14 @@ static void check_frame(struct client *c, const Trimtab__V1__ServerFrame *frame)
 /* A client takes one frame of the server. */
 static void do_deliver(struct client *c)
 {
-    struct packet *p = c->up && c->linked && !c->stuck ? queue_take(&c->to_client) : NULL;
+    struct packet *p =
+        c->up && c->stream && !c->stuck ? queue_take(&c->stream->to_client) : NULL;
     Trimtab__V1__ServerFrame *frame;
 
     if (!p)
         return;
     frame = trimtab__v1__server_frame__unpack(NULL, p->len, p->bytes);
-    free(p);
+    packet_free(p);
     if (frame)
         check_frame(c, frame);
     if (!frame || sync_frame(c->sync, frame, c->sim->now, NULL))
@@ -1794,18 +1801,32 @@ static void do_deliver(struct client *c)
         trimtab__v1__server_frame__free_unpacked(frame, NULL);
 }
 
+/* Lanes tick, and ping: who has not answered for long is gone. */
+static void tick_lanes(struct sim *s)
+{
+    for (size_t i = 0; i < s->lanes.n; i++) {
+        (void)feed_tick(s->lanes.at[i].feed, s->now);
+        LIST_EACH (&s->lanes.at[i].streams, link) {
+            struct stream *st = LINK_OF(link, struct stream, link);
+
+            if (st->alone_since && s->now > st->alone_since + PING_S * NSEC_PER_S)
+                stream_end(st);
+        }
+    }
+}
+
 static void do_time(struct sim *s)
 {
+    bool jumps = strikes(s, FAULT_CLOCK_JUMP, 30);
+
     s->now += rng_below(&s->rng, 400) * NSEC_PER_MS;
-    if (strikes(s, FAULT_CLOCK_JUMP, 30))
+    if (jumps)
         s->now += rng_below(&s->rng, 120) * NSEC_PER_S;
-    if (s->feed)
-        (void)feed_tick(s->feed, s->now);
+    s->claims.now = s->now;
+    tick_lanes(s);
     for (int i = 0; i < s->n_clients; i++) {
         struct client *c = &s->clients[i];
 
-        if (c->dead_since && s->now > c->dead_since + PING_S * NSEC_PER_S)
-            unlink_client(c); /* it has not answered a ping */
         if (!c->up || !c->linked || (sync_tick(c->sync, s->now) && !c->timed_out))
             continue;
         unlink_client(c);
@@ -1815,24 +1836,62 @@ static void do_time(struct sim *s)
                 s->oracle.head; /* as if silence meant that there was nothing */
         }
     }
+    if (jumps) /* letters take less time than that */
+        lanes_drain(&s->lanes);
 }
 
 /* As the server does it (subscribers_review): who comes back is asked what it has. */
 static void change_rights(struct sim *s, struct client *c)
 {
     draw_rights(s, c);
-    if (c->session && s->defect != DEFECT_RIGHTS_LINGER)
+    for (size_t i = 0; i < s->lanes.n && s->defect != DEFECT_RIGHTS_LINGER; i++)
+        LIST_EACH (&s->lanes.at[i].streams, link) {
+            struct stream *st = LINK_OF(link, struct stream, link);
+
+            if (st->client == c->index)
+                stream_end(st);
+        }
+}
+
+static void lose_or_unlink(struct client *c)
+{
+    if (chance(c->sim, 500))
+        lose_link(c, false);
+    else
         unlink_client(c);
+}
+
+/* One that was said to have applied a live rollout; NULL: none was, of the rollout that was drawn. */
+static struct client *some_applied(struct sim *s)
+{
+    size_t any = rng_below(&s->rng, (uint64_t)s->n_clients), n = (size_t)s->n_clients;
+    const struct trial *t =
+        s->oracle.n_trials ? &s->oracle.trials[rng_below(&s->rng, s->oracle.n_trials)] : NULL;
+
+    for (size_t i = 0; t && !t->ended && i < n; i++)
+        if (t->counted[(any + i) % n])
+            return &s->clients[(any + i) % n];
+    return NULL;
+}
+
+/* Who goes away for good just then must hold the rollout up: of its own accord that comes too rarely. */
+static void lose_applied(struct sim *s)
+{
+    struct client *c = chance(s, 100) ? some_applied(s) : NULL;
+
+    if (c && c->up && c->linked && strikes(s, FAULT_DEAD, 300))
+        client_die(c);
 }
 
 static void do_faults(struct sim *s)
 {
     struct client *c = &s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)];
 
+    lose_applied(s);
     if (c->is_restricted && strikes(s, FAULT_RIGHTS, 100))
         change_rights(s, c);
     if (c->linked && strikes(s, FAULT_CUT, 60))
-        unlink_client(c);
+        lose_or_unlink(c);
     if (c->up && strikes(s, FAULT_CLIENT_CRASH, 40))
         client_crash(c);
     else if (c->up && c->linked && strikes(s, FAULT_DEAD, 15))
@@ -1863,17 +1922,70 @@ static void client_step(struct client *c)
 {
     if (!c->linked)
         do_link(c);
-    do_receive(c);
+    if (c->stream)
+        do_receive(c->sim, c->stream);
     do_pull(c);
     do_deliver(c);
     if (c->up && c->must_apply && chance(c->sim, 500))
         client_apply_now(c);
+    if (c->up && c->must_apply && strikes(c->sim, FAULT_EARLY, 20))
+        say_early(c);
     if (c->up && c->must_say && !c->must_apply && chance(c->sim, 300))
         say_applied(c);
     if (c->up && c->must_judge && !c->is_mute && !c->must_apply && chance(c->sim, 300))
         judge_host(c);
-    if (c->to_client.n > WIRE_FRAMES_MAX + 1)
-        violate(c->sim, "I8: %d frames are under way to client %d", c->to_client.n, c->index);
+    if (c->stream && c->stream->to_client.n > WIRE_FRAMES_MAX + 1)
+        violate(c->sim, "I8: %d frames are under way to client %d", c->stream->to_client.n,
+                c->index);
+}
+
+/* A stream whose client is gone: what was on its way still comes, until the lane notices. */
+static void alone_step(struct sim *s, struct stream *st)
+{
+    bool notices = !st->is_dead && chance(s, 100);
+
+    if (notices)
+        stream_end(st);
+    else if (chance(s, 500))
+        do_receive(s, st);
+    else
+        pull_from(s, st);
+}
+
+static bool has_news(const struct lane *lane)
+{
+    LIST_EACH (&lane->streams, link)
+        if (LINK_OF(link, struct stream, link)->is_restless)
+            return true;
+    return lane->all->claims->attendance.complete[lane->number] <
+           feed_state(lane->feed)->revision;
+}
+
+/* Some letters arrive, some later; in every lane for itself (L2). */
+static void lane_step(struct sim *s, struct lane *lane)
+{
+    for (uint64_t n = chance(s, s->paces[lane->number]) ? 1 + rng_below(&s->rng, 4) : 0; n; n--)
+        (void)lane_receive(lane);
+    LIST_EACH (&lane->streams, link) {
+        struct stream *st = LINK_OF(link, struct stream, link);
+
+        if (st->alone_since && chance(s, 300))
+            alone_step(s, st);
+    }
+    if (has_news(lane) ? chance(s, s->pace) : chance(s, 30))
+        lane_speak(lane);
+    for (uint64_t n = chance(s, s->pace) ? 1 + rng_below(&s->rng, 6) : 0; n; n--)
+        (void)hub_receive(lane);
+}
+
+static void step_lanes(struct sim *s)
+{
+    s->claims.now = s->now;
+    for (size_t i = 0; i < s->lanes.n; i++) {
+        lane_step(s, &s->lanes.at[i]);
+        if (chance(s, 250) && !store_catch_up(s->store, NULL))
+            check_claims(s);
+    }
 }
 
 static void step(struct sim *s)
@@ -1882,8 +1994,11 @@ static void step(struct sim *s)
         do_commit(s);
     if (chance(s, 60))
         do_move(s);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < 12; i++) {
         client_step(&s->clients[rng_below(&s->rng, (uint64_t)s->n_clients)]);
+        if (i % 6 == 5)
+            step_lanes(s);
+    }
     if (chance(s, 300))
         do_time(s);
     do_judge(s);
@@ -1922,11 +2037,12 @@ static bool has_arrived(struct client *c)
 
     if (!is_allowed(c))
         return true;
-    if (!c->session || status.phase != SYNC_LIVE || c->must_apply)
+    if (!c->stream || status.phase != SYNC_LIVE || c->must_apply ||
+        feed_state(c->stream->lane->feed) != c->sim->state)
         return false;
-    fed = feed_session_status(c->session);
+    fed = feed_session_status(c->stream->session);
     return digest_eq(status.cursor.digest, fed.expected) && fed.phase == FEED_STEADY &&
-           is_known(c) && !c->to_client.n && !c->to_server.n;
+           is_known(c) && !c->stream->to_client.n && !c->stream->to_server.n;
 }
 
 /* What it serves otherwise it has reported; and nothing is held when nothing is refused. */
@@ -1944,6 +2060,22 @@ static void check_refusals(struct client *c)
     while ((slot = map_each(&c->ledger.pending, &at)))
         if (!((struct pending *)slot->value)->is_refused)
             violate(c->sim, "I3: client %d serves what it has not reported", c->index);
+}
+
+/* All words are said, and all letters arrive. */
+static void settle_lanes(struct sim *s)
+{
+    for (size_t i = 0; i < s->lanes.n; i++) {
+        LIST_EACH (&s->lanes.at[i].streams, link) {
+            struct stream *st = LINK_OF(link, struct stream, link);
+
+            if (st->alone_since)
+                alone_step(s, st);
+        }
+        lane_speak(&s->lanes.at[i]);
+    }
+    s->claims.now = s->now;
+    lanes_drain(&s->lanes);
 }
 
 /* One stays stuck to the end: it must not be in anybody's way. */
@@ -1968,8 +2100,9 @@ static void settle(struct sim *s)
             if (i > 0 && !has_arrived(&s->clients[i]))
                 all = false;
         }
-        (void)take_standings(s);
-        if (round % 50 == 49)
+        settle_lanes(s);
+        /* once all have arrived, who was asked to reconnect before that may stay */
+        if (!all && round % 50 == 49)
             do_time(s);
     }
     for (int i = 1; i < s->n_clients && !s->result.violation[0]; i++) {
@@ -1979,8 +2112,8 @@ static void settle(struct sim *s)
             const char *story = "";
             struct standing st = {.proof = PROOF_NONE};
 
-            if (c->session)
-                st = feed_session_standing(c->session);
+            if (c->stream)
+                st = feed_session_standing(c->stream->session);
             story = proof_story(st.proof);
             violate(
                 s,
@@ -2002,6 +2135,7 @@ static void settle(struct sim *s)
 
 struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, int steps)
 {
+    static const unsigned paces[] = {1000, 700, 300};
     static struct sim sim;
     struct sim_result result;
     struct sim *s = &sim;
@@ -2015,8 +2149,16 @@ struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, in
     s->faults_on = true;
     s->seed = seed;
     s->has_restricted = seed % 3 == 0;
+    s->n_lanes = seed % 2 ? LANES_MAX_SIM : 1;
+    s->pace = paces[seed / 2 % 3];
+    for (int i = 0; i < LANES_MAX_SIM; i++)
+        s->paces[i] = i && chance(s, 100) ? PACE_BUSY : s->pace;
     s->disk = store_disk_new(seed);
     claims_init(&s->claims, &s->oracle, s->truths, clients);
+    s->lanes = (struct lanes){.ops = &lanes_ops,
+                              .ctx = s,
+                              .claims = &s->claims,
+                              .misses = defect == DEFECT_LANE_MISSES};
     server_start(s);
     store_disk_faults(s->disk, disk_fault, s);
     for (int i = 0; i < clients; i++)
@@ -2043,6 +2185,14 @@ struct sim_result sim_run(uint64_t seed, enum sim_defect defect, int clients, in
     s->result.well = s->claims.n_well;
     s->result.hidden = s->claims.n_hidden;
     s->result.went_on = s->claims.n_went_on;
+    s->result.waited = s->claims.n_waited;
+    s->result.letters = s->lanes.n_letters;
+    s->result.behind = s->lanes.n_behind;
+    s->result.late = s->lanes.n_late;
+    s->result.replaced = s->lanes.n_replaced;
+    s->result.must_wait = s->lanes.n_waited;
+    s->result.owing = s->lanes.n_owing;
+    s->result.several = s->n_lanes > 1;
     claims_deinit(&s->claims);
     oracle_free(&s->oracle);
     result = s->result;

@@ -3,6 +3,10 @@
  * disk that loses what was not synced), feed, sync and the agent's ledger of what is served; a simulated network, clock and
  * power supply. The server's roster and its driver of rollouts are there too, and judges on the hosts; what they claim is held
  * against a model of its own (judge.h).
+ *
+ * The server has one lane or four, as the seed says (lanes.h). Subscribers come back to any of them, often while an older stream of
+ * theirs still stands in another; what hub and lanes say to each other arrives in order for each lane, and otherwise in every
+ * order that the seed chooses. A lane may be far behind, and the hub knows of each only what has arrived.
  */
 #ifndef TRIMTAB_TESTS_SIM_SIM_H
 #define TRIMTAB_TESTS_SIM_SIM_H
@@ -32,6 +36,7 @@ enum sim_fault {
     FAULT_EMPTIED,  /* a server comes back with nothing */
     FAULT_HOST,     /* a host comes back with nothing */
     FAULT_RIGHTS,   /* what a subscriber may read changes */
+    FAULT_EARLY,    /* a subscriber says that it has applied what it is to apply */
     N_FAULTS,
 };
 extern const char *const sim_fault_names[N_FAULTS];
@@ -47,12 +52,14 @@ enum sim_defect {
     DEFECT_UNCHECKED_GRAPH,
     DEFECT_HELD_ALONE,
     DEFECT_RIGHTS_LINGER,
+    DEFECT_LANE_MISSES,
 };
 
 struct sim_result {
     uint64_t faults[N_FAULTS];
     uint64_t commits, rollouts, moves, batches, bookmarks, repairs, renewals, checks, referred,
-        held, claims, well, hidden, went_on, driven, deletions, withheld, denied;
+        held, claims, well, hidden, went_on, driven, deletions, withheld, denied, waited,
+        several, letters, behind, late, replaced, must_wait, owing, lost;
     char violation[256]; /* empty: none */
 };
 

@@ -21,7 +21,10 @@ struct world {
     int n_stored, n_applied, n_rejected, n_unsaid;
     size_t n_changes, n_held, n_entries, n_held_entries; /* of the last batch; of inventories */
     Trimtab__V1__Ack *report;                            /* the last */
-    unsigned char cursor_store;                          /* of the last hello */
+    unsigned char cursor_store;                          /* of the last hello, */
+    bool has_claim;                                      /* which says what is served: */
+    struct digest claim, received;                       /* beside what is received */
+    bool is_slow;                                        /* nothing is applied for now */
     uint64_t revision;                                   /* of what it was told last */
 };
 
@@ -31,14 +34,23 @@ static void forget_report(struct world *w)
         trimtab__v1__ack__free_unpacked(take(w->report), NULL);
 }
 
+static void note_hello(struct world *w, const Trimtab__V1__Hello *hello)
+{
+    if (hello->cursor) {
+        w->cursor_store = hello->cursor->store_id.data[0];
+        CHECK(digest_get(proto_str(hello->cursor->digest), &w->received));
+    }
+    w->has_claim = hello->serving && digest_get(proto_str(hello->serving->digest), &w->claim);
+}
+
 static void op_send(void *ctx, const Trimtab__V1__ClientFrame *frame)
 {
     struct world *w = ctx;
     uint8_t bytes[8192];
     size_t len;
 
-    if (frame->hello && frame->hello->cursor)
-        w->cursor_store = frame->hello->cursor->store_id.data[0];
+    if (frame->hello)
+        note_hello(w, frame->hello);
     for (size_t i = 0; frame->inventory && i < frame->inventory->n_entries; i++) {
         w->n_entries++;
         w->n_held_entries += frame->inventory->entries[i]->held ? 1 : 0;
@@ -75,6 +87,8 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
     struct world *w = ctx;
 
     w->n_applied++;
+    if (w->is_slow)
+        return;
     w->n_unsaid +=
         sync_applied(w->sync, batch->cursor.revision, sync_wanted(w->sync), NULL, 0) != 0;
 }
@@ -660,5 +674,44 @@ TEST(
     refused.serving = NULL;
     CHECK_I64(sync_applied(w.sync, w.revision, sync_wanted(w.sync), &refused, 1), 0);
     CHECK_U64(w.report->n_refused, 0);
+    deinit(&w);
+}
+
+/* It has applied everything. */
+static void apply_all(struct world *w)
+{
+    w->is_slow = false;
+    CHECK_I64(sync_applied(w->sync, w->revision, sync_wanted(w->sync), NULL, 0), 0);
+}
+
+TEST("while a hold waits to be served a hello says nothing of what is served, though that is "
+     "just what is received")
+{
+    struct world w = {.revision = 0};
+    struct model m;
+    struct digest served;
+
+    begin(&w, &m);
+    connect_to(&w, 1);
+    CHECK(w.has_claim && digest_eq(w.claim, w.received)); /* it has applied all of it */
+    served = w.claim;
+    TELL(&w, &m, RESUME, "n/item/a=1");
+    w.is_slow = true;
+    TELL(&w, &m, RESUME, "n/item/d=4");
+    TELL(&w, &m, INVENTORY, "?n/item/d");
+    CHECK_STR(has(&w, "d"), STR("4"));
+    connect_to(&w, 1);
+    CHECK(digest_eq(w.received, served)); /* as if it had served what is wanted all along */
+    CHECK(!w.has_claim);
+    TELL(&w, &m, RESUME, "n/item/a=1");
+    CHECK_I64(w.n_applied, 5); /* what comes first over a new link is to be applied, too: */
+    apply_all(&w);             /* then it says so, and is believed */
+    check_report(&w, 1);
+    connect_to(&w, 1);
+    CHECK(w.has_claim && !digest_eq(w.claim, w.received));
+    TELL(&w, &m, RESUME, "-n/item/d");
+    check_report(&w, 0);
+    connect_to(&w, 1);
+    CHECK(w.has_claim && digest_eq(w.claim, w.received));
     deinit(&w);
 }

@@ -48,7 +48,7 @@ static int find_seat(struct acknowledging *a, const struct roster *roster, struc
     if (!roster_owns(roster, str_c(q->instance), &who))
         return err_set(&a->err, ERR_DENIED,
                        "the instance belongs to another credential, or secret");
-    *ret = i->stream;
+    *ret = seat_of(i);
     return 0;
 }
 

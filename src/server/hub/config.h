@@ -5,8 +5,9 @@
 #define TRIMTAB_SERVER_HUB_CONFIG_H
 
 #include "base/settings.h"
+#include "presence/attendance.h"
 
-enum { CONFIG_LANES_MAX = 64 };
+enum { CONFIG_LANES_MAX = ATTENDANCE_LANES_MAX };
 
 struct config {
     const char *listen;          /* "127.0.0.1:7700", "[::1]:0" */

@@ -11,6 +11,7 @@ void hub_init(struct hub *hub, const struct config *config, struct loop *loop)
     waiters_init(&hub->waiters, loop);
     link_init(&hub->watchers);
     roster_init(&hub->roster);
+    attendance_init(&hub->attendance, &hub->roster);
     (void)pthread_mutex_init(&hub->newest_lock, NULL);
 }
 
@@ -20,6 +21,7 @@ void hub_deinit(struct hub *hub)
     hub->state = state_unref(hub->state);
     hub->newest = state_unref(hub->newest);
     (void)pthread_mutex_destroy(&hub->newest_lock);
+    attendance_deinit(&hub->attendance);
     roster_deinit(&hub->roster);
     hub->auth = auth_free(hub->auth);
 }
@@ -67,15 +69,9 @@ struct state *hub_newest(struct hub *hub)
     return state;
 }
 
-void hub_set_complete(struct hub *hub, size_t lane, uint64_t revision)
+struct state *hub_state_of(const struct hub *hub, const struct instance *i)
 {
-    uint64_t least = UINT64_MAX;
-
-    ASSERT(lane < hub->n_lanes && revision >= hub->complete[lane]);
-    hub->complete[lane] = revision;
-    for (size_t i = 0; i < hub->n_lanes; i++)
-        least = MIN(least, hub->complete[i]);
-    hub->roster.complete = least;
+    return i->stream ? attendance_state(&hub->attendance, i) : hub->state;
 }
 
 struct moment hub_moment(const struct hub *hub)

@@ -10,7 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include "presence/roster.h"
+#include "presence/attendance.h"
 #include "server/hub/auth.h"
 #include "server/hub/committer.h"
 #include "server/hub/config.h"
@@ -27,12 +27,11 @@ struct hub {
     struct store_identity identity; /* of its store */
     struct cursor_key cursor_key; /* of this start: marks what HTTP subscribers were sent */
     struct state *state;          /* newest publication */
-    struct roster roster;         /* what is known of every instance */
+    struct roster roster;         /* what is known of every instance, */
+    struct attendance attendance; /* and by which streams */
     struct waiters waiters;       /* also for is_draining, at which they must be over */
     struct link watchers;         /* struct hub_watcher */
     size_t n_lanes;
-    uint64_t complete[HUB_LANES_MAX]; /* up to which revision each lane has said all */
-    size_t n_owing[HUB_LANES_MAX];    /* seats of it for whose last word memory failed */
     bool is_draining;
     int64_t started_ms;
     uint64_t n_lost, lost_revision; /* cursors that proved lost records, and the highest of them */
@@ -68,11 +67,11 @@ void hub_set_state(struct hub *hub, struct state *state);
 /* Now, with the settings by which silence is judged: for whatever is read from the roster. */
 struct moment hub_moment(const struct hub *hub);
 
+/* The state with which the record of an instance is looked at; NULL: nobody knows it just now. Borrowed. */
+struct state *hub_state_of(const struct hub *hub, const struct instance *i);
+
 /* So many subscribers have proved that they were sent revisions that the log does not reach, up to this one. */
 void hub_note_lost(struct hub *hub, uint64_t n, uint64_t revision);
-
-/* A lane has said all up to this revision; the roster is complete up to where all lanes are. */
-void hub_set_complete(struct hub *hub, size_t lane, uint64_t revision);
 
 /* ---- any thread ---- */
 

@@ -82,6 +82,7 @@ static struct presence *unpack(const struct keeper *k, struct str bytes, int64_t
     }
     if (p && str_eq(proto_str(m->store_id), str_of(k->store_id, STORE_ID_BYTES))) {
         p->whole = m->whole;
+        p->has_stood = true; /* while it was there */
         p->standing.proved = m->proved;
         p->standing.concerned = m->concerned;
         p->standing.has_serving =

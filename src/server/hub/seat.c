@@ -16,11 +16,11 @@ struct seat *seat_new(struct hub *hub, size_t lane, struct loop *home,
         return NULL;
     atomic_init(&seat->refs, 1);
     seat->hub = hub;
-    seat->lane = lane;
     seat->home = home;
     seat->ops = ops;
     seat->who = introduction_ref(who);
     seat->stream = stream;
+    seat->attendee = (struct attendee){.who = seat->who, .lane = lane};
     return seat;
 }
 
@@ -34,7 +34,7 @@ struct seat *seat_unref(struct seat *seat)
 {
     if (!seat || atomic_fetch_sub_explicit(&seat->refs, 1, memory_order_acq_rel) > 1)
         return NULL;
-    ASSERT(!seat->instance && !seat->stream);
+    ASSERT(!seat->attendee.instance && !seat->stream);
     (void)introduction_unref(seat->who);
     (void)mem_free(seat->story);
     return mem_free(seat);
@@ -102,56 +102,44 @@ static void on_again(struct post *post, void *ctx)
     received(seat);
 }
 
-/* Its lane is not complete until it has stood again, or is gone. */
-static void set_owing(struct seat *seat, bool is_owing)
+static void ask_again(struct seat *seat)
 {
-    size_t *n = &seat->hub->n_owing[seat->lane];
-
-    ASSERT(is_owing || !seat->is_owing || *n);
-    *n += is_owing;
-    *n -= seat->is_owing;
-    seat->is_owing = is_owing;
-    if (is_owing &&
-        !atomic_exchange_explicit(&seat->is_asked_again, true, memory_order_acq_rel))
+    if (!atomic_exchange_explicit(&seat->is_asked_again, true, memory_order_acq_rel))
         send_seat(seat, seat->home, &seat->again, on_again);
 }
 
 /* ---- arriving, on the hub ---- */
 
 /* A newer stream of an instance has taken the place of the older one. */
-static void end_older(struct seat *older, const struct seat *seat)
+static void end_older(struct attendee *older, const struct introduction *by)
 {
-    if (!older || older == seat)
-        return;
-    older->instance = NULL;
-    LOG(INFO, "instance_replaced", LOG_C("instance", seat->instance->id),
-        LOG_C("peer", seat->who->peer));
-    tell_to_leave(older, "replaced by a newer stream of the same instance");
+    LOG(INFO, "instance_replaced", LOG_C("instance", by->hello->instance->id),
+        LOG_C("peer", by->peer));
+    tell_to_leave(CONTAINER_OF(older, struct seat, attendee),
+                  "replaced by a newer stream of the same instance");
 }
 
 static int take_instance(struct seat *seat, struct err *err)
 {
-    struct roster *roster = &seat->hub->roster;
     const struct introduction *who = seat->who;
     const char *id = who->hello->instance->id;
-    struct instance *i = roster_find(roster, str_c(id));
-    struct seat *older = i ? i->stream : NULL;
-    int r = roster_admit(roster, who, clock_now(), err);
+    const struct presence *p;
+    struct attendee *older;
+    int r = attendance_arrive(&seat->hub->attendance, &seat->attendee, clock_now(),
+                              clock_wall_ms(), &older, err);
 
     if (r == ERR_EXISTS || r == ERR_DENIED)
         LOG(WARN, "instance_contested", LOG_C("instance", id), LOG_C("identity", who->owner),
             LOG_C("peer", who->peer), LOG_C("error", err->text));
     if (r)
         return r;
-    i = roster_connect(roster, seat->who, seat, clock_now(), clock_wall_ms());
-    if (!i)
-        return ERR_NOMEM;
-    seat->instance = i;
-    if (i->presence->taken_ms && i->presence->taken_ms == i->presence->connected_ms)
-        LOG(WARN, "instance_taken_over", LOG_C("instance", i->id),
-            LOG_C("identity", who->owner), LOG_C("peer", who->peer),
+    p = seat->attendee.instance->presence;
+    if (p->taken_ms && p->taken_ms == p->connected_ms)
+        LOG(WARN, "instance_taken_over", LOG_C("instance", id), LOG_C("identity", who->owner),
+            LOG_C("peer", who->peer),
             LOG_C("by", "a program without the secret of the one before"));
-    end_older(older, seat);
+    if (older)
+        end_older(older, who);
     return 0;
 }
 
@@ -183,12 +171,9 @@ void seat_arrive(struct seat *seat)
 static void on_departure(struct post *post, void *ctx)
 {
     struct seat *seat = ctx;
-    struct instance *i = take(seat->instance);
 
     (void)post;
-    set_owing(seat, false);
-    if (i)
-        roster_leave(&seat->hub->roster, i, seat, clock_now(), clock_wall_ms());
+    attendance_depart(&seat->hub->attendance, &seat->attendee, clock_now(), clock_wall_ms());
     hub_changed(seat->hub);
     (void)seat_unref(seat); /* the hub's */
     received(seat);
@@ -213,13 +198,10 @@ static void on_health(struct post *post, void *ctx)
 {
     struct health_word *w = ctx;
     struct seat *seat = w->seat;
-    struct roster *roster = &seat->hub->roster;
 
     (void)post;
-    if (seat->instance && roster_health(roster, seat->instance, w->verdict, clock_wall_ms())) {
-        roster->n_unreported++;
+    if (attendance_health(&seat->hub->attendance, &seat->attendee, w->verdict, clock_wall_ms()))
         tell_to_leave(seat, "out of memory"); /* it comes again, and says it again */
-    }
     (void)verdict_unref(w->verdict);
     (void)mem_free(w);
     hub_changed(seat->hub);
@@ -256,21 +238,6 @@ struct standings *standings_new(struct hub *hub, size_t lane, size_t max)
     return s;
 }
 
-static void take_word(struct standing_word *w, const struct moment *at)
-{
-    struct seat *seat = w->seat;
-    int r;
-
-    if (!seat->instance) { /* it was not let in, or another stream has the instance */
-        standing_deinit(&w->standing);
-        return;
-    }
-    seat->spoke |= w->is_word;
-    r = roster_stand(&seat->hub->roster, seat->instance, &w->standing, seat->spoke, at);
-    seat->spoke &= r != 0;
-    set_owing(seat, r != 0);
-}
-
 static void on_standings(struct post *post, void *ctx)
 {
     struct standings *s = ctx;
@@ -278,12 +245,17 @@ static void on_standings(struct post *post, void *ctx)
     struct moment at = hub_moment(hub);
 
     (void)post;
-    for (size_t i = 0; i < s->n; i++)
-        take_word(&s->words[i], &at);
+    for (size_t i = 0; i < s->n; i++) {
+        struct standing_word *w = &s->words[i];
+
+        if (attendance_stand(&hub->attendance, &w->seat->attendee, &w->standing, w->is_word,
+                             &at))
+            ask_again(w->seat);
+    }
     if (s->n_lost)
         hub_note_lost(hub, s->n_lost, s->lost_revision);
-    if (!hub->n_owing[s->lane])
-        hub_set_complete(hub, s->lane, s->complete);
+    attendance_said_all(&hub->attendance, s->lane, s->state);
+    (void)state_unref(s->state);
     (void)mem_free(s);
     hub_changed(hub);
     hub_end_flight(hub);

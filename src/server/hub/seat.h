@@ -3,15 +3,14 @@
  * and a seat is what crosses between them.
  *
  *   lane                                         hub
- *   seat_arrive ------------------------------>  roster_admit, roster_connect
+ *   seat_arrive ------------------------------>  attendance_arrive
  *   ops.taken or ops.refused <-----------------
- *   standings_send, seat_say_health ---------->  roster_stand, roster_health
+ *   standings_send, seat_say_health ---------->  attendance_stand, _health, _said_all
  *   ops.leave <--------------------------------  another stream has taken the instance
  *   ops.stand_again <--------------------------  memory failed for its record
- *   seat_depart ------------------------------>  roster_leave
+ *   seat_depart ------------------------------>  attendance_depart
  *
- * Words of one lane reach the hub in the order in which they were said. What they say is complete up to a revision only when
- * every lane has said that it is (presence/presence.h, E2).
+ * Words of one lane reach the hub in the order in which they were said, which is all that presence/attendance.h asks for.
  */
 #ifndef TRIMTAB_SERVER_HUB_SEAT_H
 #define TRIMTAB_SERVER_HUB_SEAT_H
@@ -29,20 +28,23 @@ struct seat_ops {
 struct seat {
     _Atomic uint32_t refs; /* the stream's, and the hub's from arrival to departure */
     struct hub *hub;
-    size_t lane; /* its number */
     struct loop *home;
     const struct seat_ops *ops;
     struct introduction *who; /* immutable */
     void *stream;             /* the lane's; NULL: it has departed */
-    struct instance *instance; /* the hub's; NULL: refused, or another stream's by now */
+    struct attendee attendee; /* the hub's */
     struct err *story;         /* of a refusal, on its way to the lane; NULL: taken, or no memory for it */
     int result;
     const char *reason; /* the hub has told the stream to go; NULL: it has not */
     struct post arrival, leaving, again, departure;
     _Atomic bool is_asked_again; /* that post is on its way */
-    bool is_owing;               /* the hub's: memory failed for its last word, in which */
-    bool spoke;                  /* it had said something */
 };
+
+/* On the hub: whose stream has the instance; NULL: nobody's. */
+static inline struct seat *seat_of(const struct instance *i)
+{
+    return i->stream ? CONTAINER_OF(i->stream, struct seat, attendee) : NULL;
+}
 
 /* Takes a reference of who. NULL without memory. */
 must_use struct seat *seat_new(struct hub *hub, size_t lane, struct loop *home,
@@ -58,12 +60,12 @@ must_use int seat_say_health(struct seat *seat, const Trimtab__V1__Health *healt
 /* The stream has ended. Gives up the stream's reference. */
 void seat_depart(struct seat *seat);
 
-/* How many streams of a lane stand now, and up to which revision that lane is complete then. */
+/* How streams of a lane stand now, those of which it is new, and the state that this is all of. */
 struct standings {
     struct post post;
     struct hub *hub;
     size_t lane;        /* its number */
-    uint64_t complete;
+    struct state *state;
     uint64_t n_lost, lost_revision; /* cursors that proved lost records since the last time, and the highest */
     size_t n;
     struct standing_word {

@@ -25,7 +25,8 @@ int lane_init(struct lane *lane, size_t number, struct hub *hub, struct loop *lo
     lane->feed = feed_new(&feed, hub->state);
     if (!lane->feed)
         return err_set(err, ERR_NOMEM, "out of memory");
-    hub->complete[number] = hub->state->revision;
+    ASSERT(number == hub->attendance.n_lanes);
+    attendance_add_lane(&hub->attendance, hub->state);
     return 0;
 }
 

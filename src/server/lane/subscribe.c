@@ -87,7 +87,7 @@ static void bring_up_roster(struct lane *lane)
         return;
     while (!link_is_alone(&lane->restless))
         take_standing(LINK_OF(lane->restless.next, struct subscriber, restless), all);
-    all->complete = lane_state(lane)->revision;
+    all->state = state_ref(lane_state(lane));
     all->n_lost = lane->n_lost;
     all->lost_revision = lane->lost_revision;
     lane->n_lost = 0;
@@ -200,18 +200,15 @@ void subscriber_deinit(struct subscriber *s)
 
 bool subscriber_must_wait(const struct lane *lane, const Trimtab__V1__Hello *hello)
 {
-    uint64_t shown = hello->cursor ? hello->cursor->revision : 0, here, newest;
-    struct state *state;
+    struct state *newest;
+    bool must_wait;
 
-    if (hello->serving)
-        shown = MAX(shown, hello->serving->revision);
-    here = lane_state(lane)->revision;
-    if (shown <= here)
+    if (!feed_must_wait(lane->feed, hello, UINT64_MAX))
         return false;
-    state = hub_newest(lane->hub);
-    newest = state->revision;
-    (void)state_unref(state);
-    return here < MIN(shown, newest);
+    newest = hub_newest(lane->hub);
+    must_wait = feed_must_wait(lane->feed, hello, newest->revision);
+    (void)state_unref(newest);
+    return must_wait;
 }
 
 /* ---- rights ---- */

@@ -98,8 +98,10 @@ static bool tally_instance(void *ctx, struct instance *i, const struct subject *
         struct drive *v = &d->drives.list.at[n];
         const struct rollout *r = state_rollout(d->hub->state, v->id);
         uint32_t step = steps_taking(r->steps, r->n_begun, r->salt, s);
-        struct target_look look = {
-            .presence = i->presence, .state = d->hub->state, .rollout = r, .at = &l->at};
+        struct target_look look = {.presence = i->presence,
+                                   .state = hub_state_of(d->hub, i),
+                                   .rollout = r,
+                                   .at = &l->at};
 
         if (!step || !interest_met(&l->interests[n], i))
             continue;

@@ -143,12 +143,13 @@ enum target_state pick_state(const struct pick *p, const struct drives *d,
                              char why[TARGET_WHY_MAX])
 {
     const struct drive *v = drives_find(d, r->id);
-    struct target_look look = {.state = d->hub->state, .rollout = r, .at = at};
+    struct target_look look = {.rollout = r, .at = at};
     enum target_state state;
 
     if (!p->instance)
         return missing_state(p->id, v, why);
     look.presence = p->instance->presence;
+    look.state = hub_state_of(d->hub, p->instance);
     look.since = r->steps[p->step - 1].revision;
     state = target_state(&look, why);
     return v ? target_recall(&look, &v->heads.applied, state, why) : state;

@@ -21,7 +21,7 @@ struct api_call;
 struct api_work;
 struct kept_record;
 struct instance_page;
-struct status_wait;
+struct commit_look; /* presence/fate.h */
 struct rollout_wait;
 
 struct api_method {
@@ -77,7 +77,7 @@ struct api_call {
     struct err err;
     int result;
     struct api_work *ctx_work; /* of the read that runs */
-    struct status_wait *status;
+    struct commit_look *status;
     struct rollout_wait *rollout;
     Trimtab__V1__RolloutPicture
         *picture;         /* that the response points into; freed with the call */

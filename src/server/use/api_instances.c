@@ -5,6 +5,7 @@
 #include "server/use/methods.h"
 
 #include "base/log.h"
+#include "presence/fate.h"
 #include "proto/convert.h"
 #include "server/hub/keeper.h"
 #include "server/use/instance_info.h"
@@ -78,11 +79,11 @@ static void make_instances(struct api_call *call, struct store *store)
     m->next = page->next;
     m->instances = ARENA_ARRAY(a, Trimtab__V1__InstanceInfo *, page->n);
     for (size_t i = 0; m->instances && i < page->n; i++) {
-        Trimtab__V1__InstanceInfo *info = instance_info(page->at[i], &page->moment, a);
+        Trimtab__V1__InstanceInfo *info = instance_info(page->at[i].presence, &page->moment, a);
 
         if (!info)
             return;
-        sight_trim(&sight, page->at[i], info);
+        sight_trim(&sight, page->at[i].presence, info);
         if (!add_instance(m, info, &bytes))
             break;
     }
@@ -176,72 +177,7 @@ void api_forget_instance(struct api_call *call)
 
 /* ---- status of a commit ---- */
 
-/* What a waiting call has learned of its commit: the resources that it changed. */
-struct status_wait {
-    uint64_t revision;
-    struct str *keys;
-    size_t n_keys;
-    bool is_start; /* of the rollout with its number */
-};
-
-/* What a commit has come to on one instance. */
-enum fate { UNCONCERNED, APPLIED, REFUSED, UNPROVEN, PENDING };
-
-/* Whether one of the resources acts in the view, and the first exception about it. */
-static bool acts_on(const struct status_wait *w, const struct presence *p,
-                    const struct state *state, const Trimtab__V1__Refusal **ret_exception)
-{
-    struct binding_at at[BINDINGS_MAX];
-    bool acts = false;
-
-    *ret_exception = NULL;
-    for (size_t i = 0; i < w->n_keys && !*ret_exception; i++) {
-        size_t n = presence_bindings(p, state, w->keys[i], at);
-
-        for (size_t b = 0; b < n && !*ret_exception; b++) {
-            acts |= at[b].is == BINDING_ACTS;
-            if (at[b].is == BINDING_ACTS && p->standing.report)
-                *ret_exception = presence_exception_at(p, w->keys[i], &at[b]);
-        }
-        if (acts && !p->standing.report)
-            break;
-    }
-    return acts;
-}
-
-/* The start of a rollout is for its targets only. */
-static bool is_for(const struct status_wait *w, const struct presence *p,
-                   const struct state *state)
-{
-    const struct rollout *r = w->is_start ? state_rollout(state, w->revision) : NULL;
-
-    return !r ||
-           (p->introduction->takes_rollouts && rollout_takes(r, p->introduction->subject));
-}
-
-static enum fate fate_of(const struct status_wait *w, const struct presence *p,
-                         const struct state *state, const struct moment *at)
-{
-    const struct order *order = state_order(state, w->revision);
-    bool is_ordered = order && p->is_connected && presence_has_order(p, order);
-    const Trimtab__V1__Refusal *exception;
-    size_t n;
-
-    if (is_ordered && presence_owes_order(p, order))
-        return PENDING; /* whatever it refuses until then: it is to look again */
-    if (!p->is_connected || !is_for(w, p, state) ||
-        (!acts_on(w, p, state, &exception) && !is_ordered))
-        return UNCONCERNED;
-    if (is_ordered && !w->n_keys && presence_exceptions(p, &n))
-        exception = n ? presence_exceptions(p, &n)[0] : NULL;
-    if (exception) /* E3 */
-        return exception_kind(exception) == EXCEPTION_PAUSED ? PENDING : REFUSED;
-    if (presence_has_reached(p, w->revision, at))
-        return APPLIED;
-    return *proof_story(p->standing.proof) ? UNPROVEN : PENDING;
-}
-
-static void count(struct api_call *call, const struct status_wait *w,
+static void count(struct api_call *call, const struct commit_look *w,
                   Trimtab__V1__StatusResponse *m)
 {
     struct sight sight = api_sight(call);
@@ -253,12 +189,12 @@ static void count(struct api_call *call, const struct status_wait *w,
         const struct presence *p = ((struct instance *)slot->value)->presence;
         enum fate fate = fate_of(w, p, call->hub->state, &moment);
 
-        m->concerned += fate != UNCONCERNED;
-        m->applied += fate == APPLIED;
-        m->refused += fate == REFUSED;
-        m->unproven += fate == UNPROVEN;
-        m->pending += fate == PENDING;
-        if (fate != UNCONCERNED && fate != APPLIED && m->waiting &&
+        m->concerned += fate != FATE_UNCONCERNED;
+        m->applied += fate == FATE_APPLIED;
+        m->refused += fate == FATE_REFUSED;
+        m->unproven += fate == FATE_UNPROVEN;
+        m->pending += fate == FATE_PENDING;
+        if (fate != FATE_UNCONCERNED && fate != FATE_APPLIED && m->waiting &&
             m->n_waiting < WAITING_SHOWN_MAX && sight_has_instance(&sight, p)) {
             m->waiting[m->n_waiting] = instance_info(p, &moment, &call->arena);
             sight_trim(&sight, p, m->waiting[m->n_waiting++]);
@@ -267,7 +203,7 @@ static void count(struct api_call *call, const struct status_wait *w,
 }
 
 static Trimtab__V1__StatusResponse *make_response(struct api_call *call,
-                                                  const struct status_wait *w)
+                                                  const struct commit_look *w)
 {
     Trimtab__V1__StatusResponse *response =
         ARENA_NEW(&call->arena, Trimtab__V1__StatusResponse);
@@ -293,24 +229,12 @@ static void status_answer(struct api_call *call)
     api_answer(call, (ProtobufCMessage *)make_response(call, call->status));
 }
 
-/* Whether somebody is still to be heard of; counts without building an answer. */
+/* Whether somebody is still to be heard of. */
 static bool is_open(struct api_call *call)
 {
-    const struct status_wait *w = call->status;
     struct moment moment = hub_moment(call->hub);
-    struct map_slot *slot;
-    size_t at = 0;
 
-    if (moment.complete < w->revision)
-        return true; /* E2: nobody is known to be concerned or not */
-    while ((slot = map_each(&call->hub->roster.instances, &at))) {
-        const struct presence *p = ((struct instance *)slot->value)->presence;
-        enum fate fate = fate_of(w, p, call->hub->state, &moment);
-
-        if (fate == PENDING || fate == UNPROVEN)
-            return true;
-    }
-    return false;
+    return fates_are_open(call->status, &call->hub->roster, call->hub->state, &moment);
 }
 
 static bool status_check(struct waiter *waiter)
@@ -337,7 +261,7 @@ static void status_late(struct timer *t, void *ctx)
 /* Nobody can have applied what is not there. */
 static void status_read(struct api_call *call, struct store *store)
 {
-    struct status_wait *w = call->status;
+    struct commit_look *w = call->status;
     const Trimtab__V1__Record *record;
 
     if (w->revision == 0 || w->n_keys)
@@ -358,7 +282,7 @@ static void status_read(struct api_call *call, struct store *store)
 /* Of every resource that it is about. */
 static int may_see_all(struct api_call *call)
 {
-    const struct status_wait *w = call->status;
+    const struct commit_look *w = call->status;
     int r = 0;
 
     for (size_t i = 0; i < w->n_keys && !r; i++)
@@ -391,7 +315,7 @@ static void status_finish(struct api_call *call)
 }
 
 /* The resources of the request, instead of those of a commit. */
-static int take_resources(struct api_call *call, struct status_wait *w)
+static int take_resources(struct api_call *call, struct commit_look *w)
 {
     const Trimtab__V1__StatusRequest *q = status_request(call);
     int r = 0;
@@ -406,7 +330,7 @@ static int take_resources(struct api_call *call, struct status_wait *w)
 
 void api_status(struct api_call *call)
 {
-    struct status_wait *w = ARENA_NEW(&call->arena, struct status_wait);
+    struct commit_look *w = ARENA_NEW(&call->arena, struct commit_look);
     int r;
 
     if (!w) {

@@ -61,6 +61,8 @@ struct row {
     const struct version *item;
     const struct rollout *rollout; /* that carries it and takes the instance, able to or not */
     uint64_t since;                /* revision of its step that does */
+    uint64_t
+        shown; /* since when the name comes to the item, as far as layers and references tell */
     bool is_withheld;              /* the view has it, and the instance is not given it */
 };
 
@@ -85,17 +87,56 @@ static const Trimtab__V1__Refusal *find_exception(const struct row *row)
     return presence_exception_at(row->runner->presence, row->key, &at);
 }
 
-/* The revision from which on who has applied it has this item: its own, or that of the rollout that ended there. */
-static uint64_t needed_revision(const struct row *row)
+/* The newest change of a key: its own, or that of the rollout that ended there. */
+static uint64_t newest_change(const struct state *s, struct str key)
 {
-    const struct state *s = row->runner->state;
-    const struct version *stable = state_newest(s, row->key);
-    const struct candidate *c = candidate_of(tree_find(s->candidates, row->key));
+    const struct version *stable = state_newest(s, key);
+    const struct candidate *c = candidate_of(tree_find(s->candidates, key));
     uint64_t revision = stable ? stable->revision : 0;
 
-    if (row->rollout)
-        return row->since;
     return c ? MAX(revision, c->node.revision) : revision;
+}
+
+/* Revision of the step by which a rollout carries a key for the instance; 0: none does. */
+static uint64_t carried_since(const struct runner *q, struct str key)
+{
+    const struct rollout *r = state_carrier(q->state, key, NULL);
+    uint32_t step =
+        r ? steps_taking(r->steps, r->n_begun, r->salt, q->presence->introduction->subject) : 0;
+
+    return step ? r->steps[step - 1].revision : 0;
+}
+
+/*
+ * The newest change of a name in the layers that are stronger than that of the item: it may have uncovered it, and who has
+ * not applied it runs what was there. UINT64_MAX without memory: nobody knows.
+ */
+static uint64_t changed_above(const struct runner *q, const struct scope *scope,
+                              const struct version *item)
+{
+    struct name name = key_name(item->key);
+    struct str own = name.space;
+    uint64_t newest = 0;
+
+    for (size_t i = 0; i < scope->n_layers && !str_eq(scope->layers[i], own); i++) {
+        owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+
+        name.space = scope->layers[i];
+        name_put_key(name, &key);
+        if (buf_status(&key))
+            return UINT64_MAX;
+        newest = MAX(newest, newest_change(q->state, buf_str(&key)));
+        newest = MAX(newest, carried_since(q, buf_str(&key)));
+    }
+    return newest;
+}
+
+/* The revision from which on who has applied it has this item here. */
+static uint64_t needed_revision(const struct row *row)
+{
+    uint64_t own = row->rollout ? row->since : newest_change(row->runner->state, row->key);
+
+    return MAX(own, row->shown);
 }
 
 static const char *state_text(const struct row *row, const char *stable, const char *gray)
@@ -271,6 +312,7 @@ static int list_scope(struct list *l, size_t scope, struct str from)
                           .scope = v.scope->name,
                           .key = step.item->key,
                           .item = step.item,
+                          .shown = changed_above(&l->runner, v.scope, step.item),
                           .is_withheld = is_withheld(&l->runner, scope, step.item)};
 
         if (is_full(l)) {
@@ -298,6 +340,7 @@ static int list_referred(struct list *l, struct str from)
         if (!at->version) /* a scope binds it */
             continue;
         row.key = at->version->key;
+        row.shown = at->node.revision;
         if (is_full(l)) {
             l->m->next = next_of(n_scopes(&l->runner), row.key, l->arena);
             break;
@@ -305,6 +348,12 @@ static int list_referred(struct list *l, struct str from)
         r = put_row(l, &row);
     }
     return r;
+}
+
+/* With the state that its record is of. */
+static struct runner runner_of(const struct instance_page *page, size_t i)
+{
+    return (struct runner){page->at[i].presence, page->at[i].state, page->moment};
 }
 
 static int list_instance(struct api_call *call, struct list *l)
@@ -315,7 +364,7 @@ static int list_instance(struct api_call *call, struct list *l)
     size_t scope;
     int r;
 
-    l->runner = (struct runner){page->at[0], call->state, page->moment};
+    l->runner = runner_of(page, 0);
     r = read_after(q->after, &l->runner, &scope, &from, &call->err);
     for (; !r && scope <= n_scopes(&l->runner) && !*l->m->next; scope++) {
         if (scope < n_scopes(&l->runner))
@@ -324,10 +373,10 @@ static int list_instance(struct api_call *call, struct list *l)
             r = list_referred(l, buf_str(&from));
         buf_clear(&from);
     }
-    l->m->info = instance_info(page->at[0], &page->moment, l->arena);
+    l->m->info = instance_info(page->at[0].presence, &page->moment, l->arena);
     if (!l->m->info)
         return ERR_NOMEM;
-    sight_trim(&l->sight, page->at[0], l->m->info);
+    sight_trim(&l->sight, page->at[0].presence, l->m->info);
     return r;
 }
 
@@ -356,14 +405,17 @@ static int row_of_resource(struct list *l, struct str key)
                                         .scope = v.scope->name,
                                         .key = key,
                                         .item = item,
+                                        .shown = item ? changed_above(q, v.scope, item) : 0,
                                         .is_withheld = is_withheld(q, s, item)});
     }
     referred = tree ? referred_of(tree_find(tree, key)) : NULL;
     if (!referred || !referred->version)
         return 0;
-    return put_row(
-        l, &(struct row){
-               .runner = q, .scope = SCOPE_REFERRED, .key = key, .item = referred->version});
+    return put_row(l, &(struct row){.runner = q,
+                                    .scope = SCOPE_REFERRED,
+                                    .key = key,
+                                    .item = referred->version,
+                                    .shown = referred->node.revision});
 }
 
 static int list_resource(struct api_call *call, struct list *l)
@@ -373,7 +425,7 @@ static int list_resource(struct api_call *call, struct list *l)
     int r = api_key(call, running_request(call)->resource, &key, &call->err);
 
     for (size_t i = 0; i < page->n && !r; i++) {
-        l->runner = (struct runner){page->at[i], call->state, page->moment};
+        l->runner = runner_of(page, i);
         r = row_of_resource(l, key);
     }
     l->m->next = page->next;
@@ -410,7 +462,7 @@ static int find_instance(struct api_call *call)
 
     if (!i || !sight_has_instance(&sight, i->presence))
         return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
-    return instance_page_of(call, i->presence);
+    return instance_page_of(call, i);
 }
 
 static int find_instances(struct api_call *call)

@@ -11,19 +11,29 @@ static struct instance_page *page_new(struct api_call *call, size_t limit)
 
     if (!page)
         return NULL;
-    page->at = ARENA_ARRAY(&call->arena, struct presence *, limit);
+    page->at = ARENA_ARRAY(&call->arena, struct paged, limit);
     page->next = arena_c(&call->arena, STR(""));
     page->moment = hub_moment(call->hub);
     return page->at && page->next ? page : NULL;
 }
 
-int instance_page_of(struct api_call *call, struct presence *p)
+/* While memory has failed for the state of a record, it is looked at with the newest one, of which it has proved nothing. */
+static void page_add(struct instance_page *page, const struct hub *hub,
+                     const struct instance *i)
+{
+    struct state *state = hub_state_of(hub, i);
+
+    page->at[page->n++] =
+        (struct paged){presence_ref(i->presence), state_ref(state ? state : hub->state)};
+}
+
+int instance_page_of(struct api_call *call, const struct instance *i)
 {
     struct instance_page *page = page_new(call, 1);
 
     if (!page)
         return ERR_NOMEM;
-    page->at[page->n++] = presence_ref(p);
+    page_add(page, call->hub, i);
     call->page = page;
     return 0;
 }
@@ -42,7 +52,7 @@ int instance_page_find(struct api_call *call, const struct instance_page_opts *o
     sorted_walk_after(&walk, &roster->by_id, str_c(opts->after));
     while (page->n < opts->limit && n_seen++ < SEEN_MAX && (i = roster_walk_next(&walk)))
         if (opts->is_wanted(opts->ctx, i->presence))
-            page->at[page->n++] = presence_ref(i->presence);
+            page_add(page, call->hub, i);
     if (i && sorted_walk_has_more(&walk))
         page->next = arena_c(&call->arena, str_c(i->id));
     return page->next ? 0 : ERR_NOMEM;
@@ -50,6 +60,8 @@ int instance_page_find(struct api_call *call, const struct instance_page_opts *o
 
 void instance_page_deinit(struct instance_page *page)
 {
-    for (size_t i = 0; page && i < page->n; i++)
-        (void)presence_unref(page->at[i]);
+    for (size_t i = 0; page && i < page->n; i++) {
+        (void)presence_unref(page->at[i].presence);
+        (void)state_unref(page->at[i].state);
+    }
 }

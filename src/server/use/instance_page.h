@@ -11,7 +11,10 @@
 #include "server/use/api.h"
 
 struct instance_page {
-    struct presence **at; /* references */
+    struct paged {
+        struct presence *presence;
+        struct state *state; /* that the record is of (hub_state_of) */
+    } *at;                   /* references */
     size_t n;
     char *next;           /* id after which it goes on; "": that was the end */
     struct moment moment; /* at which it was found */
@@ -27,7 +30,7 @@ struct instance_page_opts {
 /* Becomes call->page, which is freed with the call. ERR_NOMEM. */
 must_use int instance_page_find(struct api_call *call, const struct instance_page_opts *opts);
 /* The page of this one instance. */
-must_use int instance_page_of(struct api_call *call, struct presence *p);
+must_use int instance_page_of(struct api_call *call, const struct instance *i);
 void instance_page_deinit(struct instance_page *page);
 
 #endif
