@@ -529,7 +529,7 @@ TEST("a commit is refused with the code, the resource and the place of the reaso
          1},
         {"YAML", {.id = STR("a/file/x.yml"), .content = STR("a: 1\na: 2")}, ERR_INVALID, 2, 1},
         {"TOML", {.id = STR("a/file/x.toml"), .content = STR("a = ")}, ERR_INVALID, 1, 5},
-        {"INI", {.id = STR("a/file/x.ini"), .content = STR("[s]\nx")}, ERR_INVALID, 2, 1},
+        {"INI", {.id = STR("a/file/x.ini"), .content = STR("[s]\n[x")}, ERR_INVALID, 2, 3},
         {"XML", {.id = STR("a/file/x.xml"), .content = STR("<a></b>")}, ERR_INVALID, 1, 6},
         {"properties",
          {.id = STR("a/file/x.properties"), .content = STR("a=\\u1")},
