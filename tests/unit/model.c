@@ -462,7 +462,7 @@ TEST("a walk over a scope tells what a search of all names tells, for layers, se
 
 /* ---- commits ---- */
 
-struct refusal {
+struct refused_row {
     const char *what;
     struct change change;
     int code;
@@ -498,7 +498,7 @@ TEST("a commit is refused with the code, the resource and the place of the reaso
     struct pair twice[2] = {{STR("k"), STR("1")}, {STR("k"), STR("2")}};
     struct str wrong_ref = STR("nowhere");
     struct str one = STR("1"), live = STR("a/item/live");
-    const struct refusal rows[] = {
+    const struct refused_row rows[] = {
         {"id", {.id = STR("A/item/x"), .content = one}, ERR_INVALID},
         {"exists", {.id = live, .content = one, .create_only = true}, ERR_EXISTS},
         {"conflict", {.id = live, .content = one, .based_on = 2}, ERR_CONFLICT},

@@ -208,6 +208,8 @@ static int make_versions(struct commit_job *job, uint64_t revision)
         v = version_with_wire(&(struct version_opts){
             .key = c->changes[i].key,
             .content_type = p->content_type,
+            .type_against = p->type_against,
+            .type_origin = p->type_origin,
             .meta = &p->meta,
             .references = p->references,
             .content = c->changes[i].content,
