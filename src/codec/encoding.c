@@ -136,9 +136,21 @@ int text_decode(struct str content, struct str name, struct buf *out, struct err
                  STR_ARG(quotable(name)));
 }
 
+static int decode_xml_utf16(struct str content, struct buf *out, struct err *err)
+{
+    int r = decode_utf16(content, out, err);
+    struct str name = declared(str_from(buf_str(out), bom_len(buf_str(out))));
+
+    if (!r && name.len && encoding_of(name) != UTF_16)
+        return fault(err, ERR_INVALID, content, 0,
+                     "encoding \"%.*s\" is declared, but this is UTF-16",
+                     STR_ARG(quotable(name)));
+    return r;
+}
+
 int xml_decode(struct str content, struct buf *out, struct err *err)
 {
     if (str_starts(content, STR("\xff\xfe")) || str_starts(content, STR("\xfe\xff")))
-        return decode_utf16(content, out, err);
+        return decode_xml_utf16(content, out, err);
     return text_decode(content, declared(str_from(content, bom_len(content))), out, err);
 }

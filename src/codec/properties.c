@@ -183,13 +183,18 @@ static int read_comment(struct properties *p)
     return 0;
 }
 
-/* A '\' that is all that a line holds is no property, unless nothing follows: then it is that of the empty key. */
+/*
+ * A '\' that is all that a line holds is no property, unless nothing follows: then it is that of the empty key, but not
+ * behind CR LF. So the JDK has it.
+ */
 static int read_lone_backslash(struct properties *p)
 {
+    bool is_crlf = peek(p, 1) == '\r' && peek(p, 2) == '\n';
+
     p->at++;
     skip_line_end(p);
     buf_clear(&p->key);
-    return p->at == p->text.len ? check_twice(p, p->at) : 0;
+    return p->at == p->text.len && !is_crlf ? check_twice(p, p->at) : 0;
 }
 
 static int check(struct str content, struct err *err)

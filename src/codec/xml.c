@@ -237,6 +237,12 @@ static void set_up(struct xml *x)
 /* Outcome of a pass: it may be that only the letters of a name are not known. */
 enum { XML_TOKEN = 1 };
 
+/* In a document type, a letter that is not known is no syntax. */
+static bool is_about_letters(enum XML_Error code)
+{
+    return code == XML_ERROR_INVALID_TOKEN || code == XML_ERROR_SYNTAX;
+}
+
 static int pass(struct xml *x)
 {
     static const XML_Memory_Handling_Suite memory = {alloc_bytes, realloc_bytes, free_bytes};
@@ -249,7 +255,7 @@ static int pass(struct xml *x)
     set_up(x);
     if (XML_Parse(x->parser, x->given.data, (int)x->given.len, 1) != XML_STATUS_OK) {
         r = refuse(x);
-        if (!x->result && XML_GetErrorCode(x->parser) == XML_ERROR_INVALID_TOKEN)
+        if (!x->result && is_about_letters(XML_GetErrorCode(x->parser)))
             r = XML_TOKEN;
     }
     XML_ParserFree(x->parser);
