@@ -11,6 +11,8 @@
 #include "model/moves.h"
 #include "model/rights_commit.h"
 
+enum { VERDICT_BYTES_MIN = 1024 }; /* of smaller contents the note would cost as much */
+
 const char *change_action_name(enum change_action a)
 {
     static const char *const names[] = {"created", "updated", "deleted", "unchanged"};
@@ -382,6 +384,17 @@ static int check_restored(const struct state *s, const struct commit *c, struct 
     return err_set(err, ERR_CONFLICT,
                    "what the log restored at revision %llu does not know may go already",
                    (unsigned long long)s->restored.revision);
+}
+
+void commit_check_contents(const struct state *s, struct commit *c, struct arena *a)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        struct change *change = &c->changes[i];
+
+        if (!change->delete &&!change->verdict && change->content.len >= VERDICT_BYTES_MIN &&
+            change->content.len <= CONTENT_BYTES_MAX)
+            content_look(s, change, a);
+    }
 }
 
 int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,

@@ -56,7 +56,12 @@ void content_settle(const struct change *c, struct version *old, struct change_p
     }
 }
 
-/* ---- checking ---- */
+/* ---- asking ---- */
+
+static bool is_item(struct str key)
+{
+    return str_eq(key_name(key).kind, STR("item"));
+}
 
 /* An item is read as a value by programs, so it must be one that all of them can hold. */
 static int check_item(struct str content, struct err *err)
@@ -68,16 +73,101 @@ static int check_item(struct str content, struct err *err)
     return r;
 }
 
+static const struct syntax_verdict *verdict_on(const struct change *c, struct str type)
+{
+    const struct syntax_verdict *v = c->verdict;
+
+    while (v && !str_eq(v->type, type))
+        v = v->next;
+    return v;
+}
+
+/* Whether the content is of a type; an item is JSON, whatever its type says. */
+static int ask(const struct change *c, struct str type, struct err *err)
+{
+    const struct syntax_verdict *v;
+
+    if (is_item(c->key))
+        type = STR("application/json");
+    v = verdict_on(c, type);
+    if (!v)
+        return is_item(c->key) ? check_item(c->content, err)
+                               : syntax_check(type, c->content, err);
+    if (v->r && err)
+        *err = v->err;
+    return v->r;
+}
+
+static int ask_evidence(const struct change *c, struct str type, const struct err *refusal,
+                        struct evidence *ret)
+{
+    const struct syntax_verdict *v = verdict_on(c, type);
+
+    if (!v || !v->has_evidence)
+        return evidence_of(type, c->content, refusal, ret);
+    *ret = v->evidence;
+    return 0;
+}
+
+/* ---- looking ahead ---- */
+
+/* NULL without memory. */
+static struct syntax_verdict *note(struct change *c, struct str type, struct arena *a)
+{
+    struct syntax_verdict *v = ARENA_NEW(a, struct syntax_verdict);
+
+    if (!v)
+        return NULL;
+    *v = (struct syntax_verdict){.err = ERR_NULL};
+    v->type = arena_str(a, is_item(c->key) ? STR("application/json") : type);
+    v->r = ask(c, type, &v->err);
+    if (v->r == ERR_NOMEM || arena_failed(a))
+        return NULL;
+    v->next = c->verdict;
+    c->verdict = v;
+    return v;
+}
+
+/* The guess for a file, when another dialect is declared; empty: there is nothing to compare. */
+static struct str guess_if_other(const struct change *c, struct str type)
+{
+    struct str guess = guess_of(c);
+    const char *guessed = syntax_name(guess), *declared = syntax_name(type);
+
+    if (!is_file(c->key) || !guessed || (declared && strcmp(guessed, declared) == 0))
+        return STR_NULL;
+    return guess;
+}
+
+void content_look(const struct state *s, struct change *c, struct arena *a)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct change_plan plan = {.number = 0};
+    struct syntax_verdict *v;
+    struct name name;
+
+    if (name_parse(c->id, &name, NULL))
+        return;
+    name_put_key(name, &key);
+    c->key = arena_str(a, buf_str(&key));
+    if (buf_status(&key) || arena_failed(a))
+        return;
+    content_settle(c, state_newest(s, c->key), &plan);
+    if (plan.type_origin == TYPE_DECLARED && guess_if_other(c, plan.content_type).len)
+        (void)note(c, guess_if_other(c, plan.content_type), a);
+    v = note(c, plan.content_type, a);
+    if (v && v->r && plan.type_origin == TYPE_GUESSED && is_file(c->key))
+        v->has_evidence = evidence_of(v->type, c->content, &v->err, &v->evidence) == 0;
+}
+
+/* ---- checking ---- */
+
 /* What was declared may be in place of a guess that would have been refused: that stays marked. */
 static int note_against(const struct change *c, struct change_plan *plan)
 {
-    struct str guess = guess_of(c);
-    const char *guessed = syntax_name(guess), *declared = syntax_name(plan->content_type);
-    int r = 0;
+    struct str guess = guess_if_other(c, plan->content_type);
+    int r = guess.len ? ask(c, guess, NULL) : 0;
 
-    if (!is_file(c->key) || !guessed || (declared && strcmp(guessed, declared) == 0))
-        return 0;
-    r = syntax_check(guess, c->content, NULL);
     if (r && r != ERR_NOMEM)
         plan->type_against = guess;
     return r == ERR_NOMEM ? r : 0;
@@ -117,7 +207,7 @@ static int doubt(const struct state *s, const struct change *c, struct arena *a,
     int r = guess_policy_of(s, key_name(c->key).space, &policy);
 
     if (!r && policy != GUESS_STRICT)
-        r = evidence_of(plan->content_type, c->content, refusal, &e);
+        r = ask_evidence(c, plan->content_type, refusal, &e);
     if (r)
         return r;
     if (e.type.len) {
@@ -146,9 +236,7 @@ int content_check(const struct state *s, const struct change *c, struct arena *a
                       c->content.len, CONTENT_BYTES_MAX);
         return ERR_LIMIT;
     }
-    if (str_eq(key_name(c->key).kind, STR("item")))
-        return check_item(c->content, err);
-    r = syntax_check(plan->content_type, c->content, &refusal);
+    r = ask(c, plan->content_type, &refusal);
     if (plan->type_origin == TYPE_DECLARED && !r)
         return note_against(c, plan);
     if (r && r != ERR_NOMEM && plan->type_origin == TYPE_GUESSED && is_file(c->key) &&

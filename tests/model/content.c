@@ -24,10 +24,34 @@ static struct change change_of(const struct put *p)
                            .as_is = p->as_is};
 }
 
+/* What was looked at beforehand comes to the same. */
+static void check_look(const struct state *s, struct change c)
+{
+    owned(arena) struct arena a = ARENA_NULL;
+    struct change looked = c;
+    struct change_plan plan = {.number = 0}, plan_looked = {.number = 0};
+    struct err err = ERR_NULL, err_looked = ERR_NULL;
+    int r = commit_check(s, &(struct commit){.changes = &c, .n = 1}, &plan, &a, &err);
+
+    if (!c.delete)
+        content_look(s, &looked, &a);
+    CHECK(c.delete || looked.verdict);
+    CHECK_I64(commit_check(s, &(struct commit){.changes = &looked, .n = 1}, &plan_looked, &a,
+                           &err_looked),
+              r);
+    CHECK_STR(str_c(err_looked.text), str_c(err.text));
+    CHECK_STR(str_c(err_looked.hint), str_c(err.hint));
+    CHECK_U64(err_looked.column, err.column);
+    CHECK_STR(plan_looked.content_type, plan.content_type);
+    CHECK_STR(plan_looked.type_against, plan.type_against);
+    CHECK_STR(plan_looked.type_seen, plan.type_seen);
+}
+
 static int put(struct state **s, struct put p, struct err *err)
 {
     struct change c = change_of(&p);
 
+    check_look(*s, c);
     return commit_to(s, &(struct commit){.changes = &c, .n = 1, .author = STR("ann")}, err);
 }
 
