@@ -13,13 +13,14 @@ static enum encoding encoding_of(struct str name)
         struct str name;
         enum encoding encoding;
     } names[] = {
-        {STR("utf-8"), UTF_8},      {STR("utf8"), UTF_8},        {STR("us-ascii"), US_ASCII},
-        {STR("ascii"), US_ASCII},   {STR("utf-16"), UTF_16},     {STR("utf-16le"), UTF_16},
-        {STR("utf-16be"), UTF_16},  {STR("latin1"), EIGHT_BITS}, {STR("latin-1"), EIGHT_BITS},
-        {STR("l1"), EIGHT_BITS},    {STR("koi8-r"), EIGHT_BITS}, {STR("koi8-u"), EIGHT_BITS},
-        {STR("cp1252"), EIGHT_BITS}};
-    static const struct str families[] = {STR("iso-8859-"), STR("iso8859-"),
-                                          STR("windows-125")};
+        {STR("utf-8"), UTF_8},     {STR("utf8"), UTF_8},        {STR("us-ascii"), US_ASCII},
+        {STR("ascii"), US_ASCII},  {STR("utf-16"), UTF_16},     {STR("utf-16le"), UTF_16},
+        {STR("utf-16be"), UTF_16}, {STR("latin1"), EIGHT_BITS}, {STR("latin-1"), EIGHT_BITS},
+        {STR("l1"), EIGHT_BITS},   {STR("koi8-r"), EIGHT_BITS}, {STR("koi8-u"), EIGHT_BITS}};
+    static const struct str families[] = {
+        STR("iso-8859-"),   STR("iso_8859-"), STR("iso8859-"), STR("windows-125"),
+        STR("windows-874"), STR("ibm8"),      STR("cp125"),    STR("cp85"),
+        STR("cp86"),        STR("mac"),       STR("x-mac-"),   STR("tis-620")};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eq_nocase(name, names[i].name))

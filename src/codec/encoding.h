@@ -9,7 +9,7 @@
 
 /*
  * Takes content for what is declared: UTF-8 (also where the name is empty), US-ASCII, or one of the encodings of eight bits
- * (ISO-8859-n, windows-125n, KOI8), each byte of which is a character, whichever. The bytes must be what is declared: UTF-8
+ * (ISO-8859-n, windows-125n, KOI8, those of IBM and Macintosh), each byte of which is a character, whichever. The bytes must be what is declared: UTF-8
  * under the name of another encoding is refused. out stays empty where content is UTF-8 as it is, else the text is put into
  * it. ERR_INVALID with the place in content, ERR_NOMEM.
  */

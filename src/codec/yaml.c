@@ -1,8 +1,7 @@
 /*
- * YAML 1.1 by libyaml's events: any number of documents, none included. libyaml itself accepts keys given twice,
- * aliases of nothing, and directives after a document that was not ended; all are refused here. Keys are the same when
- * their texts are, however they are quoted or tagged; keys that are no scalars are not compared. An anchor may be set
- * again, and holds within its document.
+ * YAML 1.1 by libyaml's events: any number of documents, none included. libyaml itself accepts keys given twice and
+ * aliases of nothing; both are refused here. Keys are the same when their texts are, however they are quoted or
+ * tagged; keys that are no scalars are not compared. An anchor may be set again, and holds within its document.
  *
  * libyaml takes a tab in front of a block scalar for indentation, which other readers do not: it is given another character
  * in its place, and reads again from the beginning.
@@ -54,7 +53,6 @@ struct checker {
     size_t chars, bytes; /* up to where characters were counted */
     size_t braces;       /* where "{{" was first read as a mapping; SIZE_MAX: nowhere */
     size_t tab;
-    bool is_later, was_ended; /* a document came before this one, and "..." after it */
     struct err *err;
 };
 
@@ -198,20 +196,6 @@ static void drop_document(struct checker *c)
     c->alias_nodes = 0;
 }
 
-static int on_document_start(struct checker *c, const yaml_event_t *e)
-{
-    bool has_directives = e->data.document_start.version_directive ||
-                          e->data.document_start.tag_directives.start !=
-                              e->data.document_start.tag_directives.end;
-
-    drop_document(c);
-    if (c->is_later && !c->was_ended && has_directives)
-        return REFUSE(c, e->start_mark,
-                      "a directive, but no \"...\" ends the document before it");
-    c->is_later = true;
-    return 0;
-}
-
 static int on_event(struct checker *c, const yaml_event_t *e)
 {
     switch (e->type) {
@@ -221,11 +205,8 @@ static int on_event(struct checker *c, const yaml_event_t *e)
     case YAML_MAPPING_START_EVENT: return on_start(c, e, true, e->data.mapping_start.anchor);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT: return on_end(c);
-    case YAML_DOCUMENT_START_EVENT: return on_document_start(c, e);
-    case YAML_DOCUMENT_END_EVENT:
-        c->was_ended = !e->data.document_end.implicit;
-        drop_document(c);
-        return 0;
+    case YAML_DOCUMENT_START_EVENT:
+    case YAML_DOCUMENT_END_EVENT: drop_document(c); return 0;
     case YAML_NO_EVENT:
     case YAML_STREAM_START_EVENT:
     case YAML_STREAM_END_EVENT: return 0;
@@ -353,7 +334,6 @@ static int pass(struct checker *c, struct str given)
 
     c->chars = c->bytes = 0;
     c->braces = SIZE_MAX;
-    c->is_later = false;
     if (!yaml_parser_initialize(&c->parser))
         return ERR_NOMEM;
     yaml_parser_set_encoding(&c->parser, YAML_UTF8_ENCODING);

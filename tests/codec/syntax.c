@@ -187,6 +187,8 @@ TEST("the charset of a type is what the bytes must be")
         {"text/x-ini;charset=windows-1252", "[\xe9]\na=\x80", 0},
         {"text/x-ini;charset=windows-1252", "[\xc3\xa9]", ERR_INVALID},
         {"text/x-ini;charset=us-ascii", "a=\xc3\xa9", ERR_INVALID},
+        {"text/x-ini;charset=IBM866", "a=\xe9", 0},
+        {"text/x-ini;charset=MacCyrillic", "a=\xe9", 0},
         {"application/json; charset=UTF-8", "\"\xc3\xa9\"", 0},
         {"application/json; charset=big5", "1", ERR_INVALID},
         {"application/xml; charset=utf-8", "<a>\xe9</a>", ERR_INVALID},
