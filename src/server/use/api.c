@@ -7,6 +7,7 @@
 #include "proto/record.h"
 #include "server/hub/marks.h"
 #include "server/rollout/picture.h"
+#include "server/use/instance_page.h"
 
 enum { TEXT_MAX = 256 << 20, SHAPED_BESIDE = 64 << 10 };
 
@@ -31,6 +32,7 @@ void api_call_free(struct api_call *call)
     (void)state_unref(call->state);
     (void)state_unref(call->looked_at);
     picture_free(call->picture);
+    instance_page_deinit(call->page);
     (void)shared_unref(call->packed);
     (void)shared_unref(call->text);
     (void)shared_unref(call->bytes.owner);

@@ -20,6 +20,7 @@
 struct api_call;
 struct api_work;
 struct kept_record;
+struct instance_page;
 struct status_wait;
 struct rollout_wait;
 
@@ -81,6 +82,7 @@ struct api_call {
     struct rollout_wait *rollout;
     Trimtab__V1__RolloutPicture
         *picture;         /* that the response points into; freed with the call */
+    struct instance_page *page; /* that the response points into; let go of with the call */
     struct waiter waiter; /* used by what waits */
     struct timer timer;
 };
