@@ -59,6 +59,22 @@ static int types_of_folder(const char *path, const struct tree_files *files, jso
     return 0;
 }
 
+/* It is read at the top of a folder, and nowhere else; a resource it never is. */
+static int refuse_typing_file(const char *path, struct err *err)
+{
+    (void)err_set(err, ERR_INVALID, "a file of this name is no resource");
+    err_place(err, "%s", path);
+    err_hint(err, "it declares the types of the folder that is published: have it at the top");
+    return ERR_INVALID;
+}
+
+static bool is_typing_file(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return strcmp(slash ? slash + 1 : path, TYPING_FILE) == 0;
+}
+
 static int publish_folder(struct cli *cli, const struct publishing *p, const char *path,
                           Trimtab__V1__CommitRequest *q, struct err *err)
 {
@@ -73,6 +89,10 @@ static int publish_folder(struct cli *cli, const struct publishing *p, const cha
 
         if (strcmp(files.at[i].name, TYPING_FILE) == 0)
             continue;
+        if (is_typing_file(files.at[i].name)) {
+            r = refuse_typing_file(files.at[i].name, err);
+            break;
+        }
         (void)snprintf(id, sizeof(id), "%s/file/%s", p->space, files.at[i].name);
         r = changes_add(cli, q, id, files.at[i].content, err);
         if (!r)
@@ -88,7 +108,8 @@ static int publish_file(struct cli *cli, const struct publishing *p, const char 
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
     const char *slash = strrchr(path, '/');
     char id[ID_BYTES_MAX + 1];
-    int r = read_input(path, &content, err);
+    int r =
+        is_typing_file(path) ? refuse_typing_file(path, err) : read_input(path, &content, err);
 
     if (r) {
         err_place(err, "%s", path);

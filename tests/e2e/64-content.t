@@ -136,6 +136,12 @@ test('.trimtab.json of a folder declares types, and is no resource; flags are st
     assert.match(r.err, want);
     assert(r.err.includes('.trimtab.json'), r.err);
   }
+  const nested = folder({ ...files, 'b/.trimtab.json': '{}' });
+  for (const what of [nested, path.join(nested, 'b', '.trimtab.json')]) {
+    const r = cli('publish', 'listed', what, '--type', 'text/plain', '-m', 'x');
+    assert.strictEqual(r.status, 6);
+    assert.match(r.err, /b\/\.trimtab\.json: a file of this name is no resource; .*at the top/);
+  }
 });
 
 test('a namespace may be strict or lenient, by a rule', () => {
