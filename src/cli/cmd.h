@@ -170,11 +170,18 @@ must_use int changes_begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struc
 /* content must live as long as the arena. */
 must_use int changes_add(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
                          struct str content, struct err *err);
-/* Files and folders as publish takes them, and a folder as export wrote it. */
-must_use int changes_of_paths(struct cli *cli, const char *space, char *const *paths, size_t n,
+/* Files and folders as publish takes them, and a folder as export wrote it, with what is said of their types. */
+struct typing;
+struct publishing {
+    const char *space;
+    char *const *paths;
+    size_t n_paths;
+    const struct typing *typing;
+};
+must_use int changes_of_paths(struct cli *cli, const struct publishing *p,
                               Trimtab__V1__CommitRequest *q, struct err *err);
-must_use int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
-                               struct err *err);
+must_use int changes_of_export(struct cli *cli, const char *root, const struct typing *typing,
+                               Trimtab__V1__CommitRequest *q, struct err *err);
 
 /* The whole of a file, or of standard input for "-". ERR_LIMIT over 8 MiB. */
 must_use int read_input(const char *path, struct buf *out, struct err *err);

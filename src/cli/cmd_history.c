@@ -126,6 +126,17 @@ const struct command cmd_diff = {
 
 /* ---- history ---- */
 
+/* What was taken against the guess from its name stays marked, in front of the reason. */
+static const char *against(struct arena *a, const Trimtab__V1__Resource *v)
+{
+    owned(buf) struct buf text = BUF_NULL(SIZE_MAX - 1);
+    const char *marked;
+
+    buf_printf(&text, "[%s, not %s] %s", v->content_type, v->type_against, v->message);
+    marked = arena_c(a, buf_str(&text));
+    return marked ? marked : v->message;
+}
+
 /* Versions page by page, until there are as many as asked for. */
 static int all_versions(struct cli *cli, Trimtab__V1__HistoryRequest *q, uint64_t limit,
                         Trimtab__V1__HistoryResponse *all, struct err *err)
@@ -172,7 +183,7 @@ static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err
         (void)snprintf(revision, sizeof(revision), "%" PRIu64, v->revision);
         (void)snprintf(size, sizeof(size), "%" PRIu64, v->size);
         table_row(&t, version, revision, v->time, v->author, v->deleted ? "deleted" : size,
-                  v->message);
+                  *v->type_against ? against(&cli->arena, v) : v->message);
     }
     table_print(&t);
     return 0;
@@ -183,10 +194,16 @@ static const char *why_of(struct arena *a, const Trimtab__V1__CommitInfo *c)
 {
     const char *force = c->n_moves ? c->moves[0]->force : "";
     owned(buf) struct buf text = BUF_NULL(SIZE_MAX - 1);
+    size_t n_against = 0;
 
+    for (size_t i = 0; i < c->n_changes; i++)
+        n_against += *c->changes[i]->type_against != '\0';
+    if (n_against)
+        buf_printf(&text, "[%zu against the guessed type] ", n_against);
     if (*c->override || !*force)
-        return *c->override ? c->override : c->message;
-    buf_printf(&text, "forced: %s%s%s", force, *c->message ? "; " : "", c->message);
+        buf_put_c(&text, *c->override ? c->override : c->message);
+    else
+        buf_printf(&text, "forced: %s%s%s", force, *c->message ? "; " : "", c->message);
     return arena_c(a, buf_str(&text));
 }
 

@@ -180,6 +180,9 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     (void)printf("revision %" PRIu64 "\nconcerned %" PRIu64 "\napplied %" PRIu64
                  "\nrefused %" PRIu64 "\npending %" PRIu64 "\nunproven %" PRIu64 "\n",
                  m->revision, m->concerned, m->applied, m->refused, m->pending, m->unproven);
+    for (size_t i = 0; i < m->n_against; i++)
+        (void)printf("%s is %s, not %s as its name says\n", m->against[i]->id,
+                     m->against[i]->content_type, m->against[i]->type_against);
     for (size_t i = 0; i < m->n_waiting; i++)
         (void)printf("  %s: %s  %s\n", m->waiting[i]->instance->id,
                      state_of(&cli->arena, m->waiting[i]),

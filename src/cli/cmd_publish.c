@@ -7,7 +7,9 @@
 #include "base/file.h"
 #include "cli/cmd.h"
 #include "cli/tree.h"
+#include "cli/typing.h"
 #include "model/commit.h"
+#include "model/guess.h"
 #include "proto/convert.h"
 #include "proto/json.h"
 
@@ -15,7 +17,6 @@
 #include <sys/stat.h>
 
 enum { MANIFEST_MAX = 64 << 20 };
-static const char manifest_name[] = ".trimtab.json";
 
 /* ---- committing many ---- */
 
@@ -44,51 +45,99 @@ int changes_begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *er
 
 /* ---- publish ---- */
 
-static int publish_folder(struct cli *cli, const char *space, const char *path,
+/* The types that a folder itself declares, by a file that is no resource. NULL: none. */
+static int types_of_folder(const char *path, const struct tree_files *files, json_t **ret_types,
+                           struct err *err)
+{
+    char where[4096];
+
+    *ret_types = NULL;
+    (void)snprintf(where, sizeof(where), "%s/%s", path, TYPING_FILE);
+    for (size_t i = 0; i < files->n; i++)
+        if (strcmp(files->at[i].name, TYPING_FILE) == 0)
+            return typing_read(files->at[i].content, where, ret_types, err);
+    return 0;
+}
+
+/* It is read at the top of a folder, and nowhere else; a resource it never is. */
+static int refuse_typing_file(const char *path, struct err *err)
+{
+    (void)err_set(err, ERR_INVALID, "a file of this name is no resource");
+    err_place(err, "%s", path);
+    err_hint(err, "it declares the types of the folder that is published: have it at the top");
+    return ERR_INVALID;
+}
+
+static bool is_typing_file(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return strcmp(slash ? slash + 1 : path, TYPING_FILE) == 0;
+}
+
+static int publish_folder(struct cli *cli, const struct publishing *p, const char *path,
                           Trimtab__V1__CommitRequest *q, struct err *err)
 {
     struct tree_files files;
+    json_t *types = NULL;
     int r = tree_read(path, &cli->arena, &files, err);
 
-    for (size_t i = 0; i < files.n && !r; i++) {
+    if (!r)
+        r = types_of_folder(path, &files, &types, err);
+    for (size_t i = 0; !r && i < files.n; i++) {
         char id[ID_BYTES_MAX + 1];
 
-        (void)snprintf(id, sizeof(id), "%s/file/%s", space, files.at[i].name);
+        if (strcmp(files.at[i].name, TYPING_FILE) == 0)
+            continue;
+        if (is_typing_file(files.at[i].name)) {
+            r = refuse_typing_file(files.at[i].name, err);
+            break;
+        }
+        (void)snprintf(id, sizeof(id), "%s/file/%s", p->space, files.at[i].name);
         r = changes_add(cli, q, id, files.at[i].content, err);
+        if (!r)
+            typing_apply(cli, p->typing, types, q->changes[q->n_changes - 1]);
     }
+    json_decref(types);
     return r;
 }
 
-static int publish_file(struct cli *cli, const char *space, const char *path,
+static int publish_file(struct cli *cli, const struct publishing *p, const char *path,
                         Trimtab__V1__CommitRequest *q, struct err *err)
 {
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
     const char *slash = strrchr(path, '/');
     char id[ID_BYTES_MAX + 1];
-    int r = read_input(path, &content, err);
+    int r =
+        is_typing_file(path) ? refuse_typing_file(path, err) : read_input(path, &content, err);
 
     if (r) {
         err_place(err, "%s", path);
         return r;
     }
-    (void)snprintf(id, sizeof(id), "%s/file/%s", space, slash ? slash + 1 : path);
-    return changes_add(cli, q, id, arena_str(&cli->arena, buf_str(&content)), err);
+    (void)snprintf(id, sizeof(id), "%s/file/%s", p->space, slash ? slash + 1 : path);
+    r = changes_add(cli, q, id, arena_str(&cli->arena, buf_str(&content)), err);
+    if (!r)
+        typing_apply(cli, p->typing, NULL, q->changes[q->n_changes - 1]);
+    return r;
 }
 
-int changes_of_paths(struct cli *cli, const char *space, char *const *paths, size_t n,
-                     Trimtab__V1__CommitRequest *q, struct err *err)
+int changes_of_paths(struct cli *cli, const struct publishing *p, Trimtab__V1__CommitRequest *q,
+                     struct err *err)
 {
-    int r = namespace_check(str_c(space), err);
+    int r = namespace_check(str_c(p->space), err);
 
-    for (size_t i = 0; i < n && !r; i++) {
+    if (!r)
+        r = typing_check(p->typing, err);
+    for (size_t i = 0; i < p->n_paths && !r; i++) {
         struct stat st;
 
-        if (stat(paths[i], &st))
-            r = err_set_errno(err, "cannot open %s", paths[i]);
+        if (stat(p->paths[i], &st))
+            r = err_set_errno(err, "cannot open %s", p->paths[i]);
         else if (S_ISDIR(st.st_mode))
-            r = publish_folder(cli, space, paths[i], q, err);
+            r = publish_folder(cli, p, p->paths[i], q, err);
         else
-            r = publish_file(cli, space, paths[i], q, err);
+            r = publish_file(cli, p, p->paths[i], q, err);
     }
     return r;
 }
@@ -97,7 +146,9 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct committing how = {.message = "", .timeout_s = 60};
     bool prune = false, yes = false;
+    struct typing typing = {.as_is = false};
     const struct flag flags[] = {
+        TYPING_FLAGS(typing),
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &prune,
          NULL, NULL},
@@ -123,7 +174,9 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_publish, err, "publish takes a namespace, then files or folders");
     r = changes_begin(cli, &q, err);
     if (!r)
-        r = changes_of_paths(cli, words.at[0], words.at + 1, words.n - 1, &q, err);
+        r = changes_of_paths(
+            cli, &(struct publishing){words.at[0], words.at + 1, words.n - 1, &typing}, &q,
+            err);
     if (r)
         return r;
     if (prune) {
@@ -134,10 +187,12 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     return commit(cli, &q, &how, err);
 }
 
-const struct command cmd_publish = {"publish",
-                                    "publish NAMESPACE PATH... [-m WHY] [--prune [--yes]] [--override "
-                                    "REASON] [--dry-run] [--wait [--timeout S]]",
-                                    "commits files or folders as one commit", run_publish};
+const struct command cmd_publish = {
+    "publish",
+    "publish NAMESPACE PATH... [-m WHY] [--type [PATTERN=]TYPE] [--as-is] "
+    "[--prune [--yes]] [--override REASON] [--dry-run] "
+    "[--wait [--timeout S]]",
+    "commits files or folders as one commit", run_publish};
 
 /* ---- export ---- */
 
@@ -160,6 +215,8 @@ static int export_one(struct exporting *e, Trimtab__V1__Resource *r, struct err 
         return rc;
     entry.id = r->id;
     entry.content_type = r->content_type;
+    entry.type_origin = r->type_origin;
+    entry.type_against = r->type_against;
     /* written even when there is none: an import takes away what has come since */
     entry.metadata = r->metadata ? r->metadata : &none;
     row = proto_to_json(&entry.base, PROTO_JSON_SPARSE);
@@ -195,7 +252,7 @@ static int write_manifest(const struct exporting *e, struct err *err)
 
     if (!text)
         return err_set(err, ERR_NOMEM, "out of memory");
-    (void)snprintf(path, sizeof(path), "%s/%s", e->root, manifest_name);
+    (void)snprintf(path, sizeof(path), "%s/%s", e->root, TYPING_FILE);
     r = file_make_dirs(e->root, 0755, err);
     if (!r)
         r = file_replace(path, str_c(text), 0644, err);
@@ -233,9 +290,25 @@ const struct command cmd_export = {"export", "export NAMESPACE DIR",
 
 /* ---- import ---- */
 
-static int import_entry(struct cli *cli, const char *root, const json_t *row,
+/* A guess that the server would make again is not declared by an import, so that it stays one. */
+static bool is_guess(const Trimtab__V1__Resource *entry, struct name name, struct str content)
+{
+    struct str guess = content_type_guess(name.kind, name.name, content);
+
+    return strcmp(entry->type_origin, "guessed") == 0 &&
+           str_eq(guess,
+                  str_c(*entry->type_against ? entry->type_against : entry->content_type));
+}
+
+struct importing {
+    const char *root;
+    const struct typing *typing;
+};
+
+static int import_entry(struct cli *cli, const struct importing *im, const json_t *row,
                         Trimtab__V1__CommitRequest *q, struct err *err)
 {
+    Trimtab__V1__Change *change;
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
     Trimtab__V1__Resource *entry;
     char path[4096];
@@ -247,27 +320,34 @@ static int import_entry(struct cli *cli, const char *root, const json_t *row,
         r = name_parse(str_c(entry->id), &name, err);
     if (r)
         return r;
-    (void)snprintf(path, sizeof(path), "%s/%s", root, entry->id);
+    (void)snprintf(path, sizeof(path), "%s/%s", im->root, entry->id);
     r = file_read(path, &content, err);
     if (!r)
         r = changes_add(cli, q, entry->id, arena_str(&cli->arena, buf_str(&content)), err);
     if (r)
         return r;
-    q->changes[q->n_changes - 1]->content_type = entry->content_type;
-    q->changes[q->n_changes - 1]->metadata = entry->metadata;
+    change = q->changes[q->n_changes - 1];
+    if (!is_guess(entry, name, buf_str(&content)))
+        change->content_type = entry->content_type;
+    change->metadata = entry->metadata;
+    typing_apply(cli, im->typing, NULL, change);
     return 0;
 }
 
-int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
-                      struct err *err)
+int changes_of_export(struct cli *cli, const char *root, const struct typing *typing,
+                      Trimtab__V1__CommitRequest *q, struct err *err)
 {
+    struct importing im = {root, typing};
     owned(buf) struct buf text = BUF_NULL(MANIFEST_MAX);
     char path[4096];
     json_error_t fault;
     json_t *rows;
     int r;
 
-    (void)snprintf(path, sizeof(path), "%s/%s", root, manifest_name);
+    (void)snprintf(path, sizeof(path), "%s/%s", root, TYPING_FILE);
+    r = typing_check(typing, err);
+    if (r)
+        return r;
     r = file_read(path, &text, err);
     if (r) {
         err_hint(err, "import reads what export wrote; trimtab publish takes any folder");
@@ -281,7 +361,7 @@ int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequ
         r = ERR_INVALID;
     }
     for (size_t i = 0; !r && i < json_array_size(rows); i++)
-        r = import_entry(cli, root, json_array_get(rows, i), q, err);
+        r = import_entry(cli, &im, json_array_get(rows, i), q, err);
     json_decref(rows);
     return r;
 }
@@ -289,7 +369,9 @@ int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequ
 static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct committing how = {.message = "", .timeout_s = 60};
+    struct typing typing = {.as_is = false};
     const struct flag flags[] = {
+        TYPING_FLAGS(typing),
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--override", 0, "reason to publish what is protected, or carried by a rollout",
          &how.override, NULL, NULL, NULL},
@@ -311,9 +393,10 @@ static int run_import(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_import, err, "import takes the folder that export wrote");
     r = changes_begin(cli, &q, err);
     if (!r)
-        r = changes_of_export(cli, words.at[0], &q, err);
+        r = changes_of_export(cli, words.at[0], &typing, &q, err);
     return r ? r : commit(cli, &q, &how, err);
 }
 
-const struct command cmd_import = {"import", "import DIR [-m WHY] [--dry-run] [--wait]",
-                                   "commits what export wrote, as one commit", run_import};
+const struct command cmd_import = {
+    "import", "import DIR [-m WHY] [--type [PATTERN=]TYPE] [--as-is] [--dry-run] [--wait]",
+    "commits what export wrote, as one commit", run_import};

@@ -161,12 +161,14 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
     Trimtab__V1__CommitRequest q = TRIMTAB__V1__COMMIT_REQUEST__INIT;
     struct meta_words meta = {.is_protected = false};
     const char *file = NULL, *value = NULL, *type = "";
-    bool create = false;
+    bool create = false, as_is = false;
     const struct flag flags[] = {
         {"--file", 'f', "file with the content; - for standard input", &file, NULL, NULL, NULL},
         {"--value", 0, "the content itself", &value, NULL, NULL, NULL},
         {"--type", 0, "content type; guessed from the name when it is new", &type, NULL, NULL,
          NULL},
+        {"--as-is", 0, "take it as text when it is not what its name says, and remember that",
+         NULL, &as_is, NULL, NULL},
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--based-on", 0, "refuse if this version is no longer the newest", NULL, NULL,
          &c.based_on, NULL},
@@ -210,6 +212,7 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
     c.id = words.at[0];
     c.create_only = create;
     c.content_type = (char *)(uintptr_t)type;
+    c.as_is = as_is;
     c.content = proto_bytes(file ? buf_str(&content) : str_c(value));
     q.changes = list;
     q.n_changes = 1;
@@ -218,7 +221,7 @@ static int run_put(struct cli *cli, int argc, char **argv, struct err *err)
 
 const struct command cmd_put = {
     "put",
-    "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--based-on N] "
+    "put ID (-f FILE | --value TEXT) [-m WHY] [--type T] [--as-is] [--based-on N] "
     "[--label K=V] [--clear WHAT] [--override REASON] [--dry-run] [--wait]",
     "commits one resource; metadata that is not named stays as it is", run_put};
 
@@ -264,13 +267,29 @@ const struct command cmd_rm = {"rm", "rm ID... [-m WHY] [--dry-run] [--wait]",
 
 /* ---- ls ---- */
 
+/* A type that nobody declared says so, and one that was taken against a guess says which. */
+static const char *type_cell(struct arena *a, const Trimtab__V1__Resource *r)
+{
+    owned(buf) struct buf text = BUF_NULL(SIZE_MAX - 1);
+    const char *cell;
+
+    buf_put_c(&text, r->content_type);
+    if (*r->content_type && strcmp(r->type_origin, "declared") != 0)
+        buf_put_c(&text, " (guessed)");
+    if (*r->type_against)
+        buf_printf(&text, " (not %s)", r->type_against);
+    cell = arena_c(a, buf_str(&text));
+    return cell ? cell : "";
+}
+
 static void list_row(struct table *t, const Trimtab__V1__Resource *r)
 {
     char version[24], size[24];
 
     (void)snprintf(version, sizeof(version), "%" PRIu64, r->version);
     (void)snprintf(size, sizeof(size), "%" PRIu64, r->size);
-    table_row(t, r->id, version, r->deleted ? "deleted" : size, r->content_type, r->time);
+    table_row(t, r->id, version, r->deleted ? "deleted" : size, type_cell(t->arena, r),
+              r->time);
 }
 
 static int run_ls(struct cli *cli, int argc, char **argv, struct err *err)

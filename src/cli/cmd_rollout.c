@@ -2,6 +2,7 @@
  * rollout: gray release from the command line. The subcommands that look are in rollout_show.c.
  */
 #include "cli/rollout.h"
+#include "cli/typing.h"
 #include "model/commit.h"
 #include "proto/convert.h"
 
@@ -65,12 +66,13 @@ static int show(struct cli *cli, const Trimtab__V1__RolloutResponse *m, struct e
 
 static const struct command cmd_start, cmd_preview, cmd_extend;
 
-enum { START_FLAGS = 15 };
+enum { START_FLAGS = 16 };
 
 struct starting {
     struct step_words targets;
     struct texts steps, deleted;
-    const char *file, *value, *type, *space, *folder, *expires, *name, *salt, *message;
+    struct typing typing;
+    const char *file, *value, *space, *folder, *expires, *name, *salt, *message;
     bool automatic, confirms, dry_run, watch;
 };
 
@@ -84,10 +86,13 @@ static int take_value(struct cli *cli, const struct starting *s, const struct wo
         return r;
     if (words->n != 1 || (s->file && s->value))
         return usage(&cmd_start, err, "one id, and either --file or --value");
-    r = changes_add(cli, q, words->at[0],
-                    s->file ? arena_str(&cli->arena, buf_str(&content)) : str_c(s->value), err);
-    if (!r && s->type)
-        q->changes[q->n_changes - 1]->content_type = unconst(s->type);
+    r = typing_check(&s->typing, err);
+    if (!r)
+        r = changes_add(cli, q, words->at[0],
+                        s->file ? arena_str(&cli->arena, buf_str(&content)) : str_c(s->value),
+                        err);
+    if (!r)
+        typing_apply(cli, &s->typing, NULL, q->changes[q->n_changes - 1]);
     return r;
 }
 
@@ -104,9 +109,10 @@ static int take_changes(struct cli *cli, const struct starting *s, struct words 
     if (s->file || s->value)
         r = take_value(cli, s, words, q, err);
     else if (s->space)
-        r = changes_of_paths(cli, s->space, words->at, words->n, q, err);
+        r = changes_of_paths(
+            cli, &(struct publishing){s->space, words->at, words->n, &s->typing}, q, err);
     else if (s->folder)
-        r = changes_of_export(cli, s->folder, q, err);
+        r = changes_of_export(cli, s->folder, &s->typing, q, err);
     else if (words->n)
         r = usage(&cmd_start, err, "an id needs --file or --value");
     for (size_t i = 0; i < s->deleted.n && !r; i++) {
@@ -151,8 +157,7 @@ static int run_start(struct cli *cli, int argc, char **argv, struct err *err)
         {"--file", 'f', "file with the content; - for standard input", &s.file, NULL, NULL,
          NULL},
         {"--value", 0, "the content itself", &s.value, NULL, NULL, NULL},
-        {"--type", 0, "content type; guessed from the name when it is new", &s.type, NULL, NULL,
-         NULL},
+        TYPING_FLAGS(s.typing),
         {"--publish", 0, "namespace for the files and folders that follow, as in publish",
          &s.space, NULL, NULL, NULL},
         {"--import", 0, "folder that export wrote", &s.folder, NULL, NULL, NULL},

@@ -44,6 +44,17 @@ void commit_show_rights(struct cli *cli, const Trimtab__V1__CommitResponse *c, F
 
 /* ---- what it came to ---- */
 
+/* What was taken against the guess from its name, and why. */
+static void show_type(struct cli *cli, const Trimtab__V1__ChangeResult *r)
+{
+    if (*r->type_against && *r->type_seen)
+        (void)printf("%s: taken as %s, not as %s: there is %s\n", r->id, r->content_type,
+                     r->type_against, one_line(&cli->arena, r->type_seen));
+    else if (*r->type_against)
+        (void)printf("%s: taken as %s, not as %s, which it is not\n", r->id, r->content_type,
+                     r->type_against);
+}
+
 /* What stayed as it was is only counted, unless it was all that was asked for. */
 static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, struct err *err)
 {
@@ -63,6 +74,8 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
     }
     if (cli->output == OUTPUT_TABLE && unchanged)
         (void)printf("%zu unchanged\n", unchanged);
+    for (size_t i = 0; cli->output == OUTPUT_TABLE && i < c->n_changes; i++)
+        show_type(cli, c->changes[i]);
     if (cli->output == OUTPUT_TABLE)
         commit_show_rights(cli, c, stdout);
     if (cli->output == OUTPUT_TABLE && *c->move)
@@ -80,11 +93,55 @@ static int show_changes(struct cli *cli, const Trimtab__V1__CommitResponse *c, s
     return 0;
 }
 
+/* ---- what is refused ---- */
+
+static void refusal_to_err(const Trimtab__V1__Error *e, struct err *err)
+{
+    (void)err_set(err, err_code_from_name(e->code), "%s", e->message);
+    err_place(err, "%s", e->place);
+    err_at(err, e->line, e->column);
+    if (*e->hint)
+        err_hint(err, "%s", e->hint);
+}
+
+/* One is told as any error is; of several each has a line, with what would help it. */
+static int refuse(struct cli *cli, const Trimtab__V1__CommitResponse *c, size_t n_changes,
+                  struct err *err)
+{
+    char line[ERR_TEXT_MAX + ERR_PLACE_MAX + 40];
+    int code = err_code_from_name(c->refused[0]->code);
+
+    refusal_to_err(c->refused[0], err);
+    if (c->n_refused == 1)
+        return code;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&c->base, NULL) ? ERR_IO : code;
+    for (size_t i = 0; i < c->n_refused; i++) {
+        const Trimtab__V1__Error *e = c->refused[i];
+        struct err story = ERR_NULL;
+
+        refusal_to_err(e, &story);
+        story.hint[0] = '\0';
+        (void)fprintf(
+            stderr, "%s\n",
+            one_line(&cli->arena, (char *)(uintptr_t)err_describe(&story, line, sizeof(line))));
+        if (*e->hint)
+            (void)fprintf(stderr, "    %s\n", one_line(&cli->arena, e->hint));
+    }
+    *err = ERR_NULL;
+    return err_set(err, code, "%zu of %zu changes are refused, and nothing was committed",
+                   c->n_refused, n_changes);
+}
+
 static int send_commit(struct cli *cli, Trimtab__V1__CommitRequest *q,
                        Trimtab__V1__CommitResponse **ret, struct err *err)
 {
-    return call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor,
-                (ProtobufCMessage **)ret, COMMIT_TIMEOUT_MS, err);
+    int r;
+
+    q->list_refused = true;
+    r = call(cli, "Commit", &q->base, &trimtab__v1__commit_response__descriptor,
+             (ProtobufCMessage **)ret, COMMIT_TIMEOUT_MS, err);
+    return r || !(*ret)->n_refused ? r : refuse(cli, *ret, q->n_changes, err);
 }
 
 bool ask_word(const char *question, const char *word)

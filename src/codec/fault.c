@@ -22,9 +22,9 @@ static bool is_continuation(char c)
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-static void tell_place(struct err *err, struct str content, size_t offset)
+struct place place_of(struct str content, size_t offset)
 {
-    uint32_t line = 1, column = 1;
+    struct place p = {1, 1};
 
     offset = MIN(offset, content.len);
     for (size_t i = bom_len(content); i < offset; i++) {
@@ -32,18 +32,19 @@ static void tell_place(struct err *err, struct str content, size_t offset)
         bool is_crlf = c == '\r' && i + 1 < content.len && content.data[i + 1] == '\n';
 
         if (c == '\n' || (c == '\r' && !is_crlf)) {
-            line++;
-            column = 1;
+            p.line++;
+            p.column = 1;
         } else if (!is_continuation(c)) {
-            column++;
+            p.column++;
         }
     }
-    err_at(err, line, column);
+    return p;
 }
 
 int fault(struct err *err, int code, struct str content, size_t offset, const char *fmt, ...)
 {
     char text[ERR_TEXT_MAX];
+    struct place place;
     va_list ap;
 
     if (!err)
@@ -56,8 +57,24 @@ int fault(struct err *err, int code, struct str content, size_t offset, const ch
         if ((unsigned char)*c < 0x20) /* what a library quotes; a story is one line */
             *c = ' ';
     (void)err_set(err, code, "%s", text);
-    tell_place(err, content, offset);
+    place = place_of(content, offset);
+    err_at(err, place.line, place.column);
     return code;
+}
+
+struct str quotable(struct str text)
+{
+    return str_utf8_whole(str_part(text, 0, 200));
+}
+
+int fault_twice(struct err *err, struct str content, size_t offset, struct str key,
+                size_t first)
+{
+    struct place p = place_of(content, first);
+
+    return fault(err, ERR_INVALID, content, offset,
+                 "key \"%.*s\" is given twice, first in line %u, column %u",
+                 STR_ARG(quotable(key)), p.line, p.column);
 }
 
 size_t offset_of_char(struct str content, size_t n)
@@ -68,4 +85,13 @@ size_t offset_of_char(struct str content, size_t n)
         if (!is_continuation(content.data[at]) && n-- == 0)
             break;
     return at;
+}
+
+size_t count_chars(struct str content)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < content.len; i++)
+        n += !is_continuation(content.data[i]);
+    return n;
 }

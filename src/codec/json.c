@@ -1,25 +1,37 @@
 /*
- * JSON (RFC 8259). Any value may be at the top; duplicate names are refused, as are integers that do not fit 64
- * bits, numbers beyond the range of a double, the escape for U+0000, and nesting deeper than NESTING_MAX.
+ * JSON (RFC 8259), and JSON with comments: the same with comments of line and block, and with a comma after the last
+ * element, as editors and compilers have it in their settings.
  *
- * jansson is the judge, because it is what reads these texts elsewhere. But it builds the whole value and tells
- * where its token ended, so a scanner of ours goes over the text first: it stops bombs before they cost memory, and
- * knows the byte at which a text goes wrong.
+ * Any value may be at the top, numbers have no limits, a byte order mark in front counts for nothing. Refused beyond the
+ * standard: duplicate names (compared after escapes), half of a surrogate pair, and nesting deeper than NESTING_MAX.
+ * What Trimtab itself reads of a value has narrower limits: see value.c.
  */
 #include "codec/dialects.h"
-#include "codec/fault.h"
 
-#include <jansson.h>
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/buf.h"
+#include "codec/fault.h"
+#include "codec/keys.h"
 
 enum expect { VALUE, VALUE_OR_END, NAME, NAME_OR_END, COLON, NEXT };
+
+/* An object or an array that is not closed yet. */
+struct level {
+    bool is_object;
+    size_t begin;
+    struct map names;
+};
 
 struct scan {
     struct str text;
     size_t at;
+    bool has_comments; /* they are allowed, and a comma before an end */
     enum expect expect;
     int depth;
-    unsigned char open[NESTING_MAX]; /* '{' or '[' */
-    size_t until, token;             /* the token that ends at `until` begins at `token` */
+    struct level levels[NESTING_MAX];
+    struct buf name; /* without escapes */
+    struct arena arena;
     struct err *err;
 };
 
@@ -37,8 +49,8 @@ static bool is_digit(int c)
 
 /* ---- strings ---- */
 
-/* Four digits after "\u", which begins at `escape`. */
-static int scan_hex(struct scan *s, size_t escape, unsigned *ret_unit)
+/* Four digits after "\u". */
+static int scan_hex(struct scan *s, unsigned *ret_unit)
 {
     unsigned unit = 0;
 
@@ -53,8 +65,6 @@ static int scan_hex(struct scan *s, size_t escape, unsigned *ret_unit)
         else
             return REFUSE(s, s->at, "a hexadecimal digit is missing after \\u");
     }
-    if (unit == 0)
-        return REFUSE(s, escape, "\\u0000 is not supported");
     *ret_unit = unit;
     return 0;
 }
@@ -62,42 +72,53 @@ static int scan_hex(struct scan *s, size_t escape, unsigned *ret_unit)
 static int scan_unicode(struct scan *s, size_t escape)
 {
     unsigned unit = 0, low = 0;
-    int r = scan_hex(s, escape, &unit);
+    char bytes[UTF8_BYTES_MAX];
+    int r = scan_hex(s, &unit);
 
-    if (r || unit < 0xd800 || unit > 0xdfff)
-        return r;
-    if (unit > 0xdbff || !str_starts(str_from(s->text, s->at), STR("\\u")))
-        return REFUSE(s, escape, "half of a surrogate pair");
-    s->at += 2;
-    r = scan_hex(s, s->at - 2, &low);
-    if (!r && (low < 0xdc00 || low > 0xdfff))
-        return REFUSE(s, escape, "half of a surrogate pair");
+    if (!r && unit >= 0xd800 && unit <= 0xdfff) {
+        if (unit > 0xdbff || !str_starts(str_from(s->text, s->at), STR("\\u")))
+            return REFUSE(s, escape, "half of a surrogate pair");
+        s->at += 2;
+        r = scan_hex(s, &low);
+        if (!r && (low < 0xdc00 || low > 0xdfff))
+            return REFUSE(s, escape, "half of a surrogate pair");
+        unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+    }
+    if (!r)
+        buf_put(&s->name, bytes, utf8_encode(unit, bytes));
     return r;
 }
 
 static int scan_escape(struct scan *s)
 {
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     size_t escape = s->at++;
     int c = peek(s);
+    const char *known = c > 0 ? strchr(from, c) : NULL;
 
     if (c < 0)
         return REFUSE(s, s->at, "the text ends inside a string");
-    if (c != 'u' && !strchr("\"\\/bfnrt", c))
+    if (c != 'u' && !known)
         return REFUSE(s, s->at, "no such escape in a string");
     s->at++;
-    return c == 'u' ? scan_unicode(s, escape) : 0;
+    if (known)
+        buf_put_byte(&s->name, (unsigned char)to[known - from]);
+    return known ? 0 : scan_unicode(s, escape);
 }
 
+/* What the string is, without escapes, is in s->name afterwards. */
 static int scan_string(struct scan *s)
 {
+    size_t begin = s->at++;
     int r = 0;
 
-    s->at++;
+    buf_clear(&s->name);
     while (!r) {
         int c = peek(s);
 
         if (c < 0)
-            return REFUSE(s, s->at, "the text ends inside a string");
+            return REFUSE(s, s->at, "the string that begins in line %u is not closed",
+                          place_of(s->text, begin).line);
         if (c < 0x20)
             return REFUSE(s, s->at, "control character 0x%02x in a string", (unsigned)c);
         if (c == '\\') {
@@ -107,8 +128,9 @@ static int scan_string(struct scan *s)
         s->at++;
         if (c == '"')
             break;
+        buf_put_byte(&s->name, (unsigned char)c);
     }
-    return r;
+    return r ? r : buf_status(&s->name);
 }
 
 /* ---- numbers and words ---- */
@@ -170,12 +192,17 @@ static int scan_word(struct scan *s)
 
 /* ---- structure ---- */
 
+static struct level *top(struct scan *s)
+{
+    return s->depth ? &s->levels[s->depth - 1] : NULL;
+}
+
 static int push(struct scan *s, int c)
 {
     if (s->depth == NESTING_MAX)
         return fault(s->err, ERR_LIMIT, s->text, s->at, "nested deeper than %d levels",
                      NESTING_MAX);
-    s->open[s->depth++] = (unsigned char)c;
+    s->levels[s->depth++] = (struct level){.is_object = c == '{', .begin = s->at};
     s->expect = c == '{' ? NAME_OR_END : VALUE_OR_END;
     s->at++;
     return 0;
@@ -183,7 +210,7 @@ static int push(struct scan *s, int c)
 
 static int pop(struct scan *s)
 {
-    s->depth--;
+    map_deinit(&s->levels[--s->depth].names);
     s->at++;
     s->expect = NEXT;
     return 0;
@@ -191,7 +218,6 @@ static int pop(struct scan *s)
 
 static int scan_value(struct scan *s, int c)
 {
-    size_t begin = s->at;
     int r;
 
     if (c == '{' || c == '[')
@@ -203,9 +229,22 @@ static int scan_value(struct scan *s, int c)
     else
         r = c == '-' || is_digit(c) ? scan_number(s) : scan_word(s);
     s->expect = NEXT;
-    if (s->at == s->until)
-        s->token = begin;
     return r;
+}
+
+/* A name without escapes is borrowed from the text, which most are. */
+static int add_name(struct scan *s, size_t begin)
+{
+    struct str name = str_part(s->text, begin + 1, s->at - 1);
+    size_t first = 0;
+    int r;
+
+    if (!str_eq(name, buf_str(&s->name)))
+        name = arena_str(&s->arena, buf_str(&s->name));
+    if (arena_failed(&s->arena))
+        return ERR_NOMEM;
+    r = key_add(&top(s)->names, name, begin, &first);
+    return r == KEY_TWICE ? fault_twice(s->err, s->text, begin, name, first) : r;
 }
 
 static int scan_name(struct scan *s, int c)
@@ -219,14 +258,12 @@ static int scan_name(struct scan *s, int c)
         return REFUSE(s, s->at, "a name in quotes is missing");
     r = scan_string(s);
     s->expect = COLON;
-    if (s->at == s->until)
-        s->token = begin;
-    return r;
+    return r ? r : add_name(s, begin);
 }
 
 static int scan_next(struct scan *s, int c)
 {
-    bool is_object = s->depth && s->open[s->depth - 1] == '{';
+    bool is_object = s->depth && top(s)->is_object;
 
     if (s->depth == 0)
         return REFUSE(s, s->at, "something follows the value");
@@ -235,7 +272,10 @@ static int scan_next(struct scan *s, int c)
     if (c != ',')
         return REFUSE(s, s->at, "',' or '%c' is missing", is_object ? '}' : ']');
     s->at++;
-    s->expect = is_object ? NAME : VALUE;
+    if (is_object)
+        s->expect = s->has_comments ? NAME_OR_END : NAME;
+    else
+        s->expect = s->has_comments ? VALUE_OR_END : VALUE;
     return 0;
 }
 
@@ -257,6 +297,41 @@ static int scan_step(struct scan *s, int c)
     return ERR_BUG;
 }
 
+static int refuse_end(const struct scan *s)
+{
+    const struct level *l;
+
+    if (s->depth == 0)
+        return REFUSE(s, s->at, "a value is missing");
+    l = &s->levels[s->depth - 1];
+    return REFUSE(s, s->at, "the '%c' that opens in line %u is not closed",
+                  l->is_object ? '{' : '[', place_of(s->text, l->begin).line);
+}
+
+/* At a '/' between tokens. */
+static int skip_comment(struct scan *s)
+{
+    struct str rest = str_from(s->text, s->at);
+    size_t end = 2;
+
+    if (!str_starts(rest, STR("//")) && !str_starts(rest, STR("/*")))
+        return REFUSE(s, s->at, "'/' is no value");
+    if (!s->has_comments)
+        return REFUSE(s, s->at, "a comment; JSON with comments is application/jsonc");
+    if (rest.data[1] == '/') {
+        while (end < rest.len && rest.data[end] != '\n' && rest.data[end] != '\r')
+            end++;
+        s->at += end;
+        return 0;
+    }
+    while (end < rest.len && !str_starts(str_from(rest, end), STR("*/")))
+        end++;
+    if (end >= rest.len)
+        return REFUSE(s, s->at, "a comment that is not closed");
+    s->at += end + 2;
+    return 0;
+}
+
 static int scan(struct scan *s)
 {
     for (;;) {
@@ -264,45 +339,44 @@ static int scan(struct scan *s)
 
         while ((c = peek(s)) == ' ' || c == '\t' || c == '\n' || c == '\r')
             s->at++;
-        if (c < 0 && s->depth == 0 && s->expect == NEXT)
-            return 0;
         if (c < 0)
-            return REFUSE(s, s->at, "the text ends too early");
-        r = scan_step(s, c);
+            return s->depth == 0 && s->expect == NEXT ? 0 : refuse_end(s);
+        r = c == '/' ? skip_comment(s) : scan_step(s, c);
         if (r)
             return r;
     }
 }
 
-/* What only jansson finds is about one token, which ends where it stopped. */
-static int refuse_token(struct str content, const json_error_t *found, struct err *err)
+static int check(struct str content, bool has_comments, struct err *err)
 {
-    size_t end = (size_t)MAX(found->position, 0);
-    struct scan s = {.text = content, .until = end, .token = end};
+    struct scan *s = NEW(struct scan);
+    int r;
 
-    if (json_error_code(found) == json_error_out_of_memory)
+    if (!s)
         return ERR_NOMEM;
-    (void)scan(&s);
-    return fault(err, ERR_INVALID, content, s.token, "%s", found->text);
+    s->text = content;
+    s->at = bom_len(content);
+    s->has_comments = has_comments;
+    s->name = BUF_NULL(content.len);
+    s->err = err;
+    r = scan(s);
+    while (s->depth)
+        map_deinit(&s->levels[--s->depth].names);
+    buf_deinit(&s->name);
+    arena_deinit(&s->arena);
+    (void)mem_free(s);
+    return r;
 }
 
-static int check(struct str content, struct err *err)
+static int check_json(struct str content, struct err *err)
 {
-    struct scan s = {.text = content, .until = SIZE_MAX, .err = err};
-    json_error_t found;
-    json_t *value;
-    int r = bom_refuse(content, err);
-
-    if (!r)
-        r = scan(&s);
-    if (r)
-        return r;
-    value =
-        json_loadb(content.data, content.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &found);
-    if (!value)
-        return refuse_token(content, &found, err);
-    json_decref(value);
-    return 0;
+    return check(content, false, err);
 }
 
-const struct dialect dialect_json = {"json", check};
+static int check_jsonc(struct str content, struct err *err)
+{
+    return check(content, true, err);
+}
+
+const struct dialect dialect_json = {"json", check_json};
+const struct dialect dialect_jsonc = {"jsonc", check_jsonc};

@@ -1,8 +1,9 @@
 /*
- * Java properties, as java.util.Properties.load(Reader) reads them, in UTF-8: lines end with LF, CR or CR LF; a line
- * that ends with an odd number of '\' goes on in the next, whose leading blanks do not count; '#' and '!' begin comment lines;
- * a key ends at the first '=', ':' or blank without a '\' before it; \t \n \r \f and \uXXXX are escapes, a '\' before
- * anything else stands for nothing.
+ * Java properties, as java.util.Properties.load(Reader) of JDK 17 reads them, in UTF-8: lines end with LF, CR or CR LF; a
+ * line that ends with an odd number of '\' goes on in the next, whose leading blanks do not count, unless it holds nothing
+ * else: then a new line begins; '#' and '!' begin comment lines; a key ends at the first '=', ':' or blank without a '\'
+ * before it; \t \n \r \f and \uXXXX are escapes, a '\' before anything else stands for nothing. The comments "#---" and
+ * "!---" begin another document, as Spring Boot has it, in which every key may be given again.
  *
  * Nearly every text is legal. We refuse what hides a mistake: \u without four hexadecimal digits (as Java does), NUL,
  * a byte order mark, and a key that is given twice, of which Java silently takes the last.
@@ -65,14 +66,27 @@ static void put_unit(struct buf *out, unsigned unit)
     buf_put_byte(out, (unsigned char)(0x80 | (unit & 0x3f)));
 }
 
-/* After "\u". */
+/* Over every '\' at the end of a line, and the blanks in front of the next. */
+static void skip_continuation(struct properties *p)
+{
+    while (peek(p, 0) == '\\' && is_end(peek(p, 1))) {
+        p->at++;
+        skip_line_end(p);
+        skip_blanks(p);
+    }
+}
+
+/* After "\u". Java joins the lines first, so the digits may lie in two of them. */
 static int read_unicode(struct properties *p, struct buf *out)
 {
     unsigned unit = 0;
 
     for (int i = 0; i < 4; i++, p->at++) {
-        int c = peek(p, 0), lower = c | 0x20;
+        int c, lower;
 
+        skip_continuation(p);
+        c = peek(p, 0);
+        lower = c | 0x20;
         if (c >= '0' && c <= '9')
             unit = unit * 16 + (unsigned)(c - '0');
         else if (c > 0 && lower >= 'a' && lower <= 'f')
@@ -93,12 +107,11 @@ static int read_escape(struct properties *p, struct buf *out)
     int c = peek(p, 1);
     const char *known = c > 0 ? strchr(from, c) : NULL;
 
-    p->at++;
     if (is_end(c)) {
-        skip_line_end(p);
-        skip_blanks(p);
+        skip_continuation(p);
         return 0;
     }
+    p->at++;
     if (c == 'u') {
         p->at++;
         return read_unicode(p, out);
@@ -129,6 +142,7 @@ static int read_one(struct properties *p, struct buf *out)
 static int check_twice(struct properties *p, size_t begin)
 {
     struct str key;
+    size_t first = 0;
     int r = buf_status(&p->key);
 
     if (r)
@@ -136,10 +150,8 @@ static int check_twice(struct properties *p, size_t begin)
     key = arena_str(&p->arena, buf_str(&p->key));
     if (arena_failed(&p->arena))
         return ERR_NOMEM;
-    r = key_add(&p->seen, key);
-    return r == KEY_TWICE
-               ? fault(p->err, ERR_INVALID, p->text, begin, "this key is given twice")
-               : r;
+    r = key_add(&p->seen, key, begin, &first);
+    return r == KEY_TWICE ? fault_twice(p->err, p->text, begin, key, first) : r;
 }
 
 static int read_property(struct properties *p)
@@ -159,10 +171,30 @@ static int read_property(struct properties *p)
 
 static int read_comment(struct properties *p)
 {
+    size_t begin = p->at;
+    struct str line;
+
     for (int c; !is_end(c = peek(p, 0)); p->at++)
         if (c == 0)
             return fault(p->err, ERR_INVALID, p->text, p->at, "a NUL byte");
+    line = str_trim(str_part(p->text, begin, p->at));
+    if (str_eq(line, STR("#---")) || str_eq(line, STR("!---")))
+        map_deinit(&p->seen);
     return 0;
+}
+
+/*
+ * A '\' that is all that a line holds is no property, unless nothing follows: then it is that of the empty key, but not
+ * behind CR LF. So the JDK has it.
+ */
+static int read_lone_backslash(struct properties *p)
+{
+    bool is_crlf = peek(p, 1) == '\r' && peek(p, 2) == '\n';
+
+    p->at++;
+    skip_line_end(p);
+    buf_clear(&p->key);
+    return p->at == p->text.len && !is_crlf ? check_twice(p, p->at) : 0;
 }
 
 static int check(struct str content, struct err *err)
@@ -177,7 +209,10 @@ static int check(struct str content, struct err *err)
         c = peek(&p, 0);
         if (c == '#' || c == '!')
             r = read_comment(&p);
-        else if (!is_end(c))
+        else if (c == '\\' && is_end(peek(&p, 1))) {
+            r = read_lone_backslash(&p);
+            continue;
+        } else if (!is_end(c))
             r = read_property(&p);
         skip_line_end(&p);
     }

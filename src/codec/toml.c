@@ -135,31 +135,95 @@ static size_t back_over(struct str content, size_t at, bool (*belongs)(char))
     return at;
 }
 
-/* From where toml++ stands to where the fault is. */
-/* toml++ quotes keys in a way of its own. */
-static const char *story(const struct toml_fault *f)
+static bool is_about(const struct toml_fault *f, const char *what)
 {
-    return strstr(f->text, "cannot redefine") ? "this key or table is there already" : f->text;
+    return strstr(f->text, what) != NULL;
 }
 
+/* From where toml++ stands to where the fault is. */
 static size_t correct(struct str content, const struct toml_fault *f)
 {
     size_t at = offset_of(content, f);
 
-    if (strstr(f->text, "end-of-file"))
+    if (is_about(f, " integer: ") || is_about(f, "floating-point: "))
+        return back_over(content, is_about(f, "end-of-file") ? content.len : at, is_of_number);
+    if (is_about(f, "end-of-file"))
         return content.len;
-    if (strstr(f->text, "cannot redefine") && strstr(f->text, "key-value pair"))
+    if (is_about(f, "cannot redefine") && is_about(f, "key-value pair"))
         return key_before(content, at);
-    if (strstr(f->text, "after '\\r'"))
+    if (is_about(f, "after '\\r'"))
         return at ? at - 1 : 0;
-    if (strstr(f->text, "not representable"))
-        return back_over(content, at, is_of_number);
-    if (strstr(f->text, "(inclusive), saw"))
+    if (is_about(f, "(inclusive), saw"))
         return back_over(content, at, is_digit);
-    if (strstr(f->text, "unicode surrogates"))
+    if (is_about(f, "unicode surrogates"))
         while (at && content.data[at] != '\\')
             at--;
     return at;
+}
+
+/* ---- keys that are there already ---- */
+
+/* The key that begins at an offset, as it is written; is_header: that of a table, between its brackets. */
+static struct str key_at(struct str content, size_t begin, bool is_header)
+{
+    struct scan s = {.text = content, .key = SIZE_MAX, .at = begin};
+
+    while (is_header && s.at < content.len && content.data[s.at] == '[')
+        s.at++;
+    begin = s.at;
+    while (s.at < content.len && !strchr(is_header ? "]\n" : "=\n", content.data[s.at]))
+        (void)scan_step(&s);
+    return str_trim(str_part(content, begin, s.at));
+}
+
+/* What closes the brackets that are open behind a text. */
+static void close_brackets(struct str text, char closing[NESTING_MAX + 1])
+{
+    struct scan s = {.text = text, .key = SIZE_MAX};
+    size_t n = NESTING_MAX;
+
+    closing[n] = '\0';
+    while (s.at < text.len) {
+        char c = text.data[s.at];
+
+        if ((c == '[' || c == '{') && n > 0)
+            closing[--n] = c == '[' ? ']' : '}';
+        else if ((c == ']' || c == '}') && n < NESTING_MAX)
+            n++;
+        (void)scan_step(&s);
+    }
+    memmove(closing, closing + n, NESTING_MAX + 1 - n);
+}
+
+static int refuse_twice(struct str content, const struct toml_fault *f, struct err *err)
+{
+    bool is_header = !is_about(f, "key-value pair");
+    size_t bom = bom_len(content), at = correct(content, f);
+    struct str key = key_at(content, at, is_header), before = str_part(content, bom, at);
+    char closing[NESTING_MAX + 1];
+    struct toml_fault first = {0};
+
+    close_brackets(before, closing);
+    if (before.len && key.len &&
+        toml_find(
+            &(struct toml_key){before.data, key.data, closing, before.len, key.len, is_header},
+            &first.line, &first.column))
+        return fault_twice(err, content, at, key, offset_of(content, &first));
+    return fault(err, ERR_INVALID, content, at, "key or table \"%.*s\" is there already",
+                 STR_ARG(quotable(key)));
+}
+
+static int refuse(struct str content, struct toml_fault *f, struct err *err)
+{
+    int r = is_about(f, "TOML_MAX_NESTED_VALUES") ? ERR_LIMIT : ERR_INVALID;
+
+    f->text[str_utf8_prefix(str_c(f->text))] = '\0';
+    if (is_about(f, "cannot redefine"))
+        return refuse_twice(content, f, err);
+    return fault(err, r, content, correct(content, f), "%s%s", f->text,
+                 is_about(f, "inline table: ")
+                     ? " (this is TOML 1.0: an inline table is one line, without a last comma)"
+                     : "");
 }
 
 static int check(struct str content, struct err *err)
@@ -172,11 +236,8 @@ static int check(struct str content, struct err *err)
     switch (toml_parse(content.data, content.len, &f)) {
     case TOML_GOOD: return 0;
     case TOML_NO_MEMORY: return ERR_NOMEM;
-    default: break;
+    default: return refuse(content, &f, err);
     }
-    f.text[str_utf8_prefix(str_c(f.text))] = '\0';
-    r = strstr(f.text, "TOML_MAX_NESTED_VALUES") ? ERR_LIMIT : ERR_INVALID;
-    return fault(err, r, content, correct(content, &f), "%s", story(&f));
 }
 
 const struct dialect dialect_toml = {"toml", check};

@@ -4,6 +4,7 @@
 #include "codec/value.h"
 
 #include "base/buf.h"
+#include "codec/fault.h"
 #include "codec/syntax.h"
 
 #include <jansson.h>
@@ -21,16 +22,36 @@ static const struct value *value_of(const json_t *j)
     return (const struct value *)(const void *)j;
 }
 
+/* jansson stands behind a number that it cannot hold. */
+static size_t number_begin(struct str content, size_t at)
+{
+    at = MIN(at, content.len);
+    while (at && content.data[at - 1] && strchr("0123456789+-.eE", content.data[at - 1]))
+        at--;
+    return at;
+}
+
+/*
+ * jansson reads less than the standard allows: integers of 64 bits, numbers within the range of a double, no NUL, no byte
+ * order mark.
+ */
 int value_parse(struct str content, struct value **ret_value, struct err *err)
 {
     int r = syntax_check(STR("application/json"), content, err);
+    json_error_t found;
     json_t *j;
 
+    if (!r)
+        r = bom_refuse(content, err);
     if (r)
         return r;
-    j = json_loadb(content.data, content.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+    j = json_loadb(content.data, content.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &found);
+    if (!j && json_error_code(&found) == json_error_out_of_memory)
+        return ERR_NOMEM;
     if (!j)
-        return ERR_NOMEM; /* it was good a moment ago */
+        return fault(err, ERR_INVALID, content,
+                     number_begin(content, (size_t)MAX(found.position, 0)),
+                     "JSON, but not read here: %s", found.text);
     *ret_value = (struct value *)(void *)j;
     return 0;
 }

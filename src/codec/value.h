@@ -12,7 +12,8 @@
 struct value;
 
 /*
- * Parses content, one JSON value by the rules of codec/json.c. ERR_INVALID with line and column, ERR_LIMIT,
+ * Parses content, one JSON value by the rules of codec/json.c, with numbers that fit 64 bits or a double, without NUL and
+ * byte order mark. ERR_INVALID with line and column, ERR_LIMIT,
  * ERR_NOMEM. Freed by value_free.
  */
 must_use int value_parse(struct str content, struct value **ret_value, struct err *err);

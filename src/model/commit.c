@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/map.h"
 #include "codec/syntax.h"
+#include "model/content.h"
 #include "model/kinds.h"
 #include "model/moves.h"
 #include "model/rights_commit.h"
@@ -17,28 +18,6 @@ const char *change_action_name(enum change_action a)
     static const char *const names[] = {"created", "updated", "deleted", "unchanged"};
 
     return names[a];
-}
-
-struct str content_type_guess(struct str kind, struct str name, struct str content)
-{
-    static const struct {
-        struct str ending, type;
-    } endings[] = {
-        {STR(".json"), STR("application/json")},
-        {STR(".yaml"), STR("application/yaml")},
-        {STR(".yml"), STR("application/yaml")},
-        {STR(".toml"), STR("application/toml")},
-        {STR(".xml"), STR("application/xml")},
-        {STR(".ini"), STR("text/x-ini")},
-        {STR(".properties"), STR("text/x-java-properties")},
-    };
-
-    if (!str_eq(kind, STR("file")))
-        return STR("application/json");
-    for (size_t i = 0; i < ARRAY_LEN(endings); i++)
-        if (str_ends(name, endings[i].ending))
-            return endings[i].type;
-    return str_is_utf8(content) ? STR("text/plain") : STR("application/octet-stream");
 }
 
 /* What a whole check needs. */
@@ -78,20 +57,10 @@ static int check_based_on(const struct change *c, const struct version *old, str
 
 static int check_content_type(struct str type, struct err *err)
 {
-    bool slash = false;
-
     if (type.len > CONTENT_TYPE_BYTES_MAX)
         return err_set(err, ERR_LIMIT, "content type longer than %d bytes",
                        CONTENT_TYPE_BYTES_MAX);
-    for (size_t i = 0; i < type.len; i++) {
-        if (type.data[i] <= 0x20 || type.data[i] >= 0x7f)
-            return err_set(err, ERR_INVALID, "content type has a space or is not ASCII");
-        slash |= type.data[i] == '/' && i > 0 && i + 1 < type.len;
-    }
-    if (!slash)
-        return err_set(err, ERR_INVALID,
-                       "content type \"%.*s\" is not of the form type/subtype", STR_ARG(type));
-    return 0;
+    return media_type_check(type, err);
 }
 
 /* References are full ids. The story names the reference, so that the place can be the resource that has it. */
@@ -111,40 +80,6 @@ static int check_references(const struct meta *meta, struct err *err)
         }
     }
     return 0;
-}
-
-/* An item's content is one JSON value; anything else must be what its content type says. */
-static struct str syntax_of(struct name name, struct str type)
-{
-    return str_eq(name.kind, STR("item")) ? STR("application/json") : type;
-}
-
-static int check_content(const struct change *c, struct name name, struct str type,
-                         struct err *err)
-{
-    struct str syntax = syntax_of(name, type);
-
-    if (c->content.len > CONTENT_BYTES_MAX) {
-        (void)err_set(err, ERR_LIMIT,
-                      "content has %zu bytes, more than the %d that are allowed",
-                      c->content.len, CONTENT_BYTES_MAX);
-        return ERR_LIMIT;
-    }
-    if (!c->verdict || !str_eq(c->verdict->type, syntax))
-        return syntax_check(syntax, c->content, err);
-    if (c->verdict->r)
-        *err = c->verdict->err;
-    return c->verdict->r;
-}
-
-static struct str settle_type(const struct change *c, struct name name,
-                              const struct version *old)
-{
-    if (c->content_type.len)
-        return c->content_type;
-    if (version_is_live(old))
-        return old->content_type;
-    return content_type_guess(name.kind, name.name, c->content);
 }
 
 /* Metadata that a change comes to on top of old. */
@@ -167,7 +102,8 @@ bool change_gives(const struct change *c, const struct version *v)
     if (!version_is_live(v) || c->delete)
         return c->delete &&!version_is_live(v);
     return str_eq(c->content, v->content) &&
-           (!c->content_type.len || str_eq(c->content_type, v->content_type)) &&
+           (!c->content_type.len || (str_eq(c->content_type, v->content_type) &&
+                                     c->is_guess == (v->type_origin == TYPE_GUESSED))) &&
            settle_meta(c, v, &a, &meta) == 0 && meta_eq(&meta, v->meta);
 }
 
@@ -181,7 +117,6 @@ static void plan_nothing(struct change_plan *plan, uint64_t number)
 static int plan_change(const struct check *q, const struct change *c, struct version *old,
                        struct change_plan *plan, struct err *err)
 {
-    struct name name = key_name(c->key);
     int r;
 
     *plan = (struct change_plan){
@@ -191,9 +126,9 @@ static int plan_change(const struct check *q, const struct change *c, struct ver
     plan->action = c->delete              ? CHANGE_DELETED
                    : version_is_live(old) ? CHANGE_UPDATED
                                           : CHANGE_CREATED;
+    content_settle(c, old, plan);
     if (c->delete)
         return 0;
-    plan->content_type = settle_type(c, name, old);
     r = settle_meta(c, old, q->arena, &plan->meta);
     if (!r)
         r = meta_check(&plan->meta, err);
@@ -250,7 +185,7 @@ static int check_new(struct check *q, struct change *c, struct change_plan *plan
         if (!r)
             r = check_references(&plan->meta, err);
         if (!r)
-            r = check_content(c, name, plan->content_type, err);
+            r = content_check(q->state, c, q->arena, plan, err);
     }
     return r ? r : collect_references(q, c, name, plan, err);
 }
@@ -330,18 +265,75 @@ static int check_twice(const struct commit *c, struct map *changes, struct err *
     return 0;
 }
 
+/* ---- refusals ---- */
+
+static int add_refusal(struct check *q, struct commit *c, struct str id, const struct err *why)
+{
+    struct refusal *r;
+
+    if (!c->refused)
+        c->refused = ARENA_ARRAY(q->arena, struct refusal, MIN(c->n, (size_t)REFUSED_MAX));
+    if (!c->refused)
+        return ERR_NOMEM;
+    if (c->n_refused == REFUSED_MAX)
+        return 0;
+    r = &c->refused[c->n_refused++];
+    *r = (struct refusal){.code = why->code,
+                          .line = why->line,
+                          .column = why->column,
+                          .id = id,
+                          .text = arena_str(q->arena, str_c(why->text)),
+                          .hint = arena_str(q->arena, str_c(why->hint))};
+    return arena_failed(q->arena) ? ERR_NOMEM : 0;
+}
+
+/* The story of the first is told already; the others are named behind it while there is room. */
+static int tell_refusals(const struct commit *c, struct err *err)
+{
+    char *text = err->text;
+
+    for (size_t i = 1; i < c->n_refused; i++) {
+        const struct refusal *r = &c->refused[i];
+        size_t used = strlen(text);
+        char line[ERR_PLACE_MAX + 300];
+
+        text_format(line, sizeof(line), "%s%.*s:%u:%u: %.*s",
+                    i == 1 ? "; also refused: " : "; ", STR_ARG(r->id), r->line, r->column,
+                    STR_ARG(str_part(r->text, 0, 150)));
+        if (used + strlen(line) + 40 > ERR_TEXT_MAX) {
+            text_format(text + used, ERR_TEXT_MAX - used, "; and %zu more", c->n_refused - i);
+            break;
+        }
+        text_format(text + used, ERR_TEXT_MAX - used, "%s", line);
+    }
+    return c->refused[0].code;
+}
+
+/* All of them: whoever mends a folder wants to know everything at once. */
 static int check_changes(struct check *q, struct commit *c, struct change_plan *plans,
                          struct err *err)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        int r = check_change(q, &c->changes[i], &plans[i], err);
+    struct err first, why;
+    int r = 0;
 
-        if (r) {
-            err_place(err, "%.*s", STR_ARG(c->changes[i].id));
-            return r;
-        }
+    for (size_t i = 0; i < c->n && r != ERR_NOMEM; i++) {
+        err_clear(&why);
+        r = check_change(q, &c->changes[i], &plans[i], &why);
+        if (!r || r == ERR_NOMEM)
+            continue;
+        err_place(&why, "%.*s", STR_ARG(c->changes[i].id));
+        if (!c->n_refused)
+            first = why;
+        r = add_refusal(q, c, c->changes[i].id, &why);
     }
-    return kinds_check_others(&q->kinds, err);
+    if (r == ERR_NOMEM)
+        return r;
+    if (!c->n_refused)
+        return kinds_check_others(&q->kinds, err);
+    r = tell_refusals(c, &first);
+    if (err)
+        *err = first;
+    return r;
 }
 
 /* A start carries something, a confirmation all that was carried. */
@@ -394,28 +386,6 @@ static int check_restored(const struct state *s, const struct commit *c, struct 
                    (unsigned long long)s->restored.revision);
 }
 
-static void make_verdict(const struct state *s, struct change *c, struct arena *a)
-{
-    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
-    struct syntax_verdict *v;
-    struct name name;
-
-    if (name_parse(c->id, &name, NULL))
-        return;
-    name_put_key(name, &key);
-    v = buf_status(&key) ? NULL : ARENA_NEW(a, struct syntax_verdict);
-    if (!v)
-        return;
-    *v = (struct syntax_verdict){.err = ERR_NULL};
-    v->type =
-        arena_str(a, syntax_of(name, settle_type(c, name, state_newest(s, buf_str(&key)))));
-    if (arena_failed(a))
-        return;
-    v->r = syntax_check(v->type, c->content, &v->err);
-    if (v->r != ERR_NOMEM)
-        c->verdict = v;
-}
-
 void commit_check_contents(const struct state *s, struct commit *c, struct arena *a)
 {
     for (size_t i = 0; i < c->n; i++) {
@@ -423,7 +393,7 @@ void commit_check_contents(const struct state *s, struct commit *c, struct arena
 
         if (!change->delete &&!change->verdict && change->content.len >= VERDICT_BYTES_MIN &&
             change->content.len <= CONTENT_BYTES_MAX)
-            make_verdict(s, change, a);
+            content_look(s, change, a);
     }
 }
 
@@ -434,6 +404,8 @@ int commit_check(const struct state *s, struct commit *c, struct change_plan *pl
     struct map changes = MAP_NULL;
     int r = check_texts(c, err);
 
+    c->refused = NULL;
+    c->n_refused = 0;
     if (!r)
         r = make_keys(c, a, err);
     if (!r)

@@ -7,6 +7,7 @@
 #ifndef TRIMTAB_MODEL_COMMIT_H
 #define TRIMTAB_MODEL_COMMIT_H
 
+#include "codec/evidence.h"
 #include "model/patch.h"
 #include "model/state.h"
 
@@ -16,13 +17,17 @@ enum {
     COMMIT_BYTES_MAX = 64 << 20,
     CONTENT_TYPE_BYTES_MAX = 127,
     MESSAGE_BYTES_MAX = 4096,
+    REFUSED_MAX = 1000,
 };
 
-/* What syntax_check said of a content as this type. */
+/* What was found of a content as this type: whether it is that, and if not, the evidence for something else. */
 struct syntax_verdict {
+    struct syntax_verdict *next; /* of the same content, as another type */
     struct str type;
     int r;
     struct err err;
+    bool has_evidence; /* it was looked for */
+    struct evidence evidence;
 };
 
 /* One change as asked for. Slices are borrowed from the request. */
@@ -35,7 +40,10 @@ struct change {
     bool keep_meta;          /* no metadata was given: the old one stays, but for the patch */
     bool is_carried; /* nothing of it is committed: a rollout carries just this already */
     uint64_t based_on;       /* 0: not stated; else the version that must be the newest */
-    struct str content_type; /* empty: the old one stays, or it is guessed from the name */
+    struct str content_type; /* empty: as model/content.h settles it */
+    struct str type_against; /* with is_guess */
+    bool is_guess; /* content_type is not declared: an old version had it so, and comes back */
+    bool as_is;    /* text, when the content is not what was guessed */
     struct str content;
     struct meta meta;
     struct meta_patch *patch; /* of the old metadata, with keep_meta; NULL: none */
@@ -47,6 +55,13 @@ struct change {
  * v. v NULL or deleted: whether it deletes. Without memory it does not.
  */
 bool change_gives(const struct change *c, const struct version *v);
+
+/* One change that is refused, on the arena of the check. */
+struct refusal {
+    int code;
+    uint32_t line, column;
+    struct str id, text, hint;
+};
 
 /*
  * A commit changes resources, moves rollouts, or both:
@@ -68,6 +83,9 @@ struct commit {
         override; /* the reason for which protection does not hold this time; empty: it holds */
     struct str author, message, origin, action, request_id;
     int64_t time_ms;
+    struct refusal
+        *refused; /* filled by commit_check: the changes that are refused, if any is */
+    size_t n_refused;
 };
 
 enum change_action { CHANGE_CREATED, CHANGE_UPDATED, CHANGE_DELETED, CHANGE_UNCHANGED };
@@ -80,6 +98,9 @@ struct change_plan {
     uint64_t number; /* of the version that it gives; for unchanged, of the one that stays */
     bool is_candidate;
     struct str content_type;       /* settled */
+    struct str type_against;       /* the guess that gave way to it; or empty */
+    struct str type_seen;          /* on the arena: the evidence for it; or empty */
+    enum type_origin type_origin;
     struct meta
         meta; /* settled; borrows from the change or from old, lists perhaps on the arena */
     struct references *references; /* on the arena; NULL: none */
@@ -98,6 +119,8 @@ void commit_check_contents(const struct state *s, struct commit *c, struct arena
  * A change that changes nothing is no change: no rollout locks it, no protection refuses it, and its content is not
  * checked anew. Only what it says of the version it was based on must hold.
  * Whether its author may make it is not asked here, but in model/needs.h.
+ * All changes are looked at, also behind one that is refused: c->refused has the first REFUSED_MAX of them, and the story is
+ * that of the first, and names the others as far as there is room.
  * ERR_INVALID, ERR_LIMIT, ERR_NOT_FOUND (deleting what is not there, no such rollout), ERR_EXISTS, ERR_CONFLICT,
  * ERR_LOCKED (carried by a rollout, or protected), with the story; ERR_NOMEM.
  */
@@ -122,8 +145,5 @@ struct outcome {
 must_use int outcome_effect(const struct state *s, const struct outcome *o,
                             struct rollout **rollouts, struct effect *ret, struct err *err);
 void effect_deinit(struct effect *e, struct rollout **rollouts);
-
-/* "application/json" and the like from the ending of a name; "text/plain" or "application/octet-stream" else. */
-struct str content_type_guess(struct str kind, struct str name, struct str content);
 
 #endif

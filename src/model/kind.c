@@ -193,10 +193,11 @@ static int add_value(void *ctx, const struct value *v)
 
 static int collect_fields(struct collector *c, const struct kind *k)
 {
+    const char *dialect = syntax_name(c->from->content_type);
     struct value *content = NULL;
     int r;
 
-    if (!str_eq(c->from->content_type, STR("application/json")))
+    if (!dialect || strcmp(dialect, "json") != 0)
         return err_set(
             c->err, ERR_INVALID,
             "the kind has fields that refer: its resources are application/json, not %.*s",

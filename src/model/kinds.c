@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "model/below.h"
+#include "model/guess.h"
 #include "model/protection.h"
 #include "model/rights_commit.h"
 
@@ -147,13 +148,17 @@ int kinds_check_change(struct kinds *k, const struct change *c, struct err *err)
 
     if (str_eq(name.space, SYSTEM_SPACE) && str_eq(name.kind, PROTECTION_KIND))
         return c->delete ? 0 : protection_check(c->content, err);
+    if (str_eq(name.space, SYSTEM_SPACE) && str_eq(name.kind, GUESS_KIND))
+        return c->delete ? 0 : guess_check(c->content, err);
     if (rights_concern(c->key))
         return rights_check_change(k->state, c, err);
     if (!str_eq(name.space, SYSTEM_SPACE) || !str_eq(name.kind, KIND_KIND)) {
         (void)err_set(err, ERR_INVALID,
                       "the namespace trimtab is for what Trimtab itself is told");
-        err_hint(err, "it has kind/NAME, protection/NAME, grant/NAME and token/NAME; take another "
-                      "namespace for what is yours");
+        err_hint(
+            err,
+            "it has kind/NAME, protection/NAME, guess/NAME, grant/NAME and token/NAME; take "
+            "another namespace for what is yours");
         return ERR_INVALID;
     }
     r = kind_check(name.name, err);

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/map.h"
+#include "model/guess.h"
 #include "model/kind.h"
 #include "model/moves.h"
 #include "model/protection.h"
@@ -79,6 +80,10 @@ static int add_system(struct finding *q, const struct change *c, struct name nam
     if (str_eq(name.space, SYSTEM_SPACE) && str_eq(name.kind, PROTECTION_KIND)) {
         r = was.content.data ? protection_spaces(was.content, add_admin, q) : 0;
         return r || !is.content.data ? r : protection_spaces(is.content, add_admin, q);
+    }
+    if (str_eq(name.space, SYSTEM_SPACE) && str_eq(name.kind, GUESS_KIND)) {
+        r = was.content.data ? guess_spaces(was.content, add_admin, q) : 0;
+        return r || !is.content.data ? r : guess_spaces(is.content, add_admin, q);
     }
     return add(q, RIGHT_TO_ADMIN, SPACE_EVERYTHING);
 }

@@ -161,18 +161,6 @@ int protection_asks(const struct state *s, struct str key)
     return space_is_system(key_name(key).space) ? 0 : find_rule(s, key, true, &rule);
 }
 
-/* The longest namespace that covers all that a pattern fits: whole segments before its first *. */
-static struct str pattern_root(struct str pattern)
-{
-    size_t star = str_index(pattern, '*'), end = star;
-
-    if (star == pattern.len)
-        return pattern;
-    while (end > 0 && pattern.data[end - 1] != '/')
-        end--;
-    return str_part(pattern, 0, end ? end - 1 : 0);
-}
-
 int protection_spaces(struct str content, protection_space_fn *fn, void *ctx)
 {
     struct rule rule;
@@ -186,7 +174,7 @@ int protection_spaces(struct str content, protection_space_fn *fn, void *ctx)
         return fn(ctx, SPACE_EVERYTHING);
     }
     for (size_t i = 0; i < value_count(rule.namespaces) && !r; i++)
-        r = fn(ctx, pattern_root(value_text(value_at(rule.namespaces, i))));
+        r = fn(ctx, space_of_pattern(value_text(value_at(rule.namespaces, i))));
     (void)value_free(rule.value);
     return r;
 }

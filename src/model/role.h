@@ -51,6 +51,18 @@ static inline struct str space_text(struct str space)
     return space.len ? space : SPACE_EVERYTHING_TEXT;
 }
 
+/* The longest namespace that covers all that a pattern fits: whole segments before its first *. */
+static inline struct str space_of_pattern(struct str pattern)
+{
+    size_t star = str_index(pattern, '*'), end = star;
+
+    if (star == pattern.len)
+        return pattern;
+    while (end > 0 && pattern.data[end - 1] != '/')
+        end--;
+    return str_part(pattern, 0, end ? end - 1 : 0);
+}
+
 /* Whether `space` is `prefix` or lies below it: by whole segments, so that shop does not cover shopping. */
 static inline bool space_covers(struct str prefix, struct str space)
 {

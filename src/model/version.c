@@ -268,6 +268,11 @@ struct digest binding_digest(struct str scope, const struct sha256 *item)
 
 /* ---- versions ---- */
 
+const char *type_origin_name(enum type_origin o)
+{
+    return o == TYPE_DECLARED ? "declared" : "guessed";
+}
+
 /* Metadata is sorted before it is hashed, so that equal metadata has equal hashes. */
 static int describe(struct version *v, const struct version_opts *o)
 {
@@ -302,8 +307,8 @@ static void version_release(struct tree_item *item)
 
 struct version *version_new(const struct version_opts *o)
 {
-    struct version *v =
-        mem_alloc(size_add(sizeof(*v), size_add(o->key.len, o->content_type.len)));
+    size_t texts = size_add(o->key.len, size_add(o->content_type.len, o->type_against.len));
+    struct version *v = mem_alloc(size_add(sizeof(*v), texts));
     char *at;
 
     if (!v)
@@ -314,6 +319,8 @@ struct version *version_new(const struct version_opts *o)
     at = v->text;
     v->key = str_keep(&at, o->key);
     v->content_type = str_keep(&at, o->content_type);
+    v->type_against = str_keep(&at, o->type_against);
+    v->type_origin = o->type_origin;
     v->deleted = o->deleted;
     v->number = o->number;
     v->revision = o->revision;
@@ -331,6 +338,8 @@ struct version *version_without_content(const struct version *v)
 {
     return version_new(&(struct version_opts){.key = v->key,
                                               .content_type = v->content_type,
+                                              .type_against = v->type_against,
+                                              .type_origin = v->type_origin,
                                               .meta = v->meta,
                                               .references = v->references,
                                               .content_hash = &v->content_hash,

@@ -55,6 +55,12 @@ struct references {
 size_t references_size(const struct str *keys, size_t n);
 void references_init(struct references *refs, const struct str *keys, size_t n);
 
+/*
+ * Whether somebody said what a content is, or its type was guessed. What was stored before this was told counts as guessed.
+ */
+enum type_origin { TYPE_GUESSED, TYPE_DECLARED };
+const char *type_origin_name(enum type_origin o); /* "guessed", "declared" */
+
 struct version {
     union {
         struct tree_item node;
@@ -71,7 +77,9 @@ struct version {
     int64_t time_ms;
     struct sha256 content_hash;
     struct sha256 item_hash;       /* what digests are made of */
-    struct str content_type;       /* inside text */
+    struct str content_type; /* inside text; of a deletion: what a file is declared to be */
+    struct str type_against; /* inside text: the guess that it was taken against; or empty */
+    enum type_origin type_origin;
     struct meta *meta;             /* NULL when there is none */
     struct references *references; /* NULL when there are none */
     struct shared *wire;           /* what is sent; NULL for a deletion */
@@ -82,7 +90,8 @@ struct version {
 
 /* What a version is made of. Slices are borrowed, wire is referenced. */
 struct version_opts {
-    struct str key, content_type;
+    struct str key, content_type, type_against;
+    enum type_origin type_origin;
     const struct meta *meta;             /* NULL: none */
     const struct references *references; /* NULL: none */
     struct shared *wire;                 /* holds content; NULL for a deletion */

@@ -41,8 +41,10 @@ static bool change_to_record(struct encoding *e, size_t i, const struct version 
     out->previous_revision = p->old ? p->old->revision : 0;
     out->previous_version = p->old ? p->old->number : 0;
     out->deleted = c->delete;
+    out->type_declared = p->type_origin == TYPE_DECLARED;
+    out->content_type = arena_c(a, p->content_type);
     if (!c->delete) {
-        out->content_type = arena_c(a, p->content_type);
+        out->type_against = arena_c(a, p->type_against);
         out->metadata = meta_to_proto(&p->meta, META_ALL, a);
         out->references = references_to_proto(p->references, &out->n_references, a);
         put_content(e, c, v, out);
@@ -232,6 +234,8 @@ struct version *version_from_record(const Trimtab__V1__RecordChange *c, uint64_t
     return version_with_wire(&(struct version_opts){
         .key = buf_str(&key),
         .content_type = str_c(c->content_type),
+        .type_against = str_c(c->type_against),
+        .type_origin = c->type_declared ? TYPE_DECLARED : TYPE_GUESSED,
         .meta = &meta,
         .references = refs,
         .content = proto_str(c->content),

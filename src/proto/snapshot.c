@@ -29,6 +29,8 @@ static Trimtab__V1__SnapshotEntry *entry_of(const struct version *v, struct aren
     change->previous_revision = v->previous_revision;
     change->deleted = v->deleted;
     change->content_type = arena_c(a, v->content_type);
+    change->type_against = arena_c(a, v->type_against);
+    change->type_declared = v->type_origin == TYPE_DECLARED;
     change->metadata = meta_to_proto(v->meta, META_ALL, a);
     change->references = references_to_proto(v->references, &change->n_references, a);
     change->size = v->content.len;

@@ -44,6 +44,7 @@ static void refuse_all(const char *type, const struct refused *rows, size_t n)
     }
 
 TABLES("JSON", "application/json", json)
+TABLES("JSON with comments", "application/jsonc", jsonc)
 TABLES("YAML", "text/yaml", yaml)
 TABLES("TOML", "application/toml", toml)
 TABLES("a properties file", "text/x-java-properties", properties)
@@ -53,6 +54,11 @@ TABLES("XML", "application/xml", xml)
 TEST("wrong JSON is refused where it goes wrong")
 {
     json_refuse();
+}
+
+TEST("wrong JSON with comments is refused where it goes wrong")
+{
+    jsonc_refuse();
 }
 
 TEST("wrong YAML is refused where it goes wrong")
@@ -111,12 +117,132 @@ TEST("media types are matched without case, parameters, and by suffix")
         {"application/+json", NULL},
         {"a+json", NULL},
         {"application/vnd.x+json+zip", NULL},
-        {"application/vnd.x+toml", NULL},
+        {"application/vnd.x+toml", "toml"},
+        {"application/vnd.x+jsonc", "jsonc"},
+        {"text/toml", "toml"},
+        {"application/x-toml", "toml"},
+        {"application/jsonc", "jsonc"},
+        {"text/ini", "ini"},
+        {"text/properties", "properties"},
+        {"application/vnd.yaml ; version=1.2", "yaml"},
+        {"application/vnd.x.yaml", NULL},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         CHECK_STR(str_c(syntax_name(str_c(rows[i].type))), str_c(rows[i].name));
     CHECK_I64(syntax_check(STR("text/plain"), STR("{\xff"), NULL), 0);
+}
+
+TEST("a type is a type with parameters, and none that only looks as if it were checked")
+{
+    static const struct {
+        const char *type;
+        int want;
+    } rows[] = {
+        {"text/plain", 0},
+        {"application/json; charset=utf-8", 0},
+        {"application/json ;charset=\"utf-8\" ; a=b;", 0},
+        {"application/vnd.x+toml", 0},
+        {"application/json-seq", 0},
+        {"application/x-ndjson", 0},
+        {"application/vnd.docker.image+zip", 0},
+        {"", ERR_INVALID},
+        {"json", ERR_INVALID},
+        {"/json", ERR_INVALID},
+        {"text/", ERR_INVALID},
+        {"te xt/plain", ERR_INVALID},
+        {"text/plain; a", ERR_INVALID},
+        {"text/plain; a=b c", ERR_INVALID},
+        {"text/plain; a b=c", ERR_INVALID},
+        {"text/plain; a=\"b", ERR_INVALID},
+        {"text/pl\xc3\xa4in", ERR_INVALID},
+        {"text/plain\n", 0},
+        {"text/plain; a=\"\n\"", ERR_INVALID},
+        {"application/vnd.x.yaml", ERR_INVALID},
+        {"text/my-toml", ERR_INVALID},
+        {"text/x.yml", ERR_INVALID},
+        {"application/vnd.x-ini", ERR_INVALID},
+        {"application/foo.properties", ERR_INVALID},
+        {"application/vnd.api.json", ERR_INVALID},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_NULL;
+        int r = media_type_check(str_c(rows[i].type), &err);
+
+        tap_check(r == rows[i].want && err.code == r, __FILE__, __LINE__, "%s: %d %s",
+                  rows[i].type, r, err.text);
+    }
+}
+
+TEST("the charset of a type is what the bytes must be")
+{
+    static const struct {
+        const char *type, *text;
+        int want;
+    } rows[] = {
+        {"text/x-java-properties", "a=\xe9", ERR_INVALID},
+        {"text/x-java-properties; charset=iso-8859-1", "a=\xe9", 0},
+        {"text/x-java-properties; charset=\"ISO-8859-1\"", "a=\xe9\na=2", ERR_INVALID},
+        {"text/x-ini;charset=windows-1252", "[\xe9]\na=\x80", 0},
+        {"text/x-ini;charset=windows-1252", "[\xc3\xa9]", ERR_INVALID},
+        {"text/x-ini;charset=us-ascii", "a=\xc3\xa9", ERR_INVALID},
+        {"text/x-ini;charset=IBM866", "a=\xe9", 0},
+        {"text/x-ini;charset=MacCyrillic", "a=\xe9", 0},
+        {"application/json; charset=UTF-8", "\"\xc3\xa9\"", 0},
+        {"application/json; charset=big5", "1", ERR_INVALID},
+        {"application/xml; charset=utf-8", "<a>\xe9</a>", ERR_INVALID},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_NULL;
+        int r = syntax_check(str_c(rows[i].type), str_c(rows[i].text), &err);
+
+        tap_check(r == rows[i].want, __FILE__, __LINE__, "%s: %d %s", rows[i].type, r,
+                  err.text);
+    }
+}
+
+/* What helps: which key and where it was, which bracket or quote is open, what both tags are called. */
+TEST("a refusal says what it is about")
+{
+    static const struct {
+        const char *type, *text, *said;
+    } rows[] = {
+        {"text/json", "{\"a\":1,\n\"a\":2}", "\"a\" is given twice, first in line 1, column 2"},
+        {"text/json", "{\"a\": [1,\n2", "'[' that opens in line 1 is not closed"},
+        {"text/json", "[1,\n\"x", "string that begins in line 2 is not closed"},
+        {"text/json", "{} // c", "application/jsonc"},
+        {"text/yaml", "a: 1\nb: 2\na: 3\n", "\"a\" is given twice, first in line 1, column 1"},
+        {"text/yaml", "x: {\xc3\xa9: 1, b: 2, \xc3\xa9: 3}", "first in line 1, column 5"},
+        {"text/yaml", "a: 1\nb: \"x\nc: 1\n", "quoted text that begins in line 2, column 4"},
+        {"text/yaml", "a:\n  - [1,\n  2\n", "flow sequence that begins in line 2, column 5"},
+        {"text/yaml", "{{ if .x }}\na: 1\n", "\"{{\" begins a mapping, and in line 2"},
+        {"text/toml", "a = 1\nb = 2\na = 3", "\"a\" is given twice, first in line 1, column 1"},
+        {"text/toml", "[t]\nb.c = 1\nb.c = 2",
+         "\"b.c\" is given twice, first in line 2, column 3"},
+        {"text/toml", "[x.y]\n[z]\n[ x . y ]\n",
+         "\"x . y\" is given twice, first in line 1, column 4"},
+        {"text/toml", "a = 1\nx = {b = 1, a = 2, \"b\" = 3}", "first in line 2, column 6"},
+        {"text/toml", "[[t]]\na=1\n[[t]]\nb=1\n a=2\na=3", "first in line 5, column 2"},
+        {"text/toml", "a = {\n}", "this is TOML 1.0"},
+        {"text/x-java-properties", "a=1\nb=2\n a=3",
+         "\"a\" is given twice, first in line 1, column 1"},
+        {"text/xml", "<a>\n<b>\n</a>", "</a> cannot close <b>, which opens in line 2"},
+        {"text/xml", "<a>\n<b>\n", "<b>, which opens in line 2, is not closed"},
+        {"text/xml", "<a b='x=\"' c = '2' b='3'/>",
+         "\"b\" is given twice, first in line 1, column 4"},
+        {"text/xml", "<x:a/>", "<x:a> has a prefix that no xmlns declares"},
+        {"text/xml", "<\?xml version='1.0' encoding='big5'\?><a/>", "\"big5\" is declared"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err = ERR_NULL;
+        int r = syntax_check(str_c(rows[i].type), str_c(rows[i].text), &err);
+
+        tap_check(r == ERR_INVALID && strstr(err.text, rows[i].said), __FILE__, __LINE__,
+                  "%s \"%s\": %d %s", rows[i].type, rows[i].text, r, err.text);
+    }
 }
 
 /* ---- limits ---- */
@@ -351,11 +477,16 @@ TEST("memory that runs out is told, and nothing is lost")
         const char *type, *text;
     } rows[] = {
         {"text/json", "{\"a\":[1,{\"b\":2}]}"},
+        {"text/jsonc", "// c\n{\"\\u0061\":[1,{\"b\":2},],}"},
         {"text/yaml", "a: &x {b: 1, c: 2}\n? *x\n: [d]\n"},
+        {"text/yaml", "a: |\n \tx\nb: |\n \ty\n"},
         {"application/toml", "a = 1\n"},
         {"text/x-java-properties", "a=1\nb\\u0041c=2\n"},
         {"text/x-ini", "a=1\n[s]\nb=2\n"},
+        {"text/x-ini; charset=latin1", "a=\xe9\n"},
         {"text/xml", "<!DOCTYPE a [<!ENTITY x 'y'>]><a b='1'><c>&x;</c></a>"},
+        {"text/xml", "<\xe1\x8a\xa6/>"},
+        {"text/xml", "<?xml version='1.0' encoding='latin1'?><a>\xe9</a>"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -10,6 +10,13 @@ struct refused {
 };
 
 static const struct str json_good[] = {
+    STR("1e400"),
+    STR("99999999999999999999"),
+    STR("[1,\n  -99999999999999999999]"),
+    STR("\"\\u0000\""),
+    STR("{\"a\\u0000\":1}"),
+    STR("\357\273\2771"),
+    STR("{\"a\\u0062\":1,\"a\\\\u0062\":2}"),
     STR("1"),
     STR("-0"),
     STR("0"),
@@ -37,6 +44,15 @@ static const struct str json_good[] = {
 };
 
 static const struct refused json_bad[] = {
+    {STR("\357\273\277{\"a\":1,\n \"a\":2}"), 2, 2},
+    {STR("\357\273\277"), 1, 1},
+    {STR("1\357\273\277"), 1, 2},
+    {STR("{\"\\ud83d\\ude00\":1,\"\360\237\230\200\":2}"), 1, 19},
+    {STR("{\n // c\n \"a\": 1\n}"), 2, 2},
+    {STR("[1, 2 /* c */]"), 1, 7},
+    {STR("/"), 1, 1},
+    {STR("{\"a\": [1, 2}\n"), 1, 12},
+    {STR("{\"a\": {\"b\": 1}\n"), 2, 1},
     {STR(""), 1, 1},
     {STR(" "), 1, 2},
     {STR("{"), 1, 2},
@@ -55,20 +71,14 @@ static const struct refused json_bad[] = {
     {STR("-"), 1, 2},
     {STR("1."), 1, 3},
     {STR("1e"), 1, 3},
-    {STR("1e400"), 1, 1},
-    {STR("99999999999999999999"), 1, 1},
-    {STR("[1,\n  -99999999999999999999]"), 2, 3},
     {STR("\"a"), 1, 3},
     {STR("\"a\nb\""), 1, 3},
     {STR("\"\\q\""), 1, 3},
     {STR("\"\\u12g4\""), 1, 6},
     {STR("\"\\ud800\""), 1, 2},
     {STR("\"\\ud800\\u0041\""), 1, 2},
-    {STR("\"\\u0000\""), 1, 2},
     {STR("\"\\udc00\""), 1, 2},
-    {STR("{\"a\\u0000\":1}"), 1, 4},
     {STR("[\000]"), 1, 2},
-    {STR("\357\273\2771"), 1, 1},
     {STR("+1"), 1, 1},
     {STR(".5"), 1, 1},
     {STR("[1}"), 1, 3},
@@ -87,7 +97,42 @@ static const struct refused json_bad[] = {
     {STR("1e5e"), 1, 4},
 };
 
+static const struct str jsonc_good[] = {
+    STR("// c\n{}"),
+    STR("{\n  // c\n  \"a\": 1,\n}\n"),
+    STR("/* a */ [1 /* b */, /**/ 2,] // c"),
+    STR("\"// no comment\""),
+    STR("\357\273\277/**/1"),
+    STR("[1,\r// c\r2]"),
+    STR("{\"a\": [1,], \"b\": {\"c\": 1,},}"),
+    STR("/***/1"),
+    STR("/*/*/1"),
+};
+
+static const struct refused jsonc_bad[] = {
+    {STR("// c\n"), 2, 1},
+    {STR("[,]"), 1, 2},
+    {STR("{,}"), 1, 2},
+    {STR("[1,,]"), 1, 4},
+    {STR("{\"a\": // c\n}"), 2, 1},
+    {STR("1 /* c"), 1, 3},
+    {STR("1 /*/"), 1, 3},
+    {STR("1 / 2"), 1, 3},
+    {STR("{\"a\": [1, // c\n 2}"), 2, 3},
+    {STR("# c\n1"), 1, 1},
+    {STR("{a: 1}"), 1, 2},
+    {STR("{\"a\":1, /* \"a\":2 */ \"a\":3,}"), 1, 21},
+    {STR("[1] ,"), 1, 5},
+};
+
 static const struct str yaml_good[] = {
+    STR("Makefile: |\n  \tcc\n  x\n"),
+    STR("a: >\n \tx\nb: |\n  \ty\n  \tz\n"),
+    STR("- |2\n  \tx\n"),
+    STR("\357\273\277\303\251: |\n \tx\n"),
+    STR("--- a\n...\n%YAML 1.1\n--- b\n"),
+    STR("--- [a]\n%TAG ! tag:x,2002:\n--- !b\nc: d\n"),
+    STR("{{a: b}: c}"),
     STR(""),
     STR("# nothing\n"),
     STR("a"),
@@ -116,6 +161,15 @@ static const struct str yaml_good[] = {
 };
 
 static const struct refused yaml_bad[] = {
+    {STR("\357\273\277a: 1\n\001\n"), 2, 1},
+    {STR("a: |\n\tb: 1\n"), 2, 1},
+    {STR("a:\n  b: |\n \tc\n"), 3, 2},
+    {STR("a: |\n \tx\nb: @\n"), 3, 4},
+    {STR("{{- if .Values.on }}\nkind: A\n{{- end }}\n"), 1, 1},
+    {STR("a: {{ .x }}-y\n"), 1, 4},
+    {STR("a: {{ .x }}\nb: [1, 2\n"), 1, 4},
+    {STR("{% if x %}\na: 1\n{% endif %}\n"), 1, 2},
+    {STR("a: \"x\nb: 1\n"), 3, 1},
     {STR("a: [1, 2"), 1, 9},
     {STR("key: value\nbroken\nnext: 1\n"), 2, 1},
     {STR("a: \"x"), 1, 6},
@@ -189,6 +243,14 @@ static const struct str toml_good[] = {
 };
 
 static const struct refused toml_bad[] = {
+    {STR("a = 0123456"), 1, 5},
+    {STR("a = [1,\n  -0_1]"), 2, 3},
+    {STR("a = {\n b = 1,\n}"), 1, 6},
+    {STR("[a]\nx = 1\n[[b]]\n[a]\n"), 4, 1},
+    {STR("a.b.c = 1\na.b.c = 2"), 2, 1},
+    {STR("a = {{ x }}"), 1, 6},
+    {STR("{% if x %}\na = 1"), 1, 1},
+    {STR("a = ${PORT}"), 1, 5},
     {STR("a = 1\na = 2\n"), 2, 1},
     {STR("[t]\nx = { a = 1, \"\303\251\" = 2, \"\303\251\" = 3 }"), 2, 23},
     {STR("[t]\nx = { \"\303\251\" = 2, a = { b = 1 }, \"\303\251\" = 3 }"), 2, 31},
@@ -216,17 +278,17 @@ static const struct refused toml_bad[] = {
     {STR("a\n"), 1, 2},
     {STR("[a\n"), 1, 3},
     {STR("[a]\n[a]\n"), 2, 1},
-    {STR("a = 01"), 1, 7},
+    {STR("a = 01"), 1, 5},
     {STR("a = {b=1,}"), 1, 10},
     {STR("x = 1\n\n  y = tru\n"), 3, 10},
     {STR("\303\251 = 1"), 1, 1},
     {STR("a=[1 2]"), 1, 6},
-    {STR("a = 0x\n"), 1, 7},
-    {STR("a = 1__0"), 1, 7},
+    {STR("a = 0x\n"), 1, 5},
+    {STR("a = 1__0"), 1, 5},
     {STR("[[a]]\n[a]\n"), 2, 1},
     {STR("[]"), 1, 2},
-    {STR("a=nan2"), 1, 6},
-    {STR("a = 1."), 1, 7},
+    {STR("a=nan2"), 1, 3},
+    {STR("a = 1."), 1, 5},
     {STR("a = .1"), 1, 5},
     {STR("[a]]"), 1, 4},
     {STR("[ [a]]"), 1, 3},
@@ -236,6 +298,13 @@ static const struct refused toml_bad[] = {
 };
 
 static const struct str properties_good[] = {
+    STR("port=80\n#---\nport=81\n!--- \r\nport=82"),
+    STR("\\\n# c \\u00\n\\\n\na=1\n\\\n\n"),
+    STR("  \\\n  ! c\n"),
+    STR("a=\\u00\\\n   41"),
+    STR("a=1\n\\\n"),
+    STR("=1\n\\\r\n"),
+    STR("a\\\r\n\\\r\n=1"),
     STR(""),
     STR("a"),
     STR("a=b"),
@@ -264,6 +333,12 @@ static const struct str properties_good[] = {
 };
 
 static const struct refused properties_bad[] = {
+    {STR("#---\na=1\n#---x\na=2"), 4, 1},
+    {STR("a=1\n #--\na=2"), 3, 1},
+    {STR("a=\\u00\\\n   4x"), 2, 5},
+    {STR("\\\na=1\na=2"), 3, 1},
+    {STR("=1\n\\\n"), 3, 1},
+    {STR("b\\u00\\\n 41=1\nbA=2"), 3, 1},
     {STR("a=\\u12"), 1, 7},
     {STR("a=1\na=2"), 2, 1},
     {STR("a\\u0041b=1\naAb=2"), 2, 1},
@@ -291,6 +366,19 @@ static const struct refused properties_bad[] = {
 };
 
 static const struct str ini_good[] = {
+    STR("[PHP]\nextension=curl\nextension=intl\n"),
+    STR("[a]\nk[] = 1\nk[] = 2\n"),
+    STR("[mysqld]\nskip-name-resolve\n!includedir /etc/mysql/conf.d/\n"),
+    STR("[tox]\nenvlist =\n    py311\n    py312\n"),
+    STR("[a]\nx =\n\n  one\n  [two\n  = three\n"),
+    STR("[Service]\nExecStart=/bin/a \\\n; c\n= b \\\n[c\nUser=x\n"),
+    STR("[web:children]\nnode1\nnode2 ansible_host=192.0.2.1\n"),
+    STR("[uwsgi]\nif-env = X\nplugin = a\nplugin = b\nendif =\n"),
+    STR("x"),
+    STR("\357\273\277a=1"),
+    STR("a=1\r\nb"),
+    STR("a=1\n a : 2"),
+    STR("[core]\n\tbare = false\n[remote \"o\"]\n\turl = x\n"),
     STR(""),
     STR("a=1"),
     STR("a: 1"),
@@ -318,20 +406,19 @@ static const struct str ini_good[] = {
 };
 
 static const struct refused ini_bad[] = {
+    {STR("a = b\n[c\n"), 2, 3},
+    {STR("a = b\n[c]\n  = d\n"), 3, 3},
+    {STR("a = b\\\n\n[c\n"), 3, 3},
+    {STR("a =\n  x\ty\001\n"), 2, 6},
+    {STR("\357\273\277[a"), 1, 3},
     {STR("[a"), 1, 3},
     {STR("[]"), 1, 2},
     {STR("[a] x"), 1, 5},
-    {STR("x"), 1, 1},
     {STR("=1"), 1, 1},
     {STR("  = 1"), 1, 3},
-    {STR("a=1\na=2"), 2, 1},
-    {STR("[s]\na=1\n[t]\na=1\n[s]\n a:2"), 6, 2},
     {STR("a=\001"), 1, 3},
     {STR("[\303\251] \303\251 x"), 1, 5},
-    {STR("\357\273\277a=1"), 1, 1},
-    {STR("a=1\r\nb"), 2, 1},
     {STR("a=1\rb=2"), 1, 4},
-    {STR("; c\n# d\n\na"), 4, 1},
     {STR("[a\nb=1"), 1, 3},
     {STR(":"), 1, 1},
     {STR("[ ]"), 1, 3},
@@ -339,12 +426,20 @@ static const struct refused ini_bad[] = {
     {STR("a = 1\r"), 1, 6},
     {STR("a=\377"), 1, 3},
     {STR("\000"), 1, 1},
-    {STR("a=1\n a : 2"), 2, 2},
-    {STR("\303\251=1\n\303\251=2"), 2, 1},
     {STR("[a]]"), 1, 4},
 };
 
 static const struct str xml_good[] = {
+    STR("<\?xml version=\"1.0\" encoding=\"latin1\"\?><a/>"),
+    STR("<\?xml version=\"1.0\" encoding='ISO-8859-1'\?>\n<a>\351</a>"),
+    STR("<\?xml version=\"1.0\" encoding=\"windows-1252\"\?><\351>\200</\351>"),
+    STR("\377\376<\000a\000/\000>\000"),
+    STR("\376\377\000<\000a\000>\330\075\336\000\000<\000/\000a\000>"),
+    STR("<\341\212\246/>"),
+    STR("<a\341\212\246 \360\220\200\200='1' "
+        "\360\220\200\201='2'>\341\212\246</a\341\212\246>"),
+    STR("<a\315\206/>"),
+    STR("<a xmlns='u'><b xmlns:c='v' c:d='1' d='2'/></a>"),
     STR("<a/>"),
     STR("<a></a>"),
     STR("<a b=\"1\" c='2'/>"),
@@ -370,6 +465,28 @@ static const struct str xml_good[] = {
 };
 
 static const struct refused xml_bad[] = {
+    {STR("<a><b:c/></a>"), 1, 4},
+    {STR("<a>\n<b d:e='1'/></a>"), 2, 1},
+    {STR("<a xmlns:x='u' xmlns:y='u' x:b='1' y:b='2'/>"), 1, 1},
+    {STR("<a>\n  <b>\n"), 3, 1},
+    {STR("<\?xml version=\"1.0\" encoding=\"us-ascii\"\?><a>\303\251</a>"), 1, 45},
+    {STR("<\?xml version=\"1.0\" encoding=\"iso-8859-1\"\?><a>\303\251</a>"), 1, 47},
+    {STR("<\?xml version=\"1.0\" encoding=\"iso-8859-1\"\?>\n<a>\351</\351>"), 2, 7},
+    {STR("<\?xml version=\"1.0\" encoding=\"shift_jis\"\?><a/>"), 1, 1},
+    {STR("\377\376<\000a\000>\000\n\000"), 2, 1},
+    {STR("\377\376<\000a\000/\000>"), 1, 1},
+    {STR("\377\376\000\330<\000"), 1, 1},
+    {STR("\377\376"), 1, 1},
+    {STR("\376\377\000<\000\?\000x\000m\000l\000 "
+         "\000v\000e\000r\000s\000i\000o\000n\000=\000'\0001\000.\0000\000'"
+         "\000 "
+         "\000e\000n\000c\000o\000d\000i\000n\000g\000=\000'\000u\000t\000f\000-\0008\000'"
+         "\000\?\000>\000<\000a\000/\000>"),
+     1, 1},
+    {STR("<\341\212\246></\341\212\247>"), 1, 6},
+    {STR("<\341\212\246>\n\303\251 <\342\206\220"), 2, 4},
+    {STR("<a \341\212\246='1' \341\212\246='2'/>"), 1, 10},
+    {STR("<a\342\206\220></a>"), 1, 3},
     {STR("<a>"), 1, 4},
     {STR("<a></b>"), 1, 6},
     {STR("<a b=1/>"), 1, 6},
@@ -381,7 +498,6 @@ static const struct refused xml_bad[] = {
     {STR("<a>\n<b>\n</a>"), 3, 3},
     {STR("<a>&</a>"), 1, 5},
     {STR("<a><![CDATA[</a>"), 1, 17},
-    {STR("<\?xml version=\"1.0\" encoding=\"latin1\"\?><a/>"), 1, 1},
     {STR("<!-- -- --><a/>"), 1, 8},
     {STR("<a><!-- x</a>"), 1, 4},
     {STR("<a>\001</a>"), 1, 4},

@@ -1,2 +1,5 @@
 trimtab_test(codec_syntax SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/codec/syntax.c USES codec)
 trimtab_test(codec_value SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/codec/value.c USES codec)
+add_executable(codec_verdicts ${CMAKE_CURRENT_SOURCE_DIR}/codec/verdicts.c)
+target_link_libraries(codec_verdicts PRIVATE trimtab_flags trimtab_codec)
+set_target_properties(codec_verdicts PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/helpers)

@@ -70,7 +70,7 @@ const rest = [
   ['a NUL in the path', 'PUT', '/v1/resources/a/item/a%00b', '1', {}, 400, 'INVALID', 'broken escape'],
   ['a broken escape', 'PUT', '/v1/resources/a/item/a%zz', '1', {}, 400, 'INVALID', 'broken escape'],
   ['an item that is no JSON', 'PUT', '/v1/resources/a/item/x', '{"a":\n tru}', {}, 400, 'INVALID', 'value'],
-  ['an item with a name twice', 'PUT', '/v1/resources/a/item/x', '{"a":1,"a":2}', {}, 400, 'INVALID', 'duplicate'],
+  ['an item with a name twice', 'PUT', '/v1/resources/a/item/x', '{"a":1,"a":2}', {}, 400, 'INVALID', 'given twice'],
   ['an item that is no UTF-8', 'PUT', '/v1/resources/a/item/x', Buffer.from([0x22, 0xff, 0x22]), {}, 400, 'INVALID', 'UTF-8'],
   ['content over 8 MiB in a document', 'POST', '/v1/commits', J({ changes: [{ id: 'a/file/x', text: 'x'.repeat(8 * MIB + 1) }] }), {}, 413, 'LIMIT', '8388609 bytes'],
   ['a content type that is none', 'PUT', '/v1/resources/a/file/x', '1', { 'content-type': 'nonsense' }, 400, 'INVALID', 'type/subtype'],

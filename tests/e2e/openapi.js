@@ -22,7 +22,7 @@ const committing = [text('message', 'why'), text('request_id', 'a repeated id re
 const routes = [
   ['get', '/v1/resources', 'listResources', 'List resources', [text('prefix', 'namespace, or the beginning of one'), text('kind', ''), text('name', 'pattern with *'), number('limit', '1000'), text('after', 'id to go on after'), flag('content', 'with contents'), flag('deleted', 'deleted ones too')], null, 'ListResponse'],
   ['get', '/v1/resources/{id}', 'getResource', 'Read a resource', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), flag('no_content', 'metadata only'), header('if-none-match', 'tags, or *')], null, 'Resource'],
-  ['put', '/v1/resources/{id}', 'putResource', 'Commit one resource; the body is its content', [id, ...committing], 'bytes', 'CommitResponse'],
+  ['put', '/v1/resources/{id}', 'putResource', 'Commit one resource; the body is its content', [id, ...committing, flag('as_is', 'a file is taken as text when it is not what its name says, and that is remembered')], 'bytes', 'CommitResponse'],
   ['delete', '/v1/resources/{id}', 'deleteResource', 'Delete one resource', [id, ...committing.filter((p) => p.name !== 'if-none-match')], null, 'CommitResponse'],
   ['get', '/v1/contents/{id}', 'getContent', 'Read the content, byte for byte', [id, number('version', 'the newest'), number('min_revision', 'wait until the server has it'), header('if-none-match', 'an ETag')], null, 'bytes'],
   ['post', '/v1/commits', 'commit', 'Commit several changes, all or none', [], 'CommitRequest', 'CommitResponse'],

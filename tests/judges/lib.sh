@@ -27,3 +27,11 @@ python_tool() { # python_tool NAME VERSION: in the environment $TOOLS/python
     [ -x "$TOOLS/python/bin/pip" ] || python3 -m venv "$TOOLS/python" >"$DIR/fetch.log" 2>&1 || skip "$1 needs venv"
     "$TOOLS/python/bin/pip" install -q "$1==$2" >"$DIR/fetch.log" 2>&1 || skip "$1 cannot be fetched: $(tail -n 1 "$DIR/fetch.log")"
 }
+
+npm_tool() { # npm_tool NAME VERSION: a folder of $TOOLS/npm/node_modules
+    command -v npm >/dev/null || skip "$1 needs npm"
+    mkdir -p "$TOOLS/npm"
+    grep -qs "\"version\": \"$2\"" "$TOOLS/npm/node_modules/$1/package.json" ||
+        (cd "$TOOLS/npm" && npm install --silent --no-audit --no-fund --ignore-scripts --omit=dev "$1@$2") >"$DIR/fetch.log" 2>&1 ||
+        skip "$1 cannot be fetched: $(tail -n 1 "$DIR/fetch.log")"
+}

@@ -157,6 +157,13 @@ TEST("what Trimtab itself is told needs admin of what it concerns, before and af
     check_one(s, "trimtab/protection/p", "{\"namespaces\": [\"mill\"]}",
               "admin shop/prod; admin mill; ");
     check_one(s, "trimtab/protection/p", NULL, "admin shop/prod; ");
+    CHECK_I64(
+        put(&s, "trimtab/guess/g", "{\"namespaces\": [\"shop/prod\"], \"policy\": \"strict\"}"),
+        0);
+    check_one(s, "trimtab/guess/g",
+              "{\"namespaces\": [\"mill/*\", \"*\"], \"policy\": \"lenient\"}",
+              "admin shop/prod; admin mill; admin *; ");
+    check_one(s, "trimtab/guess/g", NULL, "admin shop/prod; ");
     (void)state_unref(s);
 }
 

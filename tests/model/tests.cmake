@@ -1,6 +1,7 @@
 trimtab_test(model_rights SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/rights.c USES model)
 trimtab_test(model_grant SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/grant.c USES model)
 trimtab_test(model_rights_random SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/rights_random.c USES model)
+trimtab_test(model_content SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/content.c USES model)
 trimtab_test(model_needs SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/needs.c USES model)
 trimtab_test(model_expiry SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/expiry.c USES model)
 trimtab_test(model_readable SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/model/readable.c USES model)

@@ -334,9 +334,14 @@ static struct record_encoded make_record(void)
         {.action = CHANGE_CREATED,
          .number = 7,
          .content_type = STR("text/plain"),
+         .type_against = STR("application/json"),
+         .type_origin = TYPE_DECLARED,
          .meta = meta},
         {.action = CHANGE_UNCHANGED},
-        {.action = CHANGE_DELETED, .number = 2},
+        {.action = CHANGE_DELETED,
+         .number = 2,
+         .content_type = STR("text/x-ini"),
+         .type_origin = TYPE_DECLARED},
     };
     struct commit c = {.changes = changes,
                        .n = CHANGES,
@@ -418,6 +423,9 @@ TEST("a record gives the versions that its commit made")
         CHECK_STR(v[0]->content, STR("1\0002"));
         CHECK(sha256_eq(&v[0]->content_hash, &hash));
         CHECK_STR(v[0]->content_type, STR("text/plain"));
+        CHECK_STR(v[0]->type_against, STR("application/json"));
+        CHECK_STR(v[1]->content_type, STR("text/x-ini")); /* remembered over the deletion */
+        CHECK(v[0]->type_origin == TYPE_DECLARED && v[1]->type_origin == TYPE_DECLARED);
         CHECK(v[0]->number == 7 && v[0]->revision == 9 && v[0]->time_ms == 12345);
         CHECK(v[0]->meta && v[0]->meta->n_labels == 1 && v[0]->meta->n_depends_on == 1);
         CHECK(v[1]->deleted && v[1]->number == 2);
@@ -799,14 +807,16 @@ TEST("a state comes back from the parts of its snapshot, whatever their size")
         for (int i = 0; i < 40; i++) {
             char key[32];
             int len = snprintf(key, sizeof(key), "a%citem%cn%02d", 0, 0, i);
-            owned(version_unref) struct version *v =
-                version_with_wire(&(struct version_opts){.key = str_of(key, (size_t)len),
-                                                         .content_type = STR("text/plain"),
-                                                         .content = STR("12"),
-                                                         .deleted = i % 5 == 0,
-                                                         .number = 3,
-                                                         .revision = (uint64_t)i + 1,
-                                                         .time_ms = 5});
+            owned(version_unref) struct version *v = version_with_wire(
+                &(struct version_opts){.key = str_of(key, (size_t)len),
+                                       .content_type = STR("text/plain"),
+                                       .type_against = STR("a/b"),
+                                       .type_origin = i % 2 ? TYPE_DECLARED : TYPE_GUESSED,
+                                       .content = STR("12"),
+                                       .deleted = i % 5 == 0,
+                                       .number = 3,
+                                       .revision = (uint64_t)i + 1,
+                                       .time_ms = 5});
 
             CHECK_I64(state_apply_more(&s, &(struct effect){.versions = &v, .n_versions = 1},
                                        (uint64_t)i + 1),
@@ -829,6 +839,8 @@ TEST("a state comes back from the parts of its snapshot, whatever their size")
             CHECK(a && b && a->revision == b->revision && a->deleted == b->deleted &&
                   a->number == b->number);
             CHECK(a->deleted || sha256_eq(&a->item_hash, &b->item_hash));
+            CHECK_STR(b->type_against, STR("a/b"));
+            CHECK(a->type_origin == b->type_origin && str_eq(a->content_type, b->content_type));
         }
     }
 }

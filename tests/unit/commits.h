@@ -19,6 +19,8 @@ static inline struct version *version_made(const struct change *c, const struct 
     struct version *v = version_new(&(struct version_opts){
         .key = c->key,
         .content_type = p->content_type,
+        .type_against = p->type_against,
+        .type_origin = p->type_origin,
         .meta = &p->meta,
         .references = p->references,
         .wire = wire,

@@ -462,7 +462,7 @@ TEST("a walk over a scope tells what a search of all names tells, for layers, se
 
 /* ---- commits ---- */
 
-struct refusal {
+struct refused_row {
     const char *what;
     struct change change;
     int code;
@@ -498,7 +498,7 @@ TEST("a commit is refused with the code, the resource and the place of the reaso
     struct pair twice[2] = {{STR("k"), STR("1")}, {STR("k"), STR("2")}};
     struct str wrong_ref = STR("nowhere");
     struct str one = STR("1"), live = STR("a/item/live");
-    const struct refusal rows[] = {
+    const struct refused_row rows[] = {
         {"id", {.id = STR("A/item/x"), .content = one}, ERR_INVALID},
         {"exists", {.id = live, .content = one, .create_only = true}, ERR_EXISTS},
         {"conflict", {.id = live, .content = one, .based_on = 2}, ERR_CONFLICT},
@@ -529,7 +529,7 @@ TEST("a commit is refused with the code, the resource and the place of the reaso
          1},
         {"YAML", {.id = STR("a/file/x.yml"), .content = STR("a: 1\na: 2")}, ERR_INVALID, 2, 1},
         {"TOML", {.id = STR("a/file/x.toml"), .content = STR("a = ")}, ERR_INVALID, 1, 5},
-        {"INI", {.id = STR("a/file/x.ini"), .content = STR("[s]\nx")}, ERR_INVALID, 2, 1},
+        {"INI", {.id = STR("a/file/x.ini"), .content = STR("[s]\n[x")}, ERR_INVALID, 2, 3},
         {"XML", {.id = STR("a/file/x.xml"), .content = STR("<a></b>")}, ERR_INVALID, 1, 6},
         {"properties",
          {.id = STR("a/file/x.properties"), .content = STR("a=\\u1")},

@@ -49,6 +49,8 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     if (!rc)
         rc = rest_query_flag(r, "dry_run", &q->dry_run, &err);
     if (!rc)
+        rc = rest_query_flag(r, "as_is", &c->as_is, &err);
+    if (!rc)
         rc = preconditions(r, c, &err);
     if (rc) {
         if (rc == ERR_CONFLICT)

@@ -150,7 +150,7 @@ static void run_api(struct rest *r)
 static const struct route routes[] = {
     {"GET", "/v1/resources", "listResources", RIGHTS_NONE, 0, NULL, USE("List", NULL)},
     {"GET", "/v1/resources/**", "getResource", RIGHTS_NONE, 0, NULL, USE("Get", "id")},
-    {"PUT", "/v1/resources/**", "putResource", RIGHT_TO_EDIT, PUT_BODY_MAX, QUERY_COMMIT, OWN(rest_put)},
+    {"PUT", "/v1/resources/**", "putResource", RIGHT_TO_EDIT, PUT_BODY_MAX, QUERY_COMMIT "as_is ", OWN(rest_put)},
     {"DELETE", "/v1/resources/**", "deleteResource", RIGHT_TO_EDIT, 0, QUERY_COMMIT, OWN(rest_delete)},
     {"GET", "/v1/contents/**", "getContent", RIGHT_TO_VIEW, 0, " version min_revision ", OWN(rest_contents)},
     {"POST", "/v1/commits", "commit", RIGHTS_NONE, DOCUMENT_BODY_MAX, NULL, USE("Commit", NULL)},

@@ -208,6 +208,8 @@ static int make_versions(struct commit_job *job, uint64_t revision)
         v = version_with_wire(&(struct version_opts){
             .key = c->changes[i].key,
             .content_type = p->content_type,
+            .type_against = p->type_against,
+            .type_origin = p->type_origin,
             .meta = &p->meta,
             .references = p->references,
             .content = c->changes[i].content,
@@ -234,6 +236,8 @@ static void job_reset(struct commit_job *job)
     job->after = state_unref(job->after);
     job->state = state_unref(job->state);
     job->plans = mem_free(job->plans);
+    job->commit.refused = NULL; /* on the arena */
+    job->commit.n_refused = 0;
     arena_deinit(&job->arena);
 }
 

@@ -95,6 +95,8 @@ int rollout_changes(const struct rollout *r, struct arena *a, struct commit *c)
         c->changes[c->n] = (struct change){.id = arena_str(a, buf_str(&id)),
                                            .delete = v->deleted,
                                            .content_type = v->content_type,
+                                           .type_against = v->type_against,
+                                           .is_guess = v->type_origin == TYPE_GUESSED,
                                            .content = v->content,
                                            .meta = v->meta ? *v->meta : meta_none};
         if (buf_status(&id))
@@ -251,6 +253,11 @@ static Trimtab__V1__ChangeResult *candidate_message(const struct state *state,
     m->action = arena_c(a, str_c(candidate_action(r, v, stable)));
     m->version = v->number;
     m->previous_version = rollout_is_live(r) && stable ? stable->number : 0;
+    if (!v->deleted) {
+        m->content_type = arena_c(a, v->content_type);
+        m->type_origin = arena_c(a, str_c(type_origin_name(v->type_origin)));
+        m->type_against = arena_c(a, v->type_against);
+    }
     return m;
 }
 

@@ -461,6 +461,8 @@ Trimtab__V1__Resource *resource_message(const struct version *v, bool with_conte
     hex_encode(v->content_hash.bytes, SHA256_BYTES, hex);
     r->content_hash = arena_c(a, str_c(hex));
     r->content_type = arena_c(a, v->content_type);
+    r->type_origin = arena_c(a, str_c(type_origin_name(v->type_origin)));
+    r->type_against = arena_c(a, v->type_against);
     r->metadata = meta_to_proto(v->meta, META_ALL, a);
     r->references = references_to_proto(v->references, &r->n_references, a);
     r->size = v->content.len;

@@ -59,6 +59,7 @@ struct api_call {
         *records; /* that the request or the response points into; freed with the call */
     struct commit_job commit;                 /* used by what publishes */
     void (*committed)(struct api_call *call); /* answers when it is done */
+    void (*refused)(struct api_call *call);   /* answers when changes are; NULL: as any error */
     bool (*again)(
         struct api_call *call); /* after a conflict: true when it is worth another try */
     unsigned n_again;

@@ -141,6 +141,13 @@ static bool add_changes(struct arena *a, const struct sight *sight,
         r->action = arena_c(a, str_c(action_of(record->changes[i])));
         r->version = record->changes[i]->version;
         r->previous_version = record->changes[i]->previous_version;
+        if (!record->changes[i]->deleted) {
+            r->content_type = arena_c(a, str_c(record->changes[i]->content_type));
+            r->type_origin = arena_c(
+                a, str_c(type_origin_name(record->changes[i]->type_declared ? TYPE_DECLARED
+                                                                            : TYPE_GUESSED)));
+            r->type_against = arena_c(a, str_c(record->changes[i]->type_against));
+        }
         info->changes[info->n_changes++] = r;
     }
     return info->changes != NULL;

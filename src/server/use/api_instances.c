@@ -14,6 +14,8 @@
 enum {
     WAITING_SHOWN_MAX = 100,
     WAIT_MAX_MS = 60000,
+    AGAINST_SHOWN_MAX = 100,
+    AGAINST_SEEN_MAX = 10000,
     INSTANCES_DEFAULT = 1000,
     INSTANCES_MAX = 5000,
     INSTANCES_HERE = 100,     /* pages of more are made beside the loops */
@@ -202,6 +204,41 @@ static void count(struct api_call *call, const struct commit_look *w,
     }
 }
 
+/* What was taken against the guess from its name: whoever asks what became of a commit is told again. */
+static bool put_against(struct api_call *call, uint64_t revision,
+                        Trimtab__V1__StatusResponse *m)
+{
+    struct arena *a = &call->arena;
+    struct sight sight = api_sight(call);
+    struct tree_walk walk;
+    const struct version *v;
+    size_t n_seen = 0;
+
+    m->against = ARENA_ARRAY(a, Trimtab__V1__ChangeResult *, AGAINST_SHOWN_MAX);
+    tree_walk_from(&walk, call->hub->state->versions, STR_NULL, revision ? revision - 1 : 0);
+    while (m->against && m->n_against < AGAINST_SHOWN_MAX && n_seen++ < AGAINST_SEEN_MAX &&
+           (v = version_of(tree_walk_next(&walk)))) {
+        owned(buf) struct buf id = BUF_NULL(ID_BYTES_MAX);
+        Trimtab__V1__ChangeResult *r;
+
+        key_put_id(v->key, &id);
+        if (v->revision != revision || v->deleted || !v->type_against.len || !buf_c(&id) ||
+            !sight_has_id(&sight, buf_c(&id)))
+            continue;
+        r = ARENA_NEW(a, Trimtab__V1__ChangeResult);
+        if (!r)
+            return false;
+        trimtab__v1__change_result__init(r);
+        r->id = arena_c(a, buf_str(&id));
+        r->version = v->number;
+        r->content_type = arena_c(a, v->content_type);
+        r->type_origin = arena_c(a, str_c(type_origin_name(v->type_origin)));
+        r->type_against = arena_c(a, v->type_against);
+        m->against[m->n_against++] = r;
+    }
+    return !arena_failed(a);
+}
+
 static Trimtab__V1__StatusResponse *make_response(struct api_call *call,
                                                   const struct commit_look *w)
 {
@@ -216,7 +253,7 @@ static Trimtab__V1__StatusResponse *make_response(struct api_call *call,
     response->waiting =
         ARENA_ARRAY(&call->arena, Trimtab__V1__InstanceInfo *, WAITING_SHOWN_MAX);
     count(call, w, response);
-    return response;
+    return put_against(call, w->revision, response) ? response : NULL;
 }
 
 static const Trimtab__V1__StatusRequest *status_request(const struct api_call *call)

@@ -115,6 +115,36 @@ static void publish_answer(struct api_call *call)
     api_answer(call, (ProtobufCMessage *)response);
 }
 
+/* Instead of an answer that something was committed. */
+static void refused_answer(struct api_call *call)
+{
+    const struct commit *c = &call->commit.commit;
+    struct arena *a = &call->arena;
+    Trimtab__V1__CommitResponse *response = ARENA_NEW(a, Trimtab__V1__CommitResponse);
+
+    if (response) {
+        trimtab__v1__commit_response__init(response);
+        response->dry_run = call->commit.is_dry_run;
+        response->refused = ARENA_ARRAY(a, Trimtab__V1__Error *, c->n_refused);
+    }
+    for (size_t i = 0; response && response->refused && i < c->n_refused; i++) {
+        const struct refusal *r = &c->refused[i];
+        Trimtab__V1__Error *e = ARENA_NEW(a, Trimtab__V1__Error);
+
+        if (!e)
+            break;
+        trimtab__v1__error__init(e);
+        e->code = arena_c(a, str_c(err_info(r->code)->name));
+        e->message = arena_c(a, r->text);
+        e->place = arena_c(a, r->id);
+        e->line = r->line;
+        e->column = r->column;
+        e->hint = arena_c(a, r->hint);
+        response->refused[response->n_refused++] = e;
+    }
+    api_answer(call, (ProtobufCMessage *)(arena_failed(a) ? NULL : response));
+}
+
 /* ---- publishing ---- */
 
 static int make_changes(struct api_call *call, const Trimtab__V1__CommitRequest *q)
@@ -186,6 +216,8 @@ void api_commit(struct api_call *call)
         return;
     }
     call->commit.is_dry_run = q->dry_run;
+    if (q->list_refused)
+        call->refused = refused_answer;
     if (call->commit.commit.n_moves && !*q->override)
         call->commit.commit.action = STR("rollout");
     api_submit(call, publish_answer);
@@ -204,6 +236,8 @@ static int change_back(struct api_call *call, const Trimtab__V1__RecordChange *o
     };
     if (!c->delete) {
         c->content_type = str_c(old->content_type);
+        c->type_against = str_c(old->type_against);
+        c->is_guess = !old->type_declared;
         c->content = proto_str(old->content);
         c->meta = meta_from_proto(old->metadata, &call->arena);
     }

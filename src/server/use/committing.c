@@ -39,6 +39,7 @@ static int change_from_proto(const Trimtab__V1__Change *p, struct change *c, str
         .keep_meta = !p->metadata,
         .based_on = p->based_on,
         .content_type = str_c(p->content_type),
+        .as_is = p->as_is,
         .content = p->content.len ? proto_str(p->content) : str_c(p->text),
         .meta = meta_from_proto(p->metadata, a),
     };
@@ -130,6 +131,12 @@ static Trimtab__V1__ChangeResult *change_result(struct api_call *call, size_t i)
     r->action = arena_c(&call->arena, str_c(change_action_name(p->action)));
     r->version = p->number;
     r->previous_version = p->old ? p->old->number : 0;
+    if (p->action == CHANGE_CREATED || p->action == CHANGE_UPDATED) {
+        r->content_type = arena_c(&call->arena, p->content_type);
+        r->type_origin = arena_c(&call->arena, str_c(type_origin_name(p->type_origin)));
+        r->type_against = arena_c(&call->arena, p->type_against);
+        r->type_seen = arena_c(&call->arena, p->type_seen);
+    }
     if (call->diffs)
         r->diff = arena_c(&call->arena, call->diffs[i]);
     return r;
@@ -173,6 +180,8 @@ static void commit_done(struct commit_job *job)
     if (job->result == ERR_CONFLICT && call->again && call->n_again++ < AGAIN_MAX &&
         call->again(call) && take_pictures(call) == 0)
         submit(call);
+    else if (job->result && job->commit.n_refused && call->refused)
+        call->refused(call);
     else if (job->result)
         api_fail(call, &job->err);
     else
