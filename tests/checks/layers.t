@@ -3,7 +3,7 @@
 # it, no two include each other, no files of one need each other in a circle, and the pure ones call nothing that reads the
 # world. The rooms of the server stand in an order of their own.
 # Needs the build folder of the dev profile as BUILD (default build/dev) for the symbols.
-# Build: dev/trimtab_model dev/trimtab_feed dev/trimtab_sync dev/trimtab_server dev/trimtab_agent dev/trimtab_cli
+# Build: dev/trimtab_model dev/trimtab_feed dev/trimtab_sync dev/trimtab_shm dev/trimtab_server dev/trimtab_agent dev/trimtab_cli
 use strict;
 use warnings;
 use File::Find;
@@ -11,7 +11,7 @@ use FindBin;
 chdir "$FindBin::Bin/../.." or die;
 my $build = $ENV{BUILD} || 'build/dev';
 
-my @order = qw(base codec rule model proto net store presence feed sync
+my @order = qw(base codec rule model proto net store presence feed sync shm
                server agent sdk sidecar cli nginx console);
 my %rank;
 $rank{$order[$_]} = $_ for 0 .. $#order;

@@ -1,0 +1,31 @@
+/*
+ * The worth of an item's content to a program: JSON text as a typed value.
+ */
+#ifndef TRIMTAB_SHM_VALUE_H
+#define TRIMTAB_SHM_VALUE_H
+
+#include "base/arena.h"
+#include "base/str.h"
+
+enum value_type { VALUE_NONE, VALUE_BOOL, VALUE_INT, VALUE_FLOAT, VALUE_TEXT };
+#define VALUE_TYPE_LAST VALUE_TEXT
+
+/*
+ * A parsed value. integer is also set for a bool, number for an int. text is the string itself, or the JSON of a list or
+ * object; json is always the whole text. Both are C strings.
+ */
+struct value {
+    enum value_type type;
+    int64_t integer;
+    double number;
+    const char *text;
+    const char *json;
+};
+
+/*
+ * Parses; both texts lie in the arena. Text that is no JSON, and null, have the type VALUE_NONE. Without memory the arena
+ * has failed and the value is not to be used.
+ */
+struct value value_parse(struct arena *a, struct str json);
+
+#endif
