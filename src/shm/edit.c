@@ -132,7 +132,7 @@ struct draft {
 
 static int draft_make(struct draft *d, struct arena *a, struct str name, struct str json)
 {
-    struct value v = value_parse(a, json);
+    struct value v = shm_value_parse(a, json);
 
     if (arena_failed(a))
         return ERR_NOMEM;

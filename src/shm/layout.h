@@ -23,7 +23,7 @@
  *                                all other bytes are 0; only the last two change once the file has its name
  *
  *      half
- *         0   8  sequence        odd while the half is written
+ *         0   8  sequence        odd from when the half is read no more until it is written
  *         8   8  generation      of the values in it
  *        16   8  revision        of the configuration
  *        24   8  count           of records

@@ -8,7 +8,8 @@
  *      ... look up, take what is wanted out ...
  *      s again                         behind a fence: unchanged, so that the half was not written meanwhile
  *
- * The writer works on the other half, so a reader begins anew only when two switches overtook it.
+ * A reader begins anew when the writer switched meanwhile, and finds a whole half at once: it never waits for the writer,
+ * whatever that is doing or wherever it died.
  *
  * Values of one generation that are to stay (snapshots) are copied. A copy that is brought up to date takes over only the
  * pages whose stamp is another one, so that it also comes to an end beside a writer that never rests.

@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-struct value value_parse(struct arena *a, struct str json)
+struct value shm_value_parse(struct arena *a, struct str json)
 {
     json_t *parsed = json_loadb(json.data, json.len, JSON_DECODE_ANY, NULL);
     struct value v = {.type = VALUE_NONE, .json = arena_c(a, json)};

@@ -26,6 +26,6 @@ struct value {
  * Parses; both texts lie in the arena. Text that is no JSON, and null, have the type VALUE_NONE. Without memory the arena
  * has failed and the value is not to be used.
  */
-struct value value_parse(struct arena *a, struct str json);
+struct value shm_value_parse(struct arena *a, struct str json);
 
 #endif

@@ -178,17 +178,24 @@ static int take_name(struct shm_writer *w, struct file *f, struct err *err)
     return 0;
 }
 
+/* The other half is closed: should the index ever lead there by accident, nobody takes older values for these. */
 static void switch_to(struct file *f, const struct shm_facts *facts)
 {
+    struct shm_half *other = (struct shm_half *)(void *)half_of(f, facts->generation + 1);
+
     f->facts = *facts;
     atomic_store(&head_of(f)->generation, facts->generation);
+    atomic_fetch_or(&other->sequence, 1);
     shm_wake(head_of(f));
 }
 
-/* A first generation that no file of this name had before, so that nobody takes it for one that it knows. */
-static uint64_t first_generation(void)
+/* A first generation that no file of this name had: by chance, so that no reader takes it for the one that it knows. */
+static int first_generation(uint64_t *ret, struct err *err)
 {
-    return (uint64_t)clock_wall_ms() << 20;
+    if (random_bytes(ret, sizeof(*ret)))
+        return err_set(err, ERR_IO, "the system has no random numbers");
+    *ret = (*ret >> 2) + 1; /* far from where it would begin anew */
+    return 0;
 }
 
 /* ---- a whole half anew ---- */
@@ -270,10 +277,10 @@ static int shape_of(const struct shm_writer *w, const struct content *c, uint64_
 /* Everything into a new file; twice as large again if names happen to fall together. */
 static int write_anew(struct shm_writer *w, const struct content *c, struct err *err)
 {
-    uint64_t generation = shm_writer_has_values(w)
-                              ? w->file.facts.generation + 4 /* over what leave() adds */
-                              : first_generation();
+    uint64_t generation = w->file.facts.generation + 4; /* over what leave() adds */
 
+    if (!shm_writer_has_values(w) && first_generation(&generation, err))
+        return ERR_IO;
     for (uint64_t factor = 1;; factor *= 2) {
         struct shm_shape shape;
         struct file f;

@@ -200,6 +200,43 @@ TEST("altered bytes at 10,000 places give no wrong value without notice, and cra
     bench_close(&b);
 }
 
+TEST("an index that leads back to the older half is noticed, and so is a page that says it is "
+     "an older one")
+{
+    struct bench b;
+    struct shm_map *m;
+    struct shm_copy *c;
+    struct shm_head *head;
+    struct file f;
+    uint64_t *stamps;
+
+    REQUIRE(bench_open(&b));
+    fill_twice(&b);
+    REQUIRE(shm_map_open(b.path, &m, &b.err) == 0);
+    f = map_to_alter(b.path);
+    c = shm_copy_new(m);
+    REQUIRE(f.at && c && shm_copy_follow(c, m) == 0);
+    head = (struct shm_head *)(void *)f.at;
+    atomic_fetch_sub(&head->generation, 1);
+    CHECK_I64(see(m, "pool.1.max").r, ERR_CORRUPT);
+    atomic_store(&head->moved, 1); /* even when it looks like the end of a file */
+    CHECK_I64(see(m, "pool.1.max").r, ERR_CORRUPT);
+    atomic_store(&head->moved, 0);
+    atomic_fetch_add(&head->generation, 1);
+    CHECK_I64(see(m, "pool.1.max").r, 1);
+    CHECK_I64(bench_put(&b, "pool.1.max", "2", 4), 0);
+    stamps =
+        (uint64_t *)(void *)(f.at + shm_half_at(&m->shape, atomic_load(&head->generation)) +
+                             SHM_PAGE);
+    for (size_t page = 0; page < m->shape.pages; page++)
+        stamps[page] = c->stamps[page];
+    CHECK_I64(shm_copy_follow(c, m), ERR_CORRUPT);
+    (void)munmap(f.at, f.bytes);
+    (void)shm_copy_free(c);
+    (void)shm_map_close(m);
+    bench_close(&b);
+}
+
 /* After the writer has done what it says it has, whatever stood there before. */
 static void check_writer(struct bench *b, uint64_t revision)
 {
