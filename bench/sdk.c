@@ -68,7 +68,7 @@ static double floor_by_name(void)
 {
     const struct table *table = atomic_load(&t.values.table);
     nsec_t begin = clock_now();
-    struct value v = {0};
+    struct shm_value v = {0};
     int64_t sum = 0;
 
     for (int i = 0; i < READS; i++)

@@ -22,8 +22,8 @@ size_t copy_text(struct str text, char *out, size_t size)
 
 /* ---- telling changes, on the provider's thread ---- */
 
-static void tell(struct sdk_watch *w, const char *name, const struct value *before,
-                 const struct value *after, uint64_t revision)
+static void tell(struct sdk_watch *w, const char *name, const struct shm_value *before,
+                 const struct shm_value *after, uint64_t revision)
 {
     struct trimtab_change change = {name, before ? before->json : NULL,
                                     after ? after->json : NULL, revision};
@@ -41,19 +41,19 @@ struct telling {
     const struct table *before, *after; /* before NULL: everything is new */
 };
 
-static void tell_put(void *ctx, const char *name, const struct value *after)
+static void tell_put(void *ctx, const char *name, const struct shm_value *after)
 {
     struct telling *t = ctx;
-    struct value before;
+    struct shm_value before;
     bool was_there = t->before && table_get(t->before, name, &before);
 
     tell(t->watch, name, was_there ? &before : NULL, after, t->after->revision);
 }
 
-static void tell_gone(void *ctx, const char *name, const struct value *before)
+static void tell_gone(void *ctx, const char *name, const struct shm_value *before)
 {
     struct telling *t = ctx;
-    struct value after;
+    struct shm_value after;
 
     if (!table_get(t->after, name, &after))
         tell(t->watch, name, before, NULL, t->after->revision);

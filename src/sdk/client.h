@@ -72,7 +72,7 @@ size_t copy_text(struct str text, char *out, size_t size);
 
 /* A value with its text; out may be NULL. text_len is of the whole text. */
 struct segment_want {
-    struct value value; /* without texts */
+    struct shm_value value; /* without texts */
     uint64_t generation;
     char *out;
     size_t size, text_len;

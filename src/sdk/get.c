@@ -5,30 +5,30 @@
 
 /* ---- one value as a type ---- */
 
-static bool as_bool(const struct value *v, bool standard)
+static bool as_bool(const struct shm_value *v, bool standard)
 {
-    return v->type == VALUE_BOOL ? v->integer != 0 : standard;
+    return v->type == SHM_VALUE_BOOL ? v->integer != 0 : standard;
 }
 
-static int64_t as_int(const struct value *v, int64_t standard)
+static int64_t as_int(const struct shm_value *v, int64_t standard)
 {
-    return v->type == VALUE_INT ? v->integer : standard;
+    return v->type == SHM_VALUE_INT ? v->integer : standard;
 }
 
-static double as_float(const struct value *v, double standard)
+static double as_float(const struct shm_value *v, double standard)
 {
-    return v->type == VALUE_FLOAT || v->type == VALUE_INT ? v->number : standard;
+    return v->type == SHM_VALUE_FLOAT || v->type == SHM_VALUE_INT ? v->number : standard;
 }
 
-static const char *as_text(const struct value *v, const char *standard)
+static const char *as_text(const struct shm_value *v, const char *standard)
 {
-    return v->type == VALUE_TEXT ? v->text : standard;
+    return v->type == SHM_VALUE_TEXT ? v->text : standard;
 }
 
 /* ---- by name ---- */
 
 /* A value without its texts. */
-static inline bool get(struct trimtab *t, const char *name, struct value *ret)
+static inline bool get(struct trimtab *t, const char *name, struct shm_value *ret)
 {
     const struct table *table;
     bool found;
@@ -50,21 +50,21 @@ static inline bool get(struct trimtab *t, const char *name, struct value *ret)
 
 bool trimtab_get_bool(struct trimtab *t, const char *name, bool standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return get(t, name, &v) ? as_bool(&v, standard) : standard;
 }
 
 int64_t trimtab_get_int(struct trimtab *t, const char *name, int64_t standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return get(t, name, &v) ? as_int(&v, standard) : standard;
 }
 
 double trimtab_get_float(struct trimtab *t, const char *name, double standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return get(t, name, &v) ? as_float(&v, standard) : standard;
 }
@@ -74,7 +74,7 @@ static size_t get_segment_string(struct trimtab *t, const char *name, const char
 {
     struct segment_want want = {.out = out, .size = size};
 
-    if (segment_get(t, name, &want) != 1 || want.value.type != VALUE_TEXT)
+    if (segment_get(t, name, &want) != 1 || want.value.type != SHM_VALUE_TEXT)
         return copy_text(str_c(standard), out, size);
     return want.text_len;
 }
@@ -83,7 +83,7 @@ size_t trimtab_get_string(struct trimtab *t, const char *name, const char *stand
                           size_t size)
 {
     const struct table *table;
-    struct value v;
+    struct shm_value v;
     size_t len;
 
     if (t->segment)
@@ -135,7 +135,7 @@ static struct trimtab *client_of(const struct trimtab_handle *h)
 }
 
 /* Keeps it for those who read next, unless somebody is at it. */
-static void keep_cell(const struct trimtab_handle *h, const struct value *v,
+static void keep_cell(const struct trimtab_handle *h, const struct shm_value *v,
                       uint64_t generation)
 {
     struct trimtab_handle *cell = (struct trimtab_handle *)(uintptr_t)h;
@@ -155,7 +155,7 @@ static struct cell read_anew(const struct trimtab_handle *h, struct cell c)
     if (r < 0)
         return c; /* the last that was good; trimtab_problem tells */
     keep_cell(h, r ? &want.value : NULL, want.generation);
-    c.type = r ? (uint32_t)want.value.type : VALUE_NONE;
+    c.type = r ? (uint32_t)want.value.type : SHM_VALUE_NONE;
     c.integer = want.value.integer;
     memcpy(&c.number, &want.value.number, sizeof(c.number));
     return c;
@@ -182,14 +182,14 @@ bool trimtab_handle_bool(const struct trimtab_handle *h, bool standard)
 {
     struct cell c = cell_now(h);
 
-    return c.type == VALUE_BOOL ? c.integer != 0 : standard;
+    return c.type == SHM_VALUE_BOOL ? c.integer != 0 : standard;
 }
 
 int64_t trimtab_handle_int(const struct trimtab_handle *h, int64_t standard)
 {
     struct cell c = cell_now(h);
 
-    return c.type == VALUE_INT ? c.integer : standard;
+    return c.type == SHM_VALUE_INT ? c.integer : standard;
 }
 
 double trimtab_handle_float(const struct trimtab_handle *h, double standard)
@@ -197,7 +197,7 @@ double trimtab_handle_float(const struct trimtab_handle *h, double standard)
     struct cell c = cell_now(h);
     double number;
 
-    if (c.type != VALUE_FLOAT && c.type != VALUE_INT)
+    if (c.type != SHM_VALUE_FLOAT && c.type != SHM_VALUE_INT)
         return standard;
     memcpy(&number, &c.number, sizeof(number));
     return number;
@@ -210,7 +210,8 @@ static const struct table *table_of(const struct trimtab_snapshot *s)
     return (const struct table *)(const void *)s;
 }
 
-static inline bool find(const struct trimtab_snapshot *s, const char *name, struct value *ret)
+static inline bool find(const struct trimtab_snapshot *s, const char *name,
+                        struct shm_value *ret)
 {
     return s && table_get(table_of(s), name, ret);
 }
@@ -237,7 +238,7 @@ uint64_t trimtab_snapshot_revision(const struct trimtab_snapshot *s)
 
 bool trimtab_snapshot_bool(const struct trimtab_snapshot *s, const char *name, bool standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return find(s, name, &v) ? as_bool(&v, standard) : standard;
 }
@@ -245,7 +246,7 @@ bool trimtab_snapshot_bool(const struct trimtab_snapshot *s, const char *name, b
 int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name,
                              int64_t standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return find(s, name, &v) ? as_int(&v, standard) : standard;
 }
@@ -253,7 +254,7 @@ int64_t trimtab_snapshot_int(const struct trimtab_snapshot *s, const char *name,
 double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name,
                               double standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return find(s, name, &v) ? as_float(&v, standard) : standard;
 }
@@ -261,7 +262,7 @@ double trimtab_snapshot_float(const struct trimtab_snapshot *s, const char *name
 const char *trimtab_snapshot_string(const struct trimtab_snapshot *s, const char *name,
                                     const char *standard)
 {
-    struct value v;
+    struct shm_value v;
 
     return find(s, name, &v) ? as_text(&v, standard) : standard;
 }

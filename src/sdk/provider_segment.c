@@ -121,7 +121,7 @@ int segment_get(struct trimtab *t, const char *name, struct segment_want *want)
     const struct table *table;
     int r = ERR_NOT_FOUND;
 
-    want->value = (struct value){.type = VALUE_NONE};
+    want->value = (struct shm_value){.type = SHM_VALUE_NONE};
     segment_tend(t);
     table = values_enter(&t->values);
     if (!table)

@@ -184,7 +184,7 @@ struct table *table_free(struct table *t)
     return mem_free(a);
 }
 
-bool table_get(const struct table *t, const char *name, struct value *ret)
+bool table_get(const struct table *t, const char *name, struct shm_value *ret)
 {
     struct str key = str_c(name);
     const struct table_entry *e;
@@ -233,7 +233,7 @@ void table_each(const struct table *t, table_each_fn *fn, void *ctx)
 
 /* ---- cells ---- */
 
-void cell_set(struct trimtab_handle *h, const struct value *v, uint64_t generation)
+void cell_set(struct trimtab_handle *h, const struct shm_value *v, uint64_t generation)
 {
     uint64_t sequence = atomic_load_explicit(&h->sequence, memory_order_relaxed), bits = 0;
 
@@ -241,7 +241,8 @@ void cell_set(struct trimtab_handle *h, const struct value *v, uint64_t generati
         memcpy(&bits, &v->number, sizeof(bits));
     atomic_store_explicit(&h->sequence, sequence + 1, memory_order_relaxed);
     /* release: whoever sees one of these sees the odd sequence too */
-    atomic_store_explicit(&h->type, v ? (uint32_t)v->type : VALUE_NONE, memory_order_release);
+    atomic_store_explicit(&h->type, v ? (uint32_t)v->type : SHM_VALUE_NONE,
+                          memory_order_release);
     atomic_store_explicit(&h->integer, v ? v->integer : 0, memory_order_release);
     atomic_store_explicit(&h->number, bits, memory_order_release);
     atomic_store_explicit(&h->seen, generation, memory_order_release);
@@ -252,7 +253,7 @@ static struct trimtab_handle *cell_new(struct values *v, const char *name)
 {
     struct trimtab_handle *h = NEW(struct trimtab_handle);
     const struct table *t = atomic_load(&v->table);
-    struct value value;
+    struct shm_value value;
 
     if (h)
         h->name = mem_dup(name, strlen(name));
@@ -300,7 +301,7 @@ static void free_retired(struct values *v)
 static void set_cells(struct values *v, const struct table *t)
 {
     struct map_slot *slot;
-    struct value value;
+    struct shm_value value;
     size_t at = 0;
 
     while ((slot = map_each(&v->cells, &at))) {

@@ -33,7 +33,7 @@ struct table_entry {
     uint64_t hash;
     const char *name; /* NULL: free */
     size_t name_len;
-    struct value value;
+    struct shm_value value;
 };
 
 struct table {
@@ -93,9 +93,9 @@ const struct table *values_publish(struct values *v, struct table *t);
 const struct table *values_publish_locked(struct values *v, struct table *t);
 
 /* The value of a name in a table that does not stand for a segment; its texts live as long as the table. False: none. */
-bool table_get(const struct table *t, const char *name, struct value *ret);
+bool table_get(const struct table *t, const char *name, struct shm_value *ret);
 /* Walks the names of such a table. */
-typedef void table_each_fn(void *ctx, const char *name, const struct value *v);
+typedef void table_each_fn(void *ctx, const char *name, const struct shm_value *v);
 void table_each(const struct table *t, table_each_fn *fn, void *ctx);
 
 /* A reader's section: between the two the table stays. NULL without memory for the thread's slot. */
@@ -105,7 +105,7 @@ void values_leave(void);
 /* The cell of a name, made if it is new. NULL without memory. */
 must_use struct trimtab_handle *values_cell(struct values *v, const char *name);
 /* Sets a cell (v NULL: there is none), for who holds the mutex. */
-void cell_set(struct trimtab_handle *h, const struct value *v, uint64_t generation);
+void cell_set(struct trimtab_handle *h, const struct shm_value *v, uint64_t generation);
 
 /* In a process that was forked: the readers of its other threads are none. */
 void values_after_fork(void);

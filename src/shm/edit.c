@@ -113,11 +113,11 @@ uint64_t shm_record_bytes(struct str name, struct str json)
                   3);
 }
 
-static uint64_t scalar_of(const struct value *v)
+static uint64_t scalar_of(const struct shm_value *v)
 {
     uint64_t bits;
 
-    if (v->type != VALUE_FLOAT)
+    if (v->type != SHM_VALUE_FLOAT)
         return (uint64_t)v->integer;
     memcpy(&bits, &v->number, sizeof(bits));
     return bits;
@@ -132,7 +132,7 @@ struct draft {
 
 static int draft_make(struct draft *d, struct arena *a, struct str name, struct str json)
 {
-    struct value v = shm_value_parse(a, json);
+    struct shm_value v = shm_value_parse(a, json);
 
     if (arena_failed(a))
         return ERR_NOMEM;

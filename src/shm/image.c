@@ -22,7 +22,7 @@ static bool record_is_bounded(const struct shm_shape *s, const struct shm_record
                     3; /* with their NULs */
 
     return h->size % 8 == 0 && at + h->size <= s->heap_bytes && need <= h->size &&
-           h->type <= VALUE_TYPE_LAST;
+           h->type <= SHM_VALUE_TYPE_LAST;
 }
 
 /* The texts are C strings also for whoever does not look at their lengths. */
@@ -39,19 +39,19 @@ static void describe(const struct shm_record_head *h, const char *bytes, uint64_
     const char *json = bytes + h->name_len + 1;
 
     *r = (struct shm_record){.name = str_of(bytes, h->name_len),
-                             .value = {.type = (enum value_type)h->type, .json = json},
+                             .value = {.type = (enum shm_value_type)h->type, .json = json},
                              .json_len = h->json_len,
                              .text_len = h->text_is_json ? h->json_len : h->text_len,
                              .check = h->check,
                              .at = at,
                              .size = h->size};
-    if (r->value.type == VALUE_TEXT) {
+    if (r->value.type == SHM_VALUE_TEXT) {
         r->value.text = h->text_is_json ? json : json + h->json_len + 1;
-    } else if (r->value.type == VALUE_FLOAT) {
+    } else if (r->value.type == SHM_VALUE_FLOAT) {
         memcpy(&r->value.number, &h->scalar, sizeof(h->scalar));
-    } else if (r->value.type != VALUE_NONE) {
+    } else if (r->value.type != SHM_VALUE_NONE) {
         r->value.integer = (int64_t)h->scalar;
-        r->value.number = r->value.type == VALUE_INT ? (double)r->value.integer : 0;
+        r->value.number = r->value.type == SHM_VALUE_INT ? (double)r->value.integer : 0;
     }
 }
 

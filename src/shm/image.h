@@ -19,7 +19,7 @@ struct shm_image {
 /* A record: the slices lie in the image, each has a NUL behind it. */
 struct shm_record {
     struct str name;
-    struct value value; /* its json and text lie in the image too */
+    struct shm_value value; /* its json and text lie in the image too */
     size_t json_len, text_len;
     uint64_t check;
     uint64_t at; /* place in the heap */

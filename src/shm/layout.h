@@ -48,7 +48,7 @@
  *        12   4  name_len
  *        16   4  json_len
  *        20   4  text_len        0 when the text is the JSON, or there is none
- *        24   1  type            enum value_type
+ *        24   1  type            enum shm_value_type
  *        25   1  text_is_json
  *        26   6                  0
  *        32   8  scalar          an int64_t, the bits of a double, or 0 and 1

@@ -35,17 +35,17 @@ TEST("every type of value is read as it was written, in place and in a copy")
     CHECK_I64(shm_writer_replace(b.w, items, ARRAY_LEN(items), 7, &b.err), 0);
     CHECK_U64(shm_writer_revision(b.w), 7);
     REQUIRE(shm_map_open(b.path, &m, &b.err) == 0);
-    CHECK(see(m, "bool").type == VALUE_BOOL && see(m, "bool").integer == 1);
-    CHECK(see(m, "int").type == VALUE_INT && see(m, "int").integer == -42);
+    CHECK(see(m, "bool").type == SHM_VALUE_BOOL && see(m, "bool").integer == 1);
+    CHECK(see(m, "int").type == SHM_VALUE_INT && see(m, "int").integer == -42);
     CHECK(see(m, "int").number == -42);
-    CHECK(see(m, "float").type == VALUE_FLOAT && see(m, "float").number == 2.5);
-    CHECK(see(m, "text").type == VALUE_TEXT);
+    CHECK(see(m, "float").type == SHM_VALUE_FLOAT && see(m, "float").number == 2.5);
+    CHECK(see(m, "text").type == SHM_VALUE_TEXT);
     CHECK_STR(str_c(see(m, "text").text), STR("a\nb"));
     CHECK_STR(str_c(see(m, "text").json), STR("\"a\\nb\""));
     CHECK_STR(str_c(see(m, "list").text), STR("[1, 2]"));
     for (size_t i = 5; i < ARRAY_LEN(items); i++) {
         CHECK(see(m, items[i].name.data).r == 1);
-        CHECK(see(m, items[i].name.data).type == VALUE_NONE);
+        CHECK(see(m, items[i].name.data).type == SHM_VALUE_NONE);
         CHECK_STR(str_c(see(m, items[i].name.data).json), items[i].json);
     }
     CHECK_I64(see(m, "none").r, 0);
@@ -505,7 +505,7 @@ TEST("every failing allocation leaves what was there, or changes all")
         r = shm_writer_replace(b.w, items, 2, 2, &b.err);
         failed = mem_fail_after(UINT64_MAX);
         CHECK(r == 0 || (r == ERR_NOMEM && failed));
-        CHECK_I64(see(m, "a").type, r ? VALUE_INT : VALUE_TEXT);
+        CHECK_I64(see(m, "a").type, r ? SHM_VALUE_INT : SHM_VALUE_TEXT);
         CHECK_I64(see(m, "c").r, r ? 0 : 1);
         CHECK_I64(bench_put(&b, "c", NULL, 1), 0);
         CHECK_I64(bench_put(&b, "a", "1", 1), 0);
@@ -524,7 +524,7 @@ TEST("checks and shapes are frozen: another value is another layout")
     struct shm_shape s;
     struct shm_bucket bucket = {.n = 2, .slots = {{7, 9}, {11, 13}}};
     struct shm_record_head head = {
-        .size = 48, .name_len = 1, .json_len = 2, .type = VALUE_INT, .scalar = 42};
+        .size = 48, .name_len = 1, .json_len = 2, .type = SHM_VALUE_INT, .scalar = 42};
     struct shm_facts facts = {1, 2, 3, 4, 5, 6, 7};
 
     REQUIRE(shm_shape_of(64, 8192, 0x0123456789abcdef, &s));

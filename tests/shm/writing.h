@@ -61,7 +61,7 @@ static inline int bench_put(struct bench *b, const char *name, const char *json,
 /* What was read: 1, 0 or a failure, and the JSON. */
 struct seen {
     int r;
-    enum value_type type;
+    enum shm_value_type type;
     int64_t integer;
     double number;
     char json[4096], text[4096];
