@@ -283,7 +283,7 @@ static int write_anew(struct shm_writer *w, const struct content *c, struct err 
         return ERR_IO;
     for (uint64_t factor = 1;; factor *= 2) {
         struct shm_shape shape;
-        struct file f;
+        struct file f = {0};
         int r = shape_of(w, c, factor, &shape, err);
 
         if (!r)

@@ -215,7 +215,7 @@ int template_cut(struct str text, struct pieces *ret, struct err *err)
 {
     struct cutter c = {
         .text = text, .open = STR("{{"), .close = STR("}}"), .pieces = ret, .err = err};
-    struct tag tag;
+    struct tag tag = {0};
     int r;
 
     while ((r = next_tag(&c, &tag)) == 1) {

@@ -3,7 +3,8 @@
  * killed at random, again and again: nothing torn, nothing of another name, nothing older than what was there before
  * the read began, and in the end everybody has the last values.
  *
- *      STORM_KILLS   how often the writer is killed, 120
+ *      STORM_KILLS   how often the writer is killed, 120; 20 with TRIMTAB_QUICK
+ *      STORM_NAMES   names that are read, 96; up to 100,000
  */
 #include "shm/writing.h"
 
@@ -15,19 +16,20 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { READERS = 8, GROUPS = 12, PER_GROUP = 8, KEYS = GROUPS * PER_GROUP };
+enum { READERS = 8, PER_GROUP = 8, GROUPS_MAX = 12500, KEYS_MAX = GROUPS_MAX * PER_GROUP };
 
-/* Shared by all processes. A value is revision * KEYS + key; all of a group have the revision of its last change. */
+/* Shared by all processes. A value is revision * KEYS_MAX + key; all of a group have the revision of its last change. */
 static struct control {
     _Atomic uint64_t revision; /* the newest that was begun */
     _Atomic uint64_t
-        applied[GROUPS]; /* of each group, the newest that its writer knows to be applied */
+        applied[GROUPS_MAX]; /* of each group, the newest that its writer knows to be applied */
     _Atomic uint64_t changes;
     _Atomic bool is_over;
     _Atomic uint64_t reads, late, is_torn, is_foreign, is_older, problems;
 } * control;
 
-static char names[KEYS][24];
+static size_t n_groups, n_keys;
+static char names[KEYS_MAX][40];
 
 /* ---- the writer ---- */
 
@@ -56,7 +58,7 @@ static void put_group(struct bench *b, size_t group, uint64_t revision)
         size_t key = group * PER_GROUP + i;
 
         (void)snprintf(json[i], sizeof(json[i]), "%llu",
-                       (unsigned long long)(revision * KEYS + key));
+                       (unsigned long long)(revision * KEYS_MAX + key));
         items[i] = (struct shm_item){str_c(names[key]), str_c(json[i]), false};
     }
     if (shm_writer_apply(b->w, items, PER_GROUP, revision, &b->err))
@@ -77,7 +79,7 @@ static void write_on(struct bench *b, uint64_t seed)
         if (rng_below(&rng, 8) == 0)
             put_ballast(b, &rng, revision);
         else
-            put_group(b, rng_below(&rng, GROUPS), revision);
+            put_group(b, rng_below(&rng, n_groups), revision);
     }
 }
 
@@ -90,15 +92,15 @@ static void count(_Atomic uint64_t *counter)
 
 static uint64_t revision_of(int64_t value, size_t key)
 {
-    if (value < 0 || (size_t)(value % KEYS) != key)
+    if (value < 0 || (size_t)(value % KEYS_MAX) != key)
         count(&control->is_foreign);
-    return (uint64_t)value / KEYS;
+    return (uint64_t)value / KEYS_MAX;
 }
 
 struct reader {
     struct trimtab *t;
-    struct trimtab_handle *handles[KEYS];
-    uint64_t seen[KEYS];
+    struct trimtab_handle *handles[KEYS_MAX];
+    uint64_t seen[KEYS_MAX];
 };
 
 static void open_reader(struct reader *r, const char *path)
@@ -110,7 +112,7 @@ static void open_reader(struct reader *r, const char *path)
     trimtab_options_free(o);
     if (!r->t || !trimtab_wait(r->t, 0))
         _exit(5);
-    for (size_t key = 0; key < KEYS; key++)
+    for (size_t key = 0; key < n_keys; key++)
         r->handles[key] = trimtab_handle(r->t, names[key]);
 }
 
@@ -164,10 +166,10 @@ static void read_on(struct reader *r, uint64_t seed)
     do {
         is_over = atomic_load(&control->is_over);
         for (int i = 0; i < 200; i++)
-            read_key(r, rng_below(&rng, KEYS), rng_below(&rng, 2));
-        read_snapshot(r, rng_below(&rng, GROUPS));
+            read_key(r, rng_below(&rng, n_keys), rng_below(&rng, 2));
+        read_snapshot(r, rng_below(&rng, n_groups));
     } while (!is_over);
-    for (size_t key = 0; key < KEYS; key++) { /* the last values are there for everybody */
+    for (size_t key = 0; key < n_keys; key++) { /* the last values are there for everybody */
         read_key(r, key, false);
         read_key(r, key, true);
         if (r->seen[key] != atomic_load(&control->applied[key / PER_GROUP]))
@@ -224,30 +226,38 @@ static void start_readers(const struct bench *b, pid_t pids[READERS])
     }
 }
 
+static size_t setting(const char *name, size_t standard)
+{
+    const char *text = getenv(name);
+
+    return text ? strtoul(text, NULL, 10) : standard;
+}
+
 TEST_WITHIN(240, "a writer that is killed at random shows its readers nothing torn, foreign or "
                  "older, and nothing stays old")
 {
-    const char *kills = getenv("STORM_KILLS");
+    uint64_t n = setting("STORM_KILLS", getenv("TRIMTAB_QUICK") ? 20 : 120);
     struct rng rng = {clock_now()};
     pid_t pids[READERS];
     struct bench b;
-    uint64_t n = kills ? strtoull(kills, NULL, 10) : 120;
 
+    n_groups = MIN(setting("STORM_NAMES", 96) / PER_GROUP, (size_t)GROUPS_MAX);
+    n_keys = n_groups * PER_GROUP;
     control =
         mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     REQUIRE(control != MAP_FAILED);
     tap_note("seed %llu", (unsigned long long)rng.state);
-    for (size_t key = 0; key < KEYS; key++)
+    for (size_t key = 0; key < n_keys; key++)
         (void)snprintf(names[key], sizeof(names[key]), "pool.%zu.max", key);
     REQUIRE(bench_open(&b));
-    for (size_t group = 0; group < GROUPS; group++)
+    for (size_t group = 0; group < n_groups; group++)
         put_group(&b, group, atomic_fetch_add(&control->revision, 1) + 1);
     bench_close(&b);
     start_readers(&b, pids);
     for (uint64_t i = 0; i < n && !tap_failed(); i++)
         CHECK(kill_writer(&rng, start_writer(&b, rng_next(&rng))));
     REQUIRE(bench_open(&b));
-    for (size_t group = 0; group < GROUPS; group++)
+    for (size_t group = 0; group < n_groups; group++)
         put_group(&b, group, atomic_fetch_add(&control->revision, 1) + 1);
     atomic_store(&control->is_over, true);
     for (size_t i = 0; i < READERS; i++) {

@@ -8,6 +8,8 @@
 #include "shm/boot.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 TEST("every type of value is read as it was written, in place and in a copy")
@@ -259,6 +261,120 @@ TEST("a writer that comes back goes on with what is there, and its readers with 
     CHECK_I64(see(m, "a").integer, 1);
     CHECK_I64(see(m, "b").integer, 2);
     (void)shm_map_close(m);
+    bench_close(&b);
+}
+
+TEST("what a writer that was killed left half done is no hindrance to the next")
+{
+    struct bench b;
+    struct shm_map *m, *other;
+    struct shm_half *half;
+    char path[600];
+    int fd;
+
+    REQUIRE(bench_open(&b));
+    CHECK_I64(bench_put(&b, "a", "1", 1), 0);
+    REQUIRE(shm_map_open(b.path, &m, &b.err) == 0);
+    bench_close(&b);
+    (void)snprintf(path, sizeof(path), "%s/.%s.new", tap_tmpdir(), SEGMENT);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(write(fd, "half a file", 11) == 11);
+    (void)close(fd);
+    fd = open(b.path,
+              O_RDWR | O_CLOEXEC); /* the half that is not read, begun and full of anything */
+    half = mmap(NULL, m->shape.file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    half =
+        (struct shm_half *)(void *)((char *)half +
+                                    shm_half_at(&m->shape,
+                                                atomic_load(&shm_map_head(m)->generation) + 1));
+    memset(half, 0xa5, m->shape.half_bytes);
+    (void)close(fd);
+    CHECK_I64(see(m, "a").integer, 1);
+    REQUIRE(bench_open(&b));
+    CHECK(shm_writer_has_values(b.w) && access(path, F_OK) != 0);
+    CHECK_I64(bench_put(&b, "b", "2", 2), 0);
+    CHECK_I64(see(m, "a").integer, 1);
+    CHECK_I64(see(m, "b").integer, 2);
+    CHECK_I64(shm_writer_prove(b.w, NULL, NULL, &b.err), 0);
+    CHECK(!atomic_load(&m->is_damaged));
+    REQUIRE(shm_map_open(b.path, &other, &b.err) == 0);
+    (void)shm_map_close(other);
+    (void)shm_map_close(m);
+    bench_close(&b);
+}
+
+/* In a process of its own: 0 when a larger file that finds no space leaves everything as it is. */
+static int try_without_space(struct bench *b)
+{
+    static char big[400000];
+    struct rlimit limit = {100000, 100000};
+    struct shm_map *m;
+
+    memset(big, '1', sizeof(big) - 1);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (!bench_open(b) || bench_put(b, "a", "1", 1) || setrlimit(RLIMIT_FSIZE, &limit))
+        return 1;
+    if (bench_put(b, "b", big, 2) != ERR_IO || !strstr(b->err.text, SEGMENT))
+        return 2;
+    if (shm_map_open(b->path, &m, &b->err) || see(m, "a").integer != 1 || see(m, "b").r)
+        return 3;
+    if (bench_put(b, "a", "3", 3) || see(m, "a").integer != 3 || shm_writer_revision(b->w) != 3)
+        return 4;
+    return shm_writer_prove(b->w, NULL, NULL, &b->err) ? 5 : 0;
+}
+
+TEST("without space for a larger file everything stays, and smaller changes go on")
+{
+    struct bench b;
+    int status = -1;
+    pid_t pid;
+
+    (void)tap_tmpdir();
+    pid = fork();
+    if (pid == 0)
+        _exit(try_without_space(&b));
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_I64(status, 0);
+}
+
+/* As somebody else, who may or may not read. */
+static int try_as_nobody(const char *path)
+{
+    struct shm_map *m;
+
+    if (setgid(65534) || setuid(65534))
+        return 100;
+    return -shm_map_open(path, &m, NULL);
+}
+
+static int as_nobody(const char *path)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(try_as_nobody(path));
+    (void)waitpid(pid, &status, 0);
+    return WEXITSTATUS(status);
+}
+
+TEST("only who has the right opens it: others are told")
+{
+    struct bench b;
+
+    if (geteuid() != 0) {
+        tap_skip("needs root");
+        return;
+    }
+    REQUIRE(bench_open(&b) && chmod(tap_tmpdir(), 0755) == 0);
+    CHECK_I64(bench_put(&b, "a", "1", 1), 0);
+    CHECK_I64(as_nobody(b.path), -ERR_DENIED);
+    b.w = shm_writer_close(b.w);
+    b.opts.group = 65534; /* the file's rights follow what is asked for */
+    REQUIRE(shm_writer_open(&b.opts, &b.w, &b.story, &b.err) == 0);
+    CHECK(shm_writer_has_values(b.w));
+    CHECK_I64(as_nobody(b.path), 0);
+    CHECK_I64(shm_writer_prove(b.w, NULL, NULL, &b.err), 0);
     bench_close(&b);
 }
 
