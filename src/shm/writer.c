@@ -45,10 +45,13 @@ static unsigned char *half_of(const struct file *f, uint64_t generation)
     return f->at + shm_half_at(&f->shape, generation);
 }
 
-/* The values that are read. */
+/* The values that are read; of no file, nothing that may be read. */
 static struct shm_image image_of(const struct file *f)
 {
-    return (struct shm_image){&f->shape, half_of(f, f->facts.generation) + f->shape.body_at};
+    const unsigned char *body =
+        f->at ? half_of(f, f->facts.generation) + f->shape.body_at : NULL;
+
+    return (struct shm_image){&f->shape, body};
 }
 
 static void file_unmap(struct file *f)
