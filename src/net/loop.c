@@ -12,6 +12,7 @@
 
 enum {
     DEFER_ROUNDS = 32,
+    DEFER_NS = 5000000,
     POSTS_NS_MIN = 2000000,
     POSTS_NS_MAX = 10000000,
     WORKER_NICENESS = 5
@@ -218,13 +219,18 @@ static void nothing(uv_idle_t *idle)
 }
 
 /*
- * Work that keeps deferring itself must not keep sockets waiting: after some rounds the rest goes to the next turn. And
+ * Work that keeps deferring itself must not keep sockets waiting: after some rounds, or some time, the rest goes to the next turn. And
  * a single turn that has done something already does not wait: what its caller waits for may have happened.
  */
 static void run_deferred(struct loop *loop)
 {
-    for (int i = 0; i < DEFER_ROUNDS && !link_is_alone(&loop->deferred); i++)
+    nsec_t end = clock_thread_cpu() + DEFER_NS;
+
+    for (int i = 0; i < DEFER_ROUNDS && !link_is_alone(&loop->deferred); i++) {
         run_round(loop);
+        if (clock_thread_cpu() > end)
+            break;
+    }
     if (link_is_alone(&loop->deferred) && !(loop->is_single && loop->has_run))
         (void)uv_idle_stop(&loop->again); /* cannot fail */
     else

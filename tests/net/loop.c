@@ -491,6 +491,38 @@ TEST("posts get as much of a turn as all else had in the last one, up to a bound
     }
 }
 
+struct again {
+    struct loop *loop;
+    struct defer defer;
+    unsigned n_run;
+};
+
+static void burn_again(struct defer *d, void *ctx)
+{
+    struct again *a = ctx;
+
+    burn(3 * NSEC_PER_MS);
+    a->n_run++;
+    if (a->n_run < 1000)
+        loop_defer(a->loop, d);
+}
+
+TEST("work that keeps deferring itself and takes long leaves the rest to the next turn")
+{
+    struct loop loop;
+    struct again a = {.loop = &loop, .defer = {.fn = burn_again, .ctx = &a}};
+
+    REQUIRE(loop_open(&loop, NULL) == 0);
+    loop_defer(&loop, &a.defer);
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        loop_turn(&loop, LOOP_POLL);
+        CHECK_U64(a.n_run,
+                  turn * 4); /* before and after sockets are looked at, two rounds each */
+    }
+    defer_cancel(&a.defer);
+    loop_close(&loop);
+}
+
 TEST("turns are counted by what they took of the processor")
 {
     struct loop loop;

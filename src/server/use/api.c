@@ -96,11 +96,35 @@ void api_run(struct api_call *call)
     errand_send(&call->errand, call->hub, call->home);
 }
 
-/* Nothing of it stays with the hub, and nothing of the hub goes with it. */
-static void give_back(struct api_call *call)
+/* Whether the answer is given as text that nobody has made yet. A resource is answered with a tag, which is made from the message. */
+static bool wants_text(const struct api_call *call)
 {
-    link_remove(&call->waiter.link);
-    timer_stop(&call->timer);
+    return call->form == API_TEXT && call->response && !call->text &&
+           call->response->descriptor != &trimtab__v1__resource__descriptor;
+}
+
+/* Beside the loops, of a response of which nobody else has anything. Without memory the loops do it, or say so. */
+static void shape(struct api_call *call)
+{
+    if (wants_text(call))
+        call->text = api_text_of(call->response);
+    else if (call->home != call->hub->loop)
+        (void)api_packed(call);
+}
+
+/* A worker: of what the hub has packed. */
+static void shape_packed(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+    const ProtobufCMessage *m = api_response(call);
+
+    (void)w;
+    if (m)
+        call->text = api_text_of(m);
+}
+
+static void go_home(struct api_call *call)
+{
     if (call->home != call->hub->loop) {
         if (!call->err.code && !call->text && !api_packed(call))
             (void)err_set(&call->err, ERR_NOMEM, "out of memory");
@@ -109,27 +133,26 @@ static void give_back(struct api_call *call)
     errand_return(&call->errand);
 }
 
-/* Without memory the loops do it, or say so. A resource is answered with a tag, which is made from the message. */
-static void shape(struct api_call *call)
-{
-    const ProtobufCMessage *m = call->response;
-
-    if (call->form == API_TEXT && m->descriptor != &trimtab__v1__resource__descriptor)
-        call->text = api_text_of(m);
-    else if (call->home != call->hub->loop)
-        (void)api_packed(call);
-}
-
-static void shape_beside(struct work *w, void *ctx)
-{
-    (void)w;
-    shape(ctx);
-}
-
 static void shaped(struct work *w, void *ctx)
 {
     (void)w;
-    give_back(ctx);
+    go_home(ctx);
+}
+
+/* Nothing of it stays with the hub, and nothing of the hub goes with it. A large answer becomes text on the way. */
+static void give_back(struct api_call *call)
+{
+    link_remove(&call->waiter.link);
+    timer_stop(&call->timer);
+    if (call->err.code || !wants_text(call) ||
+        protobuf_c_message_get_packed_size(call->response) < SHAPED_BESIDE ||
+        !api_packed(call)) {
+        go_home(call);
+        return;
+    }
+    call->response = NULL;
+    call->beside = (struct work){.run = shape_packed, .done = shaped, .ctx = call};
+    loop_work(call->hub->loop, &call->beside);
 }
 
 void api_answer(struct api_call *call, ProtobufCMessage *response)
@@ -141,12 +164,7 @@ void api_answer(struct api_call *call, ProtobufCMessage *response)
     err_clear(&call->err);
     call->response = response;
     call->type = response->descriptor;
-    if (call->diff_bytes < SHAPED_BESIDE) {
-        give_back(call);
-        return;
-    }
-    call->beside = (struct work){.run = shape_beside, .done = shaped, .ctx = call};
-    loop_work(call->hub->loop, &call->beside);
+    give_back(call);
 }
 
 void api_fail(struct api_call *call, const struct err *err)
