@@ -161,7 +161,10 @@ static struct cell read_anew(const struct trimtab_handle *h, struct cell c)
     return c;
 }
 
-/* Reads of a thread until it looks whether a segment's name leads to another file, should nobody have told. */
+/*
+ * Reads of a thread until it looks whether a segment's name leads to another file, should nobody have told. The model of
+ * thread-local storage is the fast one, which counts against the little room for it (tests/checks/abi.t).
+ */
 enum { READS_PER_LOOK = 64 };
 static _Thread_local unsigned reads __attribute__((tls_model("initial-exec")));
 
