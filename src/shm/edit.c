@@ -109,8 +109,12 @@ static uint64_t round8(uint64_t n)
 
 uint64_t shm_record_bytes(struct str name, struct str json)
 {
-    return round8(sizeof(struct shm_record_head) + (uint64_t)name.len + 2 * (uint64_t)json.len +
-                  3);
+    struct str trimmed = str_trim(json);
+    bool has_text =
+        trimmed.len && trimmed.data[0] == '"'; /* what it says is no longer than itself */
+
+    return round8(sizeof(struct shm_record_head) + (uint64_t)name.len + (uint64_t)json.len +
+                  (has_text ? trimmed.len : 0) + 3);
 }
 
 static uint64_t scalar_of(const struct shm_value *v)

@@ -3,7 +3,7 @@
  */
 #include "shm/layout.h"
 
-enum { RECORDS_PER_BUCKET = 3 }; /* of six: short ways from the home of a name */
+enum { RECORDS_PER_BUCKET = 4 }; /* of six: short ways from the home of a name */
 
 static uint64_t round_up(uint64_t n, uint64_t to)
 {
@@ -32,9 +32,10 @@ bool shm_shape_for(uint64_t records, uint64_t bytes, uint64_t key, struct shm_sh
 
     if (records > SHM_BUCKETS_MAX || bytes > SHM_HEAP_MAX / 2)
         return false;
-    while (buckets < SHM_BUCKETS_MAX && (uint64_t)buckets * RECORDS_PER_BUCKET < 2 * records)
+    while (buckets < SHM_BUCKETS_MAX &&
+           (uint64_t)buckets * RECORDS_PER_BUCKET < records + records / 4)
         buckets *= 2;
-    return shm_shape_of(buckets, round_up(2 * bytes + SHM_PAGE, SHM_PAGE), key, ret);
+    return shm_shape_of(buckets, round_up(bytes + bytes / 4 + SHM_PAGE, SHM_PAGE), key, ret);
 }
 
 uint64_t shm_head_check(const struct shm_head *h)

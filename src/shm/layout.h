@@ -155,7 +155,7 @@ struct shm_shape {
 /* Fills in what follows; false when the numbers are out of bounds. */
 must_use bool shm_shape_of(uint32_t buckets, uint64_t heap_bytes, uint64_t key,
                            struct shm_shape *ret);
-/* The smallest shape with room for that many records of that many bytes in all, and as much again. False: over the bounds. */
+/* The smallest shape with room for that many records of that many bytes in all, and a quarter more. False: over the bounds. */
 must_use bool shm_shape_for(uint64_t records, uint64_t bytes, uint64_t key,
                             struct shm_shape *ret);
 

@@ -353,7 +353,7 @@ static void edit_begin(struct shm_writer *w, uint64_t revision, struct shm_edit 
 /* Dead records are a good part of a half that is full: it is enough to write it anew. */
 static bool is_worth_tidying(const struct shm_writer *w)
 {
-    return w->file.facts.heap_dead > w->file.shape.heap_bytes / 4;
+    return w->file.facts.heap_dead > w->file.shape.heap_bytes / 8;
 }
 
 /* The half that is not read is filled from the other one, without its dead records. */
