@@ -77,6 +77,21 @@ static size_t place(struct rng *rng, const struct file *f, const struct shm_shap
     }
 }
 
+/*
+ * Bytes that are whole somewhere else; not those at the same place of the other half, which were right here a moment ago: only
+ * the proof of the whole tells them from those that are right now.
+ */
+static size_t other_place(struct rng *rng, const struct file *f, const struct shm_shape *s,
+                          size_t than)
+{
+    for (;;) {
+        size_t at = (place(rng, f, s) & ~(size_t)63) % (f->bytes - 64);
+
+        if ((at + s->half_bytes - than) % s->half_bytes != 0)
+            return at;
+    }
+}
+
 static struct alteration alter(struct rng *rng, const struct file *f, const struct shm_shape *s)
 {
     struct alteration a = {.at = place(rng, f, s), .len = 1 + rng_below(rng, 8)};
@@ -88,9 +103,8 @@ static struct alteration alter(struct rng *rng, const struct file *f, const stru
     memcpy(a.before, f->at + a.at, a.len);
     if (kind == 0)
         f->at[a.at] ^= (unsigned char)(1u << rng_below(rng, 8));
-    else if (kind == 3) /* bytes that are whole somewhere else */
-        memmove(f->at + a.at, f->at + (place(rng, f, s) & ~(size_t)63) % (f->bytes - 64),
-                a.len);
+    else if (kind == 3)
+        memmove(f->at + a.at, f->at + other_place(rng, f, s, a.at), a.len);
     else
         for (size_t i = 0; i < a.len; i++)
             f->at[a.at + i] = kind == 1 ? (unsigned char)rng_next(rng) : 0xff;
