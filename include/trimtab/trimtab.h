@@ -20,8 +20,9 @@
  *
  * Threads: everything may be called from any thread, but for trimtab_close, which must be the last call; nothing from a signal
  * handler. Reads take no lock, allocate nothing and make no system call (the first read of each thread allocates its
- * reader slot; of a segment, one read in a quarter of a second looks whether its name leads to another file). One thread of the library's own talks to the server; it blocks all signals, never writes to standard
- * error, and is gone when trimtab_close returns. A segment needs a thread only for trimtab_watch.
+ * reader slot; of a segment, one read in a quarter of a second looks whether its name leads to another file). One thread of
+ * the library's own talks to the server; it blocks all signals, never writes to standard error, and is gone when
+ * trimtab_close returns. A segment needs a thread only for trimtab_watch.
  *
  * Forks: a child reads on. From a segment it gets every change, as its parent does; from a server it keeps the values of the
  * moment, for the connection is its parent's. Watches stay with the parent; of a segment the child may set its own.

@@ -59,7 +59,9 @@ static int next_tag(const struct cutter *c, struct tag *ret)
     inside = ret->begin + c->open.len;
     ret->sigil = inside < c->text.len ? c->text.data[inside] : '\0';
     if (ret->sigil == '{' || ret->sigil == '=') { /* closed by its counterpart as well */
-        closing[0] = ret->sigil == '{' ? '}' : '=';
+        closing[0] = '=';
+        if (ret->sigil == '{')
+            closing[0] = '}';
         memcpy(closing + 1, close.data, close.len);
         close = str_of(closing, close.len + 1);
     }
