@@ -60,11 +60,11 @@ struct bench {
     const char *host;
     uint16_t port;
     const char *socket; /* a unix socket instead; NULL: none */
-    const char *token; /* of Trimtab */
-    SSL_CTX *tls;      /* NULL: plain */
-    bool is_watched;   /* somebody watches key 0: Redis publishes */
-    bool creates;      /* what is put is not there yet: ZooKeeper must know */
-    size_t n;          /* watchers */
+    const char *token;  /* of Trimtab */
+    SSL_CTX *tls;       /* NULL: plain */
+    bool is_watched;    /* somebody watches key 0: Redis publishes */
+    bool creates;       /* what is put is not there yet: ZooKeeper must know */
+    size_t n;           /* watchers */
     struct peer_conn *conns;
     size_t size;            /* of a value */
     uint64_t ready, values; /* watchers that have their first state; values received */

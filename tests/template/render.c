@@ -4,6 +4,7 @@
 #include "tap.h"
 
 #include "template/template.h"
+#include "template/values.h"
 
 static struct err err;
 
@@ -150,6 +151,53 @@ TEST("other templates are written in place, indented as their tag, and their fau
         render_with(
             t, "{\"v\": 1, \"next\": {\"v\": 2, \"next\": {\"v\": 3, \"next\": false}}}", MIB),
         STR("1(2(3.))"));
+}
+
+/* ---- values of several resources ---- */
+
+static int gather(const struct template_item *items, size_t n, struct str *ret_file)
+{
+    static struct buf out;
+    struct template t = {.name = "t", .text = STR("{{pool.max}} {{pool.min.soft}} {{name}}")};
+    struct value *values;
+    int r = template_values(items, n, &values, &err);
+
+    buf_deinit(&out);
+    out = BUF_NULL(MIB);
+    if (r)
+        return r;
+    t.values = values;
+    r = template_render(&t, &out, &err);
+    (void)value_free(values);
+    *ret_file = buf_str(&out);
+    return r;
+}
+
+TEST("names of items are keys, with dots that lead into objects, and no key has two values")
+{
+    struct template_item items[] = {{STR("pool.max"), STR("5")},
+                                    {STR("pool.min"), STR("{\"soft\": 1}")},
+                                    {STR("name"), STR("\"x\"")},
+                                    {STR("pool-max"), STR("[]")},
+                                    {STR("pool"), STR("{}")}};
+    struct str file = STR_NULL;
+
+    CHECK_I64(gather(items, 4, &file), 0);
+    CHECK_STR(file, STR("5 1 x"));
+    CHECK_I64(gather(items, 5, &file), ERR_CONFLICT);
+    CHECK(strstr(err.text, "\"pool\"") != NULL);
+    items[0] = items[4];
+    CHECK_I64(gather(items, 2, &file), ERR_CONFLICT);
+    CHECK(strstr(err.text, "\"pool\"") && strstr(err.text, "\"pool.min\""));
+    items[1] = items[0];
+    CHECK_I64(gather(items, 2, &file), ERR_CONFLICT);
+    items[0] = (struct template_item){STR("a..b"), STR("1")};
+    CHECK_I64(gather(items, 1, &file), ERR_INVALID);
+    items[0] = (struct template_item){STR("bad"), STR("{\"a\":\n}")};
+    err = ERR_NULL;
+    CHECK_I64(gather(items, 1, &file), ERR_INVALID);
+    CHECK_STR(str_c(err.place), STR("bad"));
+    CHECK_U64(err.line, 2);
 }
 
 /* ---- bounds ---- */
