@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -57,27 +58,42 @@ static void start_tls(struct peer_conn *c)
         die("TLS handshake");
 }
 
+/* A socket that is connected; -1: refused. */
+static int dial(void)
+{
+    struct sockaddr_in tcp = {.sin_family = AF_INET,
+                              .sin_port = htons(bench.port),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    bool is_local = bench.socket != NULL;
+    int one = 1, fd = socket(is_local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        die("no more sockets: raise the limit of open files");
+    if (is_local)
+        (void)snprintf(local.sun_path, sizeof(local.sun_path), "%s", bench.socket);
+    if (connect(fd, is_local ? (struct sockaddr *)&local : (struct sockaddr *)&tcp,
+                is_local ? (socklen_t)sizeof(local) : (socklen_t)sizeof(tcp))) {
+        (void)close(fd);
+        return -1;
+    }
+    if (!is_local)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* slower without */
+    return fd;
+}
+
 bool conn_dial(struct peer_conn *c, bool is_writer)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(bench.port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-    int one = 1, index = c->index;
+    int index = c->index;
 
     memset(c, 0, sizeof(*c));
     c->index = index;
     c->is_writer = is_writer;
     c->in = c->out = c->message = BUF_NULL(OUT_MAX);
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->fd = dial();
     if (c->fd < 0)
-        die("no more sockets: raise the limit of open files");
-    if (connect(c->fd, (struct sockaddr *)&address, sizeof(address))) {
-        (void)close(c->fd);
-        c->fd = -1;
         return false;
-    }
-    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* slower without */
     if (bench.tls)
         start_tls(c);
     if (epoll < 0)

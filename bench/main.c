@@ -186,6 +186,46 @@ static int commits(char **args)
     return 0;
 }
 
+/* ---- reads, one after the other ---- */
+
+static void until_answered(struct peer_conn *c, uint64_t n)
+{
+    while (c->answered < n)
+        bench_turn(-1);
+}
+
+static int reads(char **args)
+{
+    double seconds = (double)number(args[1]), *samples = room(SAMPLES_MAX, sizeof(*samples));
+    struct peer_conn *c = open_writer(1);
+    uint64_t keys = 100, done = 0;
+    struct rng rng = {1};
+    nsec_t begin;
+    char *value;
+
+    if (!bench.peer->get)
+        die("it is not asked");
+    bench.size = number(args[0]);
+    value = room(1, bench.size);
+    for (uint64_t key = 1; key <= keys; key++) {
+        fill_value(value, key);
+        bench.peer->put(c, key, str_of(value, bench.size));
+        until_answered(c, key);
+    }
+    begin = clock_now();
+    while (ms_since(begin) < seconds * 1e3 && done < SAMPLES_MAX) {
+        nsec_t asked = clock_now();
+
+        bench.peer->get(c, 1 + rng_below(&rng, keys));
+        until_answered(c, keys + done + 1);
+        samples[done++] = (double)(clock_now() - asked);
+    }
+    qsort(samples, done, sizeof(*samples), by_double);
+    printf("%s\t%.1f\t%.1f\t%.1f\n", bench.peer->name, samples[done / 2], samples[0],
+           samples[done - 1]);
+    return 0;
+}
+
 /* So many values, each of its own name, or all of one. */
 static int put_many(char **args, bool creates)
 {
@@ -387,7 +427,7 @@ static const struct figure {
 } figures[] = {{"fanout", 3, fanout},   {"saturate", 4, saturate}, {"commits", 3, commits},
                {"load", 2, load},       {"versions", 2, versions}, {"idle", 2, idle},
                {"restart", 4, restart}, {"rollout", 2, rollout},   {"rollback", 2, rollback},
-               {"honest", 5, honest}};
+               {"honest", 5, honest},   {"reads", 2, reads}};
 
 static void prepare(const char *peer, const char *address)
 {
@@ -397,9 +437,12 @@ static void prepare(const char *peer, const char *address)
     for (size_t i = 0; i < ARRAY_LEN(peers); i++)
         if (strcmp(peers[i]->name, peer) == 0)
             bench.peer = peers[i];
-    if (!bench.peer || !colon)
+    if (!bench.peer || (!colon && *address != '/'))
         die("no such peer");
-    bench.port = (uint16_t)number(colon + 1);
+    if (*address == '/')
+        bench.socket = address;
+    else
+        bench.port = (uint16_t)number(colon + 1);
     bench.token = getenv("BENCH_TOKEN") ? getenv("BENCH_TOKEN") : "";
     if (getenv("BENCH_TLS"))
         bench.tls = SSL_CTX_new(TLS_client_method());

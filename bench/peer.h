@@ -48,6 +48,8 @@ struct peer {
     void (*put)(struct peer_conn *c, uint64_t key, struct str value);
     /* Takes what came; returns how much of it. */
     size_t (*receive)(struct peer_conn *c, struct str in);
+    /* Asks a connection for puts for a key; conn_answered follows. NULL: that is not measured. */
+    void (*get)(struct peer_conn *c, uint64_t key);
 };
 
 extern const struct peer peer_trimtab, peer_etcd, peer_redis, peer_zookeeper, peer_raw;
@@ -57,11 +59,12 @@ struct bench {
     const struct peer *peer;
     const char *host;
     uint16_t port;
-    const char *token; /* of Trimtab */
-    SSL_CTX *tls;      /* NULL: plain */
-    bool is_watched;   /* somebody watches key 0: Redis publishes */
-    bool creates;      /* what is put is not there yet: ZooKeeper must know */
-    size_t n;          /* watchers */
+    const char *socket; /* a unix socket instead; NULL: none */
+    const char *token;  /* of Trimtab */
+    SSL_CTX *tls;       /* NULL: plain */
+    bool is_watched;    /* somebody watches key 0: Redis publishes */
+    bool creates;       /* what is put is not there yet: ZooKeeper must know */
+    size_t n;           /* watchers */
     struct peer_conn *conns;
     size_t size;            /* of a value */
     uint64_t ready, values; /* watchers that have their first state; values received */

@@ -13,6 +13,7 @@ enum {
     CREATE_KEY = 1,
     PUT_KEY = 1,
     PUT_VALUE = 2,
+    RANGE_KEY = 1,
     RESPONSE_CREATED = 3,
     RESPONSE_EVENTS = 11,
     EVENT_KV = 2,
@@ -118,4 +119,15 @@ static void put(struct peer_conn *c, uint64_t key, struct str value)
     h2_message(c, buf_str(&request), true);
 }
 
-const struct peer peer_etcd = {"etcd", watch, open_writer, put, take_in};
+static void get(struct peer_conn *c, uint64_t key)
+{
+    owned(buf) struct buf request = BUF_NULL(64);
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "k%06llu", (unsigned long long)key);
+    put_field(&request, RANGE_KEY, str_c(name));
+    h2_call(c, "/etcdserverpb.KV/Range", NULL);
+    h2_message(c, buf_str(&request), true);
+}
+
+const struct peer peer_etcd = {"etcd", watch, open_writer, put, take_in, get};

@@ -52,7 +52,20 @@ static size_t take_values(struct peer_conn *c, struct str in)
     return used;
 }
 
-/* One line for a SET, another for a PUBLISH. */
+/* A value that was asked for: its length in a line, its bytes in another. 0 while it is not whole. */
+static size_t take_bulk(struct peer_conn *c, struct str in, size_t head)
+{
+    long len = strtol(in.data + 1, NULL, 10);
+
+    if (len < 0)
+        die("a value is not there");
+    if (in.len < head + (size_t)len + 2)
+        return 0;
+    conn_answered(c);
+    return head + (size_t)len + 2;
+}
+
+/* One line for a SET, another for a PUBLISH; what was asked for. */
 static size_t take_answers(struct peer_conn *c, struct str in)
 {
     struct str rest = in;
@@ -67,8 +80,11 @@ static size_t take_answers(struct peer_conn *c, struct str in)
             die("a put was refused");
         if (rest.data[0] == (bench.is_watched ? ':' : '+'))
             conn_answered(c);
-        used += n + 1;
-        rest = str_from(rest, n + 1);
+        n = rest.data[0] == '$' ? take_bulk(c, rest, n + 1) : n + 1;
+        if (n == 0)
+            return used;
+        used += n;
+        rest = str_from(rest, n);
     }
 }
 
@@ -92,4 +108,13 @@ static void put(struct peer_conn *c, uint64_t key, struct str value)
     conn_send(c, out.data, out.len);
 }
 
-const struct peer peer_redis = {"redis", watch, open_writer, put, take_in};
+static void get(struct peer_conn *c, uint64_t key)
+{
+    char ask[64];
+    int n = snprintf(ask, sizeof(ask), "*2\r\n$3\r\nGET\r\n$7\r\nk%06llu\r\n",
+                     (unsigned long long)key);
+
+    conn_send(c, ask, (size_t)n);
+}
+
+const struct peer peer_redis = {"redis", watch, open_writer, put, take_in, get};

@@ -109,7 +109,8 @@ function(trimtab_library name)
   get_target_property(linked trimtab_${own} INTERFACE_LINK_LIBRARIES)
   target_link_libraries(${name}_shared PRIVATE ${linked})
   target_link_options(${name}_shared PRIVATE
-    -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/lib${name}.map)
+    -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/lib${name}.map
+    -Wl,-z,nodelete) # threads call destructors of ours when they end, whatever was unloaded
   configure_file(${CMAKE_SOURCE_DIR}/cmake/${name}.pc.in ${CMAKE_BINARY_DIR}/lib/pkgconfig/${name}.pc @ONLY)
   install(TARGETS ${name}_shared EXPORT ${name})
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/ DESTINATION include)

@@ -12,15 +12,23 @@
  *
  *     int64_t max = trimtab_get_int(t, "pool.max", 32);
  *
+ * or, on a host whose agent keeps a segment, without server, token and network, and also while the agent is down:
+ *
+ *     trimtab_options_segment(o, "/run/trimtab/shop.segment");
+ *
  * Items (resources of kind `item`) are read by the name they have in the first namespace that has it.
  *
- * Threads: everything may be called from any thread, but for trimtab_close, which must be the last call. Reads take no
- * lock, allocate nothing and make no system call (the first read of each thread allocates its reader slot). One thread
- * of the library's own talks to the server; it blocks all signals, never writes to standard error, and is gone when
- * trimtab_close returns.
+ * Threads: everything may be called from any thread, but for trimtab_close, which must be the last call; nothing from a signal
+ * handler. Reads take no lock, allocate nothing and make no system call (the first read of each thread allocates its
+ * reader slot; of a segment, one read in a quarter of a second looks whether its name leads to another file). One thread of
+ * the library's own talks to the server; it blocks all signals, never writes to standard error, and is gone when
+ * trimtab_close returns. A segment needs a thread only for trimtab_watch.
+ *
+ * Forks: a child reads on. From a segment it gets every change, as its parent does; from a server it keeps the values of the
+ * moment, for the connection is its parent's. Watches stay with the parent; of a segment the child may set its own.
  *
  * Failure: a getter gives the default when there is no such item or its value has another type (an int is taken for a
- * float). Nothing here aborts.
+ * float). Nothing here aborts. trimtab_problem tells what is wrong.
  */
 #ifndef TRIMTAB_TRIMTAB_H
 #define TRIMTAB_TRIMTAB_H
@@ -62,14 +70,21 @@ TRIMTAB_API bool trimtab_options_tls(struct trimtab_options *o, const char *ca_f
 TRIMTAB_API bool trimtab_options_namespace(struct trimtab_options *o, const char *name);
 TRIMTAB_API bool trimtab_options_label(struct trimtab_options *o, const char *key,
                                        const char *value);
+/*
+ * Reads the segment at this path, which an agent of this host keeps, and no server: no other option goes with it. It need not
+ * be there yet. A program that may read the file needs no token; one that may not read it gets defaults. Whoever can cut the
+ * file short while it is mapped can end the program by SIGBUS: the owner of the file, who should be the agent or root.
+ */
+TRIMTAB_API bool trimtab_options_segment(struct trimtab_options *o, const char *path);
 /* A stable name of this instance; standard: made anew at every open. */
 TRIMTAB_API bool trimtab_options_instance(struct trimtab_options *o, const char *id);
 
 /* ---- life ---- */
 
 /*
- * Starts to connect, in the background, for ever. NULL when there is no memory, no namespace, or a file of the options
- * cannot be read; trimtab_open_error tells why, for this thread, until the next open.
+ * Starts to connect, in the background, for ever; from a segment that is there values can be read at once. NULL when there is
+ * no memory, no namespace, a file of the options cannot be read, or options exclude each other; trimtab_open_error tells
+ * why, for this thread, until the next open.
  */
 TRIMTAB_API struct trimtab *trimtab_open(const struct trimtab_options *o);
 TRIMTAB_API const char *trimtab_open_error(void);
@@ -78,7 +93,14 @@ TRIMTAB_API void trimtab_close(struct trimtab *t);
 
 /* Waits until the first values have come; false after timeout_ms milliseconds. */
 TRIMTAB_API bool trimtab_wait(struct trimtab *t, unsigned timeout_ms);
+/* Of a segment: it is there, and nothing is known to be wrong with it. */
 TRIMTAB_API bool trimtab_is_connected(const struct trimtab *t);
+/*
+ * What keeps the values from being the newest, for people: copied as by trimtab_get_string. 0: nothing that is known. Bytes of a
+ * segment that are not what the agent wrote are never taken for values: by name the default is read then, by handle the
+ * last good value.
+ */
+TRIMTAB_API size_t trimtab_problem(const struct trimtab *t, char *out, size_t size);
 /* The revision that is read now; 0 before the first values. */
 TRIMTAB_API uint64_t trimtab_revision(const struct trimtab *t);
 
@@ -94,7 +116,7 @@ TRIMTAB_API double trimtab_get_float(struct trimtab *t, const char *name, double
 TRIMTAB_API size_t trimtab_get_string(struct trimtab *t, const char *name, const char *standard,
                                       char *out, size_t size);
 
-/* ---- values by handle: an atomic load and a compare ---- */
+/* ---- values by handle: an atomic load and a compare; of a segment, the first read after a change looks the name up ---- */
 
 /* The handle of a name, the same one each time; lives until close. The item need not exist. NULL: no memory. */
 TRIMTAB_API struct trimtab_handle *trimtab_handle(struct trimtab *t, const char *name);
@@ -104,7 +126,11 @@ TRIMTAB_API double trimtab_handle_float(const struct trimtab_handle *h, double s
 
 /* ---- several values of one revision ---- */
 
-/* What is read now, unchanging until released. Release it soon, on the same thread. NULL: no memory. */
+/*
+ * What is read now, unchanging until released. Release it soon, on the same thread. NULL: no memory, or a damaged segment;
+ * getters give defaults of it then. Of a segment it is a copy in memory of the program's own, which takes over only what
+ * changed since the last one; taking it waits for another thread that does so.
+ */
 TRIMTAB_API const struct trimtab_snapshot *trimtab_snapshot_acquire(struct trimtab *t);
 TRIMTAB_API void trimtab_snapshot_release(const struct trimtab_snapshot *s);
 TRIMTAB_API uint64_t trimtab_snapshot_revision(const struct trimtab_snapshot *s);
@@ -132,7 +158,8 @@ struct trimtab_change {
 /*
  * Calls fn on the library's thread for each change of a name that fits the pattern ('*' is any run of characters),
  * after readers see the new values; once for each item at the first values. It may read, but not close. Returns an id
- * for trimtab_unwatch, 0 when there is no memory.
+ * for trimtab_unwatch, 0 when there is no memory. Of a segment whose values change faster than callbacks return, versions
+ * in between are skipped.
  */
 TRIMTAB_API unsigned trimtab_watch(struct trimtab *t, const char *pattern,
                                    void (*fn)(void *ctx, const struct trimtab_change *change),
@@ -147,7 +174,8 @@ TRIMTAB_API void trimtab_unwatch(struct trimtab *t, unsigned id);
  * reached it by then, and may end them. Say it when that changes, and anew when a change was judged, good or bad; what was
  * said last is repeated after a reconnect, with the revision of trimtab_revision when it was said. reason, of a failure,
  * is for people: UTF-8, copied, cut to 1 KiB; NULL is fine. A program that never calls this is taken to be well. Any
- * thread; returns false when there is no memory, and nothing is said then.
+ * thread; returns false when there is no memory, and nothing is said then. A segment carries nothing back: false; say it to
+ * the agent (`trimtab-agent health`).
  */
 TRIMTAB_API bool trimtab_report_health(struct trimtab *t, bool failing, const char *reason);
 

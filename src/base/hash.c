@@ -140,19 +140,24 @@ static uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-uint64_t hash_seeded(struct str key)
+uint64_t hash_keyed(uint64_t key, struct str bytes)
 {
-    uint64_t h = table_seed ^ key.len, word;
+    uint64_t h = key ^ bytes.len, word;
     size_t at = 0;
 
-    for (; at + 8 <= key.len; at += 8) {
-        memcpy(&word, key.data + at, 8);
+    for (; at + 8 <= bytes.len; at += 8) {
+        memcpy(&word, bytes.data + at, 8);
         h = fold(h ^ word, 0xa0761d6478bd642fu);
     }
-    if (at < key.len) {
+    if (at < bytes.len) {
         word = 0;
-        memcpy(&word, key.data + at, key.len - at);
+        memcpy(&word, bytes.data + at, bytes.len - at);
         h = fold(h ^ word, 0xe7037ed1a0b428dbu);
     }
-    return fold(h, 0x8ebc6af09c88c6e3u ^ table_seed);
+    return fold(h, 0x8ebc6af09c88c6e3u ^ key);
+}
+
+uint64_t hash_seeded(struct str key)
+{
+    return hash_keyed(table_seed, key);
 }

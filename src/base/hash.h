@@ -56,4 +56,7 @@ must_use bool digest_get(struct str bytes,
 void hash_seed(uint64_t seed);
 uint64_t hash_seeded(struct str key);
 
+/* The same with a key of the caller's: equal bytes under an equal key have this hash on every machine of a byte order. */
+uint64_t hash_keyed(uint64_t key, struct str bytes);
+
 #endif

@@ -94,6 +94,21 @@ const char *value_type_name(enum value_type t)
     return names[t];
 }
 
+struct str value_number(const struct value *v, char out[VALUE_NUMBER_MAX])
+{
+    double number = json_real_value(json_of(v));
+
+    if (json_is_integer(json_of(v)))
+        (void)snprintf(out, VALUE_NUMBER_MAX, "%lld",
+                       (long long)json_integer_value(json_of(v)));
+    for (int digits = 15; json_is_real(json_of(v)) && digits <= 17; digits++) {
+        (void)snprintf(out, VALUE_NUMBER_MAX, "%.*g", digits, number);
+        if (strtod(out, NULL) == number)
+            break;
+    }
+    return str_c(out);
+}
+
 struct str value_text(const struct value *v)
 {
     return str_of(json_string_value(json_of(v)), json_string_length(json_of(v)));

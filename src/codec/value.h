@@ -33,6 +33,10 @@ const char *value_type_name(enum value_type t); /* "null", "text", ... */
 struct str value_text(const struct value *v); /* of a text; borrowed */
 bool value_is_true(const struct value *v);
 
+/* A number as the shortest text that reads as the same number. */
+enum { VALUE_NUMBER_MAX = 32 };
+struct str value_number(const struct value *v, char out[VALUE_NUMBER_MAX]);
+
 size_t value_count(const struct value *v);                     /* of an array */
 const struct value *value_at(const struct value *v, size_t i); /* of an array */
 const struct value *value_member(const struct value *v,

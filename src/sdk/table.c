@@ -7,8 +7,6 @@
 #include "base/arena.h"
 #include "base/hash.h"
 
-#include <jansson.h>
-
 /* ---- reader slots: one per thread, reused after its end, never freed ---- */
 
 struct slot {
@@ -102,27 +100,18 @@ static bool is_unread(const struct table *t)
     return true;
 }
 
-/* ---- tables ---- */
-
-static void parse(struct arena *a, struct str json, struct value *out)
+void values_after_fork(void)
 {
-    json_t *value = json_loadb(json.data, json.len, JSON_DECODE_ANY, NULL);
-
-    *out = (struct value){.type = VALUE_NONE, .json = arena_c(a, json)};
-    if (json_is_boolean(value))
-        *out = (struct value){VALUE_BOOL, json_is_true(value), 0, NULL, out->json};
-    else if (json_is_integer(value))
-        *out = (struct value){VALUE_INT, json_integer_value(value),
-                              (double)json_integer_value(value), NULL, out->json};
-    else if (json_is_real(value))
-        *out = (struct value){VALUE_FLOAT, 0, json_real_value(value), NULL, out->json};
-    else if (json_is_string(value))
-        *out = (struct value){VALUE_TEXT, 0, 0, arena_c(a, str_c(json_string_value(value))),
-                              out->json};
-    else if (json_is_array(value) || json_is_object(value))
-        *out = (struct value){VALUE_TEXT, 0, 0, out->json, out->json};
-    json_decref(value);
+    for (struct slot *s = atomic_load(&slots); s; s = s->next) {
+        if (s == own_slot)
+            continue;
+        s->depth = 0;
+        atomic_store(&s->epoch, 0);
+        atomic_store(&s->is_taken, false);
+    }
 }
+
+/* ---- tables ---- */
 
 static struct table_entry *probe(const struct table *t, struct str name, uint64_t hash)
 {
@@ -155,7 +144,7 @@ struct table *table_new(const struct table_item *items, size_t n, uint64_t revis
             continue;
         *e = (struct table_entry){
             .hash = hash, .name = arena_c(a, items[i].name), .name_len = items[i].name.len};
-        parse(a, items[i].json, &e->value);
+        e->value = shm_value_parse(a, items[i].json);
     }
     if (!t || arena_failed(a)) {
         if (a)
@@ -169,26 +158,82 @@ struct table *table_new(const struct table_item *items, size_t n, uint64_t revis
     return t;
 }
 
+struct table *table_of_segment(struct shm_map *map, struct shm_copy *copy)
+{
+    struct table *t = NEW(struct table);
+
+    if (t) {
+        t->map = map;
+        t->copy = copy;
+    }
+    return t;
+}
+
 struct table *table_free(struct table *t)
 {
     struct arena *a = t ? t->arena : NULL;
 
-    if (a)
-        arena_deinit(a); /* the table lies in it */
+    if (!t)
+        return NULL;
+    if (!a) {
+        (void)shm_map_close(t->map);
+        (void)shm_copy_free(t->copy);
+        return mem_free(t);
+    }
+    arena_deinit(a); /* the table lies in it */
     return mem_free(a);
 }
 
-const struct value *table_find(const struct table *t, const char *name)
+bool table_get(const struct table *t, const char *name, struct shm_value *ret)
 {
     struct str key = str_c(name);
-    const struct table_entry *e = probe(t, key, hash_seeded(key));
+    const struct table_entry *e;
 
-    return e->name ? &e->value : NULL;
+    if (t->copy) {
+        struct shm_image image = shm_copy_image(t->copy);
+        struct shm_record record;
+
+        if (shm_image_find(&image, key, &record, NULL) != 1)
+            return false;
+        *ret = record.value;
+        return true;
+    }
+    e = probe(t, key, hash_seeded(key));
+    if (e->name)
+        *ret = e->value;
+    return e->name != NULL;
+}
+
+struct each {
+    table_each_fn *fn;
+    void *ctx;
+};
+
+static int each_record(void *ctx, const struct shm_record *r)
+{
+    struct each *e = ctx;
+
+    e->fn(e->ctx, r->name.data, &r->value); /* closed by a NUL, as all texts of a record */
+    return 0;
+}
+
+void table_each(const struct table *t, table_each_fn *fn, void *ctx)
+{
+    if (t->copy) {
+        struct shm_image image = shm_copy_image(t->copy);
+        struct each e = {fn, ctx};
+
+        (void)!shm_image_each(&image, each_record, &e); /* damage shows in the map */
+        return;
+    }
+    for (size_t i = 0; i <= t->mask; i++)
+        if (t->entries[i].name)
+            fn(ctx, t->entries[i].name, &t->entries[i].value);
 }
 
 /* ---- cells ---- */
 
-static void cell_set(struct trimtab_handle *h, const struct value *v)
+void cell_set(struct trimtab_handle *h, const struct shm_value *v, uint64_t generation)
 {
     uint64_t sequence = atomic_load_explicit(&h->sequence, memory_order_relaxed), bits = 0;
 
@@ -196,10 +241,31 @@ static void cell_set(struct trimtab_handle *h, const struct value *v)
         memcpy(&bits, &v->number, sizeof(bits));
     atomic_store_explicit(&h->sequence, sequence + 1, memory_order_relaxed);
     /* release: whoever sees one of these sees the odd sequence too */
-    atomic_store_explicit(&h->type, v ? (uint32_t)v->type : VALUE_NONE, memory_order_release);
+    atomic_store_explicit(&h->type, v ? (uint32_t)v->type : SHM_VALUE_NONE,
+                          memory_order_release);
     atomic_store_explicit(&h->integer, v ? v->integer : 0, memory_order_release);
     atomic_store_explicit(&h->number, bits, memory_order_release);
+    atomic_store_explicit(&h->seen, generation, memory_order_release);
     atomic_store_explicit(&h->sequence, sequence + 2, memory_order_release);
+}
+
+static struct trimtab_handle *cell_new(struct values *v, const char *name)
+{
+    struct trimtab_handle *h = NEW(struct trimtab_handle);
+    const struct table *t = atomic_load(&v->table);
+    struct shm_value value;
+
+    if (h)
+        h->name = mem_dup(name, strlen(name));
+    if (!h || !h->name || !map_put(&v->cells, str_c(h->name), h, NULL)) {
+        (void)mem_free(h ? h->name : NULL);
+        return mem_free(h);
+    }
+    h->values = v;
+    h->generation = v->generation;
+    if (!t->map) /* of a segment it is found out of date at the first read */
+        cell_set(h, table_get(t, name, &value) ? &value : NULL, 0);
+    return h;
 }
 
 struct trimtab_handle *values_cell(struct values *v, const char *name)
@@ -208,17 +274,8 @@ struct trimtab_handle *values_cell(struct values *v, const char *name)
 
     (void)pthread_mutex_lock(&v->mutex);
     h = map_get(&v->cells, str_c(name));
-    if (!h) {
-        h = NEW(struct trimtab_handle);
-        if (h)
-            h->name = mem_dup(name, strlen(name));
-        if (h && h->name && map_put(&v->cells, str_c(h->name), h, NULL)) {
-            cell_set(h, table_find(atomic_load(&v->table), name));
-        } else {
-            (void)mem_free(h ? h->name : NULL);
-            h = mem_free(h);
-        }
-    }
+    if (!h)
+        h = cell_new(v, name);
     (void)pthread_mutex_unlock(&v->mutex);
     return h;
 }
@@ -241,32 +298,53 @@ static void free_retired(struct values *v)
     }
 }
 
-const struct table *values_publish(struct values *v, struct table *t)
+static void set_cells(struct values *v, const struct table *t)
 {
     struct map_slot *slot;
-    struct table *old;
+    struct shm_value value;
     size_t at = 0;
 
-    (void)pthread_mutex_lock(&v->mutex);
+    while ((slot = map_each(&v->cells, &at))) {
+        struct trimtab_handle *h = slot->value;
+
+        cell_set(h, table_get(t, h->name, &value) ? &value : NULL, 0);
+    }
+}
+
+const struct table *values_publish_locked(struct values *v, struct table *t)
+{
+    struct table *old;
+
     free_retired(v);
     old = atomic_exchange_explicit(&v->table, t, memory_order_seq_cst);
     old->retired_at = atomic_fetch_add(&epoch_now, 1) + 1;
     old->next_retired = v->retired;
     v->retired = old;
-    while ((slot = map_each(&v->cells, &at)))
-        cell_set(slot->value, table_find(t, ((struct trimtab_handle *)slot->value)->name));
+    if (!t->map)
+        set_cells(v, t);
+    return old;
+}
+
+const struct table *values_publish(struct values *v, struct table *t)
+{
+    const struct table *old;
+
+    (void)pthread_mutex_lock(&v->mutex);
+    old = values_publish_locked(v, t);
     (void)pthread_mutex_unlock(&v->mutex);
     return old;
 }
 
 int values_init(struct values *v)
 {
+    static const _Atomic uint64_t never_changes;
     struct table *empty = table_new(NULL, 0, 0);
 
     memset(v, 0, sizeof(*v));
     if (!empty)
         return -1;
     atomic_init(&v->table, empty);
+    v->generation = &never_changes;
     (void)pthread_mutex_init(&v->mutex, NULL);
     return 0;
 }

@@ -15,5 +15,12 @@ exported=$(nm -D --defined-only "$LIB" | awk '$2 == "T" {print $3}' | sort -u)
 extra=$(readelf -d "$LIB" | grep NEEDED | grep -oE 'yaml|expat|toml|stdc|sqlite|jemalloc' | sort -u | tr '\n' ' ')
 [ -z "$extra" ] || echo "# it needs $extra"
 [ -z "$extra" ]; ok $? "the library brings no parser of documents and no C++ into programs"
+said=$(perl -MDynaLoader -e 'DynaLoader::dl_load_file($ARGV[0]) or die DynaLoader::dl_error()' "$LIB" 2>&1); loads=$?
+[ -z "$said" ] || echo "# $said"
+ok $loads "a program that runs already can load the library"
+# Such a program has little room for thread-local storage, for all that it loads.
+tls=$(readelf -lW "$LIB" | awk '$1 == "TLS" {print $6}')
+[ $((${tls:-0})) -le 128 ] || echo "# it has $((tls)) bytes"
+[ $((${tls:-0})) -le 128 ]; ok $? "the library has no more than 128 bytes of thread-local storage"
 echo "1..$n"
 exit $bad

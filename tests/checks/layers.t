@@ -3,7 +3,7 @@
 # it, no two include each other, no files of one need each other in a circle, and the pure ones call nothing that reads the
 # world. The rooms of the server stand in an order of their own.
 # Needs the build folder of the dev profile as BUILD (default build/dev) for the symbols.
-# Build: dev/trimtab_model dev/trimtab_feed dev/trimtab_sync dev/trimtab_server dev/trimtab_agent dev/trimtab_cli
+# Build: dev/trimtab_template dev/trimtab_model dev/trimtab_feed dev/trimtab_sync dev/trimtab_shm dev/trimtab_server dev/trimtab_agent dev/trimtab_cli
 use strict;
 use warnings;
 use File::Find;
@@ -11,7 +11,7 @@ use FindBin;
 chdir "$FindBin::Bin/../.." or die;
 my $build = $ENV{BUILD} || 'build/dev';
 
-my @order = qw(base codec rule model proto net store presence feed sync
+my @order = qw(base codec rule template model proto net store presence feed sync shm
                server agent sdk sidecar cli nginx console);
 my %rank;
 $rank{$order[$_]} = $_ for 0 .. $#order;
@@ -71,7 +71,7 @@ for my $folder (sort keys %includes) {
 # What a pure folder must not call: of the C library, of the system, and of what base has to read the world.
 my $forbidden = qr/^(clock_now|clock_wall_ms|random_bytes|file_\w+|log_\w+|read|write|send|sendmsg|recv|open|open64|openat|close|socket|connect|time|clock_gettime|
     gettimeofday|rand|random|getrandom|pthread_create|fopen|fopen64|fwrite|sqlite3_\w+|uv_\w+|SSL_\w+)$/x;
-for my $pure (qw(model rule presence feed sync)) {
+for my $pure (qw(model rule template presence feed sync)) {
     my $lib = "$build/src/libtrimtab_$pure.a";
     next if !-d "src/$pure";
     if (!-e $lib) { $n++; print "ok $n - $pure is pure # SKIP $lib is not built\n"; next; }
