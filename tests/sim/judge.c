@@ -54,18 +54,30 @@ bool judge_ok(const struct oracle *o, const struct truth *t, char why[WHY_MAX])
     return true;
 }
 
-bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision,
-                   char why[WHY_MAX])
+/* By place: whether what it serves there is what some of its views has, from one revision to another. */
+static void serve_some(const struct oracle *o, const struct truth *t, uint64_t from,
+                       uint64_t to, bool is_so[PLACES])
 {
-    bool is_so[PLACES] = {false};
+    int n = 0;
 
-    for (uint64_t r = revision; r <= (revision > t->at ? revision : t->at); r++) {
+    memset(is_so, 0, PLACES * sizeof(*is_so));
+    for (uint64_t r = from; r <= to && n < PLACES; r++) {
         struct held view;
 
         view_at(o, &t->who, r, NULL, &view);
-        for (int i = 0; i < PLACES; i++)
+        for (int i = n = 0; i < PLACES; i++) {
             is_so[i] |= place(&view, i) == place(&t->told.serves, i);
+            n += is_so[i];
+        }
     }
+}
+
+bool judge_reached(const struct oracle *o, const struct truth *t, uint64_t revision,
+                   char why[WHY_MAX])
+{
+    bool is_so[PLACES];
+
+    serve_some(o, t, revision, revision > t->at ? revision : t->at, is_so);
     for (int i = 0; i < PLACES; i++)
         if (!is_so[i] && place(&t->told.serves, i) == place(&t->told.received, i))
             return SAY(why, "of place %d it serves %llu, which no view since %llu has", i,
@@ -89,17 +101,13 @@ static bool is_work_of(const struct oracle *o, int at, uint64_t content, uint64_
 bool judge_waited(const struct oracle *o, const struct truth *t, uint64_t revision,
                   char why[WHY_MAX])
 {
-    bool is_so[PLACES] = {false};
-    struct held before, first, head, view;
+    bool is_so[PLACES];
+    struct held before, first, head;
 
+    serve_some(o, t, revision, o->head, is_so);
     view_at(o, &t->who, revision - 1, NULL, &before);
     view_at(o, &t->who, revision, NULL, &first);
     view_at(o, &t->who, o->head, NULL, &head);
-    for (uint64_t r = revision; r <= o->head; r++) {
-        view_at(o, &t->who, r, NULL, &view);
-        for (int i = 0; i < PLACES; i++)
-            is_so[i] |= place(&view, i) == place(&t->told.serves, i);
-    }
     for (int i = 0; i < PLACES; i++)
         if (!is_so[i] && place(&before, i) != place(&first, i) &&
             is_work_of(o, i, place(&first, i), revision) &&
