@@ -3,6 +3,8 @@
  */
 #include "agent/agent.h"
 
+#include "agent/files.h"
+#include "agent/sink_file.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -54,7 +56,7 @@ static void rescan(struct agent *a)
         LOG(ERROR, "out_of_memory", LOG_C("while", "comparing"));
         timer_start(&a->again, &a->loop, AGAIN_MS, 0);
     } else if (was_owed) {
-        apply_kick(a->apply);
+        job_kick(a->job);
     }
 }
 
@@ -81,7 +83,7 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
     if (must_rescan)
         rescan(a);
     orders_heard(a);
-    apply_kick(a->apply);
+    job_kick(a->job);
 }
 
 static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
@@ -133,7 +135,7 @@ static bool is_applying(void *ctx)
 {
     const struct agent *a = ctx;
 
-    return a->apply && apply_is_busy(a->apply);
+    return a->job && job_is_busy(a->job);
 }
 
 static bool tell_health(void *ctx, const struct sync_judgement *sum)
@@ -239,7 +241,7 @@ static void on_again(struct timer *t, void *ctx)
     (void)t;
     if (a->ledger.must_rescan)
         rescan(a);
-    else if (a->must_tell && !apply_is_busy(a->apply))
+    else if (a->must_tell && !job_is_busy(a->job))
         tell_applied(a, a->untold);
 }
 
@@ -248,7 +250,7 @@ static void on_retry(struct timer *t, void *ctx)
     struct agent *a = ctx;
 
     (void)t;
-    apply_retry(a->apply, APPLY_RETRY_PASSING);
+    job_retry(a->job, JOB_RETRY_PASSING);
 }
 
 static void on_flush(struct timer *t, void *ctx)
@@ -403,6 +405,45 @@ static int open_copy(struct agent *a, struct copy_content *content, struct err *
     return r ? r : subscribe_copy(a, content, err);
 }
 
+static struct sink *sink_named(const struct agent *a, struct str name)
+{
+    for (size_t i = 0; i < a->n_sinks; i++)
+        if (str_eq(a->sinks[i]->name, name))
+            return a->sinks[i];
+    return NULL;
+}
+
+/* The sinks, what the copy knows to be in them, and the job that delivers to them. ERR_NOMEM. */
+static int open_sinks(struct agent *a, const struct copy_content *content)
+{
+    struct job_opts job = {.loop = &a->loop,
+                           .ledger = &a->ledger,
+                           .copy = a->copy,
+                           .sinks = a->sinks,
+                           .retry_ms = a->config.retry_interval / NSEC_PER_MS,
+                           .applied = tell_applied,
+                           .idle = orders_idle,
+                           .ctx = a};
+
+    for (size_t i = 0; i < a->config.files.n; i++) {
+        struct sink_file_opts opts = {&a->loop, &a->config, &a->config.files.at[i]};
+
+        a->sinks[i] = sink_file_open(&opts);
+        if (!a->sinks[i])
+            return ERR_NOMEM;
+        a->n_sinks = i + 1;
+    }
+    for (size_t i = 0; i < content->n_files; i++) {
+        struct sink *s = sink_named(a, content->files[i].sink);
+
+        if (s && s->ops->note(s, &content->files[i]))
+            return ERR_NOMEM;
+    }
+    job.n_sinks = a->n_sinks;
+    a->job = job_new(&job);
+    return a->job ? 0 : ERR_NOMEM;
+}
+
 static int open_core(struct agent *a, const struct copy_content *content, struct err *err)
 {
     struct sync_opts opts = {.instance = a->instance,
@@ -412,13 +453,6 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
                              .ops = &ops,
                              .ctx = a,
                              .is_judged = a->config.health.n > 0};
-    struct apply_opts apply = {.loop = &a->loop,
-                               .config = &a->config,
-                               .ledger = &a->ledger,
-                               .copy = a->copy,
-                               .applied = tell_applied,
-                               .idle = orders_idle,
-                               .ctx = a};
     int r;
 
     a->sync = sync_new(&opts);
@@ -436,7 +470,7 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
         return r;
     r = ledger_load(&a->ledger, content);
     if (!r)
-        r = apply_new(&apply, content, &a->apply);
+        r = open_sinks(a, content);
     if (r)
         return err_set(err, r, "out of memory");
     r = orders_open(a, err);
@@ -475,8 +509,8 @@ static void on_reload_signal(struct signal_watch *s, void *ctx)
     else
         LOG(INFO, "reloaded");
     sync_link_kick(a->link);
-    apply_retry(a->apply, APPLY_RETRY_ALL);
-    apply_verify(a->apply);
+    job_retry(a->job, JOB_RETRY_ALL);
+    job_verify(a->job);
 }
 
 static int watch_signals(struct agent *a, struct err *err)
@@ -535,13 +569,13 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     if (r)
         return r;
     for (size_t i = 0; i < config->files.n; i++)
-        sink_sweep(&config->files.at[i]);
+        files_sweep(&config->files.at[i]);
     timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
     timer_start(&a->retry, &a->loop, retry_ms, retry_ms);
     if (!a->knows_nothing)
-        apply_verify(a->apply); /* what was served is served again, whoever can be reached */
+        job_verify(a->job); /* what was served is served again, whoever can be reached */
     else if (a->ledger.pending.n)
-        apply_kick(a->apply);
+        job_kick(a->job);
     return 0;
 }
 
@@ -564,7 +598,7 @@ void agent_stop(struct agent *a)
         return;
     }
     a->is_stopping = true;
-    apply_stop(a->apply, stop_loop, a);
+    job_stop(a->job, stop_loop, a);
 }
 
 static void set_true(void *ctx)
@@ -587,6 +621,13 @@ static void close_net(struct agent *a)
         loop_turn(&a->loop, LOOP_WAIT);
 }
 
+static void close_sinks(struct agent *a)
+{
+    for (size_t i = 0; i < a->n_sinks; i++)
+        a->sinks[i] = a->sinks[i]->ops->close(a->sinks[i]);
+    a->n_sinks = 0;
+}
+
 void agent_close(struct agent *a)
 {
     if (!a->has_loop)
@@ -596,11 +637,12 @@ void agent_close(struct agent *a)
     timer_stop(&a->flush);
     timer_stop(&a->again);
     close_net(a);
-    while (a->apply &&
-           apply_is_busy(
-               a->apply)) /* asked twice to stop: what is under way on a worker must end */
+    while (
+        a->job &&
+        job_is_busy(a->job)) /* asked twice to stop: what is under way on a worker must end */
         loop_turn(&a->loop, LOOP_WAIT);
-    a->apply = apply_free(a->apply);
+    a->job = job_free(a->job);
+    close_sinks(a);
     orders_close(a);
     a->prober = prober_close(a->prober);
     loop_close(&a->loop);

@@ -8,7 +8,8 @@
 #ifndef TRIMTAB_AGENT_AGENT_H
 #define TRIMTAB_AGENT_AGENT_H
 
-#include "agent/apply.h"
+#include "agent/config.h"
+#include "agent/job.h"
 #include "agent/orders.h"
 #include "agent/prober.h"
 #include "net/http.h"
@@ -25,7 +26,9 @@ struct agent {
     struct sync_link *link;
     struct ledger ledger;
     bool has_ledger;
-    struct apply *apply;
+    struct sink *sinks[CONFIG_SINKS_MAX]; /* in the order of the configuration */
+    size_t n_sinks;
+    struct job *job;
     struct orders orders;
     struct prober *prober;
     struct http_server *admin;

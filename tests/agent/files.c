@@ -3,7 +3,7 @@
  */
 #include "tap.h"
 
-#include "agent/sink.h"
+#include "agent/files.h"
 #include "base/file.h"
 #include "model/name.h"
 
@@ -59,30 +59,30 @@ static struct version *make(const char *name, struct str content)
 
 static int by_path(const void *a, const void *b)
 {
-    return strcmp(((const struct sink_file *)a)->path, ((const struct sink_file *)b)->path);
+    return strcmp(((const struct file_wanted *)a)->path, ((const struct file_wanted *)b)->path);
 }
 
 enum knows { IS_NEW, IS_KNOWN };
 
-static void want_bytes(struct sink_plan *p, const char *path, struct str content,
+static void want_bytes(struct files_plan *p, const char *path, struct str content,
                        enum knows knows)
 {
-    struct sink_file f = {.path = path,
-                          .version = make(path, content),
-                          .was_delivered = knows == IS_KNOWN,
-                          .is_changed = knows == IS_NEW};
+    struct file_wanted f = {.path = path,
+                            .version = make(path, content),
+                            .was_delivered = knows == IS_KNOWN,
+                            .is_changed = knows == IS_NEW};
 
     CHECK(VEC_PUSH(&p->files, f));
     qsort(p->files.at, p->files.n, sizeof(*p->files.at), by_path);
 }
 
-static void want(struct sink_plan *p, const char *path, const char *content, enum knows knows)
+static void want(struct files_plan *p, const char *path, const char *content, enum knows knows)
 {
     want_bytes(p, path, str_c(content), knows);
 }
 
 /* A known file whose content is another now. */
-static void change(struct sink_plan *p, const char *path, const char *content)
+static void change(struct files_plan *p, const char *path, const char *content)
 {
     want(p, path, content, IS_KNOWN);
     for (size_t i = 0; i < p->files.n; i++)
@@ -133,26 +133,26 @@ static bool is_clean(void)
     return system(command) == 0;
 }
 
-static int deliver(struct sink_plan *p)
+static int deliver(struct files_plan *p)
 {
-    int r = sink_stage(p);
+    int r = files_stage(p);
 
-    return r ? r : sink_switch(p);
+    return r ? r : files_switch(p);
 }
 
 /* Delivers two files as the state before. */
 static bool before(const struct config_files *c)
 {
-    struct sink_plan p;
+    struct files_plan p;
     bool ok;
 
-    sink_plan_init(&p, c);
+    files_plan_init(&p, c);
     want(&p, "main.conf", "main 1", IS_NEW);
     want(&p, "conf.d/a.conf", "a 1", IS_NEW);
     ok = CHECK(deliver(&p) == 0);
     if (!ok)
         tap_note("%s", p.err.text);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     return ok;
 }
 
@@ -173,19 +173,19 @@ TEST("files come with folders, bytes and modes as configured, and nothing else s
 TEST("changes, additions and removals are one switch; what does not change is not touched")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
     ino_t inode;
 
     REQUIRE(before(&c));
     inode = inode_of(target("main.conf"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     want(&p, "b/c/d.conf", "d", IS_NEW);
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
     CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
     CHECK_I64(deliver(&p), 0);
     CHECK_U64(p.new_folders.n, 2);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("b/c/d.conf"), "d"));
     CHECK(!is_there(target("conf.d")));
     CHECK_U64(inode_of(target("main.conf")), inode);
@@ -195,36 +195,36 @@ TEST("changes, additions and removals are one switch; what does not change is no
 TEST("when nothing differs nothing is staged")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
     p.must_verify = true;
-    CHECK_I64(sink_stage(&p), 0);
+    CHECK_I64(files_stage(&p), 0);
     CHECK(!p.is_changed);
     CHECK(p.base[0] == '\0');
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
 }
 
 TEST("a switch can be taken back: bytes, inodes and folders are as before")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
     ino_t inode;
 
     REQUIRE(before(&c));
     inode = inode_of(target("main.conf"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     change(&p, "main.conf", "main 2");
     want(&p, "new/x.conf", "x", IS_NEW);
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
     CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
     CHECK_I64(deliver(&p), 0);
     CHECK(holds(target("main.conf"), "main 2"));
-    sink_undo(&p);
-    sink_plan_deinit(&p);
+    files_undo(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK_U64(inode_of(target("main.conf")), inode);
     CHECK(holds(target("conf.d/a.conf"), "a 1"));
@@ -235,10 +235,10 @@ TEST("a switch can be taken back: bytes, inodes and folders are as before")
 TEST("a file may become a folder, and a folder a file")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf/part", "below", IS_NEW);
     want(&p, "conf.d", "a file now", IS_NEW);
     CHECK(VEC_PUSH(&p.removals, "main.conf"));
@@ -247,59 +247,59 @@ TEST("a file may become a folder, and a folder a file")
     CHECK_I64(deliver(&p), 0);
     CHECK(holds(target("main.conf/part"), "below"));
     CHECK(holds(target("conf.d"), "a file now"));
-    sink_undo(&p);
+    files_undo(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK(holds(target("conf.d/a.conf"), "a 1"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
 }
 
 TEST("a file that is not ours is refused by name and stays as it is, unless it is the same or "
      "given up")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
     REQUIRE(put(target("theirs.conf"), "theirs"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     change(&p, "main.conf", "main 2");
     want(&p, "theirs.conf", "ours", IS_NEW);
-    CHECK_I64(sink_stage(&p), ERR_EXISTS);
+    CHECK_I64(files_stage(&p), ERR_EXISTS);
     CHECK_STR(str_c(p.code), STR("FOREIGN_FILE"));
     CHECK_STR(str_c(p.culprit), STR("theirs.conf"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("theirs.conf"), "theirs"));
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK(chmod(target("theirs.conf"), 0640) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "theirs.conf", "theirs", IS_NEW);
     CHECK_I64(deliver(&p), 0);
     CHECK(!p.is_changed);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     c.replace_foreign = true;
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "theirs.conf", "ours", IS_NEW);
     CHECK_I64(deliver(&p), 0);
     CHECK(holds(target("theirs.conf"), "ours"));
-    sink_undo(&p);
+    files_undo(&p);
     CHECK(holds(target("theirs.conf"), "theirs"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(is_clean());
 }
 
 TEST("a folder with files that are not ours stays when ours are gone")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
     REQUIRE(put(target("conf.d/theirs"), "theirs"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
     CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
     CHECK_I64(deliver(&p), 0);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(!is_there(target("conf.d/a.conf")));
     CHECK(holds(target("conf.d/theirs"), "theirs"));
 }
@@ -307,43 +307,43 @@ TEST("a folder with files that are not ours stays when ours are gone")
 TEST("local edits, removals and modes are put right when they are looked for")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
     REQUIRE(put(target("main.conf"), "edited"));
     REQUIRE(unlink(target("conf.d/a.conf")) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
     p.must_verify = true;
     CHECK_I64(deliver(&p), 0);
     CHECK_U64(p.n_restored, 2);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK(holds(target("conf.d/a.conf"), "a 1"));
     CHECK(chmod(target("main.conf"), 0666) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     p.must_verify = true;
     CHECK_I64(deliver(&p), 0);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK_U64(mode_of(target("main.conf")), 0640);
 }
 
 TEST("the staged tree is the whole tree as it would be, with what is not ours in it")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
     char path[8192];
 
     c.check = "true";
     REQUIRE(before(&c));
     REQUIRE(put(target("theirs.conf"), "theirs"));
     REQUIRE(put(target("conf.d/theirs"), "theirs too"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     change(&p, "main.conf", "main 2");
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
-    CHECK_I64(sink_stage(&p), 0);
+    CHECK_I64(files_stage(&p), 0);
     (void)snprintf(path, sizeof(path), "%s/main.conf", p.stage);
     CHECK(holds(path, "main 2"));
     (void)snprintf(path, sizeof(path), "%s/conf.d/a.conf", p.stage);
@@ -353,7 +353,7 @@ TEST("the staged tree is the whole tree as it would be, with what is not ours in
     (void)snprintf(path, sizeof(path), "%s/conf.d/theirs", p.stage);
     CHECK(holds(path, "theirs too"));
     CHECK(holds(target("main.conf"), "main 1"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("theirs.conf"), "theirs"));
     CHECK(is_clean());
 }
@@ -377,56 +377,56 @@ TEST("paths that leave the folder, or are ours, are no paths")
 TEST("a plan with such a path is refused, nothing is written")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "../escape", "x", IS_NEW);
-    CHECK_I64(sink_stage(&p), ERR_DENIED);
+    CHECK_I64(files_stage(&p), ERR_DENIED);
     CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(!is_there(in_dir("escape", "")));
 }
 
 TEST("a link to a folder elsewhere is never followed, neither to write nor to remove")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
     REQUIRE(mkdir(in_dir("outside", ""), 0755) == 0);
     REQUIRE(put(in_dir("outside/", "a.conf"), "outside"));
     REQUIRE(symlink(in_dir("outside", ""), target("way")) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "way/new.conf", "x", IS_NEW);
-    CHECK_I64(sink_stage(&p), ERR_DENIED);
+    CHECK_I64(files_stage(&p), ERR_DENIED);
     CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
     CHECK_STR(str_c(p.culprit), STR("way/new.conf"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(!is_there(in_dir("outside/", "new.conf")));
     REQUIRE(unlink(target("conf.d/a.conf")) == 0 && rmdir(target("conf.d")) == 0);
     REQUIRE(symlink(in_dir("outside", ""), target("conf.d")) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
     CHECK_I64(deliver(&p), 0);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(in_dir("outside/", "a.conf"), "outside"));
 }
 
 TEST("a link that took the place of our file is replaced, not followed")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
     REQUIRE(put(in_dir("outside", ""), "outside"));
     REQUIRE(unlink(target("main.conf")) == 0);
     REQUIRE(symlink(in_dir("outside", ""), target("main.conf")) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     p.must_verify = true;
     CHECK_I64(deliver(&p), 0);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK(holds(in_dir("outside", ""), "outside"));
 }
@@ -435,20 +435,20 @@ TEST("a folder swapped for a link between staging and switching leads nowhere, a
      "taken back")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
 
     REQUIRE(before(&c));
     REQUIRE(mkdir(in_dir("outside", ""), 0755) == 0);
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     change(&p, "main.conf", "main 2");
     change(&p, "conf.d/a.conf", "a 2");
     change(&p, "zzz.conf", "z");
-    CHECK_I64(sink_stage(&p), 0);
+    CHECK_I64(files_stage(&p), 0);
     REQUIRE(rename(target("conf.d"), target("moved")) == 0);
     REQUIRE(symlink(in_dir("outside", ""), target("conf.d")) == 0);
-    CHECK(sink_switch(&p) != 0);
+    CHECK(files_switch(&p) != 0);
     CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK(!is_there(in_dir("outside/", "a.conf")));
     CHECK(is_clean());
@@ -457,7 +457,7 @@ TEST("a folder swapped for a link between staging and switching leads nowhere, a
 TEST("a disk that is full refuses by name, and the old files are intact")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
     char command[8400];
     char *large = mem_alloc(400000);
 
@@ -475,13 +475,13 @@ TEST("a disk that is full refuses by name, and the old files are intact")
     }
     memset(large, 'x', 400000);
     if (before(&c)) {
-        sink_plan_init(&p, &c);
+        files_plan_init(&p, &c);
         change(&p, "main.conf", "main 2");
         want_bytes(&p, "large.bin", str_of(large, 400000), IS_NEW);
-        CHECK_I64(sink_stage(&p), ERR_LIMIT);
+        CHECK_I64(files_stage(&p), ERR_LIMIT);
         CHECK_STR(str_c(p.code), STR("NO_SPACE"));
         CHECK_STR(str_c(p.culprit), STR("large.bin"));
-        sink_plan_deinit(&p);
+        files_plan_deinit(&p);
         CHECK(holds(target("main.conf"), "main 1"));
         CHECK(holds(target("conf.d/a.conf"), "a 1"));
         CHECK(!is_there(target("large.bin")));
@@ -497,7 +497,7 @@ TEST("a disk that is full refuses by name, and the old files are intact")
 TEST("in the layout with links all files change by one rename, and the old tree goes")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
     char first[256], second[256];
     ssize_t n;
 
@@ -507,12 +507,12 @@ TEST("in the layout with links all files change by one rename, and the old tree 
     CHECK(holds(target("conf.d/a.conf"), "a 1"));
     n = readlink(target("..data"), first, sizeof(first) - 1);
     first[MAX(n, 0)] = '\0';
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     change(&p, "main.conf", "main 2");
     want(&p, "new.conf", "new", IS_NEW);
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
     CHECK_I64(deliver(&p), 0);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     n = readlink(target("..data"), second, sizeof(second) - 1);
     second[MAX(n, 0)] = '\0';
     CHECK(holds(target("main.conf"), "main 2"));
@@ -525,19 +525,19 @@ TEST("in that layout too, a switch can be taken back, edits are found, and what 
      "refused")
 {
     struct config_files c = config();
-    struct sink_plan p;
+    struct files_plan p;
     char data[256], path[512];
     ssize_t n;
 
     c.layout = FILES_SYMLINK;
     REQUIRE(before(&c));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     change(&p, "main.conf", "main 2");
     want(&p, "new.conf", "new", IS_NEW);
     CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
     CHECK_I64(deliver(&p), 0);
-    sink_undo(&p);
-    sink_plan_deinit(&p);
+    files_undo(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     CHECK(holds(target("conf.d/a.conf"), "a 1"));
     CHECK(!is_there(target("new.conf")));
@@ -545,19 +545,19 @@ TEST("in that layout too, a switch can be taken back, edits are found, and what 
     data[MAX(n, 0)] = '\0';
     (void)snprintf(path, sizeof(path), "%s/main.conf", data);
     REQUIRE(put(target(path), "edited"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "main.conf", "main 1", IS_KNOWN);
     want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
     p.must_verify = true;
     CHECK_I64(deliver(&p), 0);
     CHECK_U64(p.n_restored, 1);
-    sink_plan_deinit(&p);
+    files_plan_deinit(&p);
     CHECK(holds(target("main.conf"), "main 1"));
     REQUIRE(put(target("theirs"), "theirs"));
-    sink_plan_init(&p, &c);
+    files_plan_init(&p, &c);
     want(&p, "theirs", "ours", IS_NEW);
-    CHECK_I64(sink_stage(&p), ERR_EXISTS);
-    sink_plan_deinit(&p);
+    CHECK_I64(files_stage(&p), ERR_EXISTS);
+    files_plan_deinit(&p);
     CHECK(holds(target("theirs"), "theirs"));
 }
 
@@ -571,7 +571,7 @@ TEST("what a killed agent left is swept away, and only that")
     REQUIRE(mkdir(in_dir(".target.trimtab-abcdef", ""), 0755) == 0);
     REQUIRE(mkdir(in_dir(".other.trimtab-abcdef", ""), 0755) == 0);
     c.target = in_dir("target", "");
-    sink_sweep(&c);
+    files_sweep(&c);
     CHECK(!is_there(target(".trimtab-abcdef")));
     CHECK(!is_there(in_dir(".target.trimtab-abcdef", "")));
     CHECK(is_there(in_dir(".other.trimtab-abcdef", "")));

@@ -1,0 +1,736 @@
+/*
+ * The file sink. See files.h.
+ *
+ *   plain     PARENT/.NAME.trimtab-XXXXXX/new/...   the staged tree        (inside the target when PARENT will not do)
+ *                                        /old/N     replaced and removed files, under second names
+ *   symlink   TARGET/..trimtab-XXXXXX/...           the staged tree, which is then the tree
+ *             TARGET/..data -> ..trimtab-XXXXXX
+ *             TARGET/NAME   -> ..data/NAME          one for each first segment
+ */
+#include "agent/files.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SYNC_ONE_BY_ONE_MAX = 64 };
+
+static const char data_link[] = "..data", data_link_new[] = "..data_trimtab";
+
+void files_plan_init(struct files_plan *p, const struct config_files *config)
+{
+    *p = (struct files_plan){.config = config, .base_fd = -1};
+    p->target =
+        (struct place){-1, config->mode, config->folder_mode, config->owner, config->group};
+    p->fresh = p->target;
+    p->old = (struct place){-1, 0600, 0700, (uid_t)-1, (gid_t)-1};
+}
+
+void files_plan_deinit(struct files_plan *p)
+{
+    files_finish(p);
+    for (size_t i = 0; i < p->files.n; i++)
+        (void)version_unref(p->files.at[i].version);
+    VEC_DEINIT(&p->files);
+    VEC_DEINIT(&p->removals);
+    VEC_DEINIT(&p->old_folders);
+    VEC_DEINIT(&p->undo);
+    VEC_DEINIT(&p->new_folders);
+    arena_deinit(&p->arena);
+}
+
+static bool is_symlink_layout(const struct files_plan *p)
+{
+    return p->config->layout == FILES_SYMLINK;
+}
+
+/* Names the code of a failure, for the refusal. */
+static int refuse(struct files_plan *p, int r, const char *path)
+{
+    p->culprit = path;
+    p->code = r == ERR_LIMIT    ? "NO_SPACE"
+              : r == ERR_DENIED ? "UNSAFE_PATH"
+              : r == ERR_NOMEM  ? "NO_MEMORY"
+                                : "IO";
+    if (!p->err.code)
+        (void)err_set(&p->err, r, "out of memory");
+    return r;
+}
+
+static int refuse_foreign(struct files_plan *p, const char *path)
+{
+    p->culprit = path;
+    p->code = "FOREIGN_FILE";
+    (void)err_set(&p->err, ERR_EXISTS,
+                  "%s/%s is there already and was not put there by this agent",
+                  p->config->target, path);
+    err_hint(&p->err, "move it away, or set replace_foreign = yes");
+    return ERR_EXISTS;
+}
+
+/* ---- what differs ---- */
+
+/* In the layout with links, the first segment must be our link or nothing. */
+static int look_link(struct files_plan *p, const char *path, struct place_info *info)
+{
+    char first[256], to[300], expected[300];
+    size_t len = strcspn(path, "/");
+    ssize_t n;
+
+    if (len >= sizeof(first))
+        return refuse(p, ERR_DENIED, path);
+    memcpy(first, path, len);
+    first[len] = '\0';
+    n = readlinkat(p->target.fd, first, to, sizeof(to) - 1);
+    *info = (struct place_info){.sort = PLACE_NOTHING};
+    if (n < 0 && errno == ENOENT)
+        return 0;
+    to[n > 0 ? n : 0] = '\0'; /* what is no link is not ours */
+    (void)snprintf(expected, sizeof(expected), "%s/%s", data_link, first);
+    info->sort = strcmp(to, expected) == 0 ? PLACE_FILE : PLACE_OTHER;
+    return 0;
+}
+
+/* The file behind ..data, for verifying. */
+static int look_data(struct files_plan *p, const char *path, struct place_info *info)
+{
+    struct place data = p->target;
+    int r;
+
+    *info = (struct place_info){.sort = PLACE_NOTHING};
+    if (!*p->previous)
+        return 0;
+    data.fd =
+        openat(p->target.fd, p->previous, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (data.fd < 0)
+        return 0;
+    r = place_look(&data, path, info, &p->err);
+    place_close(&data);
+    return r;
+}
+
+static bool is_as_it_shall_be(const struct place_info *info, const struct file_wanted *f)
+{
+    return info->sort == PLACE_FILE && sha256_eq(&info->hash, &f->version->content_hash) &&
+           info->is_as_configured;
+}
+
+static void tell_edit(struct files_plan *p, const struct file_wanted *f,
+                      const struct place_info *info)
+{
+    p->n_restored++;
+    LOG(WARN, info->sort == PLACE_NOTHING ? "local_removal" : "local_edit",
+        LOG_STR("sink", p->config->name), LOG_C("file", f->path), LOG_C("action", "restored"));
+}
+
+/* A file that we believe to have delivered: is it what it shall be? */
+static int verify_file(struct files_plan *p, struct file_wanted *f)
+{
+    struct place_info info, link_info = {.sort = PLACE_FILE};
+    int r = is_symlink_layout(p) ? look_data(p, f->path, &info)
+                                 : place_look(&p->target, f->path, &info, &p->err);
+
+    if (!r && is_symlink_layout(p))
+        r = look_link(p, f->path, &link_info);
+    if (r)
+        return refuse(p, r, f->path);
+    if (is_as_it_shall_be(&info, f) && link_info.sort == PLACE_FILE) {
+        f->is_changed = false;
+        return 0;
+    }
+    if (!f->is_changed)
+        tell_edit(p, f, &info);
+    f->is_changed = true;
+    return 0;
+}
+
+/* Whether what is in the way of path is ours, and goes in the same switch. */
+static bool makes_room(const struct files_plan *p, const char *path)
+{
+    for (size_t i = 0; i < p->removals.n; i++) {
+        size_t len = strlen(p->removals.at[i]);
+
+        if (strncmp(p->removals.at[i], path, len) == 0 && path[len] == '/')
+            return true;
+    }
+    for (size_t i = 0; i < p->old_folders.n; i++)
+        if (strcmp(p->old_folders.at[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* A file that we have not delivered: is the place free? */
+static int verify_free(struct files_plan *p, struct file_wanted *f)
+{
+    struct place_info info;
+    int r = is_symlink_layout(p) ? look_link(p, f->path, &info)
+                                 : place_look(&p->target, f->path, &info, &p->err);
+
+    if ((r == ERR_DENIED || (!r && info.sort == PLACE_FOLDER)) && makes_room(p, f->path)) {
+        p->err = ERR_NULL;
+        return 0; /* a folder that is not empty then fails the switch */
+    }
+    if (r)
+        return p->code ? r : refuse(p, r, f->path);
+    if (info.sort == PLACE_NOTHING || (is_symlink_layout(p) && info.sort == PLACE_FILE))
+        return 0;
+    if (!is_symlink_layout(p) && is_as_it_shall_be(&info, f)) {
+        f->is_changed = false; /* it is there already, as it shall be: taken over */
+        return 0;
+    }
+    return p->config->replace_foreign && info.sort == PLACE_FILE ? 0
+                                                                 : refuse_foreign(p, f->path);
+}
+
+static int find_changes(struct files_plan *p)
+{
+    int r = 0;
+
+    p->is_changed = p->removals.n > 0;
+    for (size_t i = 0; i < p->files.n && !r; i++) {
+        struct file_wanted *f = &p->files.at[i];
+
+        if (!place_path_is_safe(str_c(f->path))) {
+            (void)err_set(&p->err, ERR_DENIED, "the path %s is not safe", f->path);
+            return refuse(p, ERR_DENIED, f->path);
+        }
+        if (f->was_delivered && p->must_verify)
+            r = verify_file(p, f);
+        else if (!f->was_delivered)
+            r = verify_free(p, f);
+        p->is_changed |= f->is_changed;
+    }
+    return r;
+}
+
+/* ---- the folder of the stage ---- */
+
+/* Beside the target when that is on the same file system and we may; else inside it. */
+static int make_base(struct files_plan *p)
+{
+    const char *target = p->config->target, *slash = strrchr(target, '/');
+    int parent = (int)(slash - target);
+    struct stat above, inside;
+
+    (void)snprintf(p->base, sizeof(p->base), "%.*s/.%s.trimtab-XXXXXX", parent, target,
+                   slash + 1);
+    if (fstat(p->target.fd, &inside))
+        return err_set_errno(&p->err, "cannot look at %s", target);
+    (void)snprintf(p->stage, sizeof(p->stage), "%.*s/", parent, target);
+    if (is_symlink_layout(p))
+        (void)snprintf(p->base, sizeof(p->base), "%s/..trimtab-XXXXXX", target);
+    else if (stat(p->stage, &above) || above.st_dev != inside.st_dev || access(p->stage, W_OK))
+        (void)snprintf(p->base, sizeof(p->base), "%s/.trimtab-XXXXXX", target);
+    if (!mkdtemp(p->base)) {
+        int code = errno == ENOSPC || errno == EDQUOT ? ERR_LIMIT : ERR_IO;
+
+        (void)err_set_errno(&p->err, "cannot make the folder %s", p->base);
+        p->base[0] = '\0';
+        p->err.code = code;
+        return code;
+    }
+    if (chmod(p->base, p->config->folder_mode))
+        return err_set_errno(&p->err, "cannot set the mode of %s", p->base);
+    (void)snprintf(p->stage, sizeof(p->stage), "%s%s", p->base,
+                   is_symlink_layout(p) ? "" : "/new");
+    return 0;
+}
+
+static int open_stage(struct files_plan *p)
+{
+    char old[sizeof(p->base) + 8];
+    int r = make_base(p);
+
+    if (!r)
+        r = place_open(p->stage, &p->fresh, &p->err);
+    if (!r && !is_symlink_layout(p)) {
+        (void)snprintf(old, sizeof(old), "%s/old", p->base);
+        r = place_open(old, &p->old, &p->err);
+    }
+    return r;
+}
+
+static void remove_base(struct files_plan *p)
+{
+    place_close(&p->fresh);
+    place_close(&p->old);
+    if (*p->base)
+        place_remove_tree(AT_FDCWD, p->base);
+    p->base[0] = '\0';
+}
+
+/* ---- the staged tree ---- */
+
+static bool is_delivered(const struct files_plan *p, const char *path)
+{
+    size_t lo = 0, hi = p->files.n;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = strcmp(p->files.at[mid].path, path);
+
+        if (c == 0)
+            return true;
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (size_t i = 0; i < p->removals.n; i++)
+        if (strcmp(p->removals.at[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* Whether one of our files lies below this folder. */
+static bool has_ours(const struct files_plan *p, const char *folder)
+{
+    size_t len = strlen(folder);
+
+    for (size_t i = 0; i < p->files.n; i++)
+        if (strncmp(p->files.at[i].path, folder, len) == 0 && p->files.at[i].path[len] == '/')
+            return true;
+    return false;
+}
+
+/* Whether something that goes lies below this folder. */
+static bool has_removed(const struct files_plan *p, const char *folder)
+{
+    size_t len = strlen(folder);
+
+    for (size_t i = 0; i < p->removals.n; i++)
+        if (strncmp(p->removals.at[i], folder, len) == 0 && p->removals.at[i][len] == '/')
+            return true;
+    return false;
+}
+
+/* What is in the target and not ours is shown to the check by links, so that it sees the tree as it would be. */
+static int link_foreign(struct files_plan *p, int folder, const char *prefix)
+{
+    DIR *dir = fdopendir(folder);
+    struct dirent *e;
+    int r = 0;
+
+    if (!dir) {
+        (void)close(folder);
+        return err_set_errno(&p->err, "cannot read the folder %s", p->config->target);
+    }
+    while (!r && (e = readdir(dir))) {
+        char path[PLACE_PATH_MAX * 2], to[PLACE_PATH_MAX * 4];
+        int below;
+
+        if (e->d_name[0] == '.' && (!e->d_name[1] || e->d_name[1] == '.' ||
+                                    str_starts(str_c(e->d_name), STR(".trimtab-"))))
+            continue;
+        if (snprintf(path, sizeof(path), "%s%s", prefix, e->d_name) >= PLACE_PATH_MAX ||
+            is_delivered(p, path))
+            continue;
+        (void)snprintf(to, sizeof(to), "%s/%s", p->config->target, path);
+        if (!has_ours(p, path) && !has_removed(p, path)) {
+            r = place_symlink(&p->fresh, path, to, &p->err);
+            continue;
+        }
+        below = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below < 0)
+            continue; /* it is in the way; the switch would say so, and staging has looked at it */
+        (void)snprintf(path + strlen(path), 2, "/");
+        r = link_foreign(p, below, path);
+    }
+    (void)closedir(dir);
+    return r;
+}
+
+static int write_tree(struct files_plan *p)
+{
+    bool whole = p->config->check || is_symlink_layout(p);
+    size_t n_changed = 0;
+    bool one_by_one;
+    int r = 0;
+
+    for (size_t i = 0; i < p->files.n; i++)
+        n_changed += p->files.at[i].is_changed || is_symlink_layout(p);
+    one_by_one = n_changed <= SYNC_ONE_BY_ONE_MAX;
+    for (size_t i = 0; i < p->files.n && !r; i++) {
+        struct file_wanted *f = &p->files.at[i];
+        bool durable = one_by_one && (f->is_changed || is_symlink_layout(p));
+
+        if (!f->is_changed && !whole)
+            continue;
+        r = place_write(&p->fresh, f->path, f->version->content,
+                        durable ? PLACE_SYNC : PLACE_NO_SYNC, &p->err);
+        if (r)
+            return refuse(p, r, f->path);
+    }
+    if (!one_by_one && syncfs(p->fresh.fd))
+        return err_set_errno(&p->err, "cannot sync %s", p->stage);
+    return 0;
+}
+
+static int stage(struct files_plan *p)
+{
+    int r = place_open(p->config->target, &p->target, &p->err);
+    ssize_t n;
+
+    if (r)
+        return r;
+    n = is_symlink_layout(p)
+            ? readlinkat(p->target.fd, data_link, p->previous, sizeof(p->previous) - 1)
+            : 0;
+    p->previous[n > 0 ? n : 0] = '\0';
+    if (strchr(p->previous, '/')) /* not one of ours */
+        p->previous[0] = '\0';
+    r = find_changes(p);
+    if (r || !p->is_changed)
+        return r;
+    r = open_stage(p);
+    if (!r)
+        r = write_tree(p);
+    if (!r && p->config->check && !is_symlink_layout(p)) {
+        int folder = openat(p->target.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        r = folder < 0 ? err_set_errno(&p->err, "cannot read the folder %s", p->config->target)
+                       : link_foreign(p, folder, "");
+    }
+    return r;
+}
+
+int files_stage(struct files_plan *p)
+{
+    int r = stage(p);
+
+    if (!r)
+        return 0;
+    if (!p->code)
+        (void)refuse(p, r, NULL);
+    remove_base(p);
+    place_close(&p->target);
+    return r;
+}
+
+/* ---- the switch, plain ---- */
+
+static int note(struct files_plan *p, struct files_step undo)
+{
+    return VEC_PUSH(&p->undo, undo) ? 0 : ERR_NOMEM;
+}
+
+/* The folders above path that are not there yet are made and noted. */
+static int make_folders(struct files_plan *p, const char *path)
+{
+    const char *slash = path;
+
+    while ((slash = strchr(slash, '/'))) {
+        char *folder = arena_c(&p->arena, str_of(path, (size_t)(slash - path)));
+        bool made = false;
+        int r = arena_failed(&p->arena) ? ERR_NOMEM
+                                        : place_make_folder(&p->target, folder, &made, &p->err);
+
+        if (!r && made)
+            r = VEC_PUSH(&p->new_folders, folder)
+                    ? note(p, (struct files_step){UNDO_MADE_FOLDER, folder, 0})
+                    : ERR_NOMEM;
+        if (r)
+            return r;
+        slash++;
+    }
+    return 0;
+}
+
+static void number_name(unsigned number, char out[16])
+{
+    (void)snprintf(out, 16, "%u", number);
+}
+
+static int put_file(struct files_plan *p, struct file_wanted *f)
+{
+    unsigned number = (unsigned)p->undo.n;
+    char name[16];
+    int r = make_folders(p, f->path), kept;
+
+    if (r)
+        return r;
+    number_name(number, name);
+    kept = place_link(&p->target, f->path, &p->old, name, NULL);
+    if (kept && kept != ERR_NOT_FOUND) {
+        if (!place_remove_empty(&p->target, f->path)) /* an empty folder gives way to a file */
+            return place_link(&p->target, f->path, &p->old, name, &p->err);
+        r = note(p, (struct files_step){UNDO_REMOVED_FOLDER, f->path, 0});
+    }
+    if (!r)
+        r = note(p, (struct files_step){kept ? UNDO_PUT : UNDO_REPLACED, f->path, number});
+    return r ? r : place_move(&p->fresh, f->path, &p->target, f->path, &p->err);
+}
+
+static int remove_file(struct files_plan *p, const char *path)
+{
+    unsigned number = (unsigned)p->undo.n;
+    char name[16];
+    struct place_info info;
+    int r = place_look(&p->target, path, &info, &p->err);
+
+    if (r == ERR_DENIED || (!r && (info.sort == PLACE_NOTHING || info.sort == PLACE_FOLDER))) {
+        p->err = ERR_NULL;
+        return 0; /* gone already, or something else has taken its place */
+    }
+    if (r)
+        return r;
+    number_name(number, name);
+    r = note(p, (struct files_step){UNDO_REMOVED, path, number});
+    return r ? r : place_move(&p->target, path, &p->old, name, &p->err);
+}
+
+/* A removal that makes room for a file below it, or above. */
+static bool is_in_the_way(const struct files_plan *p, const char *path)
+{
+    size_t len = strlen(path);
+
+    for (size_t i = 0; i < p->files.n; i++) {
+        const char *other = p->files.at[i].path;
+        size_t other_len = strlen(other);
+
+        if ((strncmp(other, path, len) == 0 && other[len] == '/') ||
+            (strncmp(path, other, other_len) == 0 && path[other_len] == '/'))
+            return true;
+    }
+    return false;
+}
+
+static int remove_files(struct files_plan *p, bool in_the_way)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < p->removals.n && !r; i++) {
+        if (is_in_the_way(p, p->removals.at[i]) != in_the_way)
+            continue;
+        r = remove_file(p, p->removals.at[i]);
+        if (r)
+            p->culprit = p->removals.at[i];
+    }
+    return r;
+}
+
+/* Folders that we made and that hold nothing any more. Deepest first: they are sorted, so from the end. */
+static int remove_folders(struct files_plan *p)
+{
+    int r = 0;
+
+    for (size_t i = p->old_folders.n; i > 0 && !r; i--) {
+        const char *path = p->old_folders.at[i - 1];
+
+        if (!has_ours(p, path) && place_remove_empty(&p->target, path))
+            r = note(p, (struct files_step){UNDO_REMOVED_FOLDER, path, 0});
+    }
+    return r;
+}
+
+static int sync_folders(struct files_plan *p)
+{
+    int r = 0;
+
+    if (p->undo.n > SYNC_ONE_BY_ONE_MAX)
+        return syncfs(p->target.fd)
+                   ? err_set_errno(&p->err, "cannot sync %s", p->config->target)
+                   : 0;
+    for (size_t i = 0; i < p->undo.n && !r; i++)
+        r = place_sync_parent(&p->target, p->undo.at[i].path, &p->err);
+    return r;
+}
+
+static int switch_plain(struct files_plan *p)
+{
+    int r = remove_files(p, true);
+
+    for (size_t i = 0; i < p->files.n && !r; i++) {
+        if (!p->files.at[i].is_changed)
+            continue;
+        r = put_file(p, &p->files.at[i]);
+        if (r)
+            p->culprit = p->files.at[i].path;
+    }
+    if (!r)
+        r = remove_files(p, false);
+    if (!r)
+        r = remove_folders(p);
+    return r ? r : sync_folders(p);
+}
+
+static void undo_one(struct files_plan *p, const struct files_step *u)
+{
+    struct err err = ERR_NULL;
+    char name[16];
+    bool made;
+    int r = 0;
+
+    number_name(u->number, name);
+    switch (u->sort) {
+    case UNDO_PUT: r = place_move(&p->target, u->path, &p->old, name, &err); break;
+    case UNDO_REPLACED:
+    case UNDO_REMOVED: r = place_move(&p->old, name, &p->target, u->path, &err); break;
+    case UNDO_MADE_FOLDER: (void)place_remove_empty(&p->target, u->path); break;
+    case UNDO_REMOVED_FOLDER: r = place_make_folder(&p->target, u->path, &made, &err); break;
+    }
+    if (r && r != ERR_NOT_FOUND) /* what was never done needs no undoing */
+        LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name), LOG_C("file", u->path),
+            LOG_C("error", err.text));
+}
+
+/* ---- the switch, symlink ---- */
+
+static int point_data(struct files_plan *p, const char *to)
+{
+    (void)unlinkat(p->target.fd, data_link_new, 0); /* left by somebody who died here */
+    if (symlinkat(to, p->target.fd, data_link_new) ||
+        renameat(p->target.fd, data_link_new, p->target.fd, data_link))
+        return err_set_errno(&p->err, "cannot switch %s/%s", p->config->target, data_link);
+    return 0;
+}
+
+/* The links of first segments; each name once, as the files are sorted. */
+static int make_links(struct files_plan *p)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < p->files.n && !r; i++) {
+        char first[256], to[300];
+        size_t len = strcspn(p->files.at[i].path, "/");
+        struct place_info info;
+
+        if (i && strncmp(p->files.at[i - 1].path, p->files.at[i].path, len) == 0 &&
+            strcspn(p->files.at[i - 1].path, "/") == len)
+            continue;
+        r = look_link(p, p->files.at[i].path, &info);
+        if (r || info.sort == PLACE_FILE)
+            continue;
+        (void)snprintf(first, sizeof(first), "%.*s", (int)len, p->files.at[i].path);
+        (void)snprintf(to, sizeof(to), "%s/%s", data_link, first);
+        if (info.sort == PLACE_OTHER)
+            (void)unlinkat(p->target.fd, first,
+                           0); /* was our link: staging has refused what is foreign */
+        r = note(p, (struct files_step){UNDO_PUT, arena_c(&p->arena, str_c(first)), 0});
+        if (!r && symlinkat(to, p->target.fd, first))
+            r = err_set_errno(&p->err, "cannot make the link %s/%s", p->config->target, first);
+    }
+    return r;
+}
+
+static int switch_symlink(struct files_plan *p)
+{
+    const char *name = strrchr(p->base, '/') + 1;
+    int r = fsync(p->fresh.fd) ? err_set_errno(&p->err, "cannot sync %s", p->base)
+                               : point_data(p, name);
+
+    if (!r)
+        r = make_links(p);
+    if (!r && fsync(p->target.fd))
+        r = err_set_errno(&p->err, "cannot sync %s", p->config->target);
+    return r;
+}
+
+static void undo_symlink(struct files_plan *p)
+{
+    for (size_t i = p->undo.n; i > 0; i--)
+        (void)unlinkat(p->target.fd, p->undo.at[i - 1].path, 0);
+    if (!*p->previous)
+        (void)unlinkat(p->target.fd, data_link, 0);
+    else if (point_data(p, p->previous))
+        LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name),
+            LOG_C("error", p->err.text));
+}
+
+/* Links of first segments that nothing is behind any more. */
+static void remove_links(struct files_plan *p)
+{
+    for (size_t i = 0; i < p->removals.n; i++) {
+        char first[256];
+        size_t len = strcspn(p->removals.at[i], "/");
+        struct place_info info;
+        struct stat st;
+
+        (void)snprintf(first, sizeof(first), "%.*s", (int)MIN(len, sizeof(first) - 1),
+                       p->removals.at[i]);
+        if (!look_link(p, first, &info) && info.sort == PLACE_FILE &&
+            fstatat(p->fresh.fd, first, &st, 0))
+            (void)unlinkat(p->target.fd, first, 0);
+    }
+}
+
+/* ---- both ---- */
+
+int files_switch(struct files_plan *p)
+{
+    int r;
+
+    if (!p->is_changed)
+        return 0;
+    p->is_switched = true;
+    r = is_symlink_layout(p) ? switch_symlink(p) : switch_plain(p);
+    if (!r)
+        return 0;
+    (void)refuse(p, r, p->culprit);
+    files_undo(p);
+    return r;
+}
+
+void files_undo(struct files_plan *p)
+{
+    if (!p->is_switched)
+        return;
+    p->is_switched = false;
+    if (is_symlink_layout(p)) {
+        undo_symlink(p);
+    } else {
+        for (size_t i = p->undo.n; i > 0; i--)
+            undo_one(p, &p->undo.at[i - 1]);
+        if (sync_folders(p))
+            LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name),
+                LOG_C("error", p->err.text));
+    }
+    p->undo.n = 0;
+    p->new_folders.n = 0;
+}
+
+void files_finish(struct files_plan *p)
+{
+    if (p->is_switched && is_symlink_layout(p)) {
+        remove_links(p);
+        if (str_starts(str_c(p->previous), STR("..trimtab-")))
+            place_remove_tree(p->target.fd, p->previous);
+        p->base[0] = '\0'; /* it is the tree now */
+    }
+    remove_base(p);
+    place_close(&p->target);
+}
+
+static void sweep(const char *folder, struct str prefix, const char *spare)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        if (str_starts(str_c(e->d_name), prefix) && strcmp(e->d_name, spare) != 0 &&
+            strlen(e->d_name) == prefix.len + 6)
+            place_remove_tree(dirfd(dir), e->d_name);
+    if (dir)
+        (void)closedir(dir);
+}
+
+void files_sweep(const struct config_files *config)
+{
+    char path[PLACE_PATH_MAX * 2], prefix[300], current[256] = "";
+    const char *slash = strrchr(config->target, '/');
+    ssize_t n;
+
+    (void)snprintf(path, sizeof(path), "%.*s/", (int)(slash - config->target), config->target);
+    (void)snprintf(prefix, sizeof(prefix), ".%s.trimtab-", slash + 1);
+    sweep(path, str_c(prefix), "");
+    sweep(config->target, STR(".trimtab-"), "");
+    (void)snprintf(path, sizeof(path), "%s/%s", config->target, data_link);
+    n = readlink(path, current, sizeof(current) - 1);
+    current[n > 0 ? n : 0] = '\0';
+    sweep(config->target, STR("..trimtab-"), current);
+}

@@ -1,0 +1,74 @@
+/*
+ * Files of one [files] section: brings them from what they are to what they shall be, in steps that can be taken back. It
+ * knows nothing of checks and reloads (sink_file.c) nor of groups (job.c).
+ *
+ *   files_stage    the new tree beside the target, durable; nothing in the target has changed
+ *   files_switch   in place, file by file (plain) or by one rename (symlink)
+ *   files_undo     as it was before the switch; needs no space
+ *   files_finish   what was needed for undoing goes away
+ *
+ * Blocking; for a worker thread. A plan belongs to one thread at a time.
+ */
+#ifndef TRIMTAB_AGENT_FILES_H
+#define TRIMTAB_AGENT_FILES_H
+
+#include "agent/config.h"
+#include "agent/place.h"
+#include "base/arena.h"
+#include "model/version.h"
+
+/* A file as it shall be. */
+struct file_wanted {
+    const char *path;
+    struct version *version; /* referenced */
+    bool was_delivered;      /* by us, as far as we know */
+    bool is_noted;           /* with this content, whatever is found there */
+    bool
+        is_changed; /* differs from what was delivered (or, after verifying, from what is there) */
+};
+
+struct files_step {
+    enum { UNDO_PUT, UNDO_REPLACED, UNDO_REMOVED, UNDO_MADE_FOLDER, UNDO_REMOVED_FOLDER } sort;
+    const char *path;
+    unsigned number; /* of the old file in old/ */
+};
+
+/* What is to be done, and what was. Filled by its maker down to the line. */
+struct files_plan {
+    const struct config_files *config;
+    struct arena arena;
+    VEC(struct file_wanted) files; /* sorted by path; none inside another */
+    VEC(const char *) removals;    /* delivered files that shall not be there any more */
+    VEC(const char *) old_folders; /* folders that we once made */
+    bool must_verify;              /* also look at what is there: local edits are put right */
+    /* ---- */
+    bool is_changed; /* there is something to switch */
+    bool is_switched;
+    uint64_t n_restored;                /* local edits that were found */
+    char stage[PLACE_PATH_MAX * 2 + 8]; /* for {stage}: absolute path of the new tree */
+    char base[PLACE_PATH_MAX *
+              2]; /* what is removed at the end; relative to the folder base_fd */
+    int base_fd;  /* -1: there is none */
+    struct place target, fresh, old;
+    VEC(struct files_step) undo;
+    VEC(const char *) new_folders;
+    char previous[256];  /* symlink: where ..data pointed; "": nowhere */
+    const char *code;    /* of a refusal: NO_SPACE, FOREIGN_FILE, UNSAFE_PATH, IO */
+    const char *culprit; /* path; NULL: none in particular */
+    struct err err;
+};
+
+void files_plan_init(struct files_plan *p, const struct config_files *config);
+void files_plan_deinit(struct files_plan *p);
+
+/* 0, or negative with code, culprit and err in the plan; then nothing is left behind. */
+must_use int files_stage(struct files_plan *p);
+/* After a failure the switch is undone already. */
+must_use int files_switch(struct files_plan *p);
+void files_undo(struct files_plan *p);
+void files_finish(struct files_plan *p);
+
+/* Removes what a process that died has left beside or in the target. */
+void files_sweep(const struct config_files *config);
+
+#endif
