@@ -20,7 +20,8 @@
 
 enum { SYNC_ONE_BY_ONE_MAX = 64 };
 
-static const char data_link[] = "..data", data_link_new[] = "..data_trimtab";
+static const char data_link[] = "..data", data_link_new[] = "..data_trimtab",
+                  data_link_old[] = "..data_trimtab_old", kept_prefix[] = "..kept_trimtab-";
 
 void files_plan_init(struct files_plan *p, const struct config_files *config)
 {
@@ -60,6 +61,18 @@ static int refuse(struct files_plan *p, int r, const char *path)
     if (!p->err.code)
         (void)err_set(&p->err, r, "out of memory");
     return r;
+}
+
+/* The story of errno about something in the target. */
+static int refuse_errno(struct files_plan *p, const char *verb, const char *name)
+{
+    int code = errno == ENOSPC || errno == EDQUOT ? ERR_LIMIT : ERR_IO;
+    char what[PLACE_PATH_MAX * 2];
+
+    (void)snprintf(what, sizeof(what), "%s/%s", p->config->target, name);
+    (void)err_set_errno(&p->err, "cannot %s %s", verb, what);
+    p->err.code = code;
+    return code;
 }
 
 static int refuse_foreign(struct files_plan *p, const char *path)
@@ -446,23 +459,61 @@ static void number_name(unsigned number, char out[16])
     (void)snprintf(out, 16, "%u", number);
 }
 
-static int put_file(struct files_plan *p, struct file_wanted *f)
+/* An empty folder goes to the old files, from where it comes back without space. */
+static int move_folder(struct files_plan *p, const char *path, bool *ret_moved)
 {
     unsigned number = (unsigned)p->undo.n;
     char name[16];
-    int r = make_folders(p, f->path), kept;
+    int r;
 
-    if (r)
-        return r;
     number_name(number, name);
-    kept = place_link(&p->target, f->path, &p->old, name, NULL);
-    if (kept && kept != ERR_NOT_FOUND) {
-        if (!place_remove_empty(&p->target, f->path)) /* an empty folder gives way to a file */
-            return place_link(&p->target, f->path, &p->old, name, &p->err);
-        r = note(p, (struct files_step){UNDO_REMOVED_FOLDER, f->path, 0});
+    *ret_moved = false;
+    if (!place_is_empty_folder(&p->target, path))
+        return 0;
+    r = note(p, (struct files_step){UNDO_REMOVED_FOLDER, path, number});
+    if (!r)
+        r = place_move(&p->target, path, &p->old, name, &p->err);
+    *ret_moved = r == 0;
+    return r;
+}
+
+/* What is there gets a second name among the old files, or gives way to a file when it is an empty folder. */
+static int keep_old(struct files_plan *p, const struct file_wanted *f, bool *ret_was_there)
+{
+    char name[16];
+    bool moved = false;
+    int r;
+
+    number_name((unsigned)p->undo.n, name);
+    r = place_link(&p->target, f->path, &p->old, name, &p->err);
+    *ret_was_there = r == 0;
+    if (r == ERR_NOT_FOUND) {
+        p->err = ERR_NULL;
+        return 0;
+    }
+    if (r) {
+        int moving = move_folder(p, f->path, &moved);
+
+        if (moved)
+            p->err = ERR_NULL;
+        return moved ? 0 : moving ? moving : r;
+    }
+    return r;
+}
+
+static int put_file(struct files_plan *p, struct file_wanted *f)
+{
+    unsigned number = (unsigned)p->undo.n;
+    bool was_there = false;
+    int r = make_folders(p, f->path);
+
+    if (!r) {
+        number = (unsigned)p->undo.n;
+        r = keep_old(p, f, &was_there);
     }
     if (!r)
-        r = note(p, (struct files_step){kept ? UNDO_PUT : UNDO_REPLACED, f->path, number});
+        r = note(p, (struct files_step){was_there ? UNDO_REPLACED : UNDO_PUT, f->path,
+                                        was_there ? number : (unsigned)p->undo.n});
     return r ? r : place_move(&p->fresh, f->path, &p->target, f->path, &p->err);
 }
 
@@ -517,13 +568,14 @@ static int remove_files(struct files_plan *p, bool in_the_way)
 /* Folders that we made and that hold nothing any more. Deepest first: they are sorted, so from the end. */
 static int remove_folders(struct files_plan *p)
 {
+    bool moved;
     int r = 0;
 
     for (size_t i = p->old_folders.n; i > 0 && !r; i--) {
         const char *path = p->old_folders.at[i - 1];
 
-        if (!has_ours(p, path) && place_remove_empty(&p->target, path))
-            r = note(p, (struct files_step){UNDO_REMOVED_FOLDER, path, 0});
+        if (!has_ours(p, path))
+            r = move_folder(p, path, &moved);
     }
     return r;
 }
@@ -563,16 +615,15 @@ static void undo_one(struct files_plan *p, const struct files_step *u)
 {
     struct err err = ERR_NULL;
     char name[16];
-    bool made;
     int r = 0;
 
     number_name(u->number, name);
     switch (u->sort) {
     case UNDO_PUT: r = place_move(&p->target, u->path, &p->old, name, &err); break;
     case UNDO_REPLACED:
-    case UNDO_REMOVED: r = place_move(&p->old, name, &p->target, u->path, &err); break;
+    case UNDO_REMOVED:
+    case UNDO_REMOVED_FOLDER: r = place_move(&p->old, name, &p->target, u->path, &err); break;
     case UNDO_MADE_FOLDER: (void)place_remove_empty(&p->target, u->path); break;
-    case UNDO_REMOVED_FOLDER: r = place_make_folder(&p->target, u->path, &made, &err); break;
     }
     if (r && r != ERR_NOT_FOUND) /* what was never done needs no undoing */
         LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name), LOG_C("file", u->path),
@@ -581,13 +632,25 @@ static void undo_one(struct files_plan *p, const struct files_step *u)
 
 /* ---- the switch, symlink ---- */
 
-static int point_data(struct files_plan *p, const char *to)
+/* A link of ours in the target; one that somebody left who died here goes. */
+static int make_link(struct files_plan *p, const char *to, const char *name)
 {
-    (void)unlinkat(p->target.fd, data_link_new, 0); /* left by somebody who died here */
-    if (symlinkat(to, p->target.fd, data_link_new) ||
-        renameat(p->target.fd, data_link_new, p->target.fd, data_link))
-        return err_set_errno(&p->err, "cannot switch %s/%s", p->config->target, data_link);
+    (void)unlinkat(p->target.fd, name, 0);
+    if (symlinkat(to, p->target.fd, name))
+        return refuse_errno(p, "make the link", name);
     return 0;
+}
+
+static int point_data(struct files_plan *p, const char *link)
+{
+    if (renameat(p->target.fd, link, p->target.fd, data_link))
+        return refuse_errno(p, "switch", data_link);
+    return 0;
+}
+
+static void kept_name(unsigned number, char out[64])
+{
+    (void)snprintf(out, 64, "%s%u", kept_prefix, number);
 }
 
 /* The links of first segments; each name once, as the files are sorted. */
@@ -596,7 +659,7 @@ static int make_links(struct files_plan *p)
     int r = 0;
 
     for (size_t i = 0; i < p->files.n && !r; i++) {
-        char first[256], to[300];
+        char first[256], to[300], kept[64];
         size_t len = strcspn(p->files.at[i].path, "/");
         struct place_info info;
 
@@ -608,12 +671,14 @@ static int make_links(struct files_plan *p)
             continue;
         (void)snprintf(first, sizeof(first), "%.*s", (int)len, p->files.at[i].path);
         (void)snprintf(to, sizeof(to), "%s/%s", data_link, first);
-        if (info.sort == PLACE_OTHER)
-            (void)unlinkat(p->target.fd, first,
-                           0); /* was our link: staging has refused what is foreign */
-        r = note(p, (struct files_step){UNDO_PUT, arena_c(&p->arena, str_c(first)), 0});
+        kept_name((unsigned)p->undo.n, kept);
+        r = note(p, (struct files_step){info.sort == PLACE_OTHER ? UNDO_REPLACED : UNDO_PUT,
+                                        arena_c(&p->arena, str_c(first)), (unsigned)p->undo.n});
+        /* Somebody has put it in the place of our link: staging has refused what is foreign. */
+        if (!r && info.sort == PLACE_OTHER && renameat(p->target.fd, first, p->target.fd, kept))
+            r = refuse_errno(p, "move", first);
         if (!r && symlinkat(to, p->target.fd, first))
-            r = err_set_errno(&p->err, "cannot make the link %s/%s", p->config->target, first);
+            r = refuse_errno(p, "make the link", first);
     }
     return r;
 }
@@ -621,9 +686,15 @@ static int make_links(struct files_plan *p)
 static int switch_symlink(struct files_plan *p)
 {
     const char *name = strrchr(p->base, '/') + 1;
-    int r = fsync(p->fresh.fd) ? err_set_errno(&p->err, "cannot sync %s", p->base)
-                               : point_data(p, name);
+    int r = fsync(p->fresh.fd) ? err_set_errno(&p->err, "cannot sync %s", p->base) : 0;
 
+    if (!r && *p->previous) /* what an undo needs, while there may be space */
+        r = make_link(p, p->previous, data_link_old);
+    if (!r)
+        r = make_link(p, name, data_link_new);
+    if (!r)
+        r = point_data(p, data_link_new);
+    p->is_pointed = r == 0;
     if (!r)
         r = make_links(p);
     if (!r && fsync(p->target.fd))
@@ -631,13 +702,32 @@ static int switch_symlink(struct files_plan *p)
     return r;
 }
 
+static void undo_links(struct files_plan *p)
+{
+    for (size_t i = p->undo.n; i > 0; i--) {
+        const struct files_step *u = &p->undo.at[i - 1];
+        char kept[64];
+
+        kept_name(u->number, kept);
+        if (u->sort == UNDO_REPLACED &&
+            faccessat(p->target.fd, kept, F_OK, AT_SYMLINK_NOFOLLOW))
+            continue;                             /* it was never moved */
+        (void)unlinkat(p->target.fd, u->path, 0); /* our link */
+        if (u->sort == UNDO_REPLACED && renameat(p->target.fd, kept, p->target.fd, u->path))
+            LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name), LOG_C("file", u->path),
+                LOG_C("error", strerror(errno)));
+    }
+}
+
 static void undo_symlink(struct files_plan *p)
 {
-    for (size_t i = p->undo.n; i > 0; i--)
-        (void)unlinkat(p->target.fd, p->undo.at[i - 1].path, 0);
+    undo_links(p);
+    if (!p->is_pointed)
+        return;
+    p->is_pointed = false;
     if (!*p->previous)
         (void)unlinkat(p->target.fd, data_link, 0);
-    else if (point_data(p, p->previous))
+    else if (point_data(p, data_link_old))
         LOG(ERROR, "undo_failed", LOG_STR("sink", p->config->name),
             LOG_C("error", p->err.text));
 }
@@ -694,8 +784,24 @@ void files_undo(struct files_plan *p)
     p->new_folders.n = 0;
 }
 
+/* What an undo would have needed in the target. */
+static void remove_kept(struct files_plan *p)
+{
+    (void)unlinkat(p->target.fd, data_link_new, 0);
+    (void)unlinkat(p->target.fd, data_link_old, 0);
+    for (size_t i = 0; i < p->undo.n; i++) {
+        char kept[64];
+
+        kept_name(p->undo.at[i].number, kept);
+        if (p->undo.at[i].sort == UNDO_REPLACED)
+            place_remove_tree(p->target.fd, kept);
+    }
+}
+
 void files_finish(struct files_plan *p)
 {
+    if (p->target.fd >= 0 && is_symlink_layout(p))
+        remove_kept(p);
     if (p->is_switched && is_symlink_layout(p)) {
         remove_links(p);
         if (str_starts(str_c(p->previous), STR("..trimtab-")))
@@ -706,14 +812,15 @@ void files_finish(struct files_plan *p)
     place_close(&p->target);
 }
 
-static void sweep(const char *folder, struct str prefix, const char *spare)
+/* Names with the prefix and n more bytes; 0: any number of them. */
+static void sweep(const char *folder, struct str prefix, size_t n, const char *spare)
 {
     DIR *dir = opendir(folder);
     struct dirent *e;
 
     while (dir && (e = readdir(dir)))
         if (str_starts(str_c(e->d_name), prefix) && strcmp(e->d_name, spare) != 0 &&
-            strlen(e->d_name) == prefix.len + 6)
+            (n == 0 || strlen(e->d_name) == prefix.len + n))
             place_remove_tree(dirfd(dir), e->d_name);
     if (dir)
         (void)closedir(dir);
@@ -727,10 +834,12 @@ void files_sweep(const struct config_files *config)
 
     (void)snprintf(path, sizeof(path), "%.*s/", (int)(slash - config->target), config->target);
     (void)snprintf(prefix, sizeof(prefix), ".%s.trimtab-", slash + 1);
-    sweep(path, str_c(prefix), "");
-    sweep(config->target, STR(".trimtab-"), "");
+    sweep(path, str_c(prefix), 6, "");
+    sweep(config->target, STR(".trimtab-"), 6, "");
+    sweep(config->target, str_c(kept_prefix), 0, "");
+    sweep(config->target, str_c(data_link_new), 0, "");
     (void)snprintf(path, sizeof(path), "%s/%s", config->target, data_link);
     n = readlink(path, current, sizeof(current) - 1);
     current[n > 0 ? n : 0] = '\0';
-    sweep(config->target, STR("..trimtab-"), current);
+    sweep(config->target, STR("..trimtab-"), 6, current);
 }

@@ -30,7 +30,7 @@ struct file_wanted {
 struct files_step {
     enum { UNDO_PUT, UNDO_REPLACED, UNDO_REMOVED, UNDO_MADE_FOLDER, UNDO_REMOVED_FOLDER } sort;
     const char *path;
-    unsigned number; /* of the old file in old/ */
+    unsigned number; /* names the old file: in old/, or beside the links */
 };
 
 /* What is to be done, and what was. Filled by its maker down to the line. */
@@ -53,6 +53,7 @@ struct files_plan {
     VEC(struct files_step) undo;
     VEC(const char *) new_folders;
     char previous[256];  /* symlink: where ..data pointed; "": nowhere */
+    bool is_pointed;     /* symlink: ..data points to the new tree */
     const char *code;    /* of a refusal: NO_SPACE, FOREIGN_FILE, UNSAFE_PATH, IO */
     const char *culprit; /* path; NULL: none in particular */
     struct err err;

@@ -335,6 +335,29 @@ int place_make_folder(const struct place *p, const char *path, bool *ret_made, s
     return r;
 }
 
+bool place_is_empty_folder(const struct place *p, const char *path)
+{
+    const char *last;
+    struct dirent *e;
+    int at, fd, n = 0;
+    DIR *dir;
+
+    if (place_parent(p, path, PLACE_FIND, &at, &last, NULL))
+        return false;
+    fd = openat(at, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    (void)close(at);
+    dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            (void)close(fd);
+        return false;
+    }
+    while ((e = readdir(dir)))
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    (void)closedir(dir);
+    return n == 0;
+}
+
 bool place_remove_empty(const struct place *p, const char *path)
 {
     const char *last;

@@ -63,6 +63,7 @@ must_use int place_link(const struct place *from, const char *path, const struct
 
 must_use int place_make_folder(const struct place *p, const char *path, bool *ret_made,
                                struct err *err);
+bool place_is_empty_folder(const struct place *p, const char *path);
 /* Returns whether the folder was empty and is gone. */
 bool place_remove_empty(const struct place *p, const char *path);
 

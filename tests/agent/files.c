@@ -577,3 +577,35 @@ TEST("what a killed agent left is swept away, and only that")
     CHECK(is_there(in_dir(".other.trimtab-abcdef", "")));
     CHECK(holds(target("main.conf"), "main 1"));
 }
+
+TEST("in the layout with links what somebody put in the place of our link goes, and comes back "
+     "when the switch is taken back")
+{
+    struct config_files c = config();
+    struct files_plan p;
+
+    c.layout = FILES_SYMLINK;
+    for (int undone = 1; undone >= 0; undone--) {
+        if (undone) {
+            REQUIRE(before(&c));
+            REQUIRE(unlink(target("main.conf")) == 0 && put(target("main.conf"), "theirs"));
+            REQUIRE(unlink(target("conf.d")) == 0 && mkdir(target("conf.d"), 0755) == 0 &&
+                    put(target("conf.d/x"), "theirs too"));
+        }
+        c.target = in_dir("target", ""); /* texts of in_dir do not last */
+        files_plan_init(&p, &c);
+        want(&p, "main.conf", "main 1", IS_KNOWN);
+        want(&p, "conf.d/a.conf", "a 1", IS_KNOWN);
+        p.must_verify = true;
+        CHECK_I64(deliver(&p), 0);
+        c.target = in_dir("target", "");
+        CHECK(holds(target("main.conf"), "main 1"));
+        CHECK(holds(target("conf.d/a.conf"), "a 1"));
+        if (undone)
+            files_undo(&p);
+        files_plan_deinit(&p);
+        CHECK(holds(target("main.conf"), undone ? "theirs" : "main 1"));
+        CHECK(holds(target("conf.d/x"), "theirs too") == (undone == 1));
+    }
+    CHECK(!is_there(target("..kept_trimtab-0")) && !is_there(target("..kept_trimtab-1")));
+}
