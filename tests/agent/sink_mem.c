@@ -146,7 +146,8 @@ static int ask(struct sink_plan *base, bool does_fail, sink_done_fn *done, void 
     p->ctx = ctx;
     p->does_fail = does_fail;
     p->answer = (struct defer){.fn = answer, .ctx = p};
-    loop_defer(mem_of(base->sink)->loop, &p->answer);
+    if (!mem_of(base->sink)->is_silent)
+        loop_defer(mem_of(base->sink)->loop, &p->answer);
     return SINK_ASKED;
 }
 
@@ -166,7 +167,7 @@ static int switch_over(struct sink_plan *base)
 
     s->now.n = 0;
     for (size_t i = 0; i < p->wanted.n; i++) {
-        if ((i == 1 && is_to_fail(base, SINK_MEM_SWITCH)) || faults_call()) {
+        if ((i + 1 == p->wanted.n && is_to_fail(base, SINK_MEM_SWITCH)) || faults_call()) {
             s->now = p->before;
             return fail(base, "IO");
         }
