@@ -521,7 +521,9 @@ static int watch_signals(struct agent *a, struct err *err)
     if (loop_watch_signal(&a->loop, &a->on_term, err) ||
         loop_watch_signal(&a->loop, &a->on_int, err))
         return ERR_IO;
-    return loop_watch_signal(&a->loop, &a->on_hup, err);
+    if (loop_watch_signal(&a->loop, &a->on_hup, err))
+        return ERR_IO;
+    return reaper_open(&a->reaper, &a->loop, err);
 }
 
 /* ---- life ---- */
@@ -645,6 +647,7 @@ void agent_close(struct agent *a)
     close_sinks(a);
     orders_close(a);
     a->prober = prober_close(a->prober);
+    reaper_close(&a->reaper);
     loop_close(&a->loop);
     if (a->has_ledger)
         ledger_deinit(&a->ledger);

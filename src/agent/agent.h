@@ -12,6 +12,7 @@
 #include "agent/job.h"
 #include "agent/orders.h"
 #include "agent/prober.h"
+#include "agent/reaper.h"
 #include "net/http.h"
 #include "sync/link.h"
 
@@ -38,6 +39,7 @@ struct agent {
     Trimtab__V1__Scope **scopes;
     struct timer verify, retry, flush, again;
     struct signal_watch on_term, on_int, on_hup;
+    struct reaper reaper;
     char token[1024];
     char link_story[ERR_TEXT_MAX];                 /* why it is down */
     bool is_connected, is_stopping, knows_nothing; /* the last: no copy, nothing received yet */

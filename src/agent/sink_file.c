@@ -237,7 +237,7 @@ static void on_command(void *ctx, const struct child_result *result)
     struct sink_fault fault = {.code = p->failed};
 
     p->child = NULL;
-    if (result->has_passed) {
+    if (result->end == CHILD_PASSED) {
         p->done(p->ctx, NULL);
         return;
     }

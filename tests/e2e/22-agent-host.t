@@ -1,0 +1,53 @@
+#!/bin/bash
+# The agent at home on a host: what its commands leave behind, credentials that are exchanged, folders that go and come,
+# mounts, modes and owners, and files that others edit.
+#   TRIMTAB_BIN: the folder of the binaries
+. "$(dirname "$0")/lib.sh"
+
+holds() { [ "$(cat "$DIR/$1" 2>/dev/null)" = "$2" ]; }
+skip() { N=$((N + 1)); echo "ok $N - $1 # SKIP $2"; }
+
+server_start 127.0.0.1:0
+config() { # config [sections]: the agent's settings; further lines of [files "t"] come on standard input
+    cat >"$DIR/agent.conf" <<E2
+servers = $ADDR
+token_file = ${TOKEN_FILE:-$DIR/sd/admin.token}
+data_dir = $DIR/ad
+admin_listen = 127.0.0.1:0
+admin_address_file = $DIR/admin
+retry_interval = 300ms
+verify_interval = 300ms
+[scope "t"]
+namespaces = host
+kinds = file
+[files "t"]
+scope = t
+target = $DIR/target
+E2
+    cat >>"$DIR/agent.conf"
+}
+
+# ---- what commands leave behind
+put host/file/a a1
+config <<'E2'
+reload = sh -c '(sleep 0.1 >/dev/null 2>&1 &); true'
+E2
+if unshare -pf --kill-child --mount-proc true 2>/dev/null; then
+    unshare -pf --kill-child --mount-proc "$BIN/trimtab-agent" --config_file="$DIR/agent.conf" 2>>"$DIR/agent.log" &
+    PROGRAM=$!
+    until_ holds target/a a1
+    for i in 2 3 4 5; do
+        put host/file/a "a$i"
+        until_ holds target/a "a$i" && until_ says '"state":"ok"'
+    done
+    first=$(pgrep -P "$PROGRAM")
+    no_zombies() { ! ps --ppid "$first" -o stat= | grep -q Z; }
+    until_ no_zombies
+    ok $? "as process 1 it reaps what its reloads have left behind"
+    kill "$first"
+    wait "$PROGRAM"
+    PROGRAM=
+else
+    skip "as process 1 it reaps what its reloads have left behind" "no PID namespaces here"
+fi
+finish
