@@ -12,7 +12,6 @@
 
 enum {
     FLUSH_MS = 10000,
-    TOKEN_FILE_MAX = 1000,
     AGAIN_MS = 1000, /* after there was no memory */
 };
 
@@ -218,6 +217,33 @@ static void tell_applied(void *ctx, uint64_t revision)
     timer_start(&a->again, &a->loop, AGAIN_MS, 0);
 }
 
+/* ---- credentials ---- */
+
+/* Takes the credentials from their files, and connects at once with new ones. Those from before stay after a failure. */
+static void refresh(struct agent *a, enum credentials_when when)
+{
+    struct err err = ERR_NULL;
+    int r = credentials_refresh(&a->credentials, when, &err);
+
+    if (r == CREDENTIALS_NEW && sync_link_set_token(a->link, a->credentials.token))
+        r = err_set(&err, ERR_NOMEM, "out of memory");
+    if (r < 0)
+        LOG(ERROR, "credentials_not_read", LOG_C("error", err.text));
+    else if (r == CREDENTIALS_NEW)
+        LOG(INFO, "credentials_read");
+    if (r == CREDENTIALS_NEW)
+        sync_link_kick(a->link);
+}
+
+static void run_refresh(struct defer *d, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)d;
+    if (a->link && !a->is_stopping)
+        refresh(a, CREDENTIALS_WHEN_CHANGED);
+}
+
 /* ---- timers ---- */
 
 static void on_verify(struct timer *t, void *ctx)
@@ -226,6 +252,7 @@ static void on_verify(struct timer *t, void *ctx)
 
     (void)t;
     a->n_verified++;
+    refresh(a, CREDENTIALS_WHEN_CHANGED);
     if (!sync_verify(a->sync)) {
         a->n_drifted++;
         LOG(ERROR, "drift", LOG_C("action", "the server is asked to mend it"));
@@ -283,43 +310,13 @@ static void on_link(void *ctx, enum sync_link_state state, const char *address,
         strncmp(line, a->link_story, sizeof(a->link_story) - 1) != 0) /* once each */
         LOG(WARN, "disconnected", LOG_C("server", address), LOG_C("reason", line));
     a->is_connected = false;
+    loop_defer(&a->loop, &a->refresh); /* they may have been exchanged */
     (void)snprintf(a->link_story, sizeof(a->link_story), "%s", line);
-}
-
-static int read_token(struct agent *a, struct err *err)
-{
-    owned(buf) struct buf text = BUF_NULL(TOKEN_FILE_MAX);
-    struct str token;
-    int r;
-
-    if (!*a->config.token_file)
-        return 0;
-    r = file_read(a->config.token_file, &text, err);
-    if (r)
-        return r;
-    token = str_trim(buf_str(&text));
-    if (!token.len || memchr(token.data, '\n', token.len))
-        return err_set(err, ERR_INVALID, "%s must hold one token", a->config.token_file);
-    (void)snprintf(a->token, sizeof(a->token), "%.*s", STR_ARG(token));
-    return 0;
 }
 
 static const char *or_null(const char *text)
 {
     return *text ? text : NULL;
-}
-
-static int open_tls(struct agent *a, struct err *err)
-{
-    const struct config *c = &a->config;
-    struct tls_client_opts opts = {.ca_file = or_null(c->tls_ca),
-                                   .cert_file = or_null(c->tls_cert),
-                                   .key_file = or_null(c->tls_key),
-                                   .server_name = or_null(c->tls_server_name)};
-
-    if (!c->tls && !opts.ca_file && !opts.cert_file)
-        return 0;
-    return tls_client_open(&opts, &a->tls, err);
 }
 
 static int open_link(struct agent *a, struct err *err)
@@ -329,8 +326,8 @@ static int open_link(struct agent *a, struct err *err)
 
     opts.channel = (struct channel_opts){.addresses = a->config.addresses,
                                          .n_addresses = a->config.n_addresses,
-                                         .tls = a->tls,
-                                         .token = or_null(a->token)};
+                                         .tls = a->credentials.tls,
+                                         .token = or_null(a->credentials.token)};
     if (random_bytes(&opts.channel.seed, sizeof(opts.channel.seed)))
         return err_set(err, ERR_IO, "the system has no random bytes");
     return sync_link_open(&opts, &a->link, err);
@@ -496,18 +493,9 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
 static void on_reload_signal(struct signal_watch *s, void *ctx)
 {
     struct agent *a = ctx;
-    struct err err = ERR_NULL;
-    int r = read_token(a, &err);
 
     (void)s;
-    if (!r)
-        r = sync_link_set_token(a->link, a->token);
-    if (!r && a->tls)
-        r = tls_reload(a->tls, &err);
-    if (r)
-        LOG(ERROR, "reload_failed", LOG_C("error", err.code ? err.text : "out of memory"));
-    else
-        LOG(INFO, "reloaded");
+    refresh(a, CREDENTIALS_ALWAYS);
     sync_link_kick(a->link);
     job_retry(a->job, JOB_RETRY_ALL);
     job_verify(a->job);
@@ -531,10 +519,8 @@ static int watch_signals(struct agent *a, struct err *err)
 static int open_parts(struct agent *a, struct err *err)
 {
     struct copy_content content = {.instance = ""};
-    int r = read_token(a, err);
+    int r = credentials_open(&a->credentials, &a->config, err);
 
-    if (!r)
-        r = open_tls(a, err);
     if (!r)
         r = open_copy(a, &content, err);
     if (!r)
@@ -558,6 +544,7 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     a->retry = (struct timer){.fn = on_retry, .ctx = a};
     a->flush = (struct timer){.fn = on_flush, .ctx = a};
     a->again = (struct timer){.fn = on_again, .ctx = a};
+    a->refresh = (struct defer){.fn = run_refresh, .ctx = a};
     (void)snprintf(a->link_story, sizeof(a->link_story), "connecting");
     if (*config->mass_drop_min)
         LOG(WARN, "setting_without_effect", LOG_C("setting", "mass_drop_min"),
@@ -653,7 +640,7 @@ void agent_close(struct agent *a)
         ledger_deinit(&a->ledger);
     a->sync = sync_free(a->sync);
     a->copy = copy_close(a->copy);
-    tls_close(a->tls);
+    credentials_close(&a->credentials);
     arena_deinit(&a->arena);
     a->has_loop = false;
 }

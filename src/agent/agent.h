@@ -9,6 +9,7 @@
 #define TRIMTAB_AGENT_AGENT_H
 
 #include "agent/config.h"
+#include "agent/credentials.h"
 #include "agent/job.h"
 #include "agent/orders.h"
 #include "agent/prober.h"
@@ -21,7 +22,8 @@ struct agent {
     struct arena arena; /* what lives as long as the agent */
     struct loop loop;
     bool has_loop;
-    struct tls *tls;
+    struct credentials credentials;
+    struct defer refresh; /* of them */
     struct copy *copy;
     struct sync *sync;
     struct sync_link *link;
@@ -40,7 +42,6 @@ struct agent {
     struct timer verify, retry, flush, again;
     struct signal_watch on_term, on_int, on_hup;
     struct reaper reaper;
-    char token[1024];
     char link_story[ERR_TEXT_MAX];                 /* why it is down */
     bool is_connected, is_stopping, knows_nothing; /* the last: no copy, nothing received yet */
     int64_t started_ms, connected_ms;

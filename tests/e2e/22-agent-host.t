@@ -50,4 +50,32 @@ if unshare -pf --kill-child --mount-proc true 2>/dev/null; then
 else
     skip "as process 1 it reaps what its reloads have left behind" "no PID namespaces here"
 fi
+
+# ---- credentials that are exchanged
+sum() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
+cp "$DIR/sd/tokens" "$DIR/tokens" 2>/dev/null || : >"$DIR/tokens"
+tokens() { # tokens TOKEN...: those that the server knows for the agent
+    { cat "$DIR/tokens"; for token; do echo "h1 agent $(sum "$token")"; done; } >"$DIR/sd/tokens.new"
+    chmod 600 "$DIR/sd/tokens.new"
+    mv "$DIR/sd/tokens.new" "$DIR/sd/tokens"
+    kill -HUP "$SERVER"
+}
+old=old-token-old-token-old-token-1234 new=new-token-new-token-new-token-5678
+tokens $old
+id=$(instances | pick 'a.instances.length ? a.instances[0].instance.id : ""')
+[ -z "$id" ] || until_ api DELETE "/v1/instances/$id"
+rm -rf "$DIR/ad"
+printf $old >"$DIR/agent.token"
+TOKEN_FILE=$DIR/agent.token config </dev/null
+agent_start
+until_ in_status '"connected": true' && grep -q token_readable "$DIR/agent.log"
+ok $? "a token that everybody can read is warned about"
+tokens $old $new
+printf $new >"$DIR/agent.token.new" && chmod 600 "$DIR/agent.token.new" && mv "$DIR/agent.token.new" "$DIR/agent.token"
+tokens $new
+put host/file/b b1
+until_ holds target/b b1
+ok $? "a token that was exchanged without a word is taken when the old one is withdrawn"
+agent_stop
+ok $? "the agent ends orderly"
 finish
