@@ -272,14 +272,6 @@ static void on_again(struct timer *t, void *ctx)
         tell_applied(a, a->untold);
 }
 
-static void on_retry(struct timer *t, void *ctx)
-{
-    struct agent *a = ctx;
-
-    (void)t;
-    job_retry(a->job, JOB_RETRY_PASSING);
-}
-
 static void on_flush(struct timer *t, void *ctx)
 {
     struct agent *a = ctx;
@@ -495,9 +487,10 @@ static void on_reload_signal(struct signal_watch *s, void *ctx)
     struct agent *a = ctx;
 
     (void)s;
+    LOG(INFO, "reloaded");
     refresh(a, CREDENTIALS_ALWAYS);
     sync_link_kick(a->link);
-    job_retry(a->job, JOB_RETRY_ALL);
+    job_retry(a->job);
     job_verify(a->job);
 }
 
@@ -535,13 +528,11 @@ static int open_parts(struct agent *a, struct err *err)
 
 int agent_open(struct agent *a, const struct config *config, struct err *err)
 {
-    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS,
-             retry_ms = config->retry_interval / NSEC_PER_MS;
+    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS;
     int r;
 
     *a = (struct agent){.config = *config, .started_ms = clock_wall_ms()};
     a->verify = (struct timer){.fn = on_verify, .ctx = a};
-    a->retry = (struct timer){.fn = on_retry, .ctx = a};
     a->flush = (struct timer){.fn = on_flush, .ctx = a};
     a->again = (struct timer){.fn = on_again, .ctx = a};
     a->refresh = (struct defer){.fn = run_refresh, .ctx = a};
@@ -560,7 +551,7 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     for (size_t i = 0; i < config->files.n; i++)
         files_sweep(&config->files.at[i]);
     timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
-    timer_start(&a->retry, &a->loop, retry_ms, retry_ms);
+    job_retry(a->job); /* whatever it was refused for: much may have changed */
     if (!a->knows_nothing)
         job_verify(a->job); /* what was served is served again, whoever can be reached */
     else if (a->ledger.pending.n)
@@ -622,7 +613,6 @@ void agent_close(struct agent *a)
     if (!a->has_loop)
         return;
     timer_stop(&a->verify);
-    timer_stop(&a->retry);
     timer_stop(&a->flush);
     timer_stop(&a->again);
     close_net(a);

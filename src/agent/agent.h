@@ -39,7 +39,7 @@ struct agent {
     Trimtab__V1__Instance *instance;
     struct str secret; /* of this host, on the arena; tells it from others with the same credential */
     Trimtab__V1__Scope **scopes;
-    struct timer verify, retry, flush, again;
+    struct timer verify, flush, again;
     struct signal_watch on_term, on_int, on_hup;
     struct reaper reaper;
     char link_story[ERR_TEXT_MAX];                 /* why it is down */

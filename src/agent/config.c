@@ -40,7 +40,7 @@ static const struct setting table[] = {
     ROW(reload_timeout, DURATION, "30s", "how long a reload command may take"),
     ROW(verify_interval, DURATION, "1m", "how often what is held is proved anew"),
     ROW(retry_interval, DURATION, "1m",
-        "how often what failed for lack of space is tried again"),
+        "how often what was refused for its content is tried again"),
     ROW(mass_drop_min, TEXT, "",
         "without effect, for files of older versions: nothing is deleted without a cause"),
     ROW(log_level, TEXT, "info", "debug, info, warn or error"),
@@ -82,6 +82,7 @@ void config_help(struct buf *out)
              "                  owner = USER   group = GROUP   layout = plain|symlink\n"
              "                  check = COMMAND with {stage}   check_timeout = 10s\n"
              "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
+             "                  program = NAME of the program that pid_file is of\n"
              "                  replace_foreign = no|yes\n"
              "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
              "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
@@ -246,7 +247,8 @@ static int files_text(struct reading *r, struct config_files *f, struct str key,
     } texts[] = {{STR("target"), &f->target},
                  {STR("check"), &f->check},
                  {STR("reload"), &f->reload},
-                 {STR("pid_file"), &f->pid_file}};
+                 {STR("pid_file"), &f->pid_file},
+                 {STR("program"), &f->program}};
 
     *ret_known = true;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -363,6 +365,8 @@ static int check_files(const struct config *c, const struct config_files *f, str
         return err_set(err, ERR_INVALID, "reload or reload_signal, not both");
     if (!f->reload_signal != !f->pid_file)
         return err_set(err, ERR_INVALID, "reload_signal and pid_file are needed together");
+    if (f->program && !f->pid_file)
+        return err_set(err, ERR_INVALID, "program is the name of what pid_file is of");
     if ((f->owner != (uid_t)-1 || f->group != (gid_t)-1) && geteuid() != 0)
         return err_set(err, ERR_INVALID,
                        "owner and group can only be set by an agent that runs as root");

@@ -40,7 +40,7 @@ struct config_files {
     const char *target;
     const char *check, *reload; /* command lines; NULL: none */
     int reload_signal;          /* 0: none */
-    const char *pid_file;
+    const char *pid_file, *program; /* NULL: not known */
     mode_t mode, folder_mode;
     uid_t owner; /* (uid_t)-1: as the agent */
     gid_t group;

@@ -6,7 +6,9 @@
 #include "base/log.h"
 
 enum {
-    AGAIN_MS = 1000 /* after there was no memory to begin, or a result could not be noted */
+    AGAIN_MS = 1000, /* after there was no memory to begin, or a result could not be noted */
+    PASSING_MIN_MS = 1000,
+    PASSING_MAX_MS = 300000,
 };
 
 /* ---- states ---- */
@@ -21,6 +23,8 @@ enum job_state {
     JOB_RELOADING_OLD,
     JOB_FINISHING
 };
+
+#define RETRY_ALL UINT64_MAX
 
 #define TO(state) (1U << JOB_##state)
 
@@ -62,12 +66,16 @@ struct job {
     struct work work;
     size_t failed_sink; /* n: none */
     bool is_void;       /* what the plans say has not come to be */
+    unsigned n_untold;  /* how often in a row a receiver could not be told what is there */
     bool must_verify, is_verifying, must_tell, is_stopping, is_paused;
+    bool must_note;        /* the copy does not have the newest result */
     uint64_t kicks, begun; /* how often it was kicked, and the same when the job began */
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct defer kick;
     struct timer again; /* after something failed; nothing begins for verifying alone before */
+    struct timer retry; /* when the first of what was refused is to be tried again, */
+    nsec_t retry_due;   /* which is this time */
 };
 
 static void try_next(struct job *j);
@@ -227,6 +235,33 @@ static const char *text_of(struct buf *b)
     return text ? text : "";
 }
 
+/* How long something waits that has failed n times before for a passing reason. */
+static uint64_t passing_wait(unsigned n)
+{
+    return MIN((uint64_t)PASSING_MIN_MS << MIN(n, 16U), (uint64_t)PASSING_MAX_MS);
+}
+
+/* When this one is to be tried again by itself. */
+static void plan_retry(struct job *j, struct pending *p, bool is_passing)
+{
+    uint64_t wait_ms = is_passing ? passing_wait(p->n_tries) : j->opts.retry_ms;
+
+    p->n_tries++;
+    p->retry_at = loop_now(j->opts.loop) + wait_ms * NSEC_PER_MS;
+}
+
+static void refuse_member(struct job *j, const struct group_member *m, uint64_t group,
+                          const struct refusal_text *text, const struct sink_fault *own)
+{
+    struct pending *p;
+
+    if (ledger_refuse(j->opts.ledger, m, group, text))
+        LOG(WARN, "refusal_without_text", LOG_STR("file", key_path(m->key)));
+    p = map_get(&j->opts.ledger->pending, m->key);
+    if (p && p->is_refused && own)
+        plan_retry(j, p, own->is_passing);
+}
+
 static void refuse_group(struct job *j, struct group *g, const struct refusing *why)
 {
     owned(buf) struct buf held_by = BUF_NULL(ID_BYTES_MAX + 8);
@@ -244,8 +279,7 @@ static void refuse_group(struct job *j, struct group *g, const struct refusing *
         struct refusal_text text = {own ? fault->code : "HELD", own ? fault->text : STR(""),
                                     own ? "" : text_of(&held_by)};
 
-        if (ledger_refuse(j->opts.ledger, &g->members[m], number, &text))
-            LOG(WARN, "refusal_without_text", LOG_STR("file", key_path(g->members[m].key)));
+        refuse_member(j, &g->members[m], number, &text, own ? fault : NULL);
     }
     g->verdict = GROUP_REFUSED;
     LOG(WARN, "refused", LOG_C("item", text_of(&held_by)), LOG_C("code", fault->code),
@@ -304,7 +338,8 @@ static struct refusing why_failed(const struct job *j, size_t sink)
     if (j->plans && j->plans[sink])
         why.fault = j->plans[sink]->fault;
     if (!why.fault.code)
-        why = (struct refusing){.fault = {.code = "NO_MEMORY", .text = STR("out of memory")}};
+        why = (struct refusing){
+            .fault = {.code = "NO_MEMORY", .is_passing = true, .text = STR("out of memory")}};
     return why;
 }
 
@@ -322,7 +357,7 @@ static int make_rows(const struct job *j, enum sink_rows_of which, struct sink_r
 {
     int r = 0;
 
-    for (size_t i = 0; j->plans && !j->is_void && i < n_sinks(j) && !r; i++)
+    for (size_t i = 0; j->plans && i < n_sinks(j) && !r; i++)
         r = sink_at(j, i)->ops->rows(j->plans[i], which, out);
     return r;
 }
@@ -434,6 +469,15 @@ static void verify_failed(struct job *j)
     verify_later(j, j->opts.retry_ms);
 }
 
+/* Whether a receiver may not know what is there, though its content was put in place or back. */
+static bool is_any_untold(const struct job *j)
+{
+    for (size_t i = 0; j->plans && i < n_sinks(j); i++)
+        if (j->plans[i] && j->plans[i]->is_untold)
+            return true;
+    return false;
+}
+
 /* Writes down what is served now, and what is where. A failure is told, and made good by a job that verifies. */
 static void note_result(struct job *j)
 {
@@ -441,7 +485,7 @@ static void note_result(struct job *j)
     struct copy_update u = {.has_served = true, .applied = j->revision};
     struct copy_served *served = pending_rows(j, &u.n_served);
     struct err err = ERR_NULL;
-    int r = served ? make_rows(j, SINK_FINAL, &rows) : ERR_NOMEM;
+    int r = served ? make_rows(j, j->is_void ? SINK_TOLD : SINK_FINAL, &rows) : ERR_NOMEM;
 
     u.served = served;
     u.files = rows.rows.at;
@@ -450,10 +494,13 @@ static void note_result(struct job *j)
         r = copy_update(j->opts.copy, &u, &err);
     if (note_rows(j, &rows))
         r = ERR_NOMEM;
+    j->must_note = r != 0;
     if (r)
         LOG(ERROR, "copy_failed", LOG_C("error", err.code ? err.text : "out of memory"));
     if (r)
         verify_later(j, AGAIN_MS);
+    else if (is_any_untold(j))
+        verify_later(j, passing_wait(j->n_untold++));
     else if (j->is_verifying && (!j->plans || j->is_void))
         verify_failed(j);
     (void)mem_free(served);
@@ -478,7 +525,7 @@ static bool has_failed_reload(const struct job *j, uint64_t group)
     while ((slot = map_each(&j->opts.ledger->pending, &at))) {
         const struct pending *p = slot->value;
 
-        if (p->is_refused && p->group == group && strcmp(p->code, "RELOAD_FAILED") == 0)
+        if (p->is_refused && p->group == group && str_starts(str_c(p->code), STR("RELOAD_")))
             return true;
     }
     return false;
@@ -526,6 +573,26 @@ static bool serve_accepted(struct job *j)
     return is_noted;
 }
 
+/* Sets the alarm for the first that is to be tried again by itself. */
+static void plan_retries(struct job *j)
+{
+    nsec_t first = 0, now = loop_now(j->opts.loop);
+    struct map_slot *slot;
+    size_t at = 0;
+
+    while ((slot = map_each(&j->opts.ledger->pending, &at))) {
+        const struct pending *p = slot->value;
+
+        if (p->is_refused && p->retry_at && (!first || p->retry_at < first))
+            first = p->retry_at;
+    }
+    timer_stop(&j->retry);
+    j->retry_due = first;
+    if (first)
+        timer_start(&j->retry, j->opts.loop,
+                    first > now ? (first - now + NSEC_PER_MS - 1) / NSEC_PER_MS : 0, 0);
+}
+
 static void finish_job(struct job *j)
 {
     bool is_noted = serve_accepted(j);
@@ -536,6 +603,9 @@ static void finish_job(struct job *j)
             count(j, j->plans[i]);
             retry_neighbours(j, sink_at(j, i)->scope);
         }
+    if (j->plans && !is_any_untold(j))
+        j->n_untold = 0;
+    plan_retries(j);
     j->must_tell = !is_noted || j->kicks != j->begun; /* what came during the job */
     if (is_noted)
         j->opts.applied(j->opts.ctx, j->revision);
@@ -605,7 +675,8 @@ static void reload_failed(struct job *j, const struct refusing *why)
     bool is_old = j->state == JOB_RELOADING_OLD;
 
     j->stats.reloads_failed++;
-    if (is_old || !has_accepted(j)) { /* there is nothing to go back to */
+    if (is_old ||
+        !has_accepted(j)) { /* there is nothing to go back to: it is told again later */
         LOG(ERROR, "reload_failed", LOG_STR("sink", why->sink ? why->sink->name : STR("")),
             LOG_C("files", is_old ? "as before" : "restored"),
             LOG_STR("reason", why->fault.text));
@@ -613,7 +684,6 @@ static void reload_failed(struct job *j, const struct refusing *why)
         reload_next(j);
         return;
     }
-    j->failed_sink = j->at;
     refuse_accepted_of(j, &(struct refusing){sink_at(j, j->at), why->fault});
     move(j, JOB_UNDOING);
     start_work(j, run_undo, done_undo);
@@ -624,23 +694,35 @@ static void on_reload(void *ctx, const struct sink_fault *fault)
     struct job *j = ctx;
 
     j->is_asked = false;
+    if (fault && j->is_stopping) {
+        end_job(j); /* the intent stands, and the next start tells the receiver */
+        return;
+    }
     if (fault) {
         reload_failed(j, &(struct refusing){sink_at(j, j->at), *fault});
         return;
     }
+    j->plans[j->at]->is_untold = false;
     j->at++;
     reload_next(j);
 }
 
-/* Tells the receivers from j->at on whose content was switched; comes back from the loop for each that answers. */
+/* Whether this receiver may not know what is there: what is new, or, after an undo, what is back. */
+static bool must_be_told(const struct job *j, const struct sink_plan *p)
+{
+    return p->must_tell || (j->state == JOB_RELOADING ? p->is_changed : p->was_told);
+}
+
+/* Tells the receivers from j->at on what is there now; comes back from the loop for each that answers. */
 static void reload_next(struct job *j)
 {
     for (; j->at < n_sinks(j); j->at++) {
         struct sink_plan *p = j->plans[j->at];
         int r;
 
-        if (!p->is_changed || (j->state == JOB_RELOADING_OLD && j->at > j->failed_sink))
+        if (!must_be_told(j, p))
             continue;
+        p->was_told = p->is_untold = true;
         r = sink_at(j, j->at)->ops->reload(p, on_reload, j);
         j->stats.reloads++;
         j->is_asked = r == SINK_ASKED;
@@ -651,6 +733,7 @@ static void reload_next(struct job *j)
         }
         if (r != SINK_NOTHING_TO_ASK)
             return;
+        p->is_untold = false;
     }
     conclude(j);
 }
@@ -695,7 +778,8 @@ static void switch_over(struct job *j)
 
     move(j, JOB_SWITCHING);
     if (announce(j, &err)) {
-        struct refusing why = {.fault = {.code = "COPY_FAILED", .text = str_c(err.text)}};
+        struct refusing why = {
+            .fault = {.code = "COPY_FAILED", .is_passing = true, .text = str_c(err.text)}};
 
         refuse_all_accepted(j, &why);
         if (j->is_verifying)
@@ -740,12 +824,27 @@ static void attempt_failed(struct job *j, const struct refusing *why)
     start_work(j, run_drop, done_discard);
 }
 
+/* There is nothing to put in place, to tell a receiver, or to write down. */
+static bool has_nothing_to_do(const struct job *j)
+{
+    struct sink_rows rows = {.rows = {0}};
+    bool nothing = !has_accepted(j) && !j->must_tell && !j->must_note;
+
+    for (size_t i = 0; i < n_sinks(j) && nothing; i++)
+        nothing = !j->plans[i]->is_changed && !j->plans[i]->must_tell;
+    nothing = nothing && make_rows(j, SINK_FINAL, &rows) == 0 && rows.rows.n == 0;
+    sink_rows_deinit(&rows);
+    return nothing;
+}
+
 static void attempt_passed(struct job *j)
 {
     for (size_t g = j->tried.lo; j->has_tried && g < j->tried.hi; g++)
         j->groups.at[g].verdict = GROUP_ACCEPTED;
     if (j->ranges.n)
         start_work(j, run_drop, done_discard);
+    else if (has_nothing_to_do(j))
+        end_job(j);
     else
         switch_over(j); /* this stage is of all that has passed */
 }
@@ -804,7 +903,8 @@ static void run_stage(struct work *w, void *ctx)
 
 static void stage_failed(struct job *j)
 {
-    struct refusing why = {.fault = {.code = "NO_MEMORY", .text = STR("out of memory")}};
+    struct refusing why = {
+        .fault = {.code = "NO_MEMORY", .is_passing = true, .text = STR("out of memory")}};
 
     if (j->failed_sink < n_sinks(j))
         why = why_failed(j, j->failed_sink);
@@ -963,27 +1063,39 @@ void job_verify(struct job *j)
 {
     j->must_verify = true;
     timer_stop(&j->again);
-    job_kick(j);
+    if (j->state == JOB_IDLE)
+        loop_defer(j->opts.loop, &j->kick);
 }
 
-void job_retry(struct job *j, enum job_retry which)
+/* Those that are due by a time, or all. */
+static void retry(struct job *j, nsec_t due)
 {
-    static const char *const passing[] = {"NO_SPACE", "NO_MEMORY", "IO", "COPY_FAILED"};
     struct map_slot *slot;
     size_t at = 0;
     bool any = false;
 
     while ((slot = map_each(&j->opts.ledger->pending, &at))) {
         struct pending *p = slot->value;
-        bool does_pass = which == JOB_RETRY_ALL;
 
-        for (size_t i = 0; i < ARRAY_LEN(passing); i++)
-            does_pass |= strcmp(p->code, passing[i]) == 0;
-        p->must_retry |= p->is_refused && does_pass;
+        if (p->is_refused && (due == RETRY_ALL || (p->retry_at && p->retry_at <= due)))
+            p->must_retry = true;
         any |= p->must_retry;
     }
     if (any || j->must_verify)
         job_kick(j);
+}
+
+void job_retry(struct job *j)
+{
+    retry(j, RETRY_ALL);
+}
+
+static void on_retry(struct timer *t, void *ctx)
+{
+    struct job *j = ctx;
+
+    (void)t;
+    retry(j, MAX(j->retry_due, loop_now(j->opts.loop)));
 }
 
 /* Without memory it counts as named: trying too much does no harm, and saying that it was tried would be untrue. */
@@ -1045,6 +1157,7 @@ struct job *job_new(const struct job_opts *opts)
     j->opts = *opts;
     j->kick = (struct defer){.fn = run_kick, .ctx = j};
     j->again = (struct timer){.fn = on_again, .ctx = j};
+    j->retry = (struct timer){.fn = on_retry, .ctx = j};
     return j;
 }
 
@@ -1054,6 +1167,7 @@ struct job *job_free(struct job *j)
         return NULL;
     defer_cancel(&j->kick);
     timer_stop(&j->again);
+    timer_stop(&j->retry);
     drop_plans(j);
     groups_deinit(&j->groups);
     VEC_DEINIT(&j->ranges);

@@ -35,7 +35,8 @@ struct job_opts {
     struct copy *copy;
     struct sink *const *sinks; /* in order of dependency; borrowed */
     size_t n_sinks;
-    uint64_t retry_ms; /* after looking at what is there has failed */
+    /* How long what was refused for its content waits for its next try, and looking at what is there after a failure. */
+    uint64_t retry_ms;
     /* A job has ended or there was nothing to do: what is served is final for this revision. */
     void (*applied)(void *ctx, uint64_t revision);
     /* Nothing is to be done, and what is served was told. */
@@ -52,10 +53,12 @@ struct job *job_free(struct job *j);
 void job_kick(struct job *j);
 /* The next job also looks at every file that is there. */
 void job_verify(struct job *j);
-/* What was refused is tried again; only_passing: only what failed for want of space or the like. */
-enum job_retry { JOB_RETRY_ALL, JOB_RETRY_PASSING };
-void job_retry(struct job *j, enum job_retry which);
-
+/*
+ * All that was refused is tried again now. By itself it is tried again after a while: what failed for a passing reason
+ * after 1 s, then after twice as long each time, up to 5 min; what was refused for its content after retry_ms, and when
+ * something beside it has changed.
+ */
+void job_retry(struct job *j);
 /* The same for these resources, by their ids. */
 void job_retry_these(struct job *j, char *const *ids, size_t n);
 /* Whether something refused is still to be tried again. */
@@ -66,7 +69,11 @@ bool job_is_retrying(const struct job *j);
  */
 void job_pause(struct job *j, bool is_paused);
 
-/* Ends the job under way, if it has not switched; no other begins. done is called from the loop when it is idle. */
+/*
+ * Ends the job under way, if it has not switched; no other begins. A reload is waited for; when it fails, which may be
+ * for the same reason for which the agent ends, that is no verdict: the next start tells the receiver anew. done is
+ * called from the loop when it is idle.
+ */
 void job_stop(struct job *j, void (*done)(void *ctx), void *ctx);
 
 bool job_is_busy(const struct job *j);

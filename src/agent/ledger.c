@@ -151,6 +151,8 @@ static int compare(struct ledger *l, struct str key, uint64_t batch, enum why wh
         p->batch = batch;
         p->is_refused = false; /* something relevant changed */
         p->must_retry = false;
+        p->n_tries = 0;
+        p->retry_at = 0;
     }
     return 0;
 }
@@ -483,6 +485,7 @@ int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group
         return 0; /* it has become what is served */
     p->group = group;
     p->must_retry = false;
+    p->retry_at = 0;
     if (!is_same(ledger_received(l, m->key), m->want))
         return 0; /* something newer has come: not tried yet */
     p->is_refused = true;

@@ -11,6 +11,7 @@
 #define TRIMTAB_AGENT_LEDGER_H
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "sync/copy.h"
@@ -20,6 +21,9 @@ struct pending {
     uint64_t batch; /* revision of the batch that changed it last */
     uint64_t group; /* with whom it was refused; 0: not tried yet */
     bool is_refused, must_retry;
+    unsigned
+        n_tries; /* since it came, or anything that matters has changed; for whoever refuses it */
+    nsec_t retry_at; /* of the loop's clock; 0: not by itself */
     char code[24];
     char *message, *held_by; /* NULL: empty */
     size_t len;

@@ -15,7 +15,8 @@
  *   (K2) After a failure of stage or switch the same holds, nothing is left behind, and the plan tells code and story.
  *   (K3) After switch the content is exactly what was wanted.
  *   (K4) The rows of SINK_INTENT, durable before switch, let a process that starts after a crash at any later step know
- *        all that it may have put there, and that the receiver may not have been told.
+ *        all that it may have put there, and that the receiver may not have been told. Only the rows of SINK_FINAL and
+ *        SINK_TOLD take that back; until then every plan must tell the receiver, whether anything changes or not.
  */
 #ifndef TRIMTAB_AGENT_SINK_H
 #define TRIMTAB_AGENT_SINK_H
@@ -41,6 +42,7 @@ struct sink_item {
 /* What failed, and by whose fault. Borrowed. */
 struct sink_fault {
     const char *code;
+    bool is_passing;    /* it says nothing of the content: the same may pass soon */
     struct str culprit; /* name of an item of the sink; empty: none in particular */
     struct str text;
 };
@@ -49,6 +51,9 @@ struct sink_fault {
 struct sink_plan {
     struct sink *sink;
     bool is_changed;  /* there is something to check, to switch and to tell the receiver */
+    bool must_tell;   /* the receiver may not know what is there already */
+    bool was_told,
+        is_untold;    /* kept by the job: a reload was asked for, and it has not passed */
     bool is_switched; /* and not undone */
     uint64_t n_written, n_removed, n_restored;
     struct sink_fault fault; /* of the step that failed; in the plan's own memory */
@@ -66,7 +71,8 @@ struct sink_rows {
 enum sink_rows_of {
     SINK_INTENT, /* before the switch: what it may put there */
     SINK_VOID,   /* after an undo: what the intent announced did not come to be */
-    SINK_FINAL   /* after the reload: what is there */
+    SINK_FINAL,  /* after the reload: what is there */
+    SINK_TOLD    /* after the reload of what was there before: the receiver knows it again */
 };
 
 /* How closely plan and stage look at what is there already. */

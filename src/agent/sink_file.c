@@ -6,10 +6,8 @@
 #include "agent/child.h"
 #include "agent/files.h"
 #include "agent/ledger.h"
+#include "agent/pid_file.h"
 #include "base/log.h"
-
-#include <errno.h>
-#include <signal.h>
 
 enum { MESSAGE_MAX = CHILD_OUTPUT_MAX + 256 };
 
@@ -25,8 +23,12 @@ struct sink_file {
     struct sink_file_opts opts;
     const char *name; /* for commands */
     struct map delivered;
+    bool is_untold; /* by the row of the copy: the program may not know what is there */
     struct arena arena;
 };
+
+/* The name of that row; no file has it. */
+#define UNTOLD STR("")
 
 struct file_plan {
     struct sink_plan plan;
@@ -35,8 +37,8 @@ struct file_plan {
     struct child *child;
     sink_done_fn *done;
     void *ctx;
-    const char *failed; /* code of its failure, */
-    const char *what;   /* and what its text begins with */
+    const char *failed, *incomplete; /* codes: it says no, it has not come to say anything; */
+    const char *what;                /* and what the text of either begins with */
 };
 
 static struct sink_file *file_of(const struct sink *s)
@@ -150,10 +152,24 @@ static int fill_plan(const struct sink_file *s, const struct sink_item *items, s
     return r;
 }
 
+/* Whether a step that failed so says nothing of the content. */
+static bool is_passing(const char *code)
+{
+    static const char *const passing[] = {
+        "NO_SPACE",         "NO_MEMORY",     "IO",
+        "CHECK_INCOMPLETE", "RELOAD_FAILED", "RELOAD_INCOMPLETE"};
+
+    for (size_t i = 0; i < ARRAY_LEN(passing); i++)
+        if (strcmp(code, passing[i]) == 0)
+            return true;
+    return false;
+}
+
 /* What the files' plan tells of a failure, as all sinks do. */
 static int tell_fault(struct file_plan *p, int r)
 {
     p->plan.fault = (struct sink_fault){.code = p->files.code,
+                                        .is_passing = is_passing(p->files.code),
                                         .culprit = str_c(p->files.culprit),
                                         .text = str_c(p->files.err.text)};
     return r;
@@ -186,6 +202,7 @@ static int make_plan(struct sink *base, const struct sink_item *items, size_t n,
     if (!p)
         return ERR_NOMEM;
     p->plan.sink = base;
+    p->plan.must_tell = p->plan.is_untold = s->is_untold;
     files_plan_init(&p->files, s->opts.files);
     p->files.must_verify = look == SINK_LOOK_AT_ALL;
     r = fill_plan(s, items, n, &p->files);
@@ -234,7 +251,8 @@ static void on_command(void *ctx, const struct child_result *result)
 {
     struct file_plan *p = ctx;
     owned(buf) struct buf text = BUF_NULL(MESSAGE_MAX);
-    struct sink_fault fault = {.code = p->failed};
+    struct sink_fault fault = {.code =
+                                   result->end == CHILD_REFUSED ? p->failed : p->incomplete};
 
     p->child = NULL;
     if (result->end == CHILD_PASSED) {
@@ -245,6 +263,7 @@ static void on_command(void *ctx, const struct child_result *result)
     if (result->output.len)
         buf_printf(&text, ": %.*s", STR_ARG(str_trim(result->output)));
     fault.text = buf_str(&text);
+    fault.is_passing = is_passing(fault.code);
     p->done(p->ctx, &fault);
 }
 
@@ -279,38 +298,22 @@ static int check(struct sink_plan *base, sink_done_fn *done, void *ctx)
     p->done = done;
     p->ctx = ctx;
     p->failed = "CHECK_FAILED";
+    p->incomplete = "CHECK_INCOMPLETE";
     p->what = "";
     return start_command(p, &opts);
 }
 
-/* What a file of a process id says; 0 when there is none that a signal may go to. */
-static pid_t pid_of(const char *path)
-{
-    FILE *file = fopen(path, "re");
-    char line[32] = "";
-    long pid = 0;
-
-    if (file && fgets(line, sizeof(line), file))
-        pid = strtol(line, NULL, 10);
-    if (file)
-        (void)fclose(file); /* only read */
-    return pid > 1 && pid <= INT32_MAX ? (pid_t)pid : 0;
-}
-
 static int signal_program(struct file_plan *p, const struct config_files *f)
 {
-    pid_t pid = pid_of(f->pid_file);
+    int r;
 
-    if (!pid) {
+    p->files.err = ERR_NULL;
+    r = pid_file_signal(f->pid_file, f->program, f->reload_signal, &p->files.err);
+    if (r < 0)
+        return set_fault(p, r, r == ERR_NOMEM ? "NO_MEMORY" : "RELOAD_FAILED");
+    if (r == PID_FILE_NONE)
         LOG(INFO, "nothing_to_signal", LOG_STR("sink", f->name),
             LOG_C("pid_file", f->pid_file));
-    } else if (kill(pid, f->reload_signal) && errno != ESRCH) {
-        /* nobody there: it will read them when it starts */
-        p->files.err = ERR_NULL;
-        (void)err_set_errno(&p->files.err, "cannot send signal %d to %ld", f->reload_signal,
-                            (long)pid);
-        return set_fault(p, ERR_IO, "RELOAD_FAILED");
-    }
     return SINK_NOTHING_TO_ASK;
 }
 
@@ -328,6 +331,7 @@ static int reload(struct sink_plan *base, sink_done_fn *done, void *ctx)
     p->done = done;
     p->ctx = ctx;
     p->failed = "RELOAD_FAILED";
+    p->incomplete = "RELOAD_INCOMPLETE";
     p->what = "reload: ";
     return start_command(p, &opts);
 }
@@ -385,11 +389,39 @@ static int final_rows(const struct file_plan *base, struct sink_rows *out)
     return ok ? 0 : ERR_NOMEM;
 }
 
+/* Whether a program is told of changes. */
+static bool has_receiver(const struct sink_plan *p)
+{
+    return config_of(p)->reload || config_of(p)->reload_signal;
+}
+
+/* The row that says that the program may not know what is there: comes before a switch, goes when it was told. */
+static bool add_untold(const struct sink_plan *p, enum sink_rows_of which,
+                       struct sink_rows *out)
+{
+    static const struct sha256 none = {{0}};
+    bool is_noted = file_of(p->sink)->is_untold;
+
+    if (which == SINK_INTENT && p->is_changed && has_receiver(p) && !is_noted)
+        return sink_rows_add(out, p->sink, UNTOLD, &none);
+    if ((which == SINK_FINAL || which == SINK_TOLD) && is_noted && !p->is_untold)
+        return sink_rows_add(out, p->sink, UNTOLD, NULL);
+    return true;
+}
+
 static int rows(const struct sink_plan *base, enum sink_rows_of which, struct sink_rows *out)
 {
     const struct file_plan *p = plan_of(base);
 
-    return which == SINK_FINAL ? final_rows(p, out) : new_rows(p, which == SINK_VOID, out);
+    if (!add_untold(base, which, out))
+        return ERR_NOMEM;
+    switch (which) {
+    case SINK_INTENT: return new_rows(p, false, out);
+    case SINK_VOID: return new_rows(p, true, out);
+    case SINK_FINAL: return final_rows(p, out);
+    case SINK_TOLD: break;
+    }
+    return 0;
 }
 
 static int note(struct sink *base, const struct copy_file *row)
@@ -398,6 +430,10 @@ static int note(struct sink *base, const struct copy_file *row)
     struct delivered *d;
     void *old = NULL;
 
+    if (str_eq(row->path, UNTOLD)) {
+        s->is_untold = !row->is_gone;
+        return 0;
+    }
     if (row->is_gone) {
         (void)mem_free(map_remove(&s->delivered, row->path));
         return 0;

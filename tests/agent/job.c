@@ -256,7 +256,7 @@ static void fail_at(struct world *w, enum sink_mem_step step)
     if (tap_failed())
         tap_note("step %d", (int)step);
     w->sinks[1]->fails_at = SINK_MEM_NONE;
-    job_retry(w->job, JOB_RETRY_ALL);
+    job_retry(w->job);
     publish(w, second);
     CHECK_C(content(w, 0, "a"), "a2");
     CHECK_C(told(w, 1, "b"), "BAD2");
@@ -296,6 +296,29 @@ TEST("a job that is stopped while it waits for a check leaves all as it was")
     CHECK(!job_is_busy(w->job));
     CHECK_C(content(w, 0, "a"), "a1");
     CHECK_U64(w->n_applied, before);
+    CHECK(is_true(w));
+    close_world(w);
+}
+
+TEST("a receiver that takes neither what is new nor what was there before is told again")
+{
+    struct world *w = &world;
+    unsigned n_reloads;
+
+    open_world(w);
+    publish(w, first);
+    w->sinks[1]->fails_at = SINK_MEM_NO_RELOAD;
+    w->sinks[1]->fails_always = true;
+    publish(w, second);
+    CHECK_C(code_of(w, "two", "b"), "IO");
+    CHECK_C(content(w, 1, "b"), "b1");
+    CHECK(w->sinks[1]->is_untold);
+    n_reloads = w->sinks[1]->n_reloads;
+    w->sinks[1]->fails_at = SINK_MEM_NONE;
+    while (w->sinks[1]->n_reloads == n_reloads || job_is_busy(w->job))
+        loop_turn(&w->loop, LOOP_WAIT); /* by itself, a second later */
+    CHECK(!w->sinks[1]->is_untold);
+    CHECK_C(told(w, 1, "b"), content(w, 1, "b"));
     CHECK(is_true(w));
     close_world(w);
 }

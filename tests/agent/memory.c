@@ -229,12 +229,13 @@ static struct str excepted(const struct world *w, const Trimtab__V1__Refusal *r)
     return STR("");
 }
 
-/* An exception may have been made good since it was reported. */
+/* An exception may have been made good since it was reported, or is being tried again: then it is in place for a reload. */
 static void check_content(const struct world *w, const Trimtab__V1__Ack *ack, const char *name,
                           struct str content)
 {
     struct str said = to_be(w, name);
-    bool is_made_good = str_eq(content, said) && !str_starts(content, STR("bad"));
+    bool is_made_good = str_eq(content, said) &&
+                        (!str_starts(content, STR("bad")) || job_is_busy(w->agent.job));
 
     for (size_t i = 0; i < ack->n_refused && !is_made_good; i++)
         if (is_named(ack->refused[i], name))

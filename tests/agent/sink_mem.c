@@ -100,6 +100,7 @@ static int make_plan(struct sink *base, const struct sink_item *items, size_t n,
     if (!p)
         return ERR_NOMEM;
     p->plan.sink = base;
+    p->plan.must_tell = p->plan.is_untold = s->is_untold;
     s->n_plans++;
     *ret_plan = &p->plan;
     for (size_t i = 0; i < n; i++) {
@@ -182,7 +183,7 @@ static int reload(struct sink_plan *base, sink_done_fn *done, void *ctx)
     bool is_new = base->is_switched; /* else it is told of what was there before */
 
     mem_of(base->sink)->n_reloads++;
-    if (is_new && is_to_fail(base, SINK_MEM_NO_RELOAD))
+    if ((is_new || mem_of(base->sink)->fails_always) && is_to_fail(base, SINK_MEM_NO_RELOAD))
         return fail(base, "IO");
     if (!is_new)
         mem_of(base->sink)->told = mem_of(base->sink)->now;
@@ -205,10 +206,17 @@ static int rows(const struct sink_plan *base, enum sink_rows_of which, struct si
 {
     const struct mem_plan *p = plan_of(base);
     const struct sink_mem_items *of = which == SINK_FINAL ? &p->wanted : &p->fresh;
+    bool is_last = which == SINK_FINAL || which == SINK_TOLD;
+    struct sha256 none = {{0}};
     struct map_slot *slot;
     size_t at = 0;
 
-    for (size_t i = 0; i < of->n; i++) {
+    if (which == SINK_INTENT && base->is_changed &&
+        !sink_rows_add(out, base->sink, STR(""), &none))
+        return ERR_NOMEM;
+    if (is_last && !base->is_untold && !sink_rows_add(out, base->sink, STR(""), NULL))
+        return ERR_NOMEM;
+    for (size_t i = 0; which != SINK_TOLD && i < of->n; i++) {
         struct sha256 hash = sha256_of(str_c(of->at[i].content));
 
         if (!sink_rows_add(out, base->sink, str_c(of->at[i].name),
@@ -225,9 +233,13 @@ static int rows(const struct sink_plan *base, enum sink_rows_of which, struct si
 static int note(struct sink *base, const struct copy_file *row)
 {
     struct sink_mem *s = mem_of(base);
-    char *name = row->is_gone ? NULL : mem_dup(row->path.data, row->path.len);
+    char *name = row->is_gone || !row->path.len ? NULL : mem_dup(row->path.data, row->path.len);
     void *old = NULL;
 
+    if (!row->path.len) {
+        s->is_untold = !row->is_gone;
+        return 0;
+    }
     if (row->is_gone)
         old = map_remove(&s->delivered, row->path);
     else if (map_get(&s->delivered, row->path))

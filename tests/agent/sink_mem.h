@@ -40,6 +40,7 @@ struct sink_mem {
     struct map delivered;        /* name -> a text of its own: what is known to be there */
     enum sink_mem_step fails_at; /* while content that contains "BAD" is wanted, or always: */
     bool fails_always;
+    bool is_untold;                        /* by its row */
     bool is_silent;                        /* never answers */
     unsigned n_plans, n_checks, n_reloads; /* plans: those that are not finished */
 };

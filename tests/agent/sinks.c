@@ -54,7 +54,8 @@ static bool open_file(struct subject *s)
                                      .folder_mode = 0755,
                                      .owner = (uid_t)-1,
                                      .group = (gid_t)-1,
-                                     .layout = s->of->layout};
+                                     .layout = s->of->layout,
+                                     .reload = "true"};
     s->sink = sink_file_open(&opts);
     return s->sink != NULL;
 }
@@ -461,4 +462,33 @@ static void crashes(struct subject *s)
 TEST("after a crash behind the switch the rows of the intent are enough to go back (K4)")
 {
     over_all(crashes);
+}
+
+static void untold(struct subject *s)
+{
+    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+
+    CHECK(!p->must_tell);
+    CHECK_I64(s->sink->ops->stage(p), 0);
+    note(s, p, SINK_INTENT);
+    (void)s->sink->ops->finish(p); /* the process ends */
+    p = plan(s, before, SINK_LOOK_AT_ALL);
+    CHECK(p->must_tell);
+    CHECK_I64(s->sink->ops->stage(p), 0);
+    note(s, p, SINK_FINAL); /* it could not be told */
+    (void)s->sink->ops->finish(p);
+    p = plan(s, before, SINK_LOOK_AT_ALL);
+    CHECK(p->must_tell);
+    CHECK_I64(s->sink->ops->stage(p), 0);
+    p->is_untold = false; /* it was */
+    note(s, p, SINK_FINAL);
+    (void)s->sink->ops->finish(p);
+    p = plan(s, before, SINK_LOOK_AT_ALL);
+    CHECK(!p->must_tell);
+    (void)s->sink->ops->finish(p);
+}
+
+TEST("from the intent on, until it was told, every plan tells the receiver (K4)")
+{
+    over_all(untold);
 }

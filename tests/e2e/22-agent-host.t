@@ -51,6 +51,47 @@ else
     skip "as process 1 it reaps what its reloads have left behind" "no PID namespaces here"
 fi
 
+# ---- a reload that the agent does not live to see
+id=$(instances | pick 'a.instances.length ? a.instances[0].instance.id : ""')
+[ -z "$id" ] || until_ api DELETE "/v1/instances/$id"
+rm -rf "$DIR/ad" "$DIR/target"
+cat >"$DIR/reload" <<'E2'
+#!/bin/bash
+# Says that it has begun, waits for as long as it is told to, and makes the program run what is there.
+echo $$ >"$1/reloading"
+while [ -e "$1/slow" ]; do sleep 0.02; done
+cp "$1/target/a" "$1/running"
+E2
+chmod +x "$DIR/reload"
+config <<E2
+reload = exec $DIR/reload $DIR
+E2
+agent_start
+until_ holds running a5 && until_ says '"state":"ok"'
+touch "$DIR/slow"
+rm "$DIR/reloading"
+put host/file/a a6
+until_ test -s "$DIR/reloading"
+kill -9 "$AGENT" "$(cat "$DIR/reloading")"
+wait "$AGENT" 2>/dev/null
+rm "$DIR/slow" "$DIR/reloading"
+holds target/a a6 && holds running a5
+ok $? "the agent is killed between the switch and the end of the reload"
+agent_start
+until_ holds running a6 && until_ says '"state":"ok"'
+ok $? "its next start tells the program"
+touch "$DIR/slow"
+rm "$DIR/reloading"
+put host/file/a a7
+until_ test -s "$DIR/reloading"
+kill -TERM "$(cat "$DIR/reloading")" "$AGENT"
+wait "$AGENT"
+rm "$DIR/slow"
+agent_start
+until_ holds running a7 && until_ says '"state":"ok"' && ! grep -q RELOAD_FAILED "$DIR/agent.log"
+ok $? "a reload that ends with the agent is no verdict on the content"
+agent_stop
+
 # ---- credentials that are exchanged
 sum() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
 cp "$DIR/sd/tokens" "$DIR/tokens" 2>/dev/null || : >"$DIR/tokens"
