@@ -21,15 +21,22 @@
 enum { SYNC_ONE_BY_ONE_MAX = 64 };
 
 static const char data_link[] = "..data", data_link_new[] = "..data_trimtab",
-                  data_link_old[] = "..data_trimtab_old", kept_prefix[] = "..kept_trimtab-";
+                  data_link_old[] = "..data_trimtab_old", kept_prefix[] = "..kept_trimtab-",
+                  stage_prefix[] = ".trimtab-", tree_prefix[] = "..trimtab-";
 
 void files_plan_init(struct files_plan *p, const struct config_files *config)
 {
-    *p = (struct files_plan){.config = config, .base_fd = -1};
-    p->target =
-        (struct place){-1, config->mode, config->folder_mode, config->owner, config->group};
+    *p = (struct files_plan){.config = config, .parent_fd = -1, .base_fd = -1};
+    p->target = (struct place){.fd = -1,
+                               .mode = config->mode,
+                               .folder_mode = config->folder_mode,
+                               .owner = config->owner,
+                               .group = config->group,
+                               .workshop = -1};
     p->fresh = p->target;
-    p->old = (struct place){-1, 0600, 0700, (uid_t)-1, (gid_t)-1};
+    p->fresh.is_private = true;
+    p->old = PLACE_NULL;
+    p->old.is_private = true;
 }
 
 void files_plan_deinit(struct files_plan *p)
@@ -223,58 +230,85 @@ static int find_changes(struct files_plan *p)
 
 /* ---- the folder of the stage ---- */
 
-/* Beside the target when that is on the same file system and we may; else inside it. */
+/* Whether the stage can be beside the target: files can be moved from there, and we may write there. */
+static bool can_be_beside(struct files_plan *p, const char **ret_name)
+{
+    return place_open_parent(p->config->target, &p->parent_fd, ret_name, NULL) == 0 &&
+           place_is_same_mount(p->parent_fd, p->target.fd) &&
+           faccessat(p->parent_fd, ".", W_OK, AT_EACCESS) == 0;
+}
+
+/* Beside the target when that is on the same mount and we may; else inside it. */
 static int make_base(struct files_plan *p)
 {
-    const char *target = p->config->target, *slash = strrchr(target, '/');
-    int parent = (int)(slash - target);
-    struct stat above, inside;
+    char prefix[sizeof(p->base) - 8], folder[PLACE_PATH_MAX * 2];
+    const char *name = "";
+    int r;
 
-    (void)snprintf(p->base, sizeof(p->base), "%.*s/.%s.trimtab-XXXXXX", parent, target,
-                   slash + 1);
-    if (fstat(p->target.fd, &inside))
-        return err_set_errno(&p->err, "cannot look at %s", target);
-    (void)snprintf(p->stage, sizeof(p->stage), "%.*s/", parent, target);
-    if (is_symlink_layout(p))
-        (void)snprintf(p->base, sizeof(p->base), "%s/..trimtab-XXXXXX", target);
-    else if (stat(p->stage, &above) || above.st_dev != inside.st_dev || access(p->stage, W_OK))
-        (void)snprintf(p->base, sizeof(p->base), "%s/.trimtab-XXXXXX", target);
-    if (!mkdtemp(p->base)) {
-        int code = errno == ENOSPC || errno == EDQUOT ? ERR_LIMIT : ERR_IO;
-
-        (void)err_set_errno(&p->err, "cannot make the folder %s", p->base);
-        p->base[0] = '\0';
-        p->err.code = code;
-        return code;
+    p->base_at = p->target.fd;
+    (void)snprintf(folder, sizeof(folder), "%s", p->config->target);
+    if (is_symlink_layout(p)) {
+        (void)snprintf(prefix, sizeof(prefix), "%s", tree_prefix);
+    } else if (can_be_beside(p, &name)) {
+        p->base_at = p->parent_fd;
+        folder[name - p->config->target] = '\0';
+        (void)snprintf(prefix, sizeof(prefix), ".%s%s", name, stage_prefix);
+    } else {
+        (void)snprintf(prefix, sizeof(prefix), "%s", stage_prefix);
     }
-    if (chmod(p->base, p->config->folder_mode))
-        return err_set_errno(&p->err, "cannot set the mode of %s", p->base);
-    (void)snprintf(p->stage, sizeof(p->stage), "%s%s", p->base,
+    r = place_make_private(p->base_at, prefix, p->config->folder_mode, p->base, sizeof(p->base),
+                           &p->base_fd, &p->err);
+    (void)snprintf(p->stage, sizeof(p->stage), "%s/%s%s", folder, p->base,
                    is_symlink_layout(p) ? "" : "/new");
+    return r;
+}
+
+/* A folder of the stage, whose own folder is nobody else's. */
+static int open_part(struct files_plan *p, const char *name, struct place *part)
+{
+    if (mkdirat(p->base_fd, name, 0700))
+        return refuse_errno(p, "make the folder", name);
+    part->fd = openat(p->base_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (part->fd < 0 || fchmod(part->fd, p->config->folder_mode))
+        return refuse_errno(p, "open the folder", name);
     return 0;
 }
 
 static int open_stage(struct files_plan *p)
 {
-    char old[sizeof(p->base) + 8];
     int r = make_base(p);
 
-    if (!r)
-        r = place_open(p->stage, &p->fresh, &p->err);
-    if (!r && !is_symlink_layout(p)) {
-        (void)snprintf(old, sizeof(old), "%s/old", p->base);
-        r = place_open(old, &p->old, &p->err);
+    if (r)
+        return r;
+    p->target.workshop = p->base_fd;
+    if (is_symlink_layout(p)) {
+        p->fresh.fd = fcntl(p->base_fd, F_DUPFD_CLOEXEC, 0);
+        return p->fresh.fd < 0 ? refuse_errno(p, "open the folder", p->base) : 0;
     }
-    return r;
+    r = open_part(p, "new", &p->fresh);
+    return r ? r : open_part(p, "old", &p->old);
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd); /* only read */
+    *fd = -1;
+}
+
+/* By its descriptor: under its name there may be something else by now. */
 static void remove_base(struct files_plan *p)
 {
     place_close(&p->fresh);
     place_close(&p->old);
-    if (*p->base)
-        place_remove_tree(AT_FDCWD, p->base);
+    if (*p->base && p->base_fd >= 0)
+        place_remove_content(p->base_fd);
+    if (*p->base && p->base_at >= 0)
+        (void)unlinkat(p->base_at, p->base, AT_REMOVEDIR);
     p->base[0] = '\0';
+    p->target.workshop = -1;
+    close_fd(&p->base_fd);
+    close_fd(&p->parent_fd);
 }
 
 /* ---- the staged tree ---- */
@@ -358,6 +392,15 @@ static int link_foreign(struct files_plan *p, int folder, const char *prefix)
     return r;
 }
 
+/*
+ * The folders of a tree that is to be served get their owner when all is in them, deepest first: until then everything
+ * above is the agent's own, and nobody can exchange anything.
+ */
+static int give_folders(struct files_plan *p)
+{
+    return place_give_tree(&p->fresh) ? refuse_errno(p, "give away the folder", p->base) : 0;
+}
+
 static int write_tree(struct files_plan *p)
 {
     bool whole = p->config->check || is_symlink_layout(p);
@@ -379,6 +422,10 @@ static int write_tree(struct files_plan *p)
         if (r)
             return refuse(p, r, f->path);
     }
+    if (is_symlink_layout(p))
+        r = give_folders(p);
+    if (r)
+        return r;
     if (!one_by_one && syncfs(p->fresh.fd))
         return err_set_errno(&p->err, "cannot sync %s", p->stage);
     return 0;
@@ -685,13 +732,12 @@ static int make_links(struct files_plan *p)
 
 static int switch_symlink(struct files_plan *p)
 {
-    const char *name = strrchr(p->base, '/') + 1;
     int r = fsync(p->fresh.fd) ? err_set_errno(&p->err, "cannot sync %s", p->base) : 0;
 
     if (!r && *p->previous) /* what an undo needs, while there may be space */
         r = make_link(p, p->previous, data_link_old);
     if (!r)
-        r = make_link(p, name, data_link_new);
+        r = make_link(p, p->base, data_link_new);
     if (!r)
         r = point_data(p, data_link_new);
     p->is_pointed = r == 0;
@@ -804,7 +850,7 @@ void files_finish(struct files_plan *p)
         remove_kept(p);
     if (p->is_switched && is_symlink_layout(p)) {
         remove_links(p);
-        if (str_starts(str_c(p->previous), STR("..trimtab-")))
+        if (str_starts(str_c(p->previous), str_c(tree_prefix)))
             place_remove_tree(p->target.fd, p->previous);
         p->base[0] = '\0'; /* it is the tree now */
     }
@@ -813,33 +859,53 @@ void files_finish(struct files_plan *p)
 }
 
 /* Names with the prefix and n more bytes; 0: any number of them. */
-static void sweep(const char *folder, struct str prefix, size_t n, const char *spare)
+static void sweep(int folder, struct str prefix, size_t n, const char *spare)
 {
-    DIR *dir = opendir(folder);
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *e;
 
     while (dir && (e = readdir(dir)))
         if (str_starts(str_c(e->d_name), prefix) && strcmp(e->d_name, spare) != 0 &&
             (n == 0 || strlen(e->d_name) == prefix.len + n))
-            place_remove_tree(dirfd(dir), e->d_name);
+            place_remove_tree(folder, e->d_name);
     if (dir)
         (void)closedir(dir);
+    else
+        close_fd(&fd);
+}
+
+static void sweep_target(int target)
+{
+    char current[256] = "";
+    ssize_t n = readlinkat(target, data_link, current, sizeof(current) - 1);
+
+    current[n > 0 ? n : 0] = '\0';
+    sweep(target, str_c(stage_prefix), 6, "");
+    sweep(target, str_c(kept_prefix), 0, "");
+    sweep(target, str_c(data_link_new), 0, "");
+    sweep(target, str_c(tree_prefix), 6, current);
 }
 
 void files_sweep(const struct config_files *config)
 {
-    char path[PLACE_PATH_MAX * 2], prefix[300], current[256] = "";
-    const char *slash = strrchr(config->target, '/');
-    ssize_t n;
+    char prefix[300];
+    const char *name;
+    int parent = -1, target;
 
-    (void)snprintf(path, sizeof(path), "%.*s/", (int)(slash - config->target), config->target);
-    (void)snprintf(prefix, sizeof(prefix), ".%s.trimtab-", slash + 1);
-    sweep(path, str_c(prefix), 6, "");
-    sweep(config->target, STR(".trimtab-"), 6, "");
-    sweep(config->target, str_c(kept_prefix), 0, "");
-    sweep(config->target, str_c(data_link_new), 0, "");
-    (void)snprintf(path, sizeof(path), "%s/%s", config->target, data_link);
-    n = readlink(path, current, sizeof(current) - 1);
-    current[n > 0 ? n : 0] = '\0';
-    sweep(config->target, STR("..trimtab-"), 6, current);
+    if (place_open_parent(config->target, &parent, &name, NULL))
+        return;
+    (void)snprintf(prefix, sizeof(prefix), ".%s%s", name, stage_prefix);
+    sweep(parent, str_c(prefix), 6, "");
+    target = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (target < 0) { /* not made yet, or the operator's link */
+        struct place p = PLACE_NULL;
+
+        if (faccessat(parent, name, F_OK, 0) == 0 && place_open(config->target, &p, NULL) == 0)
+            target = p.fd;
+    }
+    if (target >= 0)
+        sweep_target(target);
+    close_fd(&target);
+    close_fd(&parent);
 }

@@ -45,10 +45,10 @@ struct files_plan {
     bool is_changed; /* there is something to switch */
     bool is_switched;
     uint64_t n_restored;                /* local edits that were found */
-    char stage[PLACE_PATH_MAX * 2 + 8]; /* for {stage}: absolute path of the new tree */
-    char base[PLACE_PATH_MAX *
-              2]; /* what is removed at the end; relative to the folder base_fd */
-    int base_fd;  /* -1: there is none */
+    char stage[PLACE_PATH_MAX * 2 + 320]; /* for {stage}: absolute path of the new tree */
+    char base
+        [300]; /* its own folder, in the folder base_at: parent_fd or that of target; "": there is none */
+    int parent_fd, base_at, base_fd;
     struct place target, fresh, old;
     VEC(struct files_step) undo;
     VEC(const char *) new_folders;

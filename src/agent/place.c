@@ -9,7 +9,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 65536, FILE_BYTES_MAX = 256 << 20 };
@@ -60,19 +63,244 @@ static void own(const struct place *p, int fd)
         (void)!fchown(fd, p->owner, p->group); /* shown by place_look when it did not work */
 }
 
+/* A folder to be read; NULL: it is none, or a link. fd stays the caller's. */
+static DIR *open_dir(int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!dir && fd >= 0)
+        (void)close(fd);
+    return dir;
+}
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static bool is_empty(int fd)
+{
+    DIR *dir = open_dir(fd, ".");
+    struct dirent *e;
+    int n = 0;
+
+    while (dir && (e = readdir(dir)))
+        n += !is_dots(e->d_name);
+    if (!dir)
+        return false;
+    (void)closedir(dir);
+    return n == 0;
+}
+
+/* Whether this can be the folder that was made just now: another one may have been put under its name since. */
+static bool is_fresh(int fd, const struct stat *st)
+{
+    return st->st_uid == geteuid() && (st->st_mode & 0777) == 0700 && is_empty(fd);
+}
+
+/* ---- the operator's path ---- */
+
+enum { LINKS_MAX = 40, REST_BYTES = 8192 };
+
+/* A path that is being followed: at is the folder reached so far, rest what is left of it. */
+struct walk {
+    const struct place *place; /* NULL: nothing is made */
+    int at;
+    unsigned n_links;
+    char rest[REST_BYTES];
+};
+
+static bool is_trusted(uid_t owner)
+{
+    return owner == 0 || owner == geteuid();
+}
+
+/* Whether only root or the agent's user can have put this link there. */
+static bool is_trusted_link(const struct stat *folder, const struct stat *link)
+{
+    bool others_write = (folder->st_mode & (S_IWGRP | S_IWOTH)) != 0;
+
+    return is_trusted(folder->st_uid) && is_trusted(link->st_uid) &&
+           (!others_write || (folder->st_mode & S_ISVTX));
+}
+
+static int reopen_root(struct walk *w)
+{
+    int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (w->at >= 0)
+        (void)close(w->at);
+    w->at = fd;
+    return fd < 0 ? ERR_IO : 0;
+}
+
+/* The link is followed by what it says standing before the rest. */
+static int follow(struct walk *w, int link, const struct stat *st, const char *name,
+                  struct err *err)
+{
+    char to[REST_BYTES / 2], rest[REST_BYTES];
+    struct stat folder;
+    ssize_t n = readlinkat(link, "", to, sizeof(to) - 1);
+
+    if (n < 0 || fstat(w->at, &folder))
+        return failed("follow the link", name, err);
+    to[n] = '\0';
+    if (!is_trusted_link(&folder, st)) {
+        (void)err_set(
+            err, ERR_DENIED,
+            "the way to the folder leads over the link %s, which others than root and "
+            "the agent's user can exchange",
+            name);
+        err_hint(err, "name the folder itself, or give the folder of the link to root");
+        return ERR_DENIED;
+    }
+    if (++w->n_links > LINKS_MAX ||
+        snprintf(rest, sizeof(rest), "%s/%s", to, w->rest) >= (int)sizeof(rest))
+        return err_set(err, ERR_DENIED, "too many links on the way to %s", name);
+    memcpy(w->rest, rest, sizeof(rest));
+    return *to == '/' ? reopen_root(w) : 0;
+}
+
+/* Takes the first segment off the rest; false when nothing is left. */
+static bool next_segment(struct walk *w, char name[256])
+{
+    size_t begin = strspn(w->rest, "/"), len = strcspn(w->rest + begin, "/");
+
+    if (!len || len > 255)
+        return false;
+    memcpy(name, w->rest + begin, len);
+    name[len] = '\0';
+    memmove(w->rest, w->rest + begin + len, strlen(w->rest + begin + len) + 1);
+    return true;
+}
+
+static int enter(const struct place *p, int at, const char *name, enum place_make make);
+
+static int walk_one(struct walk *w, const char *name, struct err *err)
+{
+    int next = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    int r = 0;
+
+    if (next < 0 && errno == ENOENT && w->place)
+        next = enter(w->place, w->at, name, PLACE_MAKE);
+    if (next < 0 || fstat(next, &st))
+        r = failed("open the folder", name, err);
+    else if (S_ISLNK(st.st_mode))
+        r = follow(w, next, &st, name, err);
+    else if (!S_ISDIR(st.st_mode))
+        r = err_set(err, ERR_DENIED, "%s is no folder", name);
+    if (!r && S_ISDIR(st.st_mode)) {
+        (void)close(w->at);
+        w->at = next;
+        return 0;
+    }
+    if (next >= 0)
+        (void)close(next);
+    return r;
+}
+
+/* Follows path from the root; at is the folder then. */
+static int walk(struct walk *w, const char *path, struct err *err)
+{
+    char name[256];
+    int r;
+
+    w->at = -1;
+    if (snprintf(w->rest, sizeof(w->rest), "%s", path) >= (int)sizeof(w->rest))
+        return err_set(err, ERR_DENIED, "the path %s is too long", path);
+    r = reopen_root(w);
+    while (!r && next_segment(w, name))
+        r = walk_one(w, name, err);
+    if (r && w->at >= 0)
+        (void)close(w->at);
+    if (r)
+        err_place(err, "%s", path);
+    return r;
+}
+
 int place_open(const char *folder, struct place *p, struct err *err)
 {
-    p->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (p->fd < 0 && errno == ENOENT) {
-        int r = file_make_dirs(folder, p->folder_mode, err);
+    struct walk w = {.place = p};
+    int r = walk(&w, folder, err);
 
-        if (r)
-            return r;
-        p->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (p->fd >= 0)
-            own(p, p->fd);
-    }
+    if (r)
+        return r;
+    p->fd = openat(w.at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    (void)close(w.at);
     return p->fd < 0 ? failed("open", folder, err) : 0;
+}
+
+int place_open_parent(const char *folder, int *ret_fd, const char **ret_name, struct err *err)
+{
+    char parent[REST_BYTES];
+    const char *slash = strrchr(folder, '/');
+    struct walk w = {.place = NULL};
+    int r;
+
+    *ret_name = slash + 1;
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - folder), folder);
+    r = walk(&w, parent, err);
+    if (r)
+        return r;
+    *ret_fd = openat(w.at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    (void)close(w.at);
+    return *ret_fd < 0 ? failed("open", parent, err) : 0;
+}
+
+/* ---- folders of the agent's own ---- */
+
+static bool random_name(const char *prefix, char *name, size_t size)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    unsigned char bytes[6];
+    char word[sizeof(bytes) + 1];
+
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+        return false;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        word[i] = letters[bytes[i] % (sizeof(letters) - 1)];
+    word[sizeof(bytes)] = '\0';
+    return snprintf(name, size, "%s%s", prefix, word) < (int)size;
+}
+
+int place_make_private(int at, const char *prefix, mode_t mode, char *name, size_t size,
+                       int *ret_fd, struct err *err)
+{
+    struct stat st;
+    int fd;
+
+    do
+        if (!random_name(prefix, name, size))
+            return err_set(err, ERR_IO, "the system has no random bytes");
+    while (mkdirat(at, name, 0700) && errno == EEXIST);
+    fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        int r = failed("make the folder", name, err);
+
+        if (r == ERR_NOT_FOUND) /* it could not be made */
+            name[0] = '\0';
+        return r;
+    }
+    if (fstat(fd, &st) || !is_fresh(fd, &st) || fchmod(fd, mode)) {
+        (void)close(fd);
+        return err_set(err, ERR_DENIED, "the folder %s was exchanged while it was made", name);
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+bool place_is_same_mount(int a, int b)
+{
+    struct statx sa, sb;
+
+    if (statx(a, "", AT_EMPTY_PATH, STATX_MNT_ID, &sa) ||
+        statx(b, "", AT_EMPTY_PATH, STATX_MNT_ID, &sb))
+        return false;
+    if (sa.stx_dev_major != sb.stx_dev_major || sa.stx_dev_minor != sb.stx_dev_minor)
+        return false;
+    return !(sa.stx_mask & sb.stx_mask & STATX_MNT_ID) || sa.stx_mnt_id == sb.stx_mnt_id;
 }
 
 void place_close(struct place *p)
@@ -80,6 +308,50 @@ void place_close(struct place *p)
     if (p->fd >= 0)
         (void)close(p->fd); /* only read */
     p->fd = -1;
+}
+
+static int finish_folder(const struct place *p, int fd)
+{
+    if (!p->is_private)
+        own(p, fd);
+    return fchmod(fd, p->folder_mode);
+}
+
+/* Made in the workshop, so that nobody can exchange it for something else before it has its owner. */
+static int make_in_workshop(const struct place *p, int at, const char *name)
+{
+    static const char part[] = "folder";
+    int fd;
+
+    (void)unlinkat(p->workshop, part, AT_REMOVEDIR);
+    if (mkdirat(p->workshop, part, 0700))
+        return -1;
+    fd = openat(p->workshop, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (finish_folder(p, fd) || renameat2(p->workshop, part, at, name, RENAME_NOREPLACE)) {
+        int number = errno;
+
+        (void)close(fd);
+        (void)unlinkat(p->workshop, part, AT_REMOVEDIR);
+        errno = number;
+        return -1;
+    }
+    return fd;
+}
+
+/* Made in its place. Somebody else's folder is left as it is. */
+static int make_here(const struct place *p, int at, const char *name)
+{
+    struct stat st;
+    int fd;
+
+    if (mkdirat(at, name, 0700))
+        return -1;
+    fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &st) == 0 && is_fresh(fd, &st))
+        (void)finish_folder(p, fd);
+    return fd;
 }
 
 /* One folder deeper, no link followed. */
@@ -90,22 +362,35 @@ static int enter(const struct place *p, int at, const char *name, enum place_mak
 
     if (fd >= 0 || errno != ENOENT || make == PLACE_FIND)
         return fd;
-    if (mkdirat(at, name, 0700) && errno != EEXIST)
+    fd = p->workshop >= 0 ? make_in_workshop(p, at, name) : make_here(p, at, name);
+    return fd < 0 && errno == EEXIST ? openat(at, name, flags) : fd;
+}
+
+/* The folder of path in one step, where the kernel can; -1 with errno. */
+static int open_beneath(const struct place *p, const char *path, size_t len)
+{
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                           .resolve =
+                               RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    char folder[PLACE_PATH_MAX];
+
+    if (len >= sizeof(folder))
         return -1;
-    fd = openat(at, name, flags);
-    if (fd >= 0) {
-        own(p, fd);
-        (void)fchmod(fd, p->folder_mode); /* it is ours: just made */
-    }
-    return fd;
+    memcpy(folder, path, len);
+    folder[len] = '\0';
+    return (int)syscall(SYS_openat2, p->fd, folder, &how, sizeof(how));
 }
 
 int place_parent(const struct place *p, const char *path, enum place_make make, int *ret_fd,
                  const char **ret_last, struct err *err)
 {
-    int fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
-    const char *slash;
+    const char *slash = strrchr(path, '/');
+    int fd = slash ? open_beneath(p, path, (size_t)(slash - path)) : -1;
 
+    if (fd >= 0)
+        path = slash + 1;
+    else /* it is missing, something is in the way, or the kernel cannot: one by one */
+        fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
     while (fd >= 0 && (slash = strchr(path, '/'))) {
         char name[256];
         size_t len = (size_t)(slash - path);
@@ -338,24 +623,17 @@ int place_make_folder(const struct place *p, const char *path, bool *ret_made, s
 bool place_is_empty_folder(const struct place *p, const char *path)
 {
     const char *last;
-    struct dirent *e;
-    int at, fd, n = 0;
-    DIR *dir;
+    int at, fd;
+    bool empty;
 
     if (place_parent(p, path, PLACE_FIND, &at, &last, NULL))
         return false;
     fd = openat(at, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     (void)close(at);
-    dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        if (fd >= 0)
-            (void)close(fd);
-        return false;
-    }
-    while ((e = readdir(dir)))
-        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-    (void)closedir(dir);
-    return n == 0;
+    empty = fd >= 0 && is_empty(fd);
+    if (fd >= 0)
+        (void)close(fd); /* only read */
+    return empty;
 }
 
 bool place_remove_empty(const struct place *p, const char *path)
@@ -388,24 +666,57 @@ int place_sync_parent(const struct place *p, const char *path, struct err *err)
 
 /* ---- removing ---- */
 
+void place_remove_content(int fd)
+{
+    DIR *dir = open_dir(fd, ".");
+    struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        if (!is_dots(e->d_name))
+            place_remove_tree(fd, e->d_name); /* as deep as paths may be */
+    if (dir)
+        (void)closedir(dir);
+}
+
 void place_remove_tree(int fd, const char *name)
 {
     int folder;
-    DIR *dir;
-    struct dirent *e;
 
     if (unlinkat(fd, name, 0) == 0 || errno == ENOENT)
         return;
     folder = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    dir = folder < 0 ? NULL : fdopendir(folder);
-    if (!dir) {
-        if (folder >= 0)
-            (void)close(folder);
+    if (folder < 0)
         return;
-    }
-    while ((e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            place_remove_tree(dirfd(dir), e->d_name); /* as deep as paths may be */
-    (void)closedir(dir);
+    place_remove_content(folder);
+    (void)close(folder);
     (void)unlinkat(fd, name, AT_REMOVEDIR); /* what is left is found at the next start */
+}
+
+static int give_below(const struct place *p, int fd)
+{
+    DIR *dir = open_dir(fd, ".");
+    struct dirent *e;
+    int r = dir ? 0 : ERR_IO;
+
+    while (!r && (e = readdir(dir))) {
+        int below =
+            is_dots(e->d_name)
+                ? -1
+                : openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (below < 0)
+            continue;
+        r = give_below(p, below);
+        (void)close(below);
+    }
+    if (dir)
+        (void)closedir(dir);
+    return !r && fchown(fd, p->owner, p->group) ? ERR_IO : r;
+}
+
+int place_give_tree(const struct place *p)
+{
+    if (p->owner == (uid_t)-1 && p->group == (gid_t)-1)
+        return 0;
+    return give_below(p, p->fd);
 }

@@ -1,7 +1,8 @@
 /*
- * A place on the host: files under one folder, and never outside of it. Every path is walked one component at a time
- * from the folder's descriptor without following symbolic links, so that nobody who can write there can lead the agent
- * elsewhere. Blocking; for worker threads.
+ * A place on the host: files under one folder, and never outside of it. Every path is followed from the folder's
+ * descriptor without symbolic links, by the kernel (openat2) or one component at a time, so that nobody who can write
+ * there can lead the agent elsewhere. What is made gets its owner and mode by its descriptor, and folders get them where
+ * nobody else can exchange them. Blocking; for worker threads.
  *
  * Results: ERR_DENIED (a link or something that is no folder is in the way), ERR_LIMIT (no space), ERR_NOT_FOUND,
  * ERR_IO; always with the story.
@@ -21,13 +22,28 @@ struct place {
     mode_t mode, folder_mode;
     uid_t owner; /* -1: left as it is */
     gid_t group;
+    int workshop; /* a folder of the agent's own, where folders are made before they are moved here; -1: made here */
+    bool is_private; /* folders here stay the agent's own */
 };
+#define PLACE_NULL ((struct place){.fd = -1, .workshop = -1})
 
 /* Relative, no empty segment, no "." and "..", nothing of ours (".trimtab-", "..data"), within the limits. */
 must_use bool place_path_is_safe(struct str path);
 
-/* Opens folder, whose own path may hold links (it is the operator's word); makes it when it is missing. */
+/*
+ * Opens folder; makes it when it is missing. Its own path may hold links, since it is the operator's word, but only those
+ * that nobody else can have put there: links of root or of the agent's user, in folders where nobody else may exchange
+ * them. ERR_DENIED for any other.
+ */
 must_use int place_open(const char *folder, struct place *p, struct err *err);
+/* The folder that holds it, by the same rules. *ret_name points into folder. */
+must_use int place_open_parent(const char *folder, int *ret_fd, const char **ret_name,
+                               struct err *err);
+/* A folder of the agent's own in the folder at: prefix and six more characters, into name. ERR_DENIED: exchanged at once. */
+must_use int place_make_private(int at, const char *prefix, mode_t mode, char *name,
+                                size_t size, int *ret_fd, struct err *err);
+/* Whether the two are on one mount, so that files can be moved between them. */
+bool place_is_same_mount(int a, int b);
 void place_close(struct place *p);
 
 /* The folder that holds path, and the last segment of path. With PLACE_MAKE missing folders are made. */
@@ -70,6 +86,11 @@ bool place_remove_empty(const struct place *p, const char *path);
 /* fsync of the folder that holds path. */
 must_use int place_sync_parent(const struct place *p, const char *path, struct err *err);
 
+/* Folders below it, and itself, get the owner of the place, deepest first. ERR_IO with errno. */
+must_use int place_give_tree(const struct place *p);
+
+/* Removes all that is in the folder fd, likewise. */
+void place_remove_content(int fd);
 /* Removes name in the folder fd with all that is below it, following nothing. Best effort. */
 void place_remove_tree(int fd, const char *name);
 

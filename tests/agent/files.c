@@ -9,8 +9,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+/* In place of the system's: no case looks at the disk after a power cut. */
+__attribute__((visibility("default"))) int fsync(int fd)
+{
+    (void)fd;
+    return 0;
+}
+
+__attribute__((visibility("default"))) int syncfs(int fd)
+{
+    (void)fd;
+    return 0;
+}
 
 /* ---- helpers ---- */
 
@@ -608,4 +625,131 @@ TEST("in the layout with links what somebody put in the place of our link goes, 
         CHECK(holds(target("conf.d/x"), "theirs too") == (undone == 1));
     }
     CHECK(!is_there(target("..kept_trimtab-0")) && !is_there(target("..kept_trimtab-1")));
+}
+
+/* ---- a host with somebody else on it ---- */
+
+enum { NOBODY = 65534, ROUNDS = 150 };
+
+/* Exchanges whatever is made in the folder for a link to the victim, or for a folder of its own, as fast as it can. */
+static void exchange_all(const char *folder, const char *victim)
+{
+    char buf[65536] __attribute__((aligned(8)));
+    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), n = 0;
+    struct pollfd poll_fd = {.fd = watch, .events = POLLIN};
+
+    if (chdir(folder) || setgid(NOBODY) || setuid(NOBODY) ||
+        inotify_add_watch(watch, ".", IN_CREATE | IN_MOVED_TO) < 0)
+        _exit(1);
+    for (;;) {
+        ssize_t len = read(watch, buf, sizeof(buf));
+
+        if (len <= 0)
+            (void)poll(&poll_fd, 1, -1);
+        for (char *at = buf; len > 0 && at < buf + len;) {
+            const struct inotify_event *e = (const void *)at;
+            char evil[32];
+
+            (void)snprintf(evil, sizeof(evil), "evil%d", ++n);
+            if (e->len && strncmp(e->name, "evil", 4) != 0 &&
+                (n % 3 ? symlink(victim, evil) : mkdir(evil, 0777)) == 0)
+                (void)renameat2(AT_FDCWD, evil, AT_FDCWD, e->name, RENAME_EXCHANGE);
+            at += sizeof(*e) + e->len;
+        }
+    }
+}
+
+static pid_t start_racer(const char *folder, const char *victim)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        exchange_all(folder, victim);
+    return pid;
+}
+
+static bool is_untouched(const char *victim)
+{
+    struct stat st;
+    char command[8400];
+
+    (void)snprintf(command, sizeof(command), "test -z \"$(ls -A %s)\"", victim);
+    return lstat(victim, &st) == 0 && (st.st_mode & 07777) == 0700 && st.st_uid == 0 &&
+           system(command) == 0;
+}
+
+static void race(enum files_layout layout)
+{
+    struct config_files c = config();
+    char home[300], victim[300], folder[700];
+    unsigned n_done = 0;
+    pid_t racer;
+
+    (void)snprintf(home, sizeof(home), "%s/home", tap_tmpdir());
+    (void)snprintf(victim, sizeof(victim), "%s/victim", tap_tmpdir());
+    (void)snprintf(folder, sizeof(folder), "%s/conf", home);
+    REQUIRE(chmod(tap_tmpdir(), 0755) == 0 && mkdir(home, 0755) == 0 &&
+            mkdir(victim, 0700) == 0 && mkdir(folder, 0755) == 0);
+    REQUIRE(chown(home, NOBODY, NOBODY) == 0 && chown(folder, NOBODY, NOBODY) == 0);
+    c.target = folder;
+    c.layout = layout;
+    c.owner = c.group = NOBODY;
+    racer = start_racer(layout == FILES_SYMLINK ? folder : home, victim);
+    for (unsigned i = 0; i < ROUNDS && is_untouched(victim); i++) {
+        struct files_plan p;
+
+        files_plan_init(&p, &c);
+        want(&p, "app.conf", "content", IS_NEW);
+        want(&p, "sub/deep/x.conf", "content", IS_NEW);
+        p.files.at[0].was_delivered = p.files.at[1].was_delivered = true;
+        n_done += deliver(&p) == 0;
+        if (i % 2)
+            files_undo(&p);
+        files_plan_deinit(&p);
+    }
+    (void)kill(racer, SIGKILL);
+    (void)waitpid(racer, NULL, 0);
+    CHECK(is_untouched(victim));
+    tap_note("%u of %d deliveries went through", n_done, (int)ROUNDS);
+    (void)snprintf(folder, sizeof(folder), "rm -rf %s %s", home, victim);
+    CHECK(system(folder) == 0);
+}
+
+TEST("whoever owns the target or its folder leads the agent nowhere else")
+{
+    if (geteuid() != 0) {
+        tap_skip("needs root, to be nobody beside");
+        return;
+    }
+    race(FILES_PLAIN);
+    race(FILES_SYMLINK);
+}
+
+TEST("the target is reached over links of root, and over nobody else's")
+{
+    struct config_files c = config();
+    char home[300], link_path[400], command[4000];
+    struct files_plan p;
+
+    if (geteuid() != 0) {
+        tap_skip("needs root, to be nobody beside");
+        return;
+    }
+    (void)snprintf(home, sizeof(home), "%s/home", tap_tmpdir());
+    (void)snprintf(link_path, sizeof(link_path), "%s/way/conf", home);
+    (void)snprintf(command, sizeof(command), "mkdir -p %s %s/real/conf && ln -s %s/real %s/way",
+                   home, tap_tmpdir(), tap_tmpdir(), home);
+    REQUIRE(system(command) == 0);
+    c.target = link_path;
+    for (int by_nobody = 0; by_nobody <= 1; by_nobody++) {
+        if (by_nobody)
+            CHECK(chown(home, NOBODY, NOBODY) == 0);
+        files_plan_init(&p, &c);
+        want(&p, "a", "content", IS_NEW);
+        p.files.at[0].was_delivered = true;
+        CHECK_I64(deliver(&p), by_nobody ? ERR_DENIED : 0);
+        if (by_nobody)
+            CHECK_STR(str_c(p.code), STR("UNSAFE_PATH"));
+        files_plan_deinit(&p);
+    }
 }
