@@ -13,6 +13,7 @@
 enum {
     FLUSH_MS = 10000,
     AGAIN_MS = 1000, /* after there was no memory */
+    READ_EVERY = 10, /* every so many verifications all bytes are read */
 };
 
 /* ---- what the core asks for ---- */
@@ -258,6 +259,7 @@ static void on_verify(struct timer *t, void *ctx)
         LOG(ERROR, "drift", LOG_C("action", "the server is asked to mend it"));
     }
     rescan(a);
+    job_verify(a->job, a->n_verified % READ_EVERY ? SINK_LOOK_FOR_CHANGES : SINK_LOOK_AT_BYTES);
 }
 
 /* There was no memory. A job that is under way tells by itself, and newer things. */
@@ -490,8 +492,8 @@ static void on_reload_signal(struct signal_watch *s, void *ctx)
     LOG(INFO, "reloaded");
     refresh(a, CREDENTIALS_ALWAYS);
     sync_link_kick(a->link);
-    job_retry(a->job);
-    job_verify(a->job);
+    job_retry(a->job, JOB_RETRY_ORDERED);
+    job_verify(a->job, SINK_LOOK_AT_BYTES);
 }
 
 static int watch_signals(struct agent *a, struct err *err)
@@ -551,9 +553,11 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     for (size_t i = 0; i < config->files.n; i++)
         files_sweep(&config->files.at[i]);
     timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
-    job_retry(a->job); /* whatever it was refused for: much may have changed */
+    job_retry(a->job, JOB_RETRY_START); /* whatever it was refused for: much may have changed */
     if (!a->knows_nothing)
-        job_verify(a->job); /* what was served is served again, whoever can be reached */
+        job_verify(
+            a->job,
+            SINK_LOOK_AT_BYTES); /* what was served is served again, whoever can be reached */
     else if (a->ledger.pending.n)
         job_kick(a->job);
     return 0;

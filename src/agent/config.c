@@ -83,7 +83,7 @@ void config_help(struct buf *out)
              "                  check = COMMAND with {stage}   check_timeout = 10s\n"
              "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
              "                  program = NAME of the program that pid_file is of\n"
-             "                  replace_foreign = no|yes\n"
+             "                  replace_foreign = no|yes   on_edit = restore|report\n"
              "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
              "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
              "                  settle = 0s   retry = 1s\n");
@@ -268,6 +268,14 @@ static int files_layout(struct config_files *f, struct str value, struct err *er
     return 0;
 }
 
+static int files_on_edit(struct config_files *f, struct str value, struct err *err)
+{
+    if (!str_eq(value, STR("restore")) && !str_eq(value, STR("report")))
+        return wrong("on_edit", value, "it takes restore or report", err);
+    f->on_edit = str_eq(value, STR("report")) ? FILES_REPORT : FILES_RESTORE;
+    return 0;
+}
+
 static int files_line(struct reading *r, struct str key, struct str value, struct err *err)
 {
     struct config_files *f = &r->config->files.at[r->config->files.n - 1];
@@ -290,6 +298,8 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
         return take_group(r->arena, value, &f->group, err);
     if (str_eq(key, STR("layout")))
         return files_layout(f, value, err);
+    if (str_eq(key, STR("on_edit")))
+        return files_on_edit(f, value, err);
     if (str_eq(key, STR("reload_signal")))
         return take_signal(value, &f->reload_signal, err);
     if (str_eq(key, STR("replace_foreign")))

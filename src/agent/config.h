@@ -32,6 +32,8 @@ struct config_scope {
 };
 
 enum files_layout { FILES_PLAIN, FILES_SYMLINK };
+/* What is done about files that others altered. */
+enum files_on_edit { FILES_RESTORE, FILES_REPORT };
 
 /* A [files] section. */
 struct config_files {
@@ -45,6 +47,7 @@ struct config_files {
     uid_t owner; /* (uid_t)-1: as the agent */
     gid_t group;
     enum files_layout layout;
+    enum files_on_edit on_edit;
     bool replace_foreign;
     uint64_t check_timeout; /* ns; 0: the general one */
 };

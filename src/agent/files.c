@@ -28,7 +28,6 @@ void files_plan_init(struct files_plan *p, const struct config_files *config)
 {
     *p = (struct files_plan){.config = config, .parent_fd = -1, .base_fd = -1};
     p->target = (struct place){.fd = -1,
-                               .mode = config->mode,
                                .folder_mode = config->folder_mode,
                                .owner = config->owner,
                                .group = config->group,
@@ -117,7 +116,8 @@ static int look_link(struct files_plan *p, const char *path, struct place_info *
 }
 
 /* The file behind ..data, for verifying. */
-static int look_data(struct files_plan *p, const char *path, struct place_info *info)
+static int look_data(struct files_plan *p, const struct file_wanted *f,
+                     const struct place_stamp *seen, struct place_info *info)
 {
     struct place data = p->target;
     int r;
@@ -129,43 +129,65 @@ static int look_data(struct files_plan *p, const char *path, struct place_info *
         openat(p->target.fd, p->previous, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (data.fd < 0)
         return 0;
-    r = place_look(&data, path, info, &p->err);
+    r = place_look(&data, f->path, seen, info, &p->err);
     place_close(&data);
     return r;
 }
 
+/* What was seen before has the content that was noted then. */
 static bool is_as_it_shall_be(const struct place_info *info, const struct file_wanted *f)
 {
-    return info->sort == PLACE_FILE && sha256_eq(&info->hash, &f->version->content_hash) &&
-           info->is_as_configured;
+    bool is_content =
+        info->is_seen ? f->is_noted : sha256_eq(&info->hash, &f->version->content_hash);
+
+    return info->sort == PLACE_FILE && is_content && place_attr_fits(&f->attr, &info->attr);
 }
 
 static void tell_edit(struct files_plan *p, const struct file_wanted *f,
                       const struct place_info *info)
 {
-    p->n_restored++;
     LOG(WARN, info->sort == PLACE_NOTHING ? "local_removal" : "local_edit",
-        LOG_STR("sink", p->config->name), LOG_C("file", f->path), LOG_C("action", "restored"));
+        LOG_STR("sink", p->config->name), LOG_C("file", f->path),
+        LOG_C("action", f->may_restore ? "restored" : "told"));
+}
+
+/* What is served differs from what is there. */
+static void take_edit(struct files_plan *p, struct file_wanted *f,
+                      const struct place_info *info)
+{
+    bool is_news = !f->is_altered;
+
+    f->is_changed = f->was_restored = f->may_restore;
+    f->is_altered = !f->may_restore;
+    p->n_restored += f->was_restored;
+    if (is_news || f->was_restored)
+        tell_edit(p, f, info);
 }
 
 /* A file that we believe to have delivered: is it what it shall be? */
 static int verify_file(struct files_plan *p, struct file_wanted *f)
 {
     struct place_info info, link_info = {.sort = PLACE_FILE};
-    int r = is_symlink_layout(p) ? look_data(p, f->path, &info)
-                                 : place_look(&p->target, f->path, &info, &p->err);
+    const struct place_stamp *seen = p->must_read ? NULL : &f->seen;
+    int r = is_symlink_layout(p) ? look_data(p, f, seen, &info)
+                                 : place_look(&p->target, f->path, seen, &info, &p->err);
 
     if (!r && is_symlink_layout(p))
         r = look_link(p, f->path, &link_info);
     if (r)
         return refuse(p, r, f->path);
     if (is_as_it_shall_be(&info, f) && link_info.sort == PLACE_FILE) {
-        f->is_changed = false;
+        f->is_changed = f->is_altered = false;
+        f->seen = info.stamp;
         return 0;
     }
-    if (!f->is_changed)
-        tell_edit(p, f, &info);
-    f->is_changed = true;
+    f->seen = (struct place_stamp){.inode = 0};
+    if (link_info.sort == PLACE_OTHER)
+        info.sort = PLACE_OTHER; /* the tree is whole, but what is seen of it is not */
+    if (f->is_served)
+        take_edit(p, f, &info);
+    else
+        f->is_changed = true;
     return 0;
 }
 
@@ -189,7 +211,7 @@ static int verify_free(struct files_plan *p, struct file_wanted *f)
 {
     struct place_info info;
     int r = is_symlink_layout(p) ? look_link(p, f->path, &info)
-                                 : place_look(&p->target, f->path, &info, &p->err);
+                                 : place_look(&p->target, f->path, NULL, &info, &p->err);
 
     if ((r == ERR_DENIED || (!r && info.sort == PLACE_FOLDER)) && makes_room(p, f->path)) {
         p->err = ERR_NULL;
@@ -207,6 +229,19 @@ static int verify_free(struct files_plan *p, struct file_wanted *f)
                                                                  : refuse_foreign(p, f->path);
 }
 
+/* A tree that is exchanged whole has none of what was altered in the one before. */
+static void restore_altered(struct files_plan *p)
+{
+    for (size_t i = 0; i < p->files.n; i++) {
+        struct file_wanted *f = &p->files.at[i];
+
+        f->is_changed |= f->is_altered;
+        f->was_restored |= f->is_altered;
+        p->n_restored += f->is_altered;
+        f->is_altered = false;
+    }
+}
+
 static int find_changes(struct files_plan *p)
 {
     int r = 0;
@@ -219,12 +254,11 @@ static int find_changes(struct files_plan *p)
             (void)err_set(&p->err, ERR_DENIED, "the path %s is not safe", f->path);
             return refuse(p, ERR_DENIED, f->path);
         }
-        if (f->was_delivered && p->must_verify)
-            r = verify_file(p, f);
-        else if (!f->was_delivered)
-            r = verify_free(p, f);
+        r = f->was_delivered ? verify_file(p, f) : verify_free(p, f);
         p->is_changed |= f->is_changed;
     }
+    if (!r && p->is_changed && is_symlink_layout(p))
+        restore_altered(p);
     return r;
 }
 
@@ -322,7 +356,7 @@ static bool is_delivered(const struct files_plan *p, const char *path)
         int c = strcmp(p->files.at[mid].path, path);
 
         if (c == 0)
-            return true;
+            return !p->files.at[mid].is_altered;
         if (c < 0)
             lo = mid + 1;
         else
@@ -415,9 +449,9 @@ static int write_tree(struct files_plan *p)
         struct file_wanted *f = &p->files.at[i];
         bool durable = one_by_one && (f->is_changed || is_symlink_layout(p));
 
-        if (!f->is_changed && !whole)
+        if (f->is_altered || (!f->is_changed && !whole))
             continue;
-        r = place_write(&p->fresh, f->path, f->version->content,
+        r = place_write(&p->fresh, f->path, f->version->content, &f->attr,
                         durable ? PLACE_SYNC : PLACE_NO_SYNC, &p->err);
         if (r)
             return refuse(p, r, f->path);
@@ -568,10 +602,10 @@ static int remove_file(struct files_plan *p, const char *path)
 {
     unsigned number = (unsigned)p->undo.n;
     char name[16];
-    struct place_info info;
-    int r = place_look(&p->target, path, &info, &p->err);
+    enum place_sort sort;
+    int r = place_sort_of(&p->target, path, &sort, &p->err);
 
-    if (r == ERR_DENIED || (!r && (info.sort == PLACE_NOTHING || info.sort == PLACE_FOLDER))) {
+    if (r == ERR_DENIED || (!r && (sort == PLACE_NOTHING || sort == PLACE_FOLDER))) {
         p->err = ERR_NULL;
         return 0; /* gone already, or something else has taken its place */
     }

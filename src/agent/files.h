@@ -21,10 +21,16 @@
 struct file_wanted {
     const char *path;
     struct version *version; /* referenced */
+    struct str key;          /* by which its sink knows it; on the plan's arena */
+    struct place_attr attr;
     bool was_delivered;      /* by us, as far as we know */
     bool is_noted;           /* with this content, whatever is found there */
-    bool
-        is_changed; /* differs from what was delivered (or, after verifying, from what is there) */
+    bool is_served;          /* nothing new is wanted: what differs was altered on the host, */
+    bool may_restore;        /* and is put right, or only told */
+    bool is_altered;         /* as it was found: differs, and stays so */
+    bool was_restored;       /* differed, and is put right */
+    struct place_stamp seen; /* when it was last found to be as it shall be; before and after */
+    bool is_changed;         /* it is to be put in place */
 };
 
 struct files_step {
@@ -40,7 +46,7 @@ struct files_plan {
     VEC(struct file_wanted) files; /* sorted by path; none inside another */
     VEC(const char *) removals;    /* delivered files that shall not be there any more */
     VEC(const char *) old_folders; /* folders that we once made */
-    bool must_verify;              /* also look at what is there: local edits are put right */
+    bool must_read; /* also what has the stamp that it had when it was seen last */
     /* ---- */
     bool is_changed; /* there is something to switch */
     bool is_switched;

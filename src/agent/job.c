@@ -24,7 +24,9 @@ enum job_state {
     JOB_FINISHING
 };
 
-#define RETRY_ALL UINT64_MAX
+/* In place of a time. */
+#define RETRY_ALL   UINT64_MAX
+#define RETRY_START (UINT64_MAX - 1)
 
 #define TO(state) (1U << JOB_##state)
 
@@ -69,6 +71,7 @@ struct job {
     unsigned n_untold;  /* how often in a row a receiver could not be told what is there */
     bool must_verify, is_verifying, must_tell, is_stopping, is_paused;
     bool must_note;        /* the copy does not have the newest result */
+    enum sink_look next_look, look; /* of the next job, and of this one */
     uint64_t kicks, begun; /* how often it was kicked, and the same when the job began */
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -146,13 +149,22 @@ static int list_items(const struct job *j, const struct sink *s, const struct ma
 
     while (ok && (slot = map_each(&l->serving, &at)))
         if (takes(s, slot->key) && !map_get(chosen, slot->key))
-            ok = VEC_PUSH(items, (struct sink_item){slot->key, ledger_serving(l, slot->key)});
+            ok = VEC_PUSH(items, (struct sink_item){slot->key, ledger_serving(l, slot->key),
+                                                    .is_served = true});
+    at = 0;
+    while (ok && (slot = map_each(&l->pending, &at))) {
+        struct version *v = ledger_received(l, slot->key);
+
+        if (v && pending_is_drifted(slot->value) && takes(s, slot->key) &&
+            !map_get(chosen, slot->key))
+            ok = VEC_PUSH(items, (struct sink_item){slot->key, v, .is_altered = true});
+    }
     at = 0;
     while (ok && (slot = map_each(chosen, &at))) {
         const struct group_member *m = slot->value;
 
         if (takes(s, m->key) && m->want)
-            ok = VEC_PUSH(items, (struct sink_item){m->key, m->want});
+            ok = VEC_PUSH(items, (struct sink_item){.key = m->key, .version = m->want});
     }
     return ok ? 0 : ERR_NOMEM;
 }
@@ -160,12 +172,11 @@ static int list_items(const struct job *j, const struct sink *s, const struct ma
 static int make_plan(struct job *j, size_t sink, const struct map *chosen)
 {
     struct sink *s = sink_at(j, sink);
-    enum sink_look look = j->is_verifying ? SINK_LOOK_AT_ALL : SINK_LOOK_AT_CHANGES;
     item_list items = {0};
     int r = list_items(j, s, chosen, &items);
 
     if (!r)
-        r = s->ops->plan(s, items.at, items.n, look, &j->plans[sink]);
+        r = s->ops->plan(s, items.at, items.n, j->look, &j->plans[sink]);
     VEC_DEINIT(&items);
     return r;
 }
@@ -549,8 +560,8 @@ static void retry_neighbours(struct job *j, struct str scope)
     while ((slot = map_each(&j->opts.ledger->pending, &at))) {
         struct pending *p = slot->value;
 
-        if (p->is_refused && !is_in_job(j, slot->key) && str_eq(key_scope(slot->key), scope) &&
-            !has_failed_reload(j, p->group))
+        if (p->is_refused && !pending_is_drifted(p) && !is_in_job(j, slot->key) &&
+            str_eq(key_scope(slot->key), scope) && !has_failed_reload(j, p->group))
             p->must_retry = true;
     }
 }
@@ -593,10 +604,58 @@ static void plan_retries(struct job *j)
                     first > now ? (first - now + NSEC_PER_MS - 1) / NSEC_PER_MS : 0, 0);
 }
 
+/* The next finding of the sink that is news. */
+static bool next_drift(const struct job *j, size_t sink, size_t *at, struct sink_drift *ret)
+{
+    const struct sink_ops *ops = sink_at(j, sink)->ops;
+
+    while (ops->drift && ops->drift(j->plans[sink], at, ret)) {
+        const struct pending *p = map_get(&j->opts.ledger->pending, ret->key);
+        bool is_known = p && pending_is_drifted(p);
+
+        if (ret->is_altered != is_known && (ret->is_altered || is_known))
+            return true;
+    }
+    return false;
+}
+
+/* What was found of what is served: the ledger tells what is there. False without memory. */
+static bool note_drift(struct job *j)
+{
+    bool is_noted = true;
+
+    for (size_t i = 0; j->plans && !j->is_void && i < n_sinks(j); i++) {
+        struct sink_drift drift;
+        size_t at = 0;
+
+        while (j->plans[i] && next_drift(j, i, &at, &drift)) {
+            LOG(WARN, drift.is_altered ? "drifted" : "drift_ended",
+                LOG_STR("sink", sink_at(j, i)->name), LOG_STR("file", key_path(drift.key)));
+            if (drift.is_altered
+                    ? ledger_drift(j->opts.ledger, drift.key,
+                                   STR("it was altered on the host and is left so; order a "
+                                       "retry, or publish it anew, to put it right"))
+                    : ledger_undrift(j->opts.ledger, drift.key))
+                is_noted = false;
+        }
+    }
+    return is_noted;
+}
+
+/* What the sinks have seen stands. */
+static void settle(struct job *j)
+{
+    for (size_t i = 0; j->plans && !j->is_void && i < n_sinks(j); i++)
+        if (j->plans[i] && sink_at(j, i)->ops->settle)
+            sink_at(j, i)->ops->settle(j->plans[i]);
+}
+
 static void finish_job(struct job *j)
 {
     bool is_noted = serve_accepted(j);
 
+    is_noted = note_drift(j) && is_noted;
+    settle(j);
     note_result(j);
     for (size_t i = 0; j->plans && i < n_sinks(j); i++)
         if (j->plans[i] && j->plans[i]->is_switched) {
@@ -830,11 +889,22 @@ static bool has_nothing_to_do(const struct job *j)
     struct sink_rows rows = {.rows = {0}};
     bool nothing = !has_accepted(j) && !j->must_tell && !j->must_note;
 
-    for (size_t i = 0; i < n_sinks(j) && nothing; i++)
-        nothing = !j->plans[i]->is_changed && !j->plans[i]->must_tell;
+    for (size_t i = 0; i < n_sinks(j) && nothing; i++) {
+        struct sink_drift drift;
+        size_t at = 0;
+
+        nothing = !j->plans[i]->is_changed && !j->plans[i]->must_tell &&
+                  !next_drift(j, i, &at, &drift);
+    }
     nothing = nothing && make_rows(j, SINK_FINAL, &rows) == 0 && rows.rows.n == 0;
     sink_rows_deinit(&rows);
     return nothing;
+}
+
+static void end_quietly(struct job *j)
+{
+    settle(j);
+    end_job(j);
 }
 
 static void attempt_passed(struct job *j)
@@ -844,7 +914,7 @@ static void attempt_passed(struct job *j)
     if (j->ranges.n)
         start_work(j, run_drop, done_discard);
     else if (has_nothing_to_do(j))
-        end_job(j);
+        end_quietly(j);
     else
         switch_over(j); /* this stage is of all that has passed */
 }
@@ -1031,6 +1101,8 @@ static void begin_job(struct job *j)
         return;
     }
     j->is_verifying = j->must_verify;
+    j->look = j->next_look;
+    j->next_look = SINK_LOOK_FOR_CHANGES;
     j->is_void = false;
     j->must_verify = false;
     j->stats.jobs++;
@@ -1059,9 +1131,10 @@ void job_kick(struct job *j)
         loop_defer(j->opts.loop, &j->kick);
 }
 
-void job_verify(struct job *j)
+void job_verify(struct job *j, enum sink_look look)
 {
     j->must_verify = true;
+    j->next_look = MAX(j->next_look, look);
     timer_stop(&j->again);
     if (j->state == JOB_IDLE)
         loop_defer(j->opts.loop, &j->kick);
@@ -1077,17 +1150,19 @@ static void retry(struct job *j, nsec_t due)
     while ((slot = map_each(&j->opts.ledger->pending, &at))) {
         struct pending *p = slot->value;
 
-        if (p->is_refused && (due == RETRY_ALL || (p->retry_at && p->retry_at <= due)))
-            p->must_retry = true;
+        bool is_due = due == RETRY_ALL || (due == RETRY_START && !pending_is_drifted(p)) ||
+                      (p->retry_at && p->retry_at <= due);
+
+        p->must_retry |= p->is_refused && is_due;
         any |= p->must_retry;
     }
     if (any || j->must_verify)
         job_kick(j);
 }
 
-void job_retry(struct job *j)
+void job_retry(struct job *j, enum job_retry why)
 {
-    retry(j, RETRY_ALL);
+    retry(j, why == JOB_RETRY_START ? RETRY_START : RETRY_ALL);
 }
 
 static void on_retry(struct timer *t, void *ctx)

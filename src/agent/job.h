@@ -51,14 +51,16 @@ struct job *job_free(struct job *j);
 
 /* Something may be to be done. */
 void job_kick(struct job *j);
-/* The next job also looks at every file that is there. */
-void job_verify(struct job *j);
+/* Looks at what is there. What was altered is put right, or no longer served; what is as it was makes no job to be told of. */
+void job_verify(struct job *j, enum sink_look look);
 /*
- * All that was refused is tried again now. By itself it is tried again after a while: what failed for a passing reason
+ * All that was refused is tried again now; at the start not what was altered on the host, which only somebody's order
+ * puts right. By itself it is tried again after a while: what failed for a passing reason
  * after 1 s, then after twice as long each time, up to 5 min; what was refused for its content after retry_ms, and when
  * something beside it has changed.
  */
-void job_retry(struct job *j);
+enum job_retry { JOB_RETRY_ORDERED, JOB_RETRY_START };
+void job_retry(struct job *j, enum job_retry why);
 /* The same for these resources, by their ids. */
 void job_retry_these(struct job *j, char *const *ids, size_t n);
 /* Whether something refused is still to be tried again. */

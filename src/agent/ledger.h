@@ -81,6 +81,14 @@ struct groups {
 must_use int ledger_groups(const struct ledger *l, struct groups *ret_groups);
 void groups_deinit(struct groups *g);
 
+/* The code of what was altered on the host: it is not served, and not put right by itself. */
+#define LEDGER_DRIFTED "DRIFTED"
+/* Found to be altered: it is not served any more. ERR_NOMEM: ledger_rescan is needed, or the text is missing. */
+must_use int ledger_drift(struct ledger *l, struct str key, struct str message);
+/* Found to be as it was delivered after all: it is served again. ERR_NOMEM: to be called again. */
+must_use int ledger_undrift(struct ledger *l, struct str key);
+bool pending_is_drifted(const struct pending *p);
+
 struct refusal_text {
     const char *code;
     struct str message;

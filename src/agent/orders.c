@@ -191,7 +191,7 @@ static void try_again(struct agent *a, const struct order_waiting *w)
     if (w->n)
         job_retry_these(a->job, w->ids, w->n);
     else
-        job_retry(a->job);
+        job_retry(a->job, JOB_RETRY_ORDERED);
 }
 
 /* Begins what waits, when no job is under way (O2). */

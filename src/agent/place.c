@@ -448,42 +448,68 @@ static int hash_file(int fd, size_t size, struct sha256 *ret, struct err *err)
     return 0;
 }
 
-static bool is_configured(const struct place *p, const struct stat *st)
+bool place_attr_fits(const struct place_attr *wanted, const struct place_attr *is)
 {
-    return (st->st_mode & 07777) == p->mode &&
-           (p->owner == (uid_t)-1 || p->owner == st->st_uid) &&
-           (p->group == (gid_t)-1 || p->group == st->st_gid);
+    return wanted->mode == is->mode &&
+           (wanted->owner == (uid_t)-1 || wanted->owner == is->owner) &&
+           (wanted->group == (gid_t)-1 || wanted->group == is->group);
 }
 
-static int look(const struct place *p, int at, const char *last, struct place_info *info,
-                struct err *err)
+static struct place_stamp stamp_of(const struct stat *st)
+{
+    return (struct place_stamp){.device = st->st_dev,
+                                .inode = st->st_ino,
+                                .size = st->st_size,
+                                .changed_s = st->st_ctim.tv_sec,
+                                .changed_ns = (uint32_t)st->st_ctim.tv_nsec,
+                                .modified_s = st->st_mtim.tv_sec,
+                                .modified_ns = (uint32_t)st->st_mtim.tv_nsec};
+}
+
+static bool is_same_stamp(const struct place_stamp *a, const struct place_stamp *b)
+{
+    return a->inode && a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->changed_s == b->changed_s && a->changed_ns == b->changed_ns &&
+           a->modified_s == b->modified_s && a->modified_ns == b->modified_ns;
+}
+
+static void fill_info(struct place_info *info, const struct stat *st)
+{
+    info->sort = S_ISREG(st->st_mode)   ? PLACE_FILE
+                 : S_ISDIR(st->st_mode) ? PLACE_FOLDER
+                                        : PLACE_OTHER;
+    info->attr = (struct place_attr){st->st_mode & 07777, st->st_uid, st->st_gid};
+    info->stamp = stamp_of(st);
+}
+
+static int look(int at, const char *last, const struct place_stamp *seen,
+                struct place_info *info, struct err *err)
 {
     struct stat st;
-    int fd, r;
+    int fd, r = 0;
 
     if (fstatat(at, last, &st, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? 0 : failed("look at", last, err);
-    info->sort = S_ISREG(st.st_mode)   ? PLACE_FILE
-                 : S_ISDIR(st.st_mode) ? PLACE_FOLDER
-                                       : PLACE_OTHER;
-    if (info->sort != PLACE_FILE)
+    fill_info(info, &st);
+    info->is_seen = info->sort == PLACE_FILE && seen && is_same_stamp(seen, &info->stamp);
+    if (info->sort != PLACE_FILE || info->is_seen)
         return 0;
     fd = openat(at, last, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return failed("read", last, err);
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
         info->sort = PLACE_OTHER; /* exchanged between the two looks */
-        r = 0;
     } else {
-        info->is_as_configured = is_configured(p, &st);
+        fill_info(info, &st); /* before it is read: what changes meanwhile has another stamp */
+        info->is_mount = !place_is_same_mount(at, fd);
         r = hash_file(fd, (size_t)st.st_size, &info->hash, err);
     }
     (void)close(fd); /* only read */
     return r;
 }
 
-int place_look(const struct place *p, const char *path, struct place_info *ret_info,
-               struct err *err)
+int place_look(const struct place *p, const char *path, const struct place_stamp *seen,
+               struct place_info *ret_info, struct err *err)
 {
     const char *last;
     int fd, r = place_parent(p, path, PLACE_FIND, &fd, &last, err);
@@ -496,14 +522,34 @@ int place_look(const struct place *p, const char *path, struct place_info *ret_i
     }
     if (r)
         return r;
-    r = look(p, fd, last, ret_info, err);
+    r = look(fd, last, seen, ret_info, err);
+    (void)close(fd);
+    return r;
+}
+
+int place_sort_of(const struct place *p, const char *path, enum place_sort *ret_sort,
+                  struct err *err)
+{
+    struct place_info info = {.sort = PLACE_NOTHING};
+    struct stat st;
+    const char *last;
+    int fd, r = place_parent(p, path, PLACE_FIND, &fd, &last, err);
+
+    *ret_sort = PLACE_NOTHING;
+    if (r)
+        return r == ERR_NOT_FOUND ? 0 : r;
+    if (fstatat(fd, last, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        fill_info(&info, &st);
+    else if (errno != ENOENT)
+        r = failed("look at", last, err);
+    *ret_sort = info.sort;
     (void)close(fd);
     return r;
 }
 
 /* ---- writing ---- */
 
-static int fill(const struct place *p, int fd, struct str bytes, enum place_sync sync)
+static int fill(int fd, struct str bytes, const struct place_attr *attr, enum place_sync sync)
 {
     while (bytes.len) {
         ssize_t n = write(fd, bytes.data, bytes.len);
@@ -514,15 +560,16 @@ static int fill(const struct place *p, int fd, struct str bytes, enum place_sync
             return -1;
         bytes = str_from(bytes, (size_t)n);
     }
-    if ((p->owner != (uid_t)-1 || p->group != (gid_t)-1) && fchown(fd, p->owner, p->group))
+    if ((attr->owner != (uid_t)-1 || attr->group != (gid_t)-1) &&
+        fchown(fd, attr->owner, attr->group))
         return -1;
-    if (fchmod(fd, p->mode)) /* after the owner: changing that takes bits away */
+    if (fchmod(fd, attr->mode)) /* after the owner: changing that takes bits away */
         return -1;
     return sync == PLACE_SYNC ? fsync(fd) : 0;
 }
 
-int place_write(const struct place *p, const char *path, struct str bytes, enum place_sync sync,
-                struct err *err)
+int place_write(const struct place *p, const char *path, struct str bytes,
+                const struct place_attr *attr, enum place_sync sync, struct err *err)
 {
     const char *last;
     int at, fd, r = place_parent(p, path, PLACE_MAKE, &at, &last, err);
@@ -533,7 +580,7 @@ int place_write(const struct place *p, const char *path, struct str bytes, enum 
     if (fd < 0) {
         r = failed("make", path, err);
     } else {
-        if (fill(p, fd, bytes, sync))
+        if (fill(fd, bytes, attr, sync))
             r = failed("write", path, err);
         if (close(fd) && !r)
             r = failed("write", path, err);

@@ -17,10 +17,17 @@
 
 enum { PLACE_PATH_MAX = 1024, PLACE_DEPTH_MAX = 32 };
 
+/* Mode and owner of a file. */
+struct place_attr {
+    mode_t mode;
+    uid_t owner; /* -1: as the agent */
+    gid_t group;
+};
+
 struct place {
     int fd; /* of the folder; -1: not open */
-    mode_t mode, folder_mode;
-    uid_t owner; /* -1: left as it is */
+    mode_t folder_mode;
+    uid_t owner; /* of folders that are made; -1: as the agent */
     gid_t group;
     int workshop; /* a folder of the agent's own, where folders are made before they are moved here; -1: made here */
     bool is_private; /* folders here stay the agent's own */
@@ -53,18 +60,33 @@ must_use int place_parent(const struct place *p, const char *path, enum place_ma
 
 /* What is at a path. */
 enum place_sort { PLACE_NOTHING, PLACE_FILE, PLACE_FOLDER, PLACE_OTHER };
+/* By which a file is known again without reading it: nobody can set the time of its last change. */
+struct place_stamp {
+    uint64_t device, inode; /* 0: none */
+    int64_t size, changed_s, modified_s;
+    uint32_t changed_ns, modified_ns;
+};
 struct place_info {
     enum place_sort sort;
-    struct sha256 hash;    /* of a file */
-    bool is_as_configured; /* mode and owner are those of the place */
+    bool is_seen; /* a file with the stamp that it had when it was seen last: it was not read */
+    struct sha256 hash; /* of a file that was read */
+    struct place_attr attr;
+    struct place_stamp stamp;
+    bool is_mount; /* a file on a mount of its own */
 };
-must_use int place_look(const struct place *p, const char *path, struct place_info *ret_info,
-                        struct err *err);
+/* seen: the stamp of a file that needs no reading, may be NULL. */
+must_use int place_look(const struct place *p, const char *path, const struct place_stamp *seen,
+                        struct place_info *ret_info, struct err *err);
+/* The same without reading. */
+must_use int place_sort_of(const struct place *p, const char *path, enum place_sort *ret_sort,
+                           struct err *err);
+/* Whether a file has what was wanted; what is left as it is fits always. */
+bool place_attr_fits(const struct place_attr *wanted, const struct place_attr *is);
 
-/* Writes a new file with mode and owner of the place; makes folders. PLACE_SYNC: durable on return. */
+/* Writes a new file; makes folders. PLACE_SYNC: durable on return. */
 enum place_sync { PLACE_NO_SYNC, PLACE_SYNC };
 must_use int place_write(const struct place *p, const char *path, struct str bytes,
-                         enum place_sync sync, struct err *err);
+                         const struct place_attr *attr, enum place_sync sync, struct err *err);
 
 /* A symbolic link at path; makes folders. */
 must_use int place_symlink(const struct place *p, const char *path, const char *to,

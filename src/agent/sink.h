@@ -37,6 +37,14 @@ struct sink {
 struct sink_item {
     struct str key; /* of the ledger */
     struct version *version;
+    bool is_served;  /* it was served before; else it is part of what is tried now */
+    bool is_altered; /* it was found to be altered on the host, and is not served */
+};
+
+/* What was found of an item that nothing new is wanted of: it was altered on the host, or it is no more. */
+struct sink_drift {
+    struct str key;
+    bool is_altered;
 };
 
 /* What failed, and by whose fault. Borrowed. */
@@ -75,8 +83,8 @@ enum sink_rows_of {
     SINK_TOLD    /* after the reload of what was there before: the receiver knows it again */
 };
 
-/* How closely plan and stage look at what is there already. */
-enum sink_look { SINK_LOOK_AT_CHANGES, SINK_LOOK_AT_ALL };
+/* How closely plan and stage look at what is there already: whether it was changed since, or at every byte. */
+enum sink_look { SINK_LOOK_FOR_CHANGES, SINK_LOOK_AT_BYTES };
 
 /* The outcomes of check and reload. */
 enum { SINK_ASKED = 0, SINK_NOTHING_TO_ASK = 1 };
@@ -97,6 +105,10 @@ struct sink_ops {
     void (*undo)(struct sink_plan *p);
     struct sink_plan *(*finish)(struct sink_plan *p); /* always NULL */
     int (*rows)(const struct sink_plan *p, enum sink_rows_of which, struct sink_rows *out);
+    /* The next finding of a staged plan, from *at on, which begins at 0. False: there is none. May be NULL. */
+    bool (*drift)(const struct sink_plan *p, size_t *at, struct sink_drift *ret);
+    /* The plan's result stands: the engine remembers what it has seen of what is there. May be NULL. */
+    void (*settle)(struct sink_plan *p);
     /* What the engine knows to be there follows a row. ERR_NOMEM. */
     int (*note)(struct sink *s, const struct copy_file *row);
     struct sink *(*close)(struct sink *s); /* always NULL */

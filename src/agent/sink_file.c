@@ -9,11 +9,17 @@
 #include "agent/pid_file.h"
 #include "base/log.h"
 
-enum { MESSAGE_MAX = CHILD_OUTPUT_MAX + 256 };
+enum {
+    MESSAGE_MAX = CHILD_OUTPUT_MAX + 256,
+    RESTORES_MAX = 3, /* of one file within this time: then it is only told */
+    RESTORES_WITHIN_S = 600,
+};
 
 /* A file that is there, as far as we know. A path that ends in '/' is a folder that we made. */
 struct delivered {
     struct sha256 hash;
+    struct place_stamp seen;       /* when it was last found to be as it shall be */
+    nsec_t restored[RESTORES_MAX]; /* the newest times, 0: none; oldest first */
     size_t len;
     char path[];
 };
@@ -64,16 +70,36 @@ static bool takes(const struct sink *s, struct str key)
 
 /* ---- planning ---- */
 
+/* Whether a file that others altered is put right: not for ever against another tool that wants it otherwise. */
+static bool may_restore(const struct sink_file *s, const struct delivered *d,
+                        const struct sink_item *item)
+{
+    nsec_t now = loop_now(s->opts.loop), within = RESTORES_WITHIN_S * NSEC_PER_S;
+
+    if (item->is_altered || s->opts.files->on_edit == FILES_REPORT)
+        return false;
+    return !d || !d->restored[0] || now - d->restored[0] > within;
+}
+
 static int plan_file(const struct sink_file *s, struct files_plan *p,
                      const struct sink_item *item)
 {
     const struct delivered *d = map_get(&s->delivered, key_path(item->key));
     bool is_noted = d && sha256_eq(&d->hash, &item->version->content_hash);
-    struct file_wanted f = {.path = arena_c(&p->arena, key_path(item->key)),
-                            .version = version_ref(item->version),
-                            .was_delivered = d != NULL,
-                            .is_noted = is_noted,
-                            .is_changed = !is_noted};
+    struct file_wanted f = {
+        .path = arena_c(&p->arena, key_path(item->key)),
+        .version = version_ref(item->version),
+        .attr = {s->opts.files->mode, s->opts.files->owner, s->opts.files->group},
+        .is_served = item->is_served || item->is_altered,
+        .is_altered = item->is_altered,
+        .may_restore = may_restore(s, d, item),
+        .key = arena_str(&p->arena, item->key),
+        .was_delivered = d != NULL,
+        .is_noted = is_noted,
+        .is_changed = !is_noted};
+
+    if (d && is_noted)
+        f.seen = d->seen;
 
     if (!arena_failed(&p->arena) && VEC_PUSH(&p->files, f))
         return 0;
@@ -204,7 +230,7 @@ static int make_plan(struct sink *base, const struct sink_item *items, size_t n,
     p->plan.sink = base;
     p->plan.must_tell = p->plan.is_untold = s->is_untold;
     files_plan_init(&p->files, s->opts.files);
-    p->files.must_verify = look == SINK_LOOK_AT_ALL;
+    p->files.must_read = look == SINK_LOOK_AT_BYTES;
     r = fill_plan(s, items, n, &p->files);
     if (r == ERR_NOMEM) {
         (void)finish(&p->plan);
@@ -438,6 +464,12 @@ static int note(struct sink *base, const struct copy_file *row)
         (void)mem_free(map_remove(&s->delivered, row->path));
         return 0;
     }
+    d = map_get(&s->delivered, row->path);
+    if (d) { /* what was seen of it was of what it was before */
+        d->hash = row->hash;
+        d->seen = (struct place_stamp){.inode = 0};
+        return 0;
+    }
     d = mem_zalloc(size_add(sizeof(*d), size_add(row->path.len, 1)));
     if (!d)
         return ERR_NOMEM;
@@ -450,6 +482,42 @@ static int note(struct sink *base, const struct copy_file *row)
     }
     (void)mem_free(old);
     return 0;
+}
+
+/* ---- what was found ---- */
+
+static bool drift(const struct sink_plan *base, size_t *at, struct sink_drift *ret)
+{
+    const struct files_plan *p = &plan_of(base)->files;
+
+    while (*at < p->files.n) {
+        const struct file_wanted *f = &p->files.at[(*at)++];
+
+        if (!f->is_served || !f->was_delivered)
+            continue;
+        *ret = (struct sink_drift){f->key, f->is_altered};
+        return true;
+    }
+    return false;
+}
+
+static void settle(struct sink_plan *base)
+{
+    struct sink_file *s = file_of(base->sink);
+    const struct files_plan *p = &plan_of(base)->files;
+
+    for (size_t i = 0; i < p->files.n; i++) {
+        const struct file_wanted *f = &p->files.at[i];
+        struct delivered *d = map_get(&s->delivered, str_c(f->path));
+
+        if (!d)
+            continue;
+        d->seen = f->is_changed ? (struct place_stamp){.inode = 0} : f->seen;
+        if (f->was_restored) {
+            memmove(d->restored, d->restored + 1, (RESTORES_MAX - 1) * sizeof(*d->restored));
+            d->restored[RESTORES_MAX - 1] = loop_now(s->opts.loop);
+        }
+    }
 }
 
 /* ---- life ---- */
@@ -479,6 +547,8 @@ static const struct sink_ops ops = {.engine = "file",
                                     .undo = undo,
                                     .finish = finish,
                                     .rows = rows,
+                                    .drift = drift,
+                                    .settle = settle,
                                     .note = note,
                                     .close = close_file};
 

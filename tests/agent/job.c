@@ -256,7 +256,7 @@ static void fail_at(struct world *w, enum sink_mem_step step)
     if (tap_failed())
         tap_note("step %d", (int)step);
     w->sinks[1]->fails_at = SINK_MEM_NONE;
-    job_retry(w->job);
+    job_retry(w->job, JOB_RETRY_ORDERED);
     publish(w, second);
     CHECK_C(content(w, 0, "a"), "a2");
     CHECK_C(told(w, 1, "b"), "BAD2");

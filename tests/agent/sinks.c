@@ -270,7 +270,7 @@ static bool begin(struct subject *s, const struct engine *e)
 
     s->of = e;
     return CHECK(loop_open(&s->loop, &err) == 0) && CHECK(e->open(s)) &&
-           deliver(s, before, SINK_LOOK_AT_CHANGES) && CHECK(holds(s, before));
+           deliver(s, before, SINK_LOOK_FOR_CHANGES) && CHECK(holds(s, before));
 }
 
 static void end(struct subject *s)
@@ -310,7 +310,7 @@ static void over_all(case_fn *fn)
 
 static void steps(struct subject *s)
 {
-    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+    struct sink_plan *p = plan(s, after, SINK_LOOK_FOR_CHANGES);
 
     CHECK(holds(s, before));
     CHECK_I64(s->sink->ops->stage(p), 0);
@@ -323,7 +323,7 @@ static void steps(struct subject *s)
     (void)s->sink->ops->finish(p);
     CHECK(holds(s, after));
     CHECK(s->of->is_clean(s));
-    CHECK(deliver(s, after, SINK_LOOK_AT_ALL));
+    CHECK(deliver(s, after, SINK_LOOK_AT_BYTES));
     CHECK(holds(s, after));
 }
 
@@ -334,7 +334,7 @@ TEST("what is staged is not there yet, and what is switched is there exactly (K1
 
 static void nothing(struct subject *s)
 {
-    struct sink_plan *p = plan(s, before, SINK_LOOK_AT_ALL);
+    struct sink_plan *p = plan(s, before, SINK_LOOK_AT_BYTES);
 
     CHECK_I64(s->sink->ops->stage(p), 0);
     CHECK(!p->is_changed);
@@ -350,7 +350,7 @@ TEST("when nothing differs nothing is to be switched")
 
 static void undone(struct subject *s)
 {
-    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+    struct sink_plan *p = plan(s, after, SINK_LOOK_FOR_CHANGES);
 
     CHECK_I64(s->sink->ops->stage(p), 0);
     note(s, p, SINK_INTENT);
@@ -362,7 +362,7 @@ static void undone(struct subject *s)
     (void)s->sink->ops->finish(p);
     CHECK(holds(s, before));
     CHECK(s->of->is_clean(s));
-    CHECK(deliver(s, after, SINK_LOOK_AT_CHANGES));
+    CHECK(deliver(s, after, SINK_LOOK_FOR_CHANGES));
     CHECK(holds(s, after));
 }
 
@@ -374,7 +374,7 @@ TEST("an undo brings back what was there, and the next plan begins from that (K1
 /* One attempt with a fault at call n: true while there was one. */
 static bool attempt(struct subject *s, enum faults sort, uint64_t n)
 {
-    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+    struct sink_plan *p = plan(s, after, SINK_LOOK_FOR_CHANGES);
     bool has_failed, did_fail;
 
     faults_arm(sort, n);
@@ -422,7 +422,7 @@ TEST("whatever call fails, once or for want of space, what was there stays, or a
 
 static void undone_without_space(struct subject *s)
 {
-    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+    struct sink_plan *p = plan(s, after, SINK_LOOK_FOR_CHANGES);
 
     CHECK_I64(s->sink->ops->stage(p), 0);
     CHECK_I64(s->sink->ops->switch_over(p), 0);
@@ -442,12 +442,12 @@ TEST("an undo needs no space")
 /* The process ends after the switch: its plan is not finished, and the next one knows the rows of the intent. */
 static void crashed(struct subject *s)
 {
-    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+    struct sink_plan *p = plan(s, after, SINK_LOOK_FOR_CHANGES);
 
     CHECK_I64(s->sink->ops->stage(p), 0);
     note(s, p, SINK_INTENT);
     CHECK_I64(s->sink->ops->switch_over(p), 0);
-    CHECK(deliver(s, before, SINK_LOOK_AT_ALL));
+    CHECK(deliver(s, before, SINK_LOOK_AT_BYTES));
     CHECK(holds(s, before));
     (void)s->sink->ops->finish(p); /* only its memory and its stage */
 }
@@ -466,24 +466,24 @@ TEST("after a crash behind the switch the rows of the intent are enough to go ba
 
 static void untold(struct subject *s)
 {
-    struct sink_plan *p = plan(s, after, SINK_LOOK_AT_CHANGES);
+    struct sink_plan *p = plan(s, after, SINK_LOOK_FOR_CHANGES);
 
     CHECK(!p->must_tell);
     CHECK_I64(s->sink->ops->stage(p), 0);
     note(s, p, SINK_INTENT);
     (void)s->sink->ops->finish(p); /* the process ends */
-    p = plan(s, before, SINK_LOOK_AT_ALL);
+    p = plan(s, before, SINK_LOOK_AT_BYTES);
     CHECK(p->must_tell);
     CHECK_I64(s->sink->ops->stage(p), 0);
     note(s, p, SINK_FINAL); /* it could not be told */
     (void)s->sink->ops->finish(p);
-    p = plan(s, before, SINK_LOOK_AT_ALL);
+    p = plan(s, before, SINK_LOOK_AT_BYTES);
     CHECK(p->must_tell);
     CHECK_I64(s->sink->ops->stage(p), 0);
     p->is_untold = false; /* it was */
     note(s, p, SINK_FINAL);
     (void)s->sink->ops->finish(p);
-    p = plan(s, before, SINK_LOOK_AT_ALL);
+    p = plan(s, before, SINK_LOOK_AT_BYTES);
     CHECK(!p->must_tell);
     (void)s->sink->ops->finish(p);
 }
