@@ -106,6 +106,9 @@ static json_t *status(const struct agent *a)
     (void)json_object_set_new(j, "rejected", json_integer((json_int_t)s.rejected));
     (void)json_object_set_new(j, "rejected_because", json_string(s.rejected_because));
     (void)json_object_set_new(j, "busy", json_boolean(job_is_busy(a->job)));
+    (void)json_object_set_new(
+        j, "watching",
+        json_string(*watch_blindness(a->watch) ? watch_blindness(a->watch) : "events"));
     (void)json_object_set_new(j, "paused", json_boolean(a->orders.is_paused));
     (void)json_object_set_new(j, "paused_because",
                               json_string(a->orders.is_paused ? a->orders.reason : ""));

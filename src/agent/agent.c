@@ -12,6 +12,7 @@
 
 enum {
     FLUSH_MS = 10000,
+    LOOK_MS = 5000,  /* how often files are looked at where changes make no events */
     AGAIN_MS = 1000, /* after there was no memory */
     READ_EVERY = 10, /* every so many verifications all bytes are read */
 };
@@ -262,6 +263,24 @@ static void on_verify(struct timer *t, void *ctx)
     job_verify(a->job, a->n_verified % READ_EVERY ? SINK_LOOK_FOR_CHANGES : SINK_LOOK_AT_BYTES);
 }
 
+/* Something has changed where files were delivered; perhaps it was the agent itself. */
+static void on_changed(void *ctx)
+{
+    struct agent *a = ctx;
+
+    if (a->job && !a->is_stopping)
+        job_verify(a->job, SINK_LOOK_FOR_CHANGES);
+}
+
+static void on_look(struct timer *t, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)t;
+    if (*watch_blindness(a->watch))
+        job_verify(a->job, SINK_LOOK_FOR_CHANGES);
+}
+
 /* There was no memory. A job that is under way tells by itself, and newer things. */
 static void on_again(struct timer *t, void *ctx)
 {
@@ -416,8 +435,11 @@ static int open_sinks(struct agent *a, const struct copy_content *content)
                            .idle = orders_idle,
                            .ctx = a};
 
+    a->watch = watch_open(&a->loop, on_changed, a);
+    if (!a->watch)
+        return ERR_NOMEM;
     for (size_t i = 0; i < a->config.files.n; i++) {
-        struct sink_file_opts opts = {&a->loop, &a->config, &a->config.files.at[i]};
+        struct sink_file_opts opts = {&a->loop, &a->config, &a->config.files.at[i], a->watch};
 
         a->sinks[i] = sink_file_open(&opts);
         if (!a->sinks[i])
@@ -535,6 +557,7 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
 
     *a = (struct agent){.config = *config, .started_ms = clock_wall_ms()};
     a->verify = (struct timer){.fn = on_verify, .ctx = a};
+    a->look = (struct timer){.fn = on_look, .ctx = a};
     a->flush = (struct timer){.fn = on_flush, .ctx = a};
     a->again = (struct timer){.fn = on_again, .ctx = a};
     a->refresh = (struct defer){.fn = run_refresh, .ctx = a};
@@ -553,6 +576,7 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     for (size_t i = 0; i < config->files.n; i++)
         files_sweep(&config->files.at[i]);
     timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
+    timer_start(&a->look, &a->loop, LOOK_MS, LOOK_MS);
     job_retry(a->job, JOB_RETRY_START); /* whatever it was refused for: much may have changed */
     if (!a->knows_nothing)
         job_verify(
@@ -617,6 +641,7 @@ void agent_close(struct agent *a)
     if (!a->has_loop)
         return;
     timer_stop(&a->verify);
+    timer_stop(&a->look);
     timer_stop(&a->flush);
     timer_stop(&a->again);
     close_net(a);
@@ -626,6 +651,7 @@ void agent_close(struct agent *a)
         loop_turn(&a->loop, LOOP_WAIT);
     a->job = job_free(a->job);
     close_sinks(a);
+    a->watch = watch_close(a->watch);
     orders_close(a);
     a->prober = prober_close(a->prober);
     reaper_close(&a->reaper);

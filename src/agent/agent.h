@@ -14,6 +14,7 @@
 #include "agent/orders.h"
 #include "agent/prober.h"
 #include "agent/reaper.h"
+#include "agent/watch.h"
 #include "net/http.h"
 #include "sync/link.h"
 
@@ -39,7 +40,8 @@ struct agent {
     Trimtab__V1__Instance *instance;
     struct str secret; /* of this host, on the arena; tells it from others with the same credential */
     Trimtab__V1__Scope **scopes;
-    struct timer verify, flush, again;
+    struct watch *watch;
+    struct timer verify, look, flush, again;
     struct signal_watch on_term, on_int, on_hup;
     struct reaper reaper;
     char link_story[ERR_TEXT_MAX];                 /* why it is down */

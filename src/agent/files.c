@@ -864,6 +864,33 @@ void files_undo(struct files_plan *p)
     p->new_folders.n = 0;
 }
 
+/* Each folder that has a file of ours once: they are sorted. */
+static void watch_folders(struct files_plan *p)
+{
+    struct place tree = p->target;
+    size_t watched = SIZE_MAX; /* length of the folder before */
+
+    if (is_symlink_layout(p) && !p->is_switched)
+        tree.fd = openat(p->target.fd, data_link, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    else if (is_symlink_layout(p))
+        tree.fd = p->fresh.fd;
+    watch_folder(p->watch, p->target.fd);
+    for (size_t i = 0; i < p->files.n && tree.fd >= 0; i++) {
+        const char *path = p->files.at[i].path, *slash = strrchr(path, '/'), *last;
+        size_t len = slash ? (size_t)(slash - path) : 0;
+        bool is_same = i && len == watched && strncmp(p->files.at[i - 1].path, path, len) == 0;
+        int fd;
+
+        watched = len;
+        if (is_same || place_parent(&tree, path, PLACE_FIND, &fd, &last, NULL))
+            continue;
+        watch_folder(p->watch, fd);
+        (void)close(fd); /* only read */
+    }
+    if (tree.fd >= 0 && tree.fd != p->target.fd && tree.fd != p->fresh.fd)
+        (void)close(tree.fd);
+}
+
 /* What an undo would have needed in the target. */
 static void remove_kept(struct files_plan *p)
 {
@@ -880,6 +907,8 @@ static void remove_kept(struct files_plan *p)
 
 void files_finish(struct files_plan *p)
 {
+    if (p->target.fd >= 0 && p->watch && (p->is_changed || p->must_read))
+        watch_folders(p);
     if (p->target.fd >= 0 && is_symlink_layout(p))
         remove_kept(p);
     if (p->is_switched && is_symlink_layout(p)) {

@@ -14,6 +14,7 @@
 
 #include "agent/config.h"
 #include "agent/place.h"
+#include "agent/watch.h"
 #include "base/arena.h"
 #include "model/version.h"
 
@@ -46,6 +47,7 @@ struct files_plan {
     VEC(struct file_wanted) files; /* sorted by path; none inside another */
     VEC(const char *) removals;    /* delivered files that shall not be there any more */
     VEC(const char *) old_folders; /* folders that we once made */
+    struct watch *watch;           /* of the folders; NULL: none */
     bool must_read; /* also what has the stamp that it had when it was seen last */
     /* ---- */
     bool is_changed; /* there is something to switch */

@@ -230,6 +230,7 @@ static int make_plan(struct sink *base, const struct sink_item *items, size_t n,
     p->plan.sink = base;
     p->plan.must_tell = p->plan.is_untold = s->is_untold;
     files_plan_init(&p->files, s->opts.files);
+    p->files.watch = s->opts.watch;
     p->files.must_read = look == SINK_LOOK_AT_BYTES;
     r = fill_plan(s, items, n, &p->files);
     if (r == ERR_NOMEM) {

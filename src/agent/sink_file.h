@@ -7,12 +7,14 @@
 
 #include "agent/config.h"
 #include "agent/sink.h"
+#include "agent/watch.h"
 #include "net/loop.h"
 
 struct sink_file_opts {
     struct loop *loop;
     const struct config *config;
     const struct config_files *files; /* of that config */
+    struct watch *watch;              /* of what was delivered; borrowed; NULL: none */
 };
 
 /* NULL without memory. What is known to be there comes by its operation note. */

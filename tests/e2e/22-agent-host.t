@@ -92,6 +92,61 @@ until_ holds running a7 && until_ says '"state":"ok"' && ! grep -q RELOAD_FAILED
 ok $? "a reload that ends with the agent is no verdict on the content"
 agent_stop
 
+# ---- files that others alter
+config <<E2
+reload = echo x >>$DIR/reloads
+on_edit = restore
+E2
+sed -i 's/^verify_interval.*/verify_interval = 1h/' "$DIR/agent.conf"
+put host/file/conf.d/b b1
+agent_start
+until_ holds target/conf.d/b b1 && until_ says '"state":"ok"' && in_status '"watching": "events"'
+ok $? "folders with files of the agent are watched"
+reloads=$(wc -l <"$DIR/reloads")
+echo edited >"$DIR/target/a"
+until_ holds target/a a7
+rm "$DIR/target/conf.d/b"
+until_ holds target/conf.d/b b1
+chmod 0600 "$DIR/target/a"
+mode_is() { [ "$(stat -c %a "$DIR/target/$1")" = "$2" ]; }
+until_ mode_is a 644
+until_ grep -q "local_edit.*file=a.*restored" "$DIR/agent.log" && until_ grep -q "local_removal.*conf.d/b" "$DIR/agent.log"
+ok $? "a file that was edited, removed or changed in mode is put right at once, and named"
+more_reloads() { [ "$(wc -l <"$DIR/reloads")" -gt "$reloads" ]; }
+until_ more_reloads
+ok $? "and the program is told"
+rm -rf "$DIR/target"
+until_ holds target/a a7 && until_ holds target/conf.d/b b1
+ok $? "a target that vanished comes back whole"
+for i in 1 2 3; do
+    echo "fight $i" >"$DIR/target/conf.d/b"
+    until_ holds target/conf.d/b b1 || break
+done
+echo "mine" >"$DIR/target/conf.d/b"
+until_ says '"code":"DRIFTED"' && holds target/conf.d/b mine
+ok $? "what somebody else wants otherwise again and again is only told"
+put host/file/a a8
+until_ holds target/a a8 && holds target/conf.d/b mine
+ok $? "and left alone when other files change"
+printf b1 >"$DIR/target/conf.d/b"
+until_ says '"state":"ok"'
+ok $? "when it is as it was it counts as served again"
+agent_stop
+sed -i 's/^on_edit.*/on_edit = report/' "$DIR/agent.conf"
+agent_start
+until_ in_status '"watching": "events"' && until_ says '"state":"ok"'
+echo "mine" >"$DIR/target/a"
+until_ says '"code":"DRIFTED"' && holds target/a mine && in_status DRIFTED
+ok $? "with on_edit = report nothing is put right by itself"
+agent_stop
+agent_start
+until_ in_status DRIFTED && until_ in_status '"busy": false' && holds target/a mine
+ok $? "nor by a start"
+t instances retry "$(instances | pick 'a.instances[0].instance.id')" >/dev/null
+until_ holds target/a a8 && until_ says '"state":"ok"'
+ok $? "but by an order"
+agent_stop
+
 # ---- credentials that are exchanged
 sum() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
 cp "$DIR/sd/tokens" "$DIR/tokens" 2>/dev/null || : >"$DIR/tokens"
