@@ -75,18 +75,20 @@ void config_help(struct buf *out)
         "TRIMTAB_AGENT_SETTING, or here; the later is stronger.\n\n");
     settings_help(&s, out);
     buf_put_c(
-        out, "\nSections of the file:\n"
-             "  [scope \"NAME\"]  namespaces = a/b,c   kinds = file   names = *.conf,conf.d/*\n"
-             "  [files \"NAME\"]  scope = NAME   target = /folder   mode = 0644   folder_mode "
-             "= 0755\n"
-             "                  owner = USER   group = GROUP   layout = plain|symlink\n"
-             "                  check = COMMAND with {stage}   check_timeout = 10s\n"
-             "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
-             "                  program = NAME of the program that pid_file is of\n"
-             "                  replace_foreign = no|yes   on_edit = restore|report\n"
-             "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
-             "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
-             "                  settle = 0s   retry = 1s\n");
+        out,
+        "\nSections of the file:\n"
+        "  [scope \"NAME\"]  namespaces = a/b,c   kinds = file   names = *.conf,conf.d/*\n"
+        "  [files \"NAME\"]  scope = NAME   target = /folder   mode = 0644   folder_mode "
+        "= 0755\n"
+        "                  owner = USER   group = GROUP   layout = plain|symlink\n"
+        "                  check = COMMAND with {stage}   check_timeout = 10s\n"
+        "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
+        "                  program = NAME of the program that pid_file is of\n"
+        "                  replace_foreign = no|yes   on_edit = restore|report\n"
+        "                  modes = 0755, what trimtab/mode may ask for   in_place = yes|no\n"
+        "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
+        "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
+        "                  settle = 0s   retry = 1s\n");
 }
 
 const char *config_admin_token_file(const struct config *config, struct arena *a)
@@ -209,6 +211,8 @@ static int begin_files(struct reading *r, struct str label, struct err *err)
     struct config *c = r->config;
     struct config_files f = {.name = arena_str(r->arena, label),
                              .mode = 0644,
+                             .modes = 0755,
+                             .in_place = true,
                              .folder_mode = 0755,
                              .owner = (uid_t)-1,
                              .group = (gid_t)-1};
@@ -288,8 +292,14 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
         f->scope = arena_str(r->arena, value);
         return arena_failed(r->arena) ? ERR_NOMEM : 0;
     }
-    if (str_eq(key, STR("mode")))
+    if (str_eq(key, STR("mode"))) {
+        f->has_mode = true;
         return take_mode("mode", value, &f->mode, err);
+    }
+    if (str_eq(key, STR("modes")))
+        return take_mode("modes", value, &f->modes, err);
+    if (str_eq(key, STR("in_place")))
+        return take_yes("in_place", value, &f->in_place, err);
     if (str_eq(key, STR("folder_mode")))
         return take_mode("folder_mode", value, &f->folder_mode, err);
     if (str_eq(key, STR("owner")))

@@ -44,6 +44,9 @@ struct config_files {
     int reload_signal;          /* 0: none */
     const char *pid_file, *program; /* NULL: not known */
     mode_t mode, folder_mode;
+    bool has_mode; /* mode was said, so that no file keeps another one */
+    mode_t modes;  /* what the annotation trimtab/mode may ask for */
+    bool in_place; /* a file that is a mount of its own is written over */
     uid_t owner; /* (uid_t)-1: as the agent */
     gid_t group;
     enum files_layout layout;

@@ -206,6 +206,18 @@ static bool makes_room(const struct files_plan *p, const char *path)
     return false;
 }
 
+/* A file that is taken over keeps its mode and owner, but for what the configuration or an annotation says. */
+static void keep_attr(struct file_wanted *f, const struct place_attr *attr)
+{
+    f->is_kept = true;
+    if (f->may_keep_mode)
+        f->attr.mode = attr->mode;
+    if (f->attr.owner == (uid_t)-1 && geteuid() == 0)
+        f->attr.owner = attr->owner;
+    if (f->attr.group == (gid_t)-1 && geteuid() == 0)
+        f->attr.group = attr->group;
+}
+
 /* A file that we have not delivered: is the place free? */
 static int verify_free(struct files_plan *p, struct file_wanted *f)
 {
@@ -221,12 +233,15 @@ static int verify_free(struct files_plan *p, struct file_wanted *f)
         return p->code ? r : refuse(p, r, f->path);
     if (info.sort == PLACE_NOTHING || (is_symlink_layout(p) && info.sort == PLACE_FILE))
         return 0;
-    if (!is_symlink_layout(p) && is_as_it_shall_be(&info, f)) {
+    if (is_symlink_layout(p) || info.sort != PLACE_FILE)
+        return refuse_foreign(p, f->path);
+    if (sha256_eq(&info.hash, &f->version->content_hash) || p->config->replace_foreign)
+        keep_attr(f, &info.attr);
+    if (is_as_it_shall_be(&info, f)) {
         f->is_changed = false; /* it is there already, as it shall be: taken over */
         return 0;
     }
-    return p->config->replace_foreign && info.sort == PLACE_FILE ? 0
-                                                                 : refuse_foreign(p, f->path);
+    return p->config->replace_foreign ? 0 : refuse_foreign(p, f->path);
 }
 
 /* A tree that is exchanged whole has none of what was altered in the one before. */
@@ -582,12 +597,36 @@ static int keep_old(struct files_plan *p, const struct file_wanted *f, bool *ret
     return r;
 }
 
+/* A file that is a mount of its own cannot be replaced, only written over. */
+static int write_over(struct files_plan *p, const struct file_wanted *f)
+{
+    unsigned number = (unsigned)p->undo.n;
+    char name[16];
+    int r;
+
+    if (!p->config->in_place) {
+        (void)err_set(&p->err, ERR_DENIED,
+                      "%s/%s is a mount of its own, which nothing can be put in the place of",
+                      p->config->target, f->path);
+        err_hint(&p->err, "mount the folder instead, or set in_place = yes");
+        p->code = "MOUNTED_FILE";
+        return ERR_DENIED;
+    }
+    number_name(number, name);
+    r = place_copy(&p->target, f->path, &p->old, name, PLACE_COPY_NEW, &p->err);
+    if (!r)
+        r = note(p, (struct files_step){UNDO_REWRITTEN, f->path, number});
+    return r ? r : place_rewrite(&p->target, f->path, f->version->content, &f->attr, &p->err);
+}
+
 static int put_file(struct files_plan *p, struct file_wanted *f)
 {
     unsigned number = (unsigned)p->undo.n;
     bool was_there = false;
     int r = make_folders(p, f->path);
 
+    if (!r && place_is_mounted(&p->target, f->path))
+        return write_over(p, f);
     if (!r) {
         number = (unsigned)p->undo.n;
         r = keep_old(p, f, &was_there);
@@ -704,6 +743,9 @@ static void undo_one(struct files_plan *p, const struct files_step *u)
     case UNDO_REPLACED:
     case UNDO_REMOVED:
     case UNDO_REMOVED_FOLDER: r = place_move(&p->old, name, &p->target, u->path, &err); break;
+    case UNDO_REWRITTEN:
+        r = place_copy(&p->old, name, &p->target, u->path, PLACE_COPY_OVER, &err);
+        break;
     case UNDO_MADE_FOLDER: (void)place_remove_empty(&p->target, u->path); break;
     }
     if (r && r != ERR_NOT_FOUND) /* what was never done needs no undoing */
@@ -841,7 +883,8 @@ int files_switch(struct files_plan *p)
     r = is_symlink_layout(p) ? switch_symlink(p) : switch_plain(p);
     if (!r)
         return 0;
-    (void)refuse(p, r, p->culprit);
+    if (!p->code)
+        (void)refuse(p, r, p->culprit);
     files_undo(p);
     return r;
 }

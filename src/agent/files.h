@@ -24,6 +24,8 @@ struct file_wanted {
     struct version *version; /* referenced */
     struct str key;          /* by which its sink knows it; on the plan's arena */
     struct place_attr attr;
+    bool may_keep_mode;      /* of a file that is taken over */
+    bool is_kept;            /* mode or owner are those that it had */
     bool was_delivered;      /* by us, as far as we know */
     bool is_noted;           /* with this content, whatever is found there */
     bool is_served;          /* nothing new is wanted: what differs was altered on the host, */
@@ -35,7 +37,14 @@ struct file_wanted {
 };
 
 struct files_step {
-    enum { UNDO_PUT, UNDO_REPLACED, UNDO_REMOVED, UNDO_MADE_FOLDER, UNDO_REMOVED_FOLDER } sort;
+    enum {
+        UNDO_PUT,
+        UNDO_REPLACED,
+        UNDO_REWRITTEN,
+        UNDO_REMOVED,
+        UNDO_MADE_FOLDER,
+        UNDO_REMOVED_FOLDER
+    } sort;
     const char *path;
     unsigned number; /* names the old file: in old/, or beside the links */
 };

@@ -501,7 +501,6 @@ static int look(int at, const char *last, const struct place_stamp *seen,
         info->sort = PLACE_OTHER; /* exchanged between the two looks */
     } else {
         fill_info(info, &st); /* before it is read: what changes meanwhile has another stamp */
-        info->is_mount = !place_is_same_mount(at, fd);
         r = hash_file(fd, (size_t)st.st_size, &info->hash, err);
     }
     (void)close(fd); /* only read */
@@ -587,6 +586,92 @@ int place_write(const struct place *p, const char *path, struct str bytes,
     }
     (void)close(at);
     return r;
+}
+
+static int rewrite(int fd, struct str bytes, const struct place_attr *attr)
+{
+    off_t size = (off_t)bytes.len;
+
+    if (fill(fd, bytes, attr, PLACE_NO_SYNC) || ftruncate(fd, size))
+        return -1;
+    return fsync(fd);
+}
+
+int place_rewrite(const struct place *p, const char *path, struct str bytes,
+                  const struct place_attr *attr, struct err *err)
+{
+    const char *last;
+    int at, fd, r = place_parent(p, path, PLACE_FIND, &at, &last, err);
+
+    if (r)
+        return r;
+    fd = openat(at, last, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || rewrite(fd, bytes, attr))
+        r = failed("write over", path, err);
+    if (fd >= 0 && close(fd) && !r)
+        r = failed("write over", path, err);
+    (void)close(at);
+    return r;
+}
+
+static int read_all(int fd, struct buf *out, struct place_attr *attr)
+{
+    struct stat st;
+    char *room;
+
+    if (fstat(fd, &st))
+        return -1;
+    *attr = (struct place_attr){st.st_mode & 07777, st.st_uid, st.st_gid};
+    while ((room = buf_room(out, READ_BYTES))) {
+        ssize_t n = read(fd, room, READ_BYTES);
+
+        if (n <= 0)
+            return (int)n;
+        buf_added(out, (size_t)n);
+    }
+    errno = ENOMEM;
+    return -1;
+}
+
+int place_copy(const struct place *from, const char *path, const struct place *to,
+               const char *to_path, enum place_copying how, struct err *err)
+{
+    owned(buf) struct buf bytes = BUF_NULL(FILE_BYTES_MAX);
+    struct place_attr attr;
+    const char *last;
+    int at, fd, r = place_parent(from, path, PLACE_FIND, &at, &last, err);
+
+    if (r)
+        return r;
+    fd = openat(at, last, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || read_all(fd, &bytes, &attr))
+        r = failed("read", path, err);
+    if (fd >= 0)
+        (void)close(fd); /* only read */
+    (void)close(at);
+    if (r)
+        return r;
+    return how == PLACE_COPY_OVER
+               ? place_rewrite(to, to_path, buf_str(&bytes), &attr, err)
+               : place_write(to, to_path, buf_str(&bytes), &attr, PLACE_SYNC, err);
+}
+
+bool place_is_mounted(const struct place *p, const char *path)
+{
+    const char *last;
+    struct stat st;
+    int at, fd;
+    bool is_mounted;
+
+    if (place_parent(p, path, PLACE_FIND, &at, &last, NULL))
+        return false;
+    fd = openat(at, last, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    is_mounted =
+        fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !place_is_same_mount(at, fd);
+    if (fd >= 0)
+        (void)close(fd);
+    (void)close(at);
+    return is_mounted;
 }
 
 int place_symlink(const struct place *p, const char *path, const char *to, struct err *err)

@@ -72,7 +72,6 @@ struct place_info {
     struct sha256 hash; /* of a file that was read */
     struct place_attr attr;
     struct place_stamp stamp;
-    bool is_mount; /* a file on a mount of its own */
 };
 /* seen: the stamp of a file that needs no reading, may be NULL. */
 must_use int place_look(const struct place *p, const char *path, const struct place_stamp *seen,
@@ -87,6 +86,16 @@ bool place_attr_fits(const struct place_attr *wanted, const struct place_attr *i
 enum place_sync { PLACE_NO_SYNC, PLACE_SYNC };
 must_use int place_write(const struct place *p, const char *path, struct str bytes,
                          const struct place_attr *attr, enum place_sync sync, struct err *err);
+
+/* Writes over a file that is there, in its place: a reader, or a crash, may see a part of it. */
+must_use int place_rewrite(const struct place *p, const char *path, struct str bytes,
+                           const struct place_attr *attr, struct err *err);
+/* The same with the bytes, mode and owner of another file; and a copy that is made. */
+enum place_copying { PLACE_COPY_NEW, PLACE_COPY_OVER };
+must_use int place_copy(const struct place *from, const char *path, const struct place *to,
+                        const char *to_path, enum place_copying how, struct err *err);
+/* Whether the file is a mount of its own, so that nothing can be put in its place. */
+bool place_is_mounted(const struct place *p, const char *path);
 
 /* A symbolic link at path; makes folders. */
 must_use int place_symlink(const struct place *p, const char *path, const char *to,

@@ -19,6 +19,8 @@ enum {
 struct delivered {
     struct sha256 hash;
     struct place_stamp seen;       /* when it was last found to be as it shall be */
+    bool is_kept;                  /* it was taken over, and keeps what it had: */
+    struct place_attr kept;
     nsec_t restored[RESTORES_MAX]; /* the newest times, 0: none; oldest first */
     size_t len;
     char path[];
@@ -81,25 +83,77 @@ static bool may_restore(const struct sink_file *s, const struct delivered *d,
     return !d || !d->restored[0] || now - d->restored[0] > within;
 }
 
+/* The annotation trimtab/mode. Empty: there is none. */
+static struct str mode_of(const struct version *v)
+{
+    for (size_t i = 0; v->meta && i < v->meta->n_annotations; i++)
+        if (str_eq(v->meta->annotations[i].key, STR("trimtab/mode")))
+            return v->meta->annotations[i].value;
+    return STR_NULL;
+}
+
+static bool read_mode(struct str text, mode_t *ret)
+{
+    mode_t mode = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '7')
+            return false;
+        mode = mode * 8 + (mode_t)(text.data[i] - '0');
+    }
+    *ret = mode;
+    return text.len >= 3 && text.len <= 5 && mode <= 07777;
+}
+
+/* What the publisher asks for, within what this host allows; else what was said here, or what the file had. */
+static int fill_attr(const struct sink_file *s, const struct delivered *d, struct files_plan *p,
+                     struct file_wanted *f)
+{
+    const struct config_files *c = s->opts.files;
+    struct str asked = mode_of(f->version);
+
+    f->attr = (struct place_attr){c->mode, c->owner, c->group};
+    f->may_keep_mode = !asked.len && !c->has_mode;
+    if (asked.len && !read_mode(asked, &f->attr.mode)) {
+        p->culprit = f->path;
+        p->code = "INVALID_MODE";
+        return err_set(&p->err, ERR_INVALID, "the annotation trimtab/mode of %s is \"%.*s\"",
+                       f->path, STR_ARG(asked));
+    }
+    if (asked.len)
+        f->attr.mode &= c->modes;
+    if (d && d->is_kept) {
+        f->is_kept = true;
+        f->attr.mode = f->may_keep_mode ? d->kept.mode : f->attr.mode;
+        f->attr.owner = c->owner == (uid_t)-1 ? d->kept.owner : c->owner;
+        f->attr.group = c->group == (gid_t)-1 ? d->kept.group : c->group;
+    }
+    return 0;
+}
+
 static int plan_file(const struct sink_file *s, struct files_plan *p,
                      const struct sink_item *item)
 {
     const struct delivered *d = map_get(&s->delivered, key_path(item->key));
     bool is_noted = d && sha256_eq(&d->hash, &item->version->content_hash);
-    struct file_wanted f = {
-        .path = arena_c(&p->arena, key_path(item->key)),
-        .version = version_ref(item->version),
-        .attr = {s->opts.files->mode, s->opts.files->owner, s->opts.files->group},
-        .is_served = item->is_served || item->is_altered,
-        .is_altered = item->is_altered,
-        .may_restore = may_restore(s, d, item),
-        .key = arena_str(&p->arena, item->key),
-        .was_delivered = d != NULL,
-        .is_noted = is_noted,
-        .is_changed = !is_noted};
+    struct file_wanted f = {.path = arena_c(&p->arena, key_path(item->key)),
+                            .version = version_ref(item->version),
+                            .is_served = item->is_served || item->is_altered,
+                            .is_altered = item->is_altered,
+                            .may_restore = may_restore(s, d, item),
+                            .key = arena_str(&p->arena, item->key),
+                            .was_delivered = d != NULL,
+                            .is_noted = is_noted,
+                            .is_changed = !is_noted};
+
+    int r = fill_attr(s, d, p, &f);
 
     if (d && is_noted)
         f.seen = d->seen;
+    if (r) {
+        (void)version_unref(f.version);
+        return r;
+    }
 
     if (!arena_failed(&p->arena) && VEC_PUSH(&p->files, f))
         return 0;
@@ -384,13 +438,28 @@ static bool add_folder(struct sink_rows *out, const struct sink *s, const char *
 }
 
 /* Files that the plan adds: as announced, or taken back. */
+static bool add_file(struct sink_rows *out, const struct sink *s, const struct file_wanted *f)
+{
+    struct copy_file *row;
+
+    if (!sink_rows_add(out, s, str_c(f->path), &f->version->content_hash))
+        return false;
+    row = &out->rows.at[out->rows.n - 1];
+    row->has_attr = f->is_kept;
+    row->mode = f->attr.mode;
+    row->owner = f->attr.owner;
+    row->group = f->attr.group;
+    return true;
+}
+
 static int new_rows(const struct file_plan *p, bool is_void, struct sink_rows *out)
 {
     for (size_t i = 0; i < p->files.files.n; i++) {
         const struct file_wanted *f = &p->files.files.at[i];
 
-        if (!f->was_delivered && !sink_rows_add(out, p->plan.sink, str_c(f->path),
-                                                is_void ? NULL : &f->version->content_hash))
+        if (!f->was_delivered &&
+            !(is_void ? sink_rows_add(out, p->plan.sink, str_c(f->path), NULL)
+                      : add_file(out, p->plan.sink, f)))
             return ERR_NOMEM;
     }
     return 0;
@@ -404,8 +473,7 @@ static int final_rows(const struct file_plan *base, struct sink_rows *out)
     bool ok = true;
 
     for (size_t i = 0; i < p->files.n && ok; i++)
-        ok = p->files.at[i].is_noted || sink_rows_add(out, s, str_c(p->files.at[i].path),
-                                                      &p->files.at[i].version->content_hash);
+        ok = p->files.at[i].is_noted || add_file(out, s, &p->files.at[i]);
     for (size_t i = 0; i < p->removals.n && ok; i++)
         ok = sink_rows_add(out, s, str_c(p->removals.at[i]), NULL);
     for (size_t i = 0; i < p->new_folders.n && ok; i++)
@@ -451,6 +519,12 @@ static int rows(const struct sink_plan *base, enum sink_rows_of which, struct si
     return 0;
 }
 
+static void note_attr(struct delivered *d, const struct copy_file *row)
+{
+    d->is_kept = row->has_attr;
+    d->kept = (struct place_attr){row->mode, row->owner, row->group};
+}
+
 static int note(struct sink *base, const struct copy_file *row)
 {
     struct sink_file *s = file_of(base);
@@ -469,12 +543,14 @@ static int note(struct sink *base, const struct copy_file *row)
     if (d) { /* what was seen of it was of what it was before */
         d->hash = row->hash;
         d->seen = (struct place_stamp){.inode = 0};
+        note_attr(d, row);
         return 0;
     }
     d = mem_zalloc(size_add(sizeof(*d), size_add(row->path.len, 1)));
     if (!d)
         return ERR_NOMEM;
     d->hash = row->hash;
+    note_attr(d, row);
     d->len = row->path.len;
     memcpy(d->path, row->path.data, row->path.len);
     if (!map_put(&s->delivered, str_of(d->path, d->len), d, &old)) {

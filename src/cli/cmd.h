@@ -157,8 +157,14 @@ must_use int changes_begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struc
 must_use int changes_add(struct cli *cli, Trimtab__V1__CommitRequest *q, const char *id,
                          struct str content, struct err *err);
 /* Files and folders as publish takes them, and a folder as export wrote it. */
-must_use int changes_of_paths(struct cli *cli, const char *space, char *const *paths, size_t n,
-                              Trimtab__V1__CommitRequest *q, struct err *err);
+struct publish_paths {
+    char *const *at;
+    size_t n;
+    bool without_modes; /* else files that are not 0644 keep their modes (cli/modes.h) */
+};
+must_use int changes_of_paths(struct cli *cli, const char *space,
+                              const struct publish_paths *paths, Trimtab__V1__CommitRequest *q,
+                              struct err *err);
 must_use int changes_of_export(struct cli *cli, const char *root, Trimtab__V1__CommitRequest *q,
                                struct err *err);
 

@@ -6,6 +6,7 @@
  */
 #include "base/file.h"
 #include "cli/cmd.h"
+#include "cli/modes.h"
 #include "cli/tree.h"
 #include "model/commit.h"
 #include "proto/convert.h"
@@ -44,8 +45,16 @@ int changes_begin(struct cli *cli, Trimtab__V1__CommitRequest *q, struct err *er
 
 /* ---- publish ---- */
 
+static int add_mode(struct modes *modes, Trimtab__V1__Change *change, unsigned mode,
+                    struct err *err)
+{
+    return VEC_PUSH(modes, (struct mode_of){change, mode})
+               ? 0
+               : err_set(err, ERR_NOMEM, "out of memory");
+}
+
 static int publish_folder(struct cli *cli, const char *space, const char *path,
-                          Trimtab__V1__CommitRequest *q, struct err *err)
+                          Trimtab__V1__CommitRequest *q, struct modes *modes, struct err *err)
 {
     struct tree_files files;
     int r = tree_read(path, &cli->arena, &files, err);
@@ -55,6 +64,8 @@ static int publish_folder(struct cli *cli, const char *space, const char *path,
 
         (void)snprintf(id, sizeof(id), "%s/file/%s", space, files.at[i].name);
         r = changes_add(cli, q, id, files.at[i].content, err);
+        if (!r)
+            r = add_mode(modes, q->changes[q->n_changes - 1], files.at[i].mode, err);
     }
     return r;
 }
@@ -75,21 +86,28 @@ static int publish_file(struct cli *cli, const char *space, const char *path,
     return changes_add(cli, q, id, arena_str(&cli->arena, buf_str(&content)), err);
 }
 
-int changes_of_paths(struct cli *cli, const char *space, char *const *paths, size_t n,
+int changes_of_paths(struct cli *cli, const char *space, const struct publish_paths *paths,
                      Trimtab__V1__CommitRequest *q, struct err *err)
 {
+    struct modes modes = {.n = 0};
     int r = namespace_check(str_c(space), err);
 
-    for (size_t i = 0; i < n && !r; i++) {
+    for (size_t i = 0; i < paths->n && !r; i++) {
+        const char *path = paths->at[i];
         struct stat st;
 
-        if (stat(paths[i], &st))
-            r = err_set_errno(err, "cannot open %s", paths[i]);
+        if (stat(path, &st))
+            r = err_set_errno(err, "cannot open %s", path);
         else if (S_ISDIR(st.st_mode))
-            r = publish_folder(cli, space, paths[i], q, err);
+            r = publish_folder(cli, space, path, q, &modes, err);
         else
-            r = publish_file(cli, space, paths[i], q, err);
+            r = publish_file(cli, space, path, q, err);
+        if (!r && S_ISREG(st.st_mode))
+            r = add_mode(&modes, q->changes[q->n_changes - 1], st.st_mode & 07777, err);
     }
+    if (!r && !paths->without_modes && modes.n)
+        r = modes_set(cli, space, &modes, err);
+    VEC_DEINIT(&modes);
     return r;
 }
 
@@ -97,12 +115,15 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct committing how = {.message = "", .timeout_s = 60};
     bool prune = false, yes = false;
+    struct publish_paths paths = {.n = 0};
     const struct flag flags[] = {
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
         {"--prune", 0, "delete what is in the namespace and not among the files", NULL, &prune,
          NULL, NULL},
         {"--yes", 0, "prune all that is there, or most of it, without a question", NULL, &yes,
          NULL, NULL},
+        {"--no-modes", 0, "leave the modes of the resources as they are", NULL,
+         &paths.without_modes, NULL, NULL},
         {"--override", 0, "reason to publish what is protected, or carried by a rollout",
          &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
@@ -122,8 +143,10 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     if (words.n < 2)
         return usage(&cmd_publish, err, "publish takes a namespace, then files or folders");
     r = changes_begin(cli, &q, err);
+    paths.at = words.at + 1;
+    paths.n = words.n - 1;
     if (!r)
-        r = changes_of_paths(cli, words.at[0], words.at + 1, words.n - 1, &q, err);
+        r = changes_of_paths(cli, words.at[0], &paths, &q, err);
     if (r)
         return r;
     if (prune) {
@@ -134,10 +157,11 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     return commit(cli, &q, &how, err);
 }
 
-const struct command cmd_publish = {"publish",
-                                    "publish NAMESPACE PATH... [-m WHY] [--prune [--yes]] [--override "
-                                    "REASON] [--dry-run] [--wait [--timeout S]]",
-                                    "commits files or folders as one commit", run_publish};
+const struct command cmd_publish = {
+    "publish",
+    "publish NAMESPACE PATH... [-m WHY] [--prune [--yes]] [--no-modes] [--override "
+    "REASON] [--dry-run] [--wait [--timeout S]]",
+    "commits files or folders as one commit", run_publish};
 
 /* ---- export ---- */
 

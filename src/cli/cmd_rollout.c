@@ -104,7 +104,8 @@ static int take_changes(struct cli *cli, const struct starting *s, struct words 
     if (s->file || s->value)
         r = take_value(cli, s, words, q, err);
     else if (s->space)
-        r = changes_of_paths(cli, s->space, words->at, words->n, q, err);
+        r = changes_of_paths(cli, s->space, &(struct publish_paths){words->at, words->n, false},
+                             q, err);
     else if (s->folder)
         r = changes_of_export(cli, s->folder, q, err);
     else if (words->n)

@@ -757,3 +757,38 @@ TEST("the target is reached over links of root, and over nobody else's")
         files_plan_deinit(&p);
     }
 }
+
+TEST("a file that is a mount of its own is written over, and back; or refused by name")
+{
+    struct config_files c = config();
+    char outer[300], inner[300], command[900];
+    struct files_plan p;
+
+    c.in_place = true;
+    REQUIRE(before(&c));
+    (void)snprintf(outer, sizeof(outer), "%s/outer", tap_tmpdir());
+    (void)snprintf(inner, sizeof(inner), "%s/target/main.conf", tap_tmpdir());
+    REQUIRE(put(outer, "a longer text that was there before"));
+    (void)snprintf(command, sizeof(command), "mount --bind %s %s 2>/dev/null", outer, inner);
+    if (system(command) != 0) {
+        tap_skip("cannot mount here");
+        return;
+    }
+    for (int in_place = 1; in_place >= 0; in_place--) {
+        c = config();
+        c.in_place = in_place == 1;
+        files_plan_init(&p, &c);
+        change(&p, "main.conf", "main 2");
+        CHECK_I64(deliver(&p), in_place ? 0 : ERR_DENIED);
+        CHECK(holds(outer, in_place ? "main 2" : "a longer text that was there before"));
+        if (in_place)
+            files_undo(&p);
+        else
+            CHECK_STR(str_c(p.code), STR("MOUNTED_FILE"));
+        files_plan_deinit(&p);
+        CHECK(holds(outer, "a longer text that was there before"));
+    }
+    CHECK(is_clean());
+    (void)snprintf(command, sizeof(command), "umount %s", inner);
+    CHECK(system(command) == 0);
+}

@@ -147,6 +147,50 @@ until_ holds target/a a8 && until_ says '"state":"ok"'
 ok $? "but by an order"
 agent_stop
 
+# ---- modes and owners
+mkdir -p "$DIR/src/hooks"
+printf '#!/bin/sh\n' >"$DIR/src/hooks/pre" && chmod 0755 "$DIR/src/hooks/pre"
+echo key >"$DIR/src/key" && chmod 0600 "$DIR/src/key"
+echo plain >"$DIR/src/plain" && chmod 0664 "$DIR/src/plain"
+config <<'E2'
+replace_foreign = yes
+E2
+printf a8 >"$DIR/a8" && t put host/file/a --file "$DIR/a8" --label team=web -m label >/dev/null
+t publish host "$DIR/src" -m modes >/dev/null
+agent_start
+until_ holds target/plain plain && until_ says '"state":"ok"'
+mode_is hooks/pre 755 && mode_is key 600 && mode_is plain 644
+ok $? "published files keep their modes, and those that are writable for many do not stay so"
+chmod 0644 "$DIR/src/hooks/pre"
+t publish host "$DIR/src" -m plain >/dev/null
+until_ mode_is hooks/pre 644
+ok $? "a mode that was taken away goes"
+cp "$DIR/target/a" "$DIR/src/a" && chmod 0755 "$DIR/src/a" && t publish host "$DIR/src/a" -m "with a mode" >/dev/null
+until_ mode_is a 755 && t get host/file/a -o json | grep -q '"team"'
+ok $? "and other metadata stays"
+agent_stop
+sed -i 's/^replace_foreign.*/&\nmodes = 0644/' "$DIR/agent.conf"
+agent_start
+until_ mode_is a 644 && mode_is key 600
+ok $? "the host has the last word on modes"
+if [ "$(id -u)" = 0 ]; then
+    echo theirs >"$DIR/target/secret" && chmod 0640 "$DIR/target/secret" && chown nobody "$DIR/target/secret"
+    put host/file/secret ours
+    until_ holds target/secret ours && [ "$(stat -c '%U %a' "$DIR/target/secret")" = "nobody 640" ]
+    ok $? "a file that is taken over keeps owner and mode"
+    agent_stop
+    agent_start
+    put host/file/secret newer
+    until_ holds target/secret newer && [ "$(stat -c '%U %a' "$DIR/target/secret")" = "nobody 640" ]
+    ok $? "also when it changes after a restart of the agent"
+    chmod 0644 "$DIR/target/secret"
+    until_ mode_is secret 640
+    ok $? "and that is what it is brought back to"
+else
+    skip "a file that is taken over keeps owner and mode" "needs root"
+fi
+agent_stop
+
 # ---- credentials that are exchanged
 sum() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
 cp "$DIR/sd/tokens" "$DIR/tokens" 2>/dev/null || : >"$DIR/tokens"
