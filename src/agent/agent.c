@@ -439,7 +439,11 @@ static int open_sinks(struct agent *a, const struct copy_content *content)
     if (!a->watch)
         return ERR_NOMEM;
     for (size_t i = 0; i < a->config.files.n; i++) {
-        struct sink_file_opts opts = {&a->loop, &a->config, &a->config.files.at[i], a->watch};
+        struct sink_file_opts opts = {.loop = &a->loop,
+                                      .config = &a->config,
+                                      .files = &a->config.files.at[i],
+                                      .sync = a->sync,
+                                      .watch = a->watch};
 
         a->sinks[i] = sink_file_open(&opts);
         if (!a->sinks[i])

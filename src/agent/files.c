@@ -44,6 +44,7 @@ void files_plan_deinit(struct files_plan *p)
     for (size_t i = 0; i < p->files.n; i++)
         (void)version_unref(p->files.at[i].version);
     VEC_DEINIT(&p->files);
+    VEC_DEINIT(&p->waiting);
     VEC_DEINIT(&p->removals);
     VEC_DEINIT(&p->old_folders);
     VEC_DEINIT(&p->undo);
@@ -88,7 +89,8 @@ static int refuse_foreign(struct files_plan *p, const char *path)
     (void)err_set(&p->err, ERR_EXISTS,
                   "%s/%s is there already and was not put there by this agent",
                   p->config->target, path);
-    err_hint(&p->err, "move it away, or set replace_foreign = yes");
+    err_hint(&p->err, "move it away, or set replace_foreign = yes in [files \"%.*s\"]",
+             STR_ARG(p->config->name));
     return ERR_EXISTS;
 }
 
@@ -235,6 +237,11 @@ static int verify_free(struct files_plan *p, struct file_wanted *f)
         return 0;
     if (is_symlink_layout(p) || info.sort != PLACE_FILE)
         return refuse_foreign(p, f->path);
+    if (place_is_intact(
+            &info)) { /* ours after all, by its own mark, and nobody has altered it */
+        f->is_changed = !is_as_it_shall_be(&info, f);
+        return 0;
+    }
     if (sha256_eq(&info.hash, &f->version->content_hash) || p->config->replace_foreign)
         keep_attr(f, &info.attr);
     if (is_as_it_shall_be(&info, f)) {
@@ -242,6 +249,17 @@ static int verify_free(struct files_plan *p, struct file_wanted *f)
         return 0;
     }
     return p->config->replace_foreign ? 0 : refuse_foreign(p, f->path);
+}
+
+/* Whether one of our files lies below this folder. */
+static bool has_ours(const struct files_plan *p, const char *folder)
+{
+    size_t len = strlen(folder);
+
+    for (size_t i = 0; i < p->files.n; i++)
+        if (strncmp(p->files.at[i].path, folder, len) == 0 && p->files.at[i].path[len] == '/')
+            return true;
+    return false;
 }
 
 /* A tree that is exchanged whole has none of what was altered in the one before. */
@@ -257,9 +275,70 @@ static void restore_altered(struct files_plan *p)
     }
 }
 
+static bool is_wanted(const struct files_plan *p, const char *path)
+{
+    for (size_t i = 0; i < p->files.n; i++)
+        if (strcmp(p->files.at[i].path, path) == 0)
+            return true;
+    for (size_t i = 0; i < p->waiting.n; i++)
+        if (strcmp(p->waiting.at[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* A file of ours of which nothing was known: of this history, so it was deleted there. */
+static bool adopt_one(void *ctx, const char *path, const struct sha256 *hash)
+{
+    struct files_plan *p = ctx;
+    const char *kept;
+
+    (void)hash;
+    if (is_wanted(p, path))
+        return true;
+    kept = arena_c(&p->arena, str_c(path));
+    LOG(INFO, "own_file_found", LOG_STR("sink", p->config->name), LOG_C("file", path),
+        LOG_C("action", "removed, since it is no longer published"));
+    return !arena_failed(&p->arena) && VEC_PUSH(&p->removals, kept);
+}
+
+/* Links of first segments that are ours and that nobody wants. */
+static void adopt_links(struct files_plan *p)
+{
+    int fd = openat(p->target.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *e;
+
+    while (dir && (e = readdir(dir))) {
+        struct place_info info;
+
+        if (e->d_type == DT_LNK && look_link(p, e->d_name, &info) == 0 &&
+            info.sort == PLACE_FILE && !is_wanted(p, e->d_name) && !has_ours(p, e->d_name))
+            (void)adopt_one(p, e->d_name, NULL);
+    }
+    if (dir)
+        (void)closedir(dir);
+    else if (fd >= 0)
+        (void)close(fd);
+}
+
+/* What an agent that has lost its notes had delivered. */
+static int adopt(struct files_plan *p)
+{
+    static const unsigned char unknown[PLACE_HISTORY_BYTES];
+
+    if (!p->must_adopt || memcmp(p->history, unknown, sizeof(unknown)) == 0)
+        return 0;
+    if (is_symlink_layout(p))
+        adopt_links(p);
+    else
+        place_each_marked(&p->target, p->history, adopt_one, p);
+    p->has_adopted = true;
+    return arena_failed(&p->arena) ? ERR_NOMEM : 0;
+}
+
 static int find_changes(struct files_plan *p)
 {
-    int r = 0;
+    int r = adopt(p);
 
     p->is_changed = p->removals.n > 0;
     for (size_t i = 0; i < p->files.n && !r; i++) {
@@ -383,17 +462,6 @@ static bool is_delivered(const struct files_plan *p, const char *path)
     return false;
 }
 
-/* Whether one of our files lies below this folder. */
-static bool has_ours(const struct files_plan *p, const char *folder)
-{
-    size_t len = strlen(folder);
-
-    for (size_t i = 0; i < p->files.n; i++)
-        if (strncmp(p->files.at[i].path, folder, len) == 0 && p->files.at[i].path[len] == '/')
-            return true;
-    return false;
-}
-
 /* Whether something that goes lies below this folder. */
 static bool has_removed(const struct files_plan *p, const char *folder)
 {
@@ -450,6 +518,15 @@ static int give_folders(struct files_plan *p)
     return place_give_tree(&p->fresh) ? refuse_errno(p, "give away the folder", p->base) : 0;
 }
 
+static struct place_file file_of(const struct files_plan *p, const struct file_wanted *f)
+{
+    struct place_file file = {
+        f->version->content, f->attr, {.is_there = true, .hash = f->version->content_hash}};
+
+    memcpy(file.mark.history, p->history, sizeof(p->history));
+    return file;
+}
+
 static int write_tree(struct files_plan *p)
 {
     bool whole = p->config->check || is_symlink_layout(p);
@@ -464,10 +541,12 @@ static int write_tree(struct files_plan *p)
         struct file_wanted *f = &p->files.at[i];
         bool durable = one_by_one && (f->is_changed || is_symlink_layout(p));
 
+        struct place_file file = file_of(p, f);
+
         if (f->is_altered || (!f->is_changed && !whole))
             continue;
-        r = place_write(&p->fresh, f->path, f->version->content, &f->attr,
-                        durable ? PLACE_SYNC : PLACE_NO_SYNC, &p->err);
+        r = place_write(&p->fresh, f->path, &file, durable ? PLACE_SYNC : PLACE_NO_SYNC,
+                        &p->err);
         if (r)
             return refuse(p, r, f->path);
     }
@@ -600,6 +679,7 @@ static int keep_old(struct files_plan *p, const struct file_wanted *f, bool *ret
 /* A file that is a mount of its own cannot be replaced, only written over. */
 static int write_over(struct files_plan *p, const struct file_wanted *f)
 {
+    struct place_file file = file_of(p, f);
     unsigned number = (unsigned)p->undo.n;
     char name[16];
     int r;
@@ -616,7 +696,7 @@ static int write_over(struct files_plan *p, const struct file_wanted *f)
     r = place_copy(&p->target, f->path, &p->old, name, PLACE_COPY_NEW, &p->err);
     if (!r)
         r = note(p, (struct files_step){UNDO_REWRITTEN, f->path, number});
-    return r ? r : place_rewrite(&p->target, f->path, f->version->content, &f->attr, &p->err);
+    return r ? r : place_rewrite(&p->target, f->path, &file, &p->err);
 }
 
 static int put_file(struct files_plan *p, struct file_wanted *f)

@@ -54,9 +54,14 @@ struct files_plan {
     const struct config_files *config;
     struct arena arena;
     VEC(struct file_wanted) files; /* sorted by path; none inside another */
+    VEC(const char *) waiting; /* names that are published, and not to be put in place now */
     VEC(const char *) removals;    /* delivered files that shall not be there any more */
     VEC(const char *) old_folders; /* folders that we once made */
     struct watch *watch;           /* of the folders; NULL: none */
+    unsigned char
+        history[PLACE_HISTORY_BYTES]; /* that they are delivered from; all 0: not known */
+    bool has_adopted;
+    bool must_adopt; /* nothing is known of what is there: files of ours that nobody wants go */
     bool must_read; /* also what has the stamp that it had when it was seen last */
     /* ---- */
     bool is_changed; /* there is something to switch */

@@ -155,9 +155,13 @@ static int list_items(const struct job *j, const struct sink *s, const struct ma
     while (ok && (slot = map_each(&l->pending, &at))) {
         struct version *v = ledger_received(l, slot->key);
 
-        if (v && pending_is_drifted(slot->value) && takes(s, slot->key) &&
-            !map_get(chosen, slot->key))
-            ok = VEC_PUSH(items, (struct sink_item){slot->key, v, .is_altered = true});
+        bool is_altered = pending_is_drifted(slot->value);
+        struct sink_item item = {slot->key, v, .is_altered = is_altered,
+                                 .is_waiting = !is_altered};
+
+        if (v && takes(s, slot->key) && !map_get(chosen, slot->key) &&
+            !ledger_serving(l, slot->key))
+            ok = VEC_PUSH(items, item);
     }
     at = 0;
     while (ok && (slot = map_each(chosen, &at))) {

@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 65536, FILE_BYTES_MAX = 256 << 20 };
@@ -420,6 +421,51 @@ int place_parent(const struct place *p, const char *path, enum place_make make, 
     return 0;
 }
 
+/* ---- marks ---- */
+
+static const char mark_name[] = "user.trimtab";
+
+/* "1 HASH HISTORY", both hexadecimal. */
+enum {
+    MARK_HASH_AT = 2,
+    MARK_HISTORY_AT = 3 + 2 * SHA256_BYTES,
+    MARK_BYTES = MARK_HISTORY_AT + 2 * PLACE_HISTORY_BYTES
+};
+
+/* Where the file system keeps none, or there is no room, there is none; an old one of other content counts for nothing. */
+static void put_mark(int fd, const struct place_mark *m)
+{
+    char text[MARK_BYTES + 1];
+
+    (void)fremovexattr(fd, mark_name);
+    if (!m->is_there)
+        return;
+    memset(text, ' ', sizeof(text));
+    text[0] = '1';
+    hex_encode(m->hash.bytes, SHA256_BYTES, text + MARK_HASH_AT);
+    text[MARK_HISTORY_AT - 1] = ' ';
+    hex_encode(m->history, PLACE_HISTORY_BYTES, text + MARK_HISTORY_AT);
+    (void)!fsetxattr(fd, mark_name, text, MARK_BYTES, 0);
+}
+
+static void get_mark(int fd, struct place_mark *m)
+{
+    char text[MARK_BYTES];
+
+    m->is_there = fgetxattr(fd, mark_name, text, sizeof(text)) == MARK_BYTES &&
+                  text[0] == '1' &&
+                  hex_decode(str_of(text + MARK_HASH_AT, (size_t)2 * SHA256_BYTES),
+                             m->hash.bytes, SHA256_BYTES) &&
+                  hex_decode(str_of(text + MARK_HISTORY_AT, (size_t)2 * PLACE_HISTORY_BYTES),
+                             m->history, PLACE_HISTORY_BYTES);
+}
+
+bool place_is_intact(const struct place_info *info)
+{
+    return info->sort == PLACE_FILE && info->mark.is_there &&
+           sha256_eq(&info->mark.hash, &info->hash);
+}
+
 /* ---- looking ---- */
 
 static int hash_file(int fd, size_t size, struct sha256 *ret, struct err *err)
@@ -501,6 +547,7 @@ static int look(int at, const char *last, const struct place_stamp *seen,
         info->sort = PLACE_OTHER; /* exchanged between the two looks */
     } else {
         fill_info(info, &st); /* before it is read: what changes meanwhile has another stamp */
+        get_mark(fd, &info->mark);
         r = hash_file(fd, (size_t)st.st_size, &info->hash, err);
     }
     (void)close(fd); /* only read */
@@ -548,8 +595,11 @@ int place_sort_of(const struct place *p, const char *path, enum place_sort *ret_
 
 /* ---- writing ---- */
 
-static int fill(int fd, struct str bytes, const struct place_attr *attr, enum place_sync sync)
+static int fill(int fd, const struct place_file *file, enum place_sync sync)
 {
+    const struct place_attr *attr = &file->attr;
+    struct str bytes = file->bytes;
+
     while (bytes.len) {
         ssize_t n = write(fd, bytes.data, bytes.len);
 
@@ -559,6 +609,7 @@ static int fill(int fd, struct str bytes, const struct place_attr *attr, enum pl
             return -1;
         bytes = str_from(bytes, (size_t)n);
     }
+    put_mark(fd, &file->mark);
     if ((attr->owner != (uid_t)-1 || attr->group != (gid_t)-1) &&
         fchown(fd, attr->owner, attr->group))
         return -1;
@@ -567,8 +618,8 @@ static int fill(int fd, struct str bytes, const struct place_attr *attr, enum pl
     return sync == PLACE_SYNC ? fsync(fd) : 0;
 }
 
-int place_write(const struct place *p, const char *path, struct str bytes,
-                const struct place_attr *attr, enum place_sync sync, struct err *err)
+int place_write(const struct place *p, const char *path, const struct place_file *file,
+                enum place_sync sync, struct err *err)
 {
     const char *last;
     int at, fd, r = place_parent(p, path, PLACE_MAKE, &at, &last, err);
@@ -579,7 +630,7 @@ int place_write(const struct place *p, const char *path, struct str bytes,
     if (fd < 0) {
         r = failed("make", path, err);
     } else {
-        if (fill(fd, bytes, attr, sync))
+        if (fill(fd, file, sync))
             r = failed("write", path, err);
         if (close(fd) && !r)
             r = failed("write", path, err);
@@ -588,17 +639,15 @@ int place_write(const struct place *p, const char *path, struct str bytes,
     return r;
 }
 
-static int rewrite(int fd, struct str bytes, const struct place_attr *attr)
+static int rewrite(int fd, const struct place_file *file)
 {
-    off_t size = (off_t)bytes.len;
-
-    if (fill(fd, bytes, attr, PLACE_NO_SYNC) || ftruncate(fd, size))
+    if (fill(fd, file, PLACE_NO_SYNC) || ftruncate(fd, (off_t)file->bytes.len))
         return -1;
     return fsync(fd);
 }
 
-int place_rewrite(const struct place *p, const char *path, struct str bytes,
-                  const struct place_attr *attr, struct err *err)
+int place_rewrite(const struct place *p, const char *path, const struct place_file *file,
+                  struct err *err)
 {
     const char *last;
     int at, fd, r = place_parent(p, path, PLACE_FIND, &at, &last, err);
@@ -606,7 +655,7 @@ int place_rewrite(const struct place *p, const char *path, struct str bytes,
     if (r)
         return r;
     fd = openat(at, last, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || rewrite(fd, bytes, attr))
+    if (fd < 0 || rewrite(fd, file))
         r = failed("write over", path, err);
     if (fd >= 0 && close(fd) && !r)
         r = failed("write over", path, err);
@@ -637,23 +686,85 @@ int place_copy(const struct place *from, const char *path, const struct place *t
                const char *to_path, enum place_copying how, struct err *err)
 {
     owned(buf) struct buf bytes = BUF_NULL(FILE_BYTES_MAX);
-    struct place_attr attr;
+    struct place_file file = {.mark = {.is_there = false}};
     const char *last;
     int at, fd, r = place_parent(from, path, PLACE_FIND, &at, &last, err);
 
     if (r)
         return r;
     fd = openat(at, last, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || read_all(fd, &bytes, &attr))
+    if (fd < 0 || read_all(fd, &bytes, &file.attr))
         r = failed("read", path, err);
     if (fd >= 0)
         (void)close(fd); /* only read */
     (void)close(at);
     if (r)
         return r;
-    return how == PLACE_COPY_OVER
-               ? place_rewrite(to, to_path, buf_str(&bytes), &attr, err)
-               : place_write(to, to_path, buf_str(&bytes), &attr, PLACE_SYNC, err);
+    file.bytes = buf_str(&bytes);
+    return how == PLACE_COPY_OVER ? place_rewrite(to, to_path, &file, err)
+                                  : place_write(to, to_path, &file, PLACE_SYNC, err);
+}
+
+/* A walk for marks. path is that of the folder, with '/' behind it. */
+struct marks {
+    const unsigned char *history;
+    place_marked_fn *fn;
+    void *ctx;
+    unsigned depth;
+    char path[PLACE_PATH_MAX];
+};
+
+static bool walk_marks(struct marks *m, int folder);
+
+static bool look_for_mark(struct marks *m, int folder, const char *name, size_t len)
+{
+    struct place_info info = {.sort = PLACE_NOTHING};
+    struct place_mark mark;
+    bool goes_on = true;
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st))
+        return true;
+    (void)snprintf(m->path + len, sizeof(m->path) - len, "%s%s", name,
+                   S_ISDIR(st.st_mode) ? "/" : "");
+    if (S_ISDIR(st.st_mode) && m->depth < PLACE_DEPTH_MAX) {
+        m->depth++;
+        goes_on = walk_marks(m, fd);
+        m->depth--;
+    } else if (S_ISREG(st.st_mode)) {
+        get_mark(fd, &mark);
+        if (mark.is_there && memcmp(mark.history, m->history, PLACE_HISTORY_BYTES) == 0 &&
+            look(folder, name, NULL, &info, NULL) == 0 && place_is_intact(&info))
+            goes_on = m->fn(m->ctx, m->path, &info.hash);
+    }
+    (void)close(fd); /* only read */
+    m->path[len] = '\0';
+    return goes_on;
+}
+
+static bool walk_marks(struct marks *m, int folder)
+{
+    DIR *dir = open_dir(folder, ".");
+    size_t len = strlen(m->path);
+    struct dirent *e;
+    bool goes_on = true;
+
+    while (dir && goes_on && (e = readdir(dir)))
+        if (!is_dots(e->d_name) && !str_starts(str_c(e->d_name), STR(".trimtab-")) &&
+            len + strlen(e->d_name) + 2 < sizeof(m->path))
+            goes_on = look_for_mark(m, folder, e->d_name, len);
+    if (dir)
+        (void)closedir(dir);
+    return goes_on;
+}
+
+void place_each_marked(const struct place *p, const unsigned char history[PLACE_HISTORY_BYTES],
+                       place_marked_fn *fn, void *ctx)
+{
+    struct marks m = {.history = history, .fn = fn, .ctx = ctx};
+
+    (void)walk_marks(&m, p->fd);
 }
 
 bool place_is_mounted(const struct place *p, const char *path)

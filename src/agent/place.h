@@ -24,6 +24,17 @@ struct place_attr {
     gid_t group;
 };
 
+/*
+ * What a file that the agent wrote says of itself, where the file system keeps such things: the hash of what was written,
+ * and the history that it was delivered from. An agent that has lost its own notes knows its files by it.
+ */
+enum { PLACE_HISTORY_BYTES = 16 };
+struct place_mark {
+    bool is_there;
+    struct sha256 hash;
+    unsigned char history[PLACE_HISTORY_BYTES];
+};
+
 struct place {
     int fd; /* of the folder; -1: not open */
     mode_t folder_mode;
@@ -72,6 +83,7 @@ struct place_info {
     struct sha256 hash; /* of a file that was read */
     struct place_attr attr;
     struct place_stamp stamp;
+    struct place_mark mark; /* of a file that was read */
 };
 /* seen: the stamp of a file that needs no reading, may be NULL. */
 must_use int place_look(const struct place *p, const char *path, const struct place_stamp *seen,
@@ -84,16 +96,28 @@ bool place_attr_fits(const struct place_attr *wanted, const struct place_attr *i
 
 /* Writes a new file; makes folders. PLACE_SYNC: durable on return. */
 enum place_sync { PLACE_NO_SYNC, PLACE_SYNC };
-must_use int place_write(const struct place *p, const char *path, struct str bytes,
-                         const struct place_attr *attr, enum place_sync sync, struct err *err);
+struct place_file {
+    struct str bytes;
+    struct place_attr attr;
+    struct place_mark mark;
+};
+must_use int place_write(const struct place *p, const char *path, const struct place_file *file,
+                         enum place_sync sync, struct err *err);
 
 /* Writes over a file that is there, in its place: a reader, or a crash, may see a part of it. */
-must_use int place_rewrite(const struct place *p, const char *path, struct str bytes,
-                           const struct place_attr *attr, struct err *err);
+must_use int place_rewrite(const struct place *p, const char *path,
+                           const struct place_file *file, struct err *err);
 /* The same with the bytes, mode and owner of another file; and a copy that is made. */
 enum place_copying { PLACE_COPY_NEW, PLACE_COPY_OVER };
 must_use int place_copy(const struct place *from, const char *path, const struct place *to,
                         const char *to_path, enum place_copying how, struct err *err);
+/* All files below the folder that have a mark of this history, and still what was written. False from fn ends it. */
+typedef bool place_marked_fn(void *ctx, const char *path, const struct sha256 *hash);
+void place_each_marked(const struct place *p, const unsigned char history[PLACE_HISTORY_BYTES],
+                       place_marked_fn *fn, void *ctx);
+/* Whether the file still is what the agent wrote. */
+bool place_is_intact(const struct place_info *info);
+
 /* Whether the file is a mount of its own, so that nothing can be put in its place. */
 bool place_is_mounted(const struct place *p, const char *path);
 

@@ -39,6 +39,8 @@ struct sink_item {
     struct version *version;
     bool is_served;  /* it was served before; else it is part of what is tried now */
     bool is_altered; /* it was found to be altered on the host, and is not served */
+    bool
+        is_waiting; /* it is published, and not to be there now: what it was before, if anything, is not served */
 };
 
 /* What was found of an item that nothing new is wanted of: it was altered on the host, or it is no more. */

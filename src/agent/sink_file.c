@@ -31,6 +31,7 @@ struct sink_file {
     struct sink_file_opts opts;
     const char *name; /* for commands */
     struct map delivered;
+    bool has_adopted; /* what an agent had delivered that lost its notes */
     bool is_untold; /* by the row of the copy: the program may not know what is there */
     struct arena arena;
 };
@@ -41,6 +42,7 @@ struct sink_file {
 struct file_plan {
     struct sink_plan plan;
     struct files_plan files;
+    char told[ERR_TEXT_MAX + ERR_HINT_MAX + 2]; /* what failed, and what would help */
     /* The command under way. */
     struct child *child;
     sink_done_fn *done;
@@ -161,6 +163,13 @@ static int plan_file(const struct sink_file *s, struct files_plan *p,
     return ERR_NOMEM;
 }
 
+static int plan_waiting(struct files_plan *p, const struct sink_item *item)
+{
+    const char *path = arena_c(&p->arena, key_path(item->key));
+
+    return !arena_failed(&p->arena) && VEC_PUSH(&p->waiting, path) ? 0 : ERR_NOMEM;
+}
+
 static int by_path(const void *a, const void *b)
 {
     return strcmp(((const struct file_wanted *)a)->path, ((const struct file_wanted *)b)->path);
@@ -218,7 +227,7 @@ static int fill_plan(const struct sink_file *s, const struct sink_item *items, s
     int r = 0;
 
     for (size_t i = 0; i < n && !r; i++)
-        r = plan_file(s, p, &items[i]);
+        r = items[i].is_waiting ? plan_waiting(p, &items[i]) : plan_file(s, p, &items[i]);
     if (p->files.n)
         qsort(p->files.at, p->files.n, sizeof(*p->files.at), by_path);
     for (size_t i = 0; i < p->files.n && !r; i++)
@@ -248,10 +257,14 @@ static bool is_passing(const char *code)
 /* What the files' plan tells of a failure, as all sinks do. */
 static int tell_fault(struct file_plan *p, int r)
 {
+    const struct err *err = &p->files.err;
+
+    (void)snprintf(p->told, sizeof(p->told), "%s%s%s", err->text, *err->hint ? "; " : "",
+                   err->hint);
     p->plan.fault = (struct sink_fault){.code = p->files.code,
                                         .is_passing = is_passing(p->files.code),
                                         .culprit = str_c(p->files.culprit),
-                                        .text = str_c(p->files.err.text)};
+                                        .text = str_c(p->told)};
     return r;
 }
 
@@ -285,6 +298,12 @@ static int make_plan(struct sink *base, const struct sink_item *items, size_t n,
     p->plan.must_tell = p->plan.is_untold = s->is_untold;
     files_plan_init(&p->files, s->opts.files);
     p->files.watch = s->opts.watch;
+    p->files.must_adopt = !s->has_adopted && s->delivered.n == 0;
+    if (s->opts.sync) {
+        struct sync_cursor cursor = sync_status(s->opts.sync).cursor;
+
+        memcpy(p->files.history, cursor.store_id, sizeof(p->files.history));
+    }
     p->files.must_read = look == SINK_LOOK_AT_BYTES;
     r = fill_plan(s, items, n, &p->files);
     if (r == ERR_NOMEM) {
@@ -583,6 +602,7 @@ static void settle(struct sink_plan *base)
     struct sink_file *s = file_of(base->sink);
     const struct files_plan *p = &plan_of(base)->files;
 
+    s->has_adopted |= p->has_adopted;
     for (size_t i = 0; i < p->files.n; i++) {
         const struct file_wanted *f = &p->files.at[i];
         struct delivered *d = map_get(&s->delivered, str_c(f->path));

@@ -14,6 +14,7 @@ struct sink_file_opts {
     struct loop *loop;
     const struct config *config;
     const struct config_files *files; /* of that config */
+    const struct sync *sync;          /* whose history is delivered; borrowed; NULL: none */
     struct watch *watch;              /* of what was delivered; borrowed; NULL: none */
 };
 

@@ -27,6 +27,9 @@ struct watch {
     void *ctx;
     struct timer moment;
     uv_poll_t poll;
+    uv_async_t wake; /* a folder is new: what happened in it before is to be looked at */
+    unsigned n_open; /* handles */
+    _Atomic int newest;
     int fd; /* -1: there is none */
     _Atomic(const char *) blindness;
     char events[65536] __attribute__((aligned(8)));
@@ -73,14 +76,21 @@ static bool has_no_events(int fd)
 void watch_folder(struct watch *w, int fd)
 {
     char path[64];
+    int number;
 
     if (w->fd < 0)
         return;
     if (has_no_events(fd))
         go_blind(w, "files on a network or user file system change without events");
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    if (inotify_add_watch(w->fd, path, EVENTS | IN_ONLYDIR) < 0 && errno != ENOENT)
+    number = inotify_add_watch(w->fd, path, EVENTS | IN_ONLYDIR);
+    if (number < 0 && errno != ENOENT)
         go_blind(w, why_not(errno));
+    if (number > atomic_load(&w->newest)) { /* numbers grow, and one is never used again */
+        atomic_store(&w->newest, number);
+        if (w->n_open == 2)
+            (void)uv_async_send(&w->wake); /* fails only on a closing handle */
+    }
 }
 
 /* Names of the agent's own work are no news. */
@@ -88,6 +98,12 @@ static bool is_ours(struct str name)
 {
     return str_starts(name, STR(".trimtab-")) || str_starts(name, STR("..trimtab-")) ||
            str_starts(name, STR("..data_trimtab")) || str_starts(name, STR("..kept_trimtab-"));
+}
+
+static void look_soon(struct watch *w)
+{
+    if (!timer_is_running(&w->moment))
+        timer_start(&w->moment, w->loop, MOMENT_MS, 0);
 }
 
 static void on_event(uv_poll_t *poll, int status, int events)
@@ -104,8 +120,13 @@ static void on_event(uv_poll_t *poll, int status, int events)
         is_news |= !e->len || !is_ours(str_c(e->name));
         at += (ssize_t)(sizeof(*e) + e->len);
     }
-    if (is_news && !timer_is_running(&w->moment))
-        timer_start(&w->moment, w->loop, MOMENT_MS, 0);
+    if (is_news)
+        look_soon(w);
+}
+
+static void on_new_folder(uv_async_t *wake)
+{
+    look_soon(wake->data);
 }
 
 static void on_moment(struct timer *t, void *ctx)
@@ -120,6 +141,8 @@ static void on_closed(uv_handle_t *h)
 {
     struct watch *w = h->data;
 
+    if (--w->n_open)
+        return;
     loop_leave(&w->guest);
     (void)close(w->fd);
     (void)mem_free(w);
@@ -140,7 +163,7 @@ struct watch *watch_open(struct loop *loop, void (*changed)(void *ctx), void *ct
     w->changed = changed;
     w->ctx = ctx;
     w->moment = (struct timer){.fn = on_moment, .ctx = w};
-    w->poll.data = w;
+    w->poll.data = w->wake.data = w;
     w->guest.on_close = on_loop_close;
     atomic_store(&w->blindness, "");
     w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -155,6 +178,11 @@ struct watch *watch_open(struct loop *loop, void (*changed)(void *ctx), void *ct
         return w;
     }
     loop_join(loop, &w->guest);
+    w->n_open = 2;
+    if (uv_async_init(loop_uv(loop), &w->wake, on_new_folder)) {
+        go_blind(w, "the event loop cannot watch");
+        w->n_open = 1;
+    }
     (void)uv_poll_start(&w->poll, UV_READABLE, on_event); /* fails only on a closing handle */
     return w;
 }
@@ -168,5 +196,7 @@ struct watch *watch_close(struct watch *w)
         return mem_free(w);
     if (!uv_is_closing((uv_handle_t *)&w->poll))
         uv_close((uv_handle_t *)&w->poll, on_closed);
+    if (w->n_open == 2 && !uv_is_closing((uv_handle_t *)&w->wake))
+        uv_close((uv_handle_t *)&w->wake, on_closed);
     return NULL;
 }

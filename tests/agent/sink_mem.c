@@ -106,6 +106,8 @@ static int make_plan(struct sink *base, const struct sink_item *items, size_t n,
     for (size_t i = 0; i < n; i++) {
         struct str content = items[i].version->content;
 
+        if (items[i].is_waiting)
+            continue;
         ASSERT(add(&p->wanted, key_path(items[i].key), content));
         p->has_bad |= memmem(content.data, content.len, "BAD", 3) != NULL;
         if (!map_get(&s->delivered, key_path(items[i].key)))

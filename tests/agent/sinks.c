@@ -42,7 +42,7 @@ struct engine {
 
 static bool open_file(struct subject *s)
 {
-    struct sink_file_opts opts = {&s->loop, &s->config, &s->files};
+    struct sink_file_opts opts = {.loop = &s->loop, .config = &s->config, .files = &s->files};
 
     (void)snprintf(s->folder, sizeof(s->folder), "%s", tap_tmpdir());
     (void)snprintf(s->target, sizeof(s->target), "%s/target", s->folder);

@@ -191,6 +191,41 @@ else
 fi
 agent_stop
 
+# ---- an agent that has lost its notes
+forget() { # the id, since the secret of the host went with the notes
+    agent_stop
+    until_ api DELETE "/v1/instances/$(instances | pick 'a.instances[0].instance.id')"
+    rm -rf "$DIR/ad"
+}
+if touch "$DIR/x" && perl -e 'exit(syscall(188, $ARGV[0], my $n = "user.t", my $v = "x", 1, 0) ? 1 : 0)' "$DIR/x"; then # setxattr
+    config </dev/null
+    agent_start
+    until_ holds target/plain plain && until_ says '"state":"ok"'
+    forget
+    echo mine >"$DIR/target/key"
+    put host/file/plain newer
+    del host/file/hooks/pre
+    agent_start
+    until_ holds target/plain newer && until_ test ! -e "$DIR/target/hooks/pre"
+    ok $? "its files are its own still: they are replaced, and go when they were deleted meanwhile"
+    until_ says FOREIGN_FILE && holds target/key mine && says 'replace_foreign = yes in .files'
+    ok $? "but not one that somebody has altered, and the setting that helps is named"
+    chmod 0600 "$DIR/target/key" && printf 'key\n' >"$DIR/target/key" && kill -HUP "$AGENT"
+    until_ says '"state":"ok"'
+    ok $? "which is taken over when it is what was published"
+    forget
+    server_stop
+    rm -rf "$DIR/sd"
+    server_start "$ADDR"
+    put host/file/new n1
+    agent_start
+    until_ holds target/new n1 && holds target/plain newer
+    ok $? "what another history knows nothing of stays"
+    agent_stop
+else
+    skip "its files are its own still" "no extended attributes here"
+fi
+
 # ---- credentials that are exchanged
 sum() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
 cp "$DIR/sd/tokens" "$DIR/tokens" 2>/dev/null || : >"$DIR/tokens"
