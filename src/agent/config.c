@@ -47,7 +47,8 @@ static const struct setting table[] = {
     ROW(log_format, TEXT, "text", "text or json"),
     ROW(config_file, TEXT, "",
         "file with these settings and the sections [scope], [files] and [health]"),
-    ROW(check_config, BOOL, "false", "check the settings and leave"),
+    ROW(check_config, BOOL, "false",
+        "check the settings, and that what they name is there, and leave"),
     ROW(show_version, BOOL, "false", "also --version: print the version and leave"),
     ROW(show_help, BOOL, "false", "also --help: print this and leave"),
 };

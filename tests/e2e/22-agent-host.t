@@ -27,6 +27,28 @@ E2
     cat >>"$DIR/agent.conf"
 }
 
+# ---- what can be known before it starts
+probe() { "$BIN/trimtab-agent" --config_file="$DIR/agent.conf" --check_config 2>"$DIR/out"; }
+config <<'E2'
+check = ! grep -q BAD {stage}/*
+reload = exec true
+E2
+probe
+ok $? "a configuration whose commands, folders and labels are there passes its check"
+bad=0
+refused() { # refused WORDS LINE...: the section with this further line does not pass, and the story has the words
+    printf '%s\n' "$2" | config
+    [ -z "$3" ] || sed -i "$3" "$DIR/agent.conf"
+    if probe || ! grep -q "$1" "$DIR/out"; then bad=1; echo "# $1: $(cat "$DIR/out")"; fi
+}
+refused 'files "t".*check begins with /nonexistent/check' 'check = /nonexistent/check {stage}'
+refused 'reload begins with no-such-program' 'reload = exec no-such-program reload'
+refused 'no command that the shell understands' 'check = if true'
+refused 'in a folder that is not there' '' 's|^target.*|target = /nonexistent/folder/target|'
+refused 'scope "t".*no label "zone"' '' 's|^namespaces.*|namespaces = host/{zone},host|'
+[ $bad = 0 ]
+ok $? "a missing command, folder or label is found, and its section named"
+
 # ---- what commands leave behind
 put host/file/a a1
 config <<'E2'
