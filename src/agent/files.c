@@ -643,8 +643,8 @@ static int move_folder(struct files_plan *p, const char *path, bool *ret_moved)
 
     number_name(number, name);
     *ret_moved = false;
-    if (!place_is_empty_folder(&p->target, path))
-        return 0;
+    if (!place_is_empty_folder(&p->target, path) || !place_reaches(&p->target, path, &p->old))
+        return 0; /* an empty folder on another mount stays */
     r = note(p, (struct files_step){UNDO_REMOVED_FOLDER, path, number});
     if (!r)
         r = place_move(&p->target, path, &p->old, name, &p->err);
@@ -699,6 +699,54 @@ static int write_over(struct files_plan *p, const struct file_wanted *f)
     return r ? r : place_rewrite(&p->target, f->path, &file, &p->err);
 }
 
+/* A name beside a file, for what cannot be moved to the stage or from it. */
+enum beside { BESIDE_NEW, BESIDE_OLD };
+static void beside(const char *path, unsigned number, enum beside which,
+                   char out[PLACE_PATH_MAX + 32])
+{
+    const char *slash = strrchr(path, '/');
+
+    (void)snprintf(out, PLACE_PATH_MAX + 32, "%.*s%s%s%u", slash ? (int)(slash - path + 1) : 0,
+                   path, stage_prefix, which == BESIDE_NEW ? "new-" : "old-", number);
+}
+
+/* In a folder on another mount than the target: staged and kept beside the file. */
+static int put_across(struct files_plan *p, const struct file_wanted *f)
+{
+    unsigned number = (unsigned)p->undo.n;
+    struct place_file file = file_of(p, f);
+    char fresh[PLACE_PATH_MAX + 32], old[PLACE_PATH_MAX + 32];
+    int r, kept;
+
+    beside(f->path, number, BESIDE_NEW, fresh);
+    beside(f->path, number, BESIDE_OLD, old);
+    (void)place_remove(&p->target, fresh, NULL); /* of somebody who died here; likewise */
+    (void)place_remove(&p->target, old, NULL);
+    r = place_write(&p->target, fresh, &file, PLACE_SYNC, &p->err);
+    if (r)
+        return r;
+    kept = place_link(&p->target, f->path, &p->target, old, &p->err);
+    if (kept && kept != ERR_NOT_FOUND)
+        r = kept;
+    if (!r)
+        r = note(p, (struct files_step){kept ? UNDO_PUT_ACROSS : UNDO_ACROSS, f->path, number});
+    if (!r)
+        r = place_move(&p->target, fresh, &p->target, f->path, &p->err);
+    if (r)
+        (void)place_remove(&p->target, fresh, NULL);
+    return r;
+}
+
+static int remove_across(struct files_plan *p, const char *path)
+{
+    unsigned number = (unsigned)p->undo.n;
+    char old[PLACE_PATH_MAX + 32];
+    int r = note(p, (struct files_step){UNDO_ACROSS, path, number});
+
+    beside(path, number, BESIDE_OLD, old);
+    return r ? r : place_move(&p->target, path, &p->target, old, &p->err);
+}
+
 static int put_file(struct files_plan *p, struct file_wanted *f)
 {
     unsigned number = (unsigned)p->undo.n;
@@ -707,6 +755,8 @@ static int put_file(struct files_plan *p, struct file_wanted *f)
 
     if (!r && place_is_mounted(&p->target, f->path))
         return write_over(p, f);
+    if (!r && !place_reaches(&p->target, f->path, &p->fresh))
+        return put_across(p, f);
     if (!r) {
         number = (unsigned)p->undo.n;
         r = keep_old(p, f, &was_there);
@@ -730,6 +780,8 @@ static int remove_file(struct files_plan *p, const char *path)
     }
     if (r)
         return r;
+    if (!place_reaches(&p->target, path, &p->old))
+        return remove_across(p, path);
     number_name(number, name);
     r = note(p, (struct files_step){UNDO_REMOVED, path, number});
     return r ? r : place_move(&p->target, path, &p->old, name, &p->err);
@@ -814,10 +866,11 @@ static int switch_plain(struct files_plan *p)
 static void undo_one(struct files_plan *p, const struct files_step *u)
 {
     struct err err = ERR_NULL;
-    char name[16];
+    char name[16], old[PLACE_PATH_MAX + 32];
     int r = 0;
 
     number_name(u->number, name);
+    beside(u->path, u->number, BESIDE_OLD, old);
     switch (u->sort) {
     case UNDO_PUT: r = place_move(&p->target, u->path, &p->old, name, &err); break;
     case UNDO_REPLACED:
@@ -826,6 +879,8 @@ static void undo_one(struct files_plan *p, const struct files_step *u)
     case UNDO_REWRITTEN:
         r = place_copy(&p->old, name, &p->target, u->path, PLACE_COPY_OVER, &err);
         break;
+    case UNDO_ACROSS: r = place_move(&p->target, old, &p->target, u->path, &err); break;
+    case UNDO_PUT_ACROSS: r = place_remove(&p->target, u->path, &err); break;
     case UNDO_MADE_FOLDER: (void)place_remove_empty(&p->target, u->path); break;
     }
     if (r && r != ERR_NOT_FOUND) /* what was never done needs no undoing */
@@ -1028,12 +1083,27 @@ static void remove_kept(struct files_plan *p)
     }
 }
 
+static void remove_beside(struct files_plan *p)
+{
+    for (size_t i = 0; i < p->undo.n; i++) {
+        char old[PLACE_PATH_MAX + 32];
+
+        if (p->undo.at[i].sort != UNDO_ACROSS)
+            continue;
+        beside(p->undo.at[i].path, p->undo.at[i].number, BESIDE_OLD, old);
+        (void)place_remove(&p->target, old,
+                           NULL); /* what is left is found at the next change */
+    }
+}
+
 void files_finish(struct files_plan *p)
 {
     if (p->target.fd >= 0 && p->watch && (p->is_changed || p->must_read))
         watch_folders(p);
     if (p->target.fd >= 0 && is_symlink_layout(p))
         remove_kept(p);
+    else if (p->target.fd >= 0)
+        remove_beside(p);
     if (p->is_switched && is_symlink_layout(p)) {
         remove_links(p);
         if (str_starts(str_c(p->previous), str_c(tree_prefix)))

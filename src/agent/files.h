@@ -41,6 +41,8 @@ struct files_step {
         UNDO_PUT,
         UNDO_REPLACED,
         UNDO_REWRITTEN,
+        UNDO_ACROSS,
+        UNDO_PUT_ACROSS,
         UNDO_REMOVED,
         UNDO_MADE_FOLDER,
         UNDO_REMOVED_FOLDER

@@ -364,6 +364,8 @@ static int enter(const struct place *p, int at, const char *name, enum place_mak
     if (fd >= 0 || errno != ENOENT || make == PLACE_FIND)
         return fd;
     fd = p->workshop >= 0 ? make_in_workshop(p, at, name) : make_here(p, at, name);
+    if (fd < 0 && errno == EXDEV) /* it lies on a mount of its own */
+        fd = make_here(p, at, name);
     return fd < 0 && errno == EEXIST ? openat(at, name, flags) : fd;
 }
 
@@ -861,6 +863,32 @@ int place_make_folder(const struct place *p, const char *path, bool *ret_made, s
         (void)close(fd);
     (void)close(at);
     return r;
+}
+
+int place_remove(const struct place *p, const char *path, struct err *err)
+{
+    const char *last;
+    int at, r = place_parent(p, path, PLACE_FIND, &at, &last, err);
+
+    if (r)
+        return r;
+    if (unlinkat(at, last, 0))
+        r = failed("remove", path, err);
+    (void)close(at);
+    return r;
+}
+
+bool place_reaches(const struct place *p, const char *path, const struct place *other)
+{
+    const char *last;
+    int at;
+    bool reaches;
+
+    if (place_parent(p, path, PLACE_FIND, &at, &last, NULL))
+        return true; /* whoever goes on is told what is wrong */
+    reaches = place_is_same_mount(at, other->fd);
+    (void)close(at);
+    return reaches;
 }
 
 bool place_is_empty_folder(const struct place *p, const char *path)

@@ -134,6 +134,10 @@ must_use int place_link(const struct place *from, const char *path, const struct
 
 must_use int place_make_folder(const struct place *p, const char *path, bool *ret_made,
                                struct err *err);
+/* The file, or the link, goes. ERR_NOT_FOUND. */
+int place_remove(const struct place *p, const char *path, struct err *err);
+/* Whether files can be moved between the folder of path and another one. */
+bool place_reaches(const struct place *p, const char *path, const struct place *other);
 bool place_is_empty_folder(const struct place *p, const char *path);
 /* Returns whether the folder was empty and is gone. */
 bool place_remove_empty(const struct place *p, const char *path);

@@ -792,3 +792,47 @@ TEST("a file that is a mount of its own is written over, and back; or refused by
     (void)snprintf(command, sizeof(command), "umount %s", inner);
     CHECK(system(command) == 0);
 }
+
+TEST("files in a folder that is a mount of its own change, come back and go like others")
+{
+    struct config_files c = config();
+    char inner[300], command[900];
+    struct files_plan p;
+
+    REQUIRE(before(&c));
+    (void)snprintf(inner, sizeof(inner), "%s/target/conf.d", tap_tmpdir());
+    (void)snprintf(
+        command, sizeof(command),
+        "mkdir %s/volume && cp %s/a.conf %s/volume && mount --bind %s/volume %s 2>/dev/null",
+        tap_tmpdir(), inner, tap_tmpdir(), tap_tmpdir(), inner);
+    if (system(command) != 0) {
+        tap_skip("cannot mount here");
+        return;
+    }
+    for (int undone = 1; undone >= 0; undone--) {
+        c = config();
+        files_plan_init(&p, &c);
+        change(&p, "main.conf", "main 2");
+        change(&p, "conf.d/a.conf", "a 2");
+        want(&p, "conf.d/new/b.conf", "b", IS_NEW);
+        CHECK_I64(deliver(&p), 0);
+        CHECK(holds(target("conf.d/a.conf"), "a 2"));
+        CHECK(holds(target("conf.d/new/b.conf"), "b"));
+        if (undone)
+            files_undo(&p);
+        files_plan_deinit(&p);
+        CHECK(holds(target("conf.d/a.conf"), undone ? "a 1" : "a 2"));
+        CHECK(is_there(target("conf.d/new/b.conf")) == !undone);
+        CHECK(is_clean());
+    }
+    c = config();
+    files_plan_init(&p, &c);
+    CHECK(VEC_PUSH(&p.removals, "conf.d/a.conf"));
+    CHECK(VEC_PUSH(&p.old_folders, "conf.d"));
+    CHECK_I64(deliver(&p), 0);
+    files_plan_deinit(&p);
+    CHECK(!is_there(target("conf.d/a.conf")) && is_there(target("conf.d")));
+    CHECK(is_clean());
+    (void)snprintf(command, sizeof(command), "umount %s", inner);
+    CHECK(system(command) == 0);
+}
