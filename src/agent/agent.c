@@ -3,6 +3,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/config_diff.h"
 #include "agent/files.h"
 #include "agent/sink_file.h"
 #include "base/file.h"
@@ -12,6 +13,7 @@
 
 enum {
     FLUSH_MS = 10000,
+    NAMES_MAX = 65536,
     LOOK_MS = 5000,  /* how often files are looked at where changes make no events */
     AGAIN_MS = 1000, /* after there was no memory */
     READ_EVERY = 10, /* every so many verifications all bytes are read */
@@ -510,12 +512,29 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
     agent_stop(ctx);
 }
 
+/* The rest of the configuration is read at the start: says what of it waits for that. */
+static void tell_waiting(const struct agent *a)
+{
+    owned(buf) struct buf names = BUF_NULL(NAMES_MAX);
+    struct err err = ERR_NULL;
+
+    if (!a->config.read_from)
+        return;
+    if (config_diff(a->config.read_from, a->config.text, &names, &err))
+        LOG(ERROR, "configuration_unusable", LOG_C("file", a->config.read_from),
+            LOG_C("error", err.code ? err.text : "out of memory"),
+            LOG_C("action", "the agent goes on with what it read when it started"));
+    else if (names.len)
+        LOG(WARN, "restart_needed", LOG_STR("settings", buf_str(&names)));
+}
+
 static void on_reload_signal(struct signal_watch *s, void *ctx)
 {
     struct agent *a = ctx;
 
     (void)s;
     LOG(INFO, "reloaded");
+    tell_waiting(a);
     refresh(a, CREDENTIALS_ALWAYS);
     sync_link_kick(a->link);
     job_retry(a->job, JOB_RETRY_ORDERED);

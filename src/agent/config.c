@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { CONFIG_FILE_MAX = 1 << 20, PATH_BYTES_MAX = 4096 };
+enum { PATH_BYTES_MAX = 4096 };
 
 #define ROW(field, type, standard, help)                                                       \
     {                                                                                          \
@@ -464,6 +464,8 @@ static int take_file(struct reading *r, const char *path, struct err *err)
     owned(buf) struct buf text = BUF_NULL(CONFIG_FILE_MAX);
     int result = file_read(path, &text, err);
 
+    r->config->read_from = arena_c(r->arena, str_c(path));
+    r->config->text = arena_str(r->arena, buf_str(&text));
     return result ? result : settings_parse(buf_str(&text), path, take_line, r, err);
 }
 

@@ -21,7 +21,12 @@
 
 #include <sys/types.h>
 
-enum { CONFIG_SINKS_MAX = 64, CONFIG_HEALTH_MAX = 16, CONFIG_WORDS_MAX = 8 };
+enum {
+    CONFIG_SINKS_MAX = 64,
+    CONFIG_HEALTH_MAX = 16,
+    CONFIG_WORDS_MAX = 8,
+    CONFIG_FILE_MAX = 1 << 20,
+};
 
 struct config_scope {
     struct str name;
@@ -74,6 +79,8 @@ struct config {
     bool show_version, show_help, check_config;
     const char *config_file;
 
+    const char *read_from; /* the file that was read; NULL: none */
+    struct str text;       /* and what it was */
     const char **addresses;
     size_t n_addresses;
     struct pair *pairs; /* labels */

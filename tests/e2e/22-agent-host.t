@@ -273,6 +273,15 @@ tokens $new
 put host/file/b b1
 until_ holds target/b b1
 ok $? "a token that was exchanged without a word is taken when the old one is withdrawn"
+printf 'labels = zone:a\n' >"$DIR/new.conf" && cat "$DIR/agent.conf" >>"$DIR/new.conf" && echo 'reload = true' >>"$DIR/new.conf"
+cp "$DIR/new.conf" "$DIR/agent.conf"
+kill -HUP "$AGENT"
+until_ grep -q 'restart_needed.*files.*"t.*reload' "$DIR/agent.log" && grep 'restart_needed' "$DIR/agent.log" | grep -q labels
+ok $? "what of a changed configuration waits for a restart is named"
+echo '[nonsense' >>"$DIR/agent.conf"
+kill -HUP "$AGENT"
+until_ grep -q configuration_unusable "$DIR/agent.log"
+ok $? "and one that makes no sense is told, with what stays"
 agent_stop
 ok $? "the agent ends orderly"
 finish
