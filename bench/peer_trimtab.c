@@ -105,12 +105,13 @@ static void keep_cursor(const Trimtab__V1__Welcome *w, const Trimtab__V1__End *e
         store_id_len = w->store_id.len;
         memcpy(store_id, w->store_id.data, store_id_len);
     }
-    if (!end)
+    if (!end || !end->revision) /* nothing of an empty store: what is 0 asks to be compared */
         return;
     cursor.store_id = (ProtobufCBinaryData){store_id_len, store_id};
     cursor.revision = end->revision;
     cursor.digest = end->digest;
     cursor.count = end->count;
+    cursor.mark = end->mark; /* without it the revision is only our word */
     len = trimtab__v1__cursor__get_packed_size(&cursor);
     buf_deinit(&bench.cursor);
     bench.cursor = BUF_NULL(1024);

@@ -15,6 +15,14 @@ nsec_t clock_now(void)
     return (nsec_t)t.tv_sec * NSEC_PER_S + (nsec_t)t.tv_nsec;
 }
 
+nsec_t clock_thread_cpu(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* cannot fail for this clock */
+    return (nsec_t)t.tv_sec * NSEC_PER_S + (nsec_t)t.tv_nsec;
+}
+
 int64_t clock_wall_ms(void)
 {
     struct timespec t;

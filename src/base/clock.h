@@ -15,6 +15,7 @@ typedef uint64_t nsec_t;
 #define NSEC_PER_S  ((nsec_t)1000000000)
 
 nsec_t clock_now(void);
+nsec_t clock_thread_cpu(void); /* what this thread has used of a processor */
 int64_t clock_wall_ms(void); /* milliseconds since 1970-01-01T00:00:00Z */
 
 enum { WALL_TEXT_MAX = 32 };

@@ -246,6 +246,68 @@ int call(struct cli *cli, const char *method, const ProtobufCMessage *request,
     return *ret ? 0 : err_set(err, ERR_INVALID, "the server's answer cannot be read");
 }
 
+/* ---- pages ---- */
+
+struct field {
+    void *at;
+    size_t *n; /* of a list */
+};
+
+static struct field field_of(const ProtobufCMessage *m, const char *name)
+{
+    const ProtobufCFieldDescriptor *f =
+        protobuf_c_message_descriptor_get_field_by_name(m->descriptor, name);
+    char *base = (char *)(uintptr_t)m; /* protobuf-c has no const */
+
+    ASSERT(f != NULL);
+    return (struct field){base + f->offset, (size_t *)(void *)(base + f->quantifier_offset)};
+}
+
+int page_add(struct cli *cli, ProtobufCMessage *all, const ProtobufCMessage *page,
+             const char *list, size_t *cap, struct err *err)
+{
+    struct field to = field_of(all, list), from = field_of(page, list);
+    void **entries = *(void ***)to.at;
+
+    if (*to.n + *from.n > *cap) {
+        *cap = MAX(2 * *cap, *to.n + *from.n);
+        entries = arena_array(&cli->arena, *cap, sizeof(*entries));
+        if (!entries)
+            return err_set(err, ERR_NOMEM, "out of memory");
+        if (*to.n)
+            memcpy(entries, *(void ***)to.at, *to.n * sizeof(*entries));
+        *(void ***)to.at = entries;
+    }
+    if (*from.n)
+        memcpy(entries + *to.n, *(void ***)from.at, *from.n * sizeof(*entries));
+    *to.n += *from.n;
+    return 0;
+}
+
+int call_rest(struct cli *cli, const char *method, ProtobufCMessage *request, const char *list,
+              uint64_t limit, ProtobufCMessage *all, struct err *err)
+{
+    char **next = field_of(all, "next").at, **after = field_of(request, "after").at;
+    uint32_t *page_limit = field_of(request, "limit").at;
+    const size_t *n = field_of(all, list).n;
+    size_t cap = *n;
+    int r = 0;
+
+    while (!r && **next && (!limit || *n < limit)) {
+        ProtobufCMessage *page;
+
+        *after = *next;
+        if (limit)
+            *page_limit = (uint32_t)MIN(limit - *n, (uint64_t)UINT32_MAX);
+        r = call(cli, method, request, all->descriptor, &page, 0, err);
+        if (!r)
+            r = page_add(cli, all, page, list, &cap, err);
+        if (!r)
+            *next = *(char **)field_of(page, "next").at;
+    }
+    return r;
+}
+
 const char *request_id(struct cli *cli)
 {
     unsigned char bytes[16];

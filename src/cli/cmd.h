@@ -68,6 +68,20 @@ must_use int call(struct cli *cli, const char *method, const ProtobufCMessage *r
                   const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret,
                   uint32_t timeout_ms, struct err *err);
 
+/*
+ * Adds the entries of a page's list, a field of both, to those of another answer; cap: room of that one, at first as many as it
+ * has.
+ */
+must_use int page_add(struct cli *cli, ProtobufCMessage *all, const ProtobufCMessage *page,
+                      const char *list, size_t *cap, struct err *err);
+/*
+ * Follows the first page of a list until it holds limit entries (0: all there are). What a page gives as next the request says
+ * as after; next is then that of the last page.
+ */
+must_use int call_rest(struct cli *cli, const char *method, ProtobufCMessage *request,
+                       const char *list, uint64_t limit, ProtobufCMessage *all,
+                       struct err *err);
+
 /* Unpacks what the server says: all but JSON documents shows its texts plain (base/text.h). On the arena; NULL: it cannot be read. */
 must_use ProtobufCMessage *answer_unpack(const struct cli *cli, struct arena *a,
                                          const ProtobufCMessageDescriptor *type,
@@ -174,7 +188,8 @@ must_use int read_input(const char *path, struct buf *out, struct err *err);
 extern const struct command cmd_get, cmd_put, cmd_rm, cmd_ls, cmd_publish, cmd_import,
     cmd_export, cmd_diff, cmd_history, cmd_rollback, cmd_watch, cmd_instances, cmd_status,
     cmd_running, cmd_events, cmd_info, cmd_admin, cmd_rollout, cmd_fleet, cmd_release,
-    cmd_token, cmd_grant, cmd_revoke, cmd_who_can, cmd_context, cmd_completion, cmd_complete;
+    cmd_token, cmd_grant, cmd_revoke, cmd_grants, cmd_who_can, cmd_context, cmd_completion,
+    cmd_complete;
 
 /* instances retry: an order. */
 must_use int instances_retry(struct cli *cli, int argc, char **argv, struct err *err);

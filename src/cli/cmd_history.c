@@ -8,10 +8,12 @@
 
 #include <inttypes.h>
 
+enum { DIFFS_MAX = 512 << 20, VERSIONS_PAGE_MAX = 1000 };
+
 /* ---- diff ---- */
 
 /* Against a file: a dry run tells, and checks it on the way. */
-static int diff_file(struct cli *cli, char *id, const char *file, char **ret_diff,
+static int diff_file(struct cli *cli, char *id, const char *file, bool *ret_differs,
                      struct err *err)
 {
     owned(buf) struct buf content = BUF_NULL(CONTENT_BYTES_MAX);
@@ -31,8 +33,56 @@ static int diff_file(struct cli *cli, char *id, const char *file, char **ret_dif
              (ProtobufCMessage **)&m, 0, err);
     if (r)
         return r;
-    *ret_diff = arena_c(&cli->arena, m->n_changes ? str_c(m->changes[0]->diff) : STR(""));
-    return *ret_diff ? 0 : ERR_NOMEM;
+    if (m->n_changes)
+        (void)fputs(m->changes[0]->diff, stdout);
+    *ret_differs = m->n_changes && *m->changes[0]->diff;
+    return 0;
+}
+
+/* The difference of a commit, part by part. ret_differs: in one of them. */
+static int diff_commit(struct cli *cli, Trimtab__V1__DiffRequest *q, bool *ret_differs,
+                       struct err *err)
+{
+    owned(buf) struct buf all = BUF_NULL(DIFFS_MAX); /* of one document */
+    Trimtab__V1__DiffResponse *m;
+
+    *ret_differs = false;
+    do {
+        int r = call(cli, "Diff", &q->base, &trimtab__v1__diff_response__descriptor,
+                     (ProtobufCMessage **)&m, 0, err);
+
+        if (r)
+            return r;
+        *ret_differs |= m->differs;
+        if (cli->output == OUTPUT_JSON)
+            buf_put_c(&all, m->diff);
+        else
+            (void)fputs(m->diff, stdout);
+        q->after = m->next;
+    } while (*q->after);
+    if (cli->output != OUTPUT_JSON)
+        return 0;
+    if (buf_status(&all))
+        return err_set(err, buf_status(&all), "the difference is too large for one document");
+    m->diff = arena_c(&cli->arena, buf_str(&all));
+    m->differs = *ret_differs;
+    return m->diff ? print_json(&m->base, err) : ERR_NOMEM;
+}
+
+static int diff_versions(struct cli *cli, Trimtab__V1__DiffRequest *q, bool *ret_differs,
+                         struct err *err)
+{
+    Trimtab__V1__DiffResponse *m;
+    int r = call(cli, "Diff", &q->base, &trimtab__v1__diff_response__descriptor,
+                 (ProtobufCMessage **)&m, 0, err);
+
+    if (r)
+        return r;
+    *ret_differs = m->differs;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    (void)fputs(m->diff, stdout);
+    return 0;
 }
 
 static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
@@ -48,9 +98,8 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
         {"--exit-code", 0, "exit status 1 when there is a difference", NULL, &exit_code, NULL,
          NULL},
     };
-    Trimtab__V1__DiffResponse *m;
     struct words words;
-    char *diff = NULL;
+    bool differs = false;
     int r = take_flags(&cmd_diff, flags, ARRAY_LEN(flags), argc, argv, &words, err);
 
     if (r)
@@ -59,23 +108,16 @@ static int run_diff(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_diff, err, "diff takes an id, or --revision");
     if (file && !words.n)
         return usage(&cmd_diff, err, "--file needs an id");
-    if (file) {
-        r = diff_file(cli, words.at[0], file, &diff, err);
-    } else {
-        q.id = words.n ? words.at[0] : q.id;
-        r = call(cli, "Diff", &q.base, &trimtab__v1__diff_response__descriptor,
-                 (ProtobufCMessage **)&m, 0, err);
-        if (!r) {
-            if (cli->output == OUTPUT_JSON)
-                return print_json(&m->base, err);
-            diff = arena_c(&cli->arena, str_c(m->diff));
-            r = diff ? 0 : ERR_NOMEM;
-        }
-    }
+    q.id = words.n ? words.at[0] : q.id;
+    if (file)
+        r = diff_file(cli, words.at[0], file, &differs, err);
+    else if (q.revision)
+        r = diff_commit(cli, &q, &differs, err);
+    else
+        r = diff_versions(cli, &q, &differs, err);
     if (r)
         return r;
-    (void)fputs(diff, stdout);
-    return exit_code && *diff ? COMMAND_DIFFERS : 0;
+    return exit_code && differs && cli->output != OUTPUT_JSON ? COMMAND_DIFFERS : 0;
 }
 
 const struct command cmd_diff = {
@@ -84,25 +126,46 @@ const struct command cmd_diff = {
 
 /* ---- history ---- */
 
+/* Versions page by page, until there are as many as asked for. */
+static int all_versions(struct cli *cli, Trimtab__V1__HistoryRequest *q, uint64_t limit,
+                        Trimtab__V1__HistoryResponse *all, struct err *err)
+{
+    Trimtab__V1__HistoryResponse *page;
+    size_t cap = 0;
+
+    do {
+        int r;
+
+        q->limit = (uint32_t)MIN(limit - all->n_versions, (uint64_t)VERSIONS_PAGE_MAX);
+        r = call(cli, "History", &q->base, &trimtab__v1__history_response__descriptor,
+                 (ProtobufCMessage **)&page, 0, err);
+        if (!r)
+            r = page_add(cli, &all->base, &page->base, "versions", &cap, err);
+        if (r)
+            return r;
+        if (page->n_versions)
+            q->before = page->versions[page->n_versions - 1]->version;
+    } while (page->n_versions == q->limit && q->before > 1 && all->n_versions < limit);
+    return 0;
+}
+
 static int history_of(struct cli *cli, char *id, uint64_t limit, struct err *err)
 {
     static const char *const heads[] = {"VERSION", "REVISION", "TIME",
                                         "AUTHOR",  "SIZE",     "MESSAGE"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
     Trimtab__V1__HistoryRequest q = TRIMTAB__V1__HISTORY_REQUEST__INIT;
-    Trimtab__V1__HistoryResponse *m;
+    Trimtab__V1__HistoryResponse all = TRIMTAB__V1__HISTORY_RESPONSE__INIT;
     int r;
 
     q.id = id;
-    q.limit = (uint32_t)limit;
-    r = call(cli, "History", &q.base, &trimtab__v1__history_response__descriptor,
-             (ProtobufCMessage **)&m, 0, err);
+    r = all_versions(cli, &q, limit, &all, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
-        return print_json(&m->base, err);
-    for (size_t i = 0; i < m->n_versions; i++) {
-        const Trimtab__V1__Resource *v = m->versions[i];
+        return print_json(&all.base, err);
+    for (size_t i = 0; i < all.n_versions; i++) {
+        const Trimtab__V1__Resource *v = all.versions[i];
         char version[24], revision[24], size[24];
 
         (void)snprintf(version, sizeof(version), "%" PRIu64, v->version);
@@ -150,26 +213,19 @@ static void commit_row(struct table *t, const Trimtab__V1__CommitInfo *c)
 static int all_commits(struct cli *cli, Trimtab__V1__CommitsRequest *q, uint64_t limit,
                        Trimtab__V1__CommitsResponse *all, struct err *err)
 {
+    size_t cap = 0;
+
     do {
         Trimtab__V1__CommitsResponse *page;
-        Trimtab__V1__CommitInfo **more;
         int r;
 
         q->limit = (uint32_t)MIN(limit - all->n_commits, (uint64_t)1000);
         r = call(cli, "Commits", &q->base, &trimtab__v1__commits_response__descriptor,
                  (ProtobufCMessage **)&page, 0, err);
+        if (!r)
+            r = page_add(cli, &all->base, &page->base, "commits", &cap, err);
         if (r)
             return r;
-        more = ARENA_ARRAY(&cli->arena, Trimtab__V1__CommitInfo *,
-                           all->n_commits + page->n_commits);
-        if (!more)
-            return err_set(err, ERR_NOMEM, "out of memory");
-        if (all->n_commits)
-            memcpy(more, all->commits, all->n_commits * sizeof(*more));
-        if (page->n_commits)
-            memcpy(more + all->n_commits, page->commits, page->n_commits * sizeof(*more));
-        all->commits = more;
-        all->n_commits += page->n_commits;
         all->next = q->before = page->next;
     } while (q->before && all->n_commits < limit);
     return 0;

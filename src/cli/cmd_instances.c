@@ -121,6 +121,8 @@ static int run_instances(struct cli *cli, int argc, char **argv, struct err *err
     q.resource = (char *)(uintptr_t)resource; /* protobuf-c has no const */
     r = call(cli, "Instances", &q.base, &trimtab__v1__instances_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
+    if (!r)
+        r = call_rest(cli, "Instances", &q.base, "instances", 0, &m->base, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)

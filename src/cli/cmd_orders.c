@@ -117,6 +117,8 @@ static int find_instance(struct cli *cli, const char *id, Trimtab__V1__InstanceI
     q.prefix = unconst(id);
     r = call(cli, "Instances", &q.base, &trimtab__v1__instances_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
+    if (!r)
+        r = call_rest(cli, "Instances", &q.base, "instances", 0, &m->base, err);
     for (size_t i = 0; !r && i < m->n_instances; i++)
         if (strcmp(m->instances[i]->instance->id, id) == 0) {
             *ret = m->instances[i];

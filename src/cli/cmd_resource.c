@@ -273,45 +273,12 @@ static void list_row(struct table *t, const Trimtab__V1__Resource *r)
     table_row(t, r->id, version, r->deleted ? "deleted" : size, r->content_type, r->time);
 }
 
-/* All pages of a list. */
-struct listed {
-    Trimtab__V1__Resource **resources;
-    size_t n;
-    uint64_t revision;
-};
-
-static int list_all(struct cli *cli, Trimtab__V1__ListRequest *q, struct listed *all,
-                    struct err *err)
-{
-    do {
-        Trimtab__V1__ListResponse *page;
-        Trimtab__V1__Resource **more;
-        int r = call(cli, "List", &q->base, &trimtab__v1__list_response__descriptor,
-                     (ProtobufCMessage **)&page, 0, err);
-
-        if (r)
-            return r;
-        more = arena_array(&cli->arena, all->n + page->n_resources, sizeof(*more));
-        if (!more)
-            return err_set(err, ERR_NOMEM, "out of memory");
-        if (all->n)
-            memcpy(more, all->resources, all->n * sizeof(*more));
-        if (page->n_resources)
-            memcpy(more + all->n, page->resources, page->n_resources * sizeof(*more));
-        all->resources = more;
-        all->n += page->n_resources;
-        all->revision = page->revision;
-        q->after = page->next;
-    } while (*q->after);
-    return 0;
-}
-
 static int run_ls(struct cli *cli, int argc, char **argv, struct err *err)
 {
     static const char *const heads[] = {"ID", "VERSION", "SIZE", "TYPE", "CHANGED"};
     Trimtab__V1__ListRequest q = TRIMTAB__V1__LIST_REQUEST__INIT;
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
-    struct listed all = {.n = 0};
+    Trimtab__V1__ListResponse *m;
     const char *kind = "", *name = "";
     bool deleted = false;
     const struct flag flags[] = {
@@ -330,22 +297,19 @@ static int run_ls(struct cli *cli, int argc, char **argv, struct err *err)
     q.kind = (char *)(uintptr_t)kind;
     q.name = (char *)(uintptr_t)name;
     q.deleted = deleted;
-    r = list_all(cli, &q, &all, err);
+    r = call(cli, "List", &q.base, &trimtab__v1__list_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    if (!r)
+        r = call_rest(cli, "List", &q.base, "resources", 0, &m->base, err);
     if (r)
         return r;
-    if (cli->output == OUTPUT_JSON) {
-        Trimtab__V1__ListResponse document = TRIMTAB__V1__LIST_RESPONSE__INIT;
-
-        document.resources = all.resources;
-        document.n_resources = all.n;
-        document.revision = all.revision;
-        return print_json(&document.base, err);
-    }
-    for (size_t i = 0; i < all.n; i++) {
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&m->base, err);
+    for (size_t i = 0; i < m->n_resources; i++) {
         if (cli->output == OUTPUT_NAME)
-            (void)printf("%s\n", all.resources[i]->id);
+            (void)printf("%s\n", m->resources[i]->id);
         else
-            list_row(&t, all.resources[i]);
+            list_row(&t, m->resources[i]);
     }
     if (cli->output == OUTPUT_TABLE)
         table_print(&t);

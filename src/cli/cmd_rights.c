@@ -1,5 +1,5 @@
 /*
- * grant, revoke, who-can: who may do what where. Grants are resources (docs/rights.md); these commands find and change the
+ * grant, revoke, grants, who-can: who may do what where. Grants are resources (docs/rights.md); these commands find and change the
  * right ones, and show what that comes to before anybody loses anything.
  */
 #include "base/map.h"
@@ -256,6 +256,95 @@ static int run_revoke(struct cli *cli, int argc, char **argv, struct err *err)
 const struct command cmd_revoke = {
     "revoke", "revoke SUBJECT [ROLE] (NAMESPACE... | --all) [-m WHY] [--yes] [--dry-run]",
     "takes back what was granted; without a role, grants of every role", run_revoke};
+
+/* ---- grants ---- */
+
+/* All of a subject ("": of everybody) in one message, page by page. */
+static int load_all(struct cli *cli, const char *subject, Trimtab__V1__GrantsResponse *all,
+                    struct err *err)
+{
+    Trimtab__V1__GrantsRequest q = TRIMTAB__V1__GRANTS_REQUEST__INIT;
+    Trimtab__V1__GrantsResponse *page;
+
+    q.subject = unconst(subject);
+    do {
+        Trimtab__V1__GrantInfo **more;
+        int r = call(cli, "Grants", &q.base, &trimtab__v1__grants_response__descriptor,
+                     (ProtobufCMessage **)&page, 0, err);
+
+        if (r)
+            return r;
+        more =
+            ARENA_ARRAY(&cli->arena, Trimtab__V1__GrantInfo *, all->n_grants + page->n_grants);
+        if (!more)
+            return err_set(err, ERR_NOMEM, "out of memory");
+        if (all->n_grants)
+            memcpy(more, all->grants, all->n_grants * sizeof(*more));
+        if (page->n_grants)
+            memcpy(more + all->n_grants, page->grants, page->n_grants * sizeof(*more));
+        all->grants = more;
+        all->n_grants += page->n_grants;
+        all->revision = page->revision;
+        q.after = page->next;
+    } while (*q.after);
+    return 0;
+}
+
+static const char *spaces_text(struct cli *cli, const Trimtab__V1__GrantInfo *g)
+{
+    owned(buf) struct buf text = BUF_NULL(1 * MIB);
+
+    for (size_t i = 0; i < g->n_namespaces; i++)
+        buf_printf(&text, "%s%s", i ? " " : "", g->namespaces[i]);
+    return arena_c(&cli->arena, buf_status(&text) ? STR("(too many to show)") : buf_str(&text));
+}
+
+static void print_grants(struct cli *cli, const Trimtab__V1__GrantsResponse *all)
+{
+    static const char *const heads[] = {"SUBJECT", "ROLE", "NAMESPACES", "BY", "NOTE"};
+    struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
+
+    for (size_t i = 0; i < all->n_grants; i++) {
+        const Trimtab__V1__GrantInfo *g = all->grants[i];
+        char by[ID_BYTES_MAX + 1];
+
+        (void)snprintf(by, sizeof(by), "trimtab/grant/%s", g->name);
+        if (cli->output == OUTPUT_NAME)
+            (void)printf("%s\n", by);
+        else
+            table_row(&t, g->subject, g->role, spaces_text(cli, g), by, g->note);
+    }
+    if (cli->output == OUTPUT_TABLE)
+        table_print(&t);
+}
+
+static int run_grants(struct cli *cli, int argc, char **argv, struct err *err)
+{
+    Trimtab__V1__GrantsResponse all = TRIMTAB__V1__GRANTS_RESPONSE__INIT;
+    struct words words;
+    int r = take_flags(&cmd_grants, NULL, 0, argc, argv, &words, err);
+
+    if (r)
+        return r;
+    if (words.n > 1)
+        return usage(&cmd_grants, err, "grants takes one subject, or none");
+    r = words.n ? subject_check(str_c(words.at[0]), err) : 0;
+    if (r) {
+        err_place(err, "%.200s", words.at[0]);
+        return r;
+    }
+    r = load_all(cli, words.n ? words.at[0] : "", &all, err);
+    if (r)
+        return r;
+    if (cli->output == OUTPUT_JSON)
+        return print_json(&all.base, err);
+    print_grants(cli, &all);
+    return 0;
+}
+
+const struct command cmd_grants = {
+    "grants", "grants [SUBJECT]",
+    "lists who has which role where, or what was granted to one subject", run_grants};
 
 /* ---- who-can ---- */
 

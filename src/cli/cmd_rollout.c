@@ -257,18 +257,48 @@ static int show_preview(struct cli *cli, const Trimtab__V1__RolloutPlan *plan,
     return 0;
 }
 
+enum { PREVIEW_SHOWN = 100 };
+
+/* The further instances of a step, until there are as many as asked for; limit 0: all. */
+static int rest_of_step(struct cli *cli, Trimtab__V1__PreviewRolloutRequest *q, uint64_t limit,
+                        Trimtab__V1__PreviewStep *all, struct err *err)
+{
+    size_t cap = all->n_instances;
+    int r = 0;
+
+    while (!r && *all->next && (!limit || all->n_instances < limit)) {
+        Trimtab__V1__PreviewRolloutResponse *m;
+        const Trimtab__V1__PreviewStep *page;
+
+        q->after = all->next;
+        if (limit)
+            q->limit = (uint32_t)MIN(limit - all->n_instances, (uint64_t)UINT32_MAX);
+        r = call(cli, "PreviewRollout", &q->base,
+                 &trimtab__v1__preview_rollout_response__descriptor, (ProtobufCMessage **)&m, 0,
+                 err);
+        if (!r && m->n_steps < q->step)
+            r = err_set(err, ERR_INVALID, "the server's answer cannot be read");
+        if (r)
+            return r;
+        page = m->steps[q->step - 1];
+        r = page_add(cli, &all->base, &page->base, "instances", &cap, err);
+        all->next = page->next;
+    }
+    return r;
+}
+
 static int run_preview(struct cli *cli, int argc, char **argv, struct err *err)
 {
     struct step_words targets = {.count = 0};
     struct texts steps = {.n = 0}, resources = {.n = 0};
-    uint64_t rollout = 0, limit = 0;
+    uint64_t rollout = 0, limit = PREVIEW_SHOWN;
     const char *salt = "";
     struct flag flags[STEP_FLAGS + 5] = {
         {"--step", 0, "a further step: \"labels=zone=a;percent=10\"", NULL, NULL, NULL, &steps},
         {"--resource", 'r', "only instances that want this id", NULL, NULL, NULL, &resources},
         {"--rollout", 0, "as the next step of this rollout", NULL, NULL, &rollout, NULL},
         {"--salt", 0, "of percentages", &salt, NULL, NULL, NULL},
-        {"--limit", 0, "instances shown for each step, 100", NULL, NULL, &limit, NULL},
+        {"--limit", 0, "instances shown for each step, 100; 0: all", NULL, NULL, &limit, NULL},
     };
     Trimtab__V1__PreviewRolloutRequest q = TRIMTAB__V1__PREVIEW_ROLLOUT_REQUEST__INIT;
     Trimtab__V1__RolloutPlan plan = TRIMTAB__V1__ROLLOUT_PLAN__INIT;
@@ -287,11 +317,16 @@ static int run_preview(struct cli *cli, int argc, char **argv, struct err *err)
     plan.salt = unconst(salt);
     q.plan = &plan;
     q.rollout = rollout;
-    q.limit = (uint32_t)MIN(limit, (uint64_t)UINT32_MAX);
+    q.limit = (uint32_t)MIN(limit ? limit : UINT32_MAX, (uint64_t)UINT32_MAX);
     q.resources = (char **)(void *)resources.at;
     q.n_resources = resources.n;
     r = call(cli, "PreviewRollout", &q.base, &trimtab__v1__preview_rollout_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
+    plan.salt = r ? plan.salt : m->salt; /* the further pages are of the same instances */
+    for (size_t i = 0; !r && i < m->n_steps; i++) {
+        q.step = (uint32_t)(i + 1);
+        r = rest_of_step(cli, &q, limit, m->steps[i], err);
+    }
     return r ? r : show_preview(cli, &plan, m, err);
 }
 

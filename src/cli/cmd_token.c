@@ -266,39 +266,12 @@ static void list_row(struct cli *cli, struct table *t, const Trimtab__V1__TokenI
     table_row(t, k->name, k->published, expires, *k->last_used ? k->last_used : "-", k->note);
 }
 
-/* All pages, as one document. */
-static int load_tokens(struct cli *cli, Trimtab__V1__TokensResponse *all, struct err *err)
-{
-    Trimtab__V1__TokensRequest q = TRIMTAB__V1__TOKENS_REQUEST__INIT;
-
-    do {
-        Trimtab__V1__TokensResponse *page;
-        Trimtab__V1__TokenInfo **more;
-        int r = call(cli, "Tokens", &q.base, &trimtab__v1__tokens_response__descriptor,
-                     (ProtobufCMessage **)&page, 0, err);
-
-        if (r)
-            return r;
-        more = arena_array(&cli->arena, all->n_tokens + page->n_tokens, sizeof(*more));
-        if (!more)
-            return err_set(err, ERR_NOMEM, "out of memory");
-        if (all->n_tokens)
-            memcpy(more, all->tokens, all->n_tokens * sizeof(*more));
-        if (page->n_tokens)
-            memcpy(more + all->n_tokens, page->tokens, page->n_tokens * sizeof(*more));
-        all->tokens = more;
-        all->n_tokens += page->n_tokens;
-        all->revision = page->revision;
-        q.after = page->next;
-    } while (*q.after);
-    return 0;
-}
-
 static int run_list(struct cli *cli, int argc, char **argv, struct err *err)
 {
     static const char *const heads[] = {"NAME", "PUBLISHED", "EXPIRES", "LAST USED", "NOTE"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
-    Trimtab__V1__TokensResponse all = TRIMTAB__V1__TOKENS_RESPONSE__INIT;
+    Trimtab__V1__TokensRequest q = TRIMTAB__V1__TOKENS_REQUEST__INIT;
+    Trimtab__V1__TokensResponse *m;
     struct words words;
     int r = take_flags(&cmd_list, NULL, 0, argc, argv, &words, err);
 
@@ -306,13 +279,16 @@ static int run_list(struct cli *cli, int argc, char **argv, struct err *err)
         return r;
     if (words.n)
         return usage(&cmd_list, err, "token list takes no words");
-    r = load_tokens(cli, &all, err);
+    r = call(cli, "Tokens", &q.base, &trimtab__v1__tokens_response__descriptor,
+             (ProtobufCMessage **)&m, 0, err);
+    if (!r)
+        r = call_rest(cli, "Tokens", &q.base, "tokens", 0, &m->base, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
-        return print_json(&all.base, err);
-    for (size_t i = 0; i < all.n_tokens; i++)
-        list_row(cli, &t, all.tokens[i]);
+        return print_json(&m->base, err);
+    for (size_t i = 0; i < m->n_tokens; i++)
+        list_row(cli, &t, m->tokens[i]);
     if (cli->output == OUTPUT_TABLE)
         table_print(&t);
     return 0;

@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 const struct command *const commands[] = {
-    &cmd_get,     &cmd_put,        &cmd_rm,       &cmd_ls,       &cmd_publish, &cmd_import,
-    &cmd_export,  &cmd_diff,       &cmd_history,  &cmd_rollback, &cmd_watch,   &cmd_instances,
-    &cmd_running, &cmd_events,     &cmd_status,   &cmd_info,     &cmd_admin,   &cmd_rollout,
-    &cmd_fleet,   &cmd_release,    &cmd_token,    &cmd_grant,    &cmd_revoke,  &cmd_who_can,
-    &cmd_context, &cmd_completion, &cmd_complete,
+    &cmd_get,     &cmd_put,     &cmd_rm,         &cmd_ls,       &cmd_publish, &cmd_import,
+    &cmd_export,  &cmd_diff,    &cmd_history,    &cmd_rollback, &cmd_watch,   &cmd_instances,
+    &cmd_running, &cmd_events,  &cmd_status,     &cmd_info,     &cmd_admin,   &cmd_rollout,
+    &cmd_fleet,   &cmd_release, &cmd_token,      &cmd_grant,    &cmd_revoke,  &cmd_grants,
+    &cmd_who_can, &cmd_context, &cmd_completion, &cmd_complete,
 };
 const size_t commands_n = ARRAY_LEN(commands);
 

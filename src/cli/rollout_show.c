@@ -228,18 +228,20 @@ static void show_instances(struct cli *cli, const Trimtab__V1__GetRolloutRespons
         say(cli, "there are more: --after %s\n", m->next);
 }
 
+enum { INSTANCES_SHOWN = 100 };
+
 static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
 {
     Trimtab__V1__GetRolloutRequest q = TRIMTAB__V1__GET_ROLLOUT_REQUEST__INIT;
     Trimtab__V1__GetRolloutResponse *m;
     const char *state = "", *after = "";
     bool diff = false;
-    uint64_t limit = 0;
+    uint64_t limit = INSTANCES_SHOWN;
     const struct flag flags[] = {
         {"--diff", 'd', "with the differences to what is stable", NULL, &diff, NULL, NULL},
         {"--state", 0, "only instances in this state: gray_ok, pending, gray_error, ...",
          &state, NULL, NULL, NULL},
-        {"--limit", 0, "instances shown, 100", NULL, NULL, &limit, NULL},
+        {"--limit", 0, "instances shown, 100; 0: all", NULL, NULL, &limit, NULL},
         {"--after", 0, "instances after this id", &after, NULL, NULL, NULL},
     };
     struct words words;
@@ -252,9 +254,12 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
     q.state = (char *)(uintptr_t)state; /* protobuf-c has no const */
     q.after = (char *)(uintptr_t)after;
     q.diff = diff;
-    q.limit = (uint32_t)MIN(limit, (uint64_t)UINT32_MAX);
+    q.limit = (uint32_t)MIN(limit ? limit : UINT32_MAX, (uint64_t)UINT32_MAX);
     r = call(cli, "GetRollout", &q.base, &trimtab__v1__get_rollout_response__descriptor,
              (ProtobufCMessage **)&m, 0, err);
+    q.diff = false; /* the first answer has it */
+    if (!r)
+        r = call_rest(cli, "GetRollout", &q.base, "instances", limit, &m->base, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
@@ -272,7 +277,7 @@ static int run_status(struct cli *cli, int argc, char **argv, struct err *err)
 }
 
 const struct command cmd_rollout_status = {
-    "status", "rollout status N [--diff] [--state STATE]",
+    "status", "rollout status N [--diff] [--state STATE] [--limit N]",
     "shows its steps, its resources, and what its instances run", run_status};
 
 /* ---- list ---- */
@@ -290,16 +295,43 @@ static void list_row(struct table *t, const Trimtab__V1__Rollout *r)
     table_row(t, id, r->phase, steps, what, r->author, r->started, r->plan->name);
 }
 
+enum { ROLLOUTS_SHOWN = 100 };
+
+/* Rollouts page by page, until there are as many as asked for; limit 0: all. */
+static int all_rollouts(struct cli *cli, Trimtab__V1__ListRolloutsRequest *q, uint64_t limit,
+                        Trimtab__V1__ListRolloutsResponse *all, struct err *err)
+{
+    size_t cap = 0;
+
+    do {
+        Trimtab__V1__ListRolloutsResponse *page;
+        uint64_t left = limit ? limit - all->n_rollouts : UINT32_MAX;
+        int r;
+
+        q->limit = (uint32_t)MIN(left, (uint64_t)UINT32_MAX);
+        r = call(cli, "ListRollouts", &q->base,
+                 &trimtab__v1__list_rollouts_response__descriptor, (ProtobufCMessage **)&page,
+                 0, err);
+        if (!r)
+            r = page_add(cli, &all->base, &page->base, "rollouts", &cap, err);
+        if (r)
+            return r;
+        all->revision = page->revision;
+        all->next = q->before = page->next;
+    } while (q->before && (!limit || all->n_rollouts < limit));
+    return 0;
+}
+
 static int run_list(struct cli *cli, int argc, char **argv, struct err *err)
 {
     static const char *const heads[] = {"ROLLOUT", "PHASE",   "STEP", "RESOURCES",
                                         "AUTHOR",  "STARTED", "NAME"};
     struct table t = {.arena = &cli->arena, .heads = heads, .n_columns = ARRAY_LEN(heads)};
     Trimtab__V1__ListRolloutsRequest q = TRIMTAB__V1__LIST_ROLLOUTS_REQUEST__INIT;
-    Trimtab__V1__ListRolloutsResponse *m;
+    Trimtab__V1__ListRolloutsResponse shown = TRIMTAB__V1__LIST_ROLLOUTS_RESPONSE__INIT;
     const char *phase = "", *resource = "";
     bool all = false;
-    uint64_t limit = 0;
+    uint64_t limit = ROLLOUTS_SHOWN;
     const struct flag flags[] = {
         {"--all", 'a', "those that have ended too", NULL, &all, NULL, NULL},
         {"--phase", 0,
@@ -307,7 +339,7 @@ static int run_list(struct cli *cli, int argc, char **argv, struct err *err)
          "overridden",
          &phase, NULL, NULL, NULL},
         {"--resource", 'r', "only those that carry this id", &resource, NULL, NULL, NULL},
-        {"--limit", 0, "how many, 100", NULL, NULL, &limit, NULL},
+        {"--limit", 0, "how many, 100; 0: all", NULL, NULL, &limit, NULL},
     };
     struct words words;
     int r = take_flags(&cmd_rollout_list, flags, ARRAY_LEN(flags), argc, argv, &words, err);
@@ -318,18 +350,16 @@ static int run_list(struct cli *cli, int argc, char **argv, struct err *err)
         return usage(&cmd_rollout_list, err, "list takes only flags");
     q.phase = (char *)(uintptr_t)(all ? "all" : phase); /* protobuf-c has no const */
     q.resource = (char *)(uintptr_t)resource;
-    q.limit = (uint32_t)MIN(limit, (uint64_t)UINT32_MAX);
-    r = call(cli, "ListRollouts", &q.base, &trimtab__v1__list_rollouts_response__descriptor,
-             (ProtobufCMessage **)&m, 0, err);
+    r = all_rollouts(cli, &q, limit, &shown, err);
     if (r)
         return r;
     if (cli->output == OUTPUT_JSON)
-        return print_json(&m->base, err);
-    for (size_t i = 0; i < m->n_rollouts; i++) {
+        return print_json(&shown.base, err);
+    for (size_t i = 0; i < shown.n_rollouts; i++) {
         if (cli->output == OUTPUT_NAME)
-            (void)printf("%" PRIu64 "\n", m->rollouts[i]->id);
+            (void)printf("%" PRIu64 "\n", shown.rollouts[i]->id);
         else
-            list_row(&t, m->rollouts[i]);
+            list_row(&t, shown.rollouts[i]);
     }
     if (cli->output == OUTPUT_TABLE)
         table_print(&t);

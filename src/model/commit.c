@@ -10,6 +10,8 @@
 #include "model/moves.h"
 #include "model/rights_commit.h"
 
+enum { VERDICT_BYTES_MIN = 1024 }; /* of smaller contents the note would cost as much */
+
 const char *change_action_name(enum change_action a)
 {
     static const char *const names[] = {"created", "updated", "deleted", "unchanged"};
@@ -112,18 +114,27 @@ static int check_references(const struct meta *meta, struct err *err)
 }
 
 /* An item's content is one JSON value; anything else must be what its content type says. */
+static struct str syntax_of(struct name name, struct str type)
+{
+    return str_eq(name.kind, STR("item")) ? STR("application/json") : type;
+}
+
 static int check_content(const struct change *c, struct name name, struct str type,
                          struct err *err)
 {
+    struct str syntax = syntax_of(name, type);
+
     if (c->content.len > CONTENT_BYTES_MAX) {
         (void)err_set(err, ERR_LIMIT,
                       "content has %zu bytes, more than the %d that are allowed",
                       c->content.len, CONTENT_BYTES_MAX);
         return ERR_LIMIT;
     }
-    if (str_eq(name.kind, STR("item")))
-        type = STR("application/json");
-    return syntax_check(type, c->content, err);
+    if (!c->verdict || !str_eq(c->verdict->type, syntax))
+        return syntax_check(syntax, c->content, err);
+    if (c->verdict->r)
+        *err = c->verdict->err;
+    return c->verdict->r;
 }
 
 static struct str settle_type(const struct change *c, struct name name,
@@ -381,6 +392,39 @@ static int check_restored(const struct state *s, const struct commit *c, struct 
     return err_set(err, ERR_CONFLICT,
                    "what the log restored at revision %llu does not know may go already",
                    (unsigned long long)s->restored.revision);
+}
+
+static void make_verdict(const struct state *s, struct change *c, struct arena *a)
+{
+    owned(buf) struct buf key = BUF_NULL(ID_BYTES_MAX);
+    struct syntax_verdict *v;
+    struct name name;
+
+    if (name_parse(c->id, &name, NULL))
+        return;
+    name_put_key(name, &key);
+    v = buf_status(&key) ? NULL : ARENA_NEW(a, struct syntax_verdict);
+    if (!v)
+        return;
+    *v = (struct syntax_verdict){.err = ERR_NULL};
+    v->type =
+        arena_str(a, syntax_of(name, settle_type(c, name, state_newest(s, buf_str(&key)))));
+    if (arena_failed(a))
+        return;
+    v->r = syntax_check(v->type, c->content, &v->err);
+    if (v->r != ERR_NOMEM)
+        c->verdict = v;
+}
+
+void commit_check_contents(const struct state *s, struct commit *c, struct arena *a)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        struct change *change = &c->changes[i];
+
+        if (!change->delete &&!change->verdict && change->content.len >= VERDICT_BYTES_MIN &&
+            change->content.len <= CONTENT_BYTES_MAX)
+            make_verdict(s, change, a);
+    }
 }
 
 int commit_check(const struct state *s, struct commit *c, struct change_plan *plans,

@@ -18,7 +18,15 @@ enum {
     MESSAGE_BYTES_MAX = 4096,
 };
 
+/* What syntax_check said of a content as this type. */
+struct syntax_verdict {
+    struct str type;
+    int r;
+    struct err err;
+};
+
 /* One change as asked for. Slices are borrowed from the request. */
+
 struct change {
     struct str id;
     struct str key; /* filled by commit_check */
@@ -31,6 +39,7 @@ struct change {
     struct str content;
     struct meta meta;
     struct meta_patch *patch; /* of the old metadata, with keep_meta; NULL: none */
+    struct syntax_verdict *verdict; /* commit_check_contents'; NULL: none was made */
 };
 
 /*
@@ -75,6 +84,12 @@ struct change_plan {
         meta; /* settled; borrows from the change or from old, lists perhaps on the arena */
     struct references *references; /* on the arena; NULL: none */
 };
+
+/*
+ * Looks at the contents as what they would be on top of s, and keeps the verdicts, on the arena, for commit_check of this or another
+ * state, which asks again only what is not of the same type there. Without memory it asks all again.
+ */
+void commit_check_contents(const struct state *s, struct commit *c, struct arena *a);
 
 /*
  * Checks a commit against s and says what it comes to: plans has room for c->n. The arena holds the keys and the

@@ -33,6 +33,7 @@ static void exchange_free(struct exchange *x)
     defer_cancel(&x->start);
     segq_deinit(&x->out);
     buf_deinit(&x->body);
+    budget_return(&x->held);
     (void)mem_free(x->trailers);
     (void)mem_free(x->headers);
     (void)mem_free(x->block);
@@ -51,6 +52,25 @@ void exchange_owns(struct exchange *x, size_t bytes)
     x->owned = bytes;
     if (server->stats.unsent > server->limits.unsent_all)
         loop_defer(server->loop, &server->shed);
+}
+
+static void set_coming(struct exchange *x, size_t bytes)
+{
+    x->hc->coming += bytes - x->coming;
+    x->coming = bytes;
+}
+
+bool exchange_hold(struct exchange *x, struct budget_share *share, size_t bytes)
+{
+    struct http_server *server = x->hc->server;
+
+    if (!budget_hold(share, server->requests, bytes)) {
+        loop_defer(server->loop, &server->shed_requests);
+        return false;
+    }
+    if (x->is_live && !x->has_ended)
+        set_coming(x, bytes);
+    return true;
 }
 
 bool exchange_is_overdrawn(const struct exchange *x)
@@ -77,6 +97,7 @@ void exchange_detach(struct exchange *x, int reason)
         x->has_finished = true; /* it never had an owner */
     segq_deinit(&x->out);
     exchange_owns(x, 0);
+    set_coming(x, 0);
     link_remove(&x->due);
     link_remove(&x->in_conn);
     link_before(&server->settling, &x->in_conn);
@@ -236,6 +257,8 @@ static void fail_body(struct exchange *x, int r, const char *message)
 
     x->body_mode = BODY_DISCARD;
     buf_deinit(&x->body);
+    budget_return(&x->held);
+    set_coming(x, 0);
     err_set(&err, r, "%s", message);
     if (r == ERR_TIMEOUT)
         (void)exchange_respond_text(
@@ -248,6 +271,10 @@ static void fail_body(struct exchange *x, int r, const char *message)
 
 static void read_more(struct exchange *x, struct str bytes)
 {
+    if (!exchange_hold(x, &x->held, x->body.len + bytes.len)) {
+        fail_body(x, ERR_UNAVAILABLE, "the server holds as many large requests as it can");
+        return;
+    }
     buf_put_str(&x->body, bytes);
     switch (buf_status(&x->body)) {
     case 0: x->hc->protocol->consume(x, bytes.len); break;
@@ -290,6 +317,7 @@ static void body_is_read(struct exchange *x)
 void exchange_got_end(struct exchange *x)
 {
     x->has_ended = true;
+    set_coming(x, 0);
     if (x->body_mode == BODY_READ)
         body_is_read(x);
     else if (x->body_mode == BODY_STREAM && !x->is_starting && x->ops && x->ops->on_end)
@@ -309,13 +337,13 @@ static bool settle_again(struct exchange *x)
     return true;
 }
 
-/* Content-Length over the limit is refused before a byte of the body is read. */
-static bool announces_more_than(const struct exchange *x, size_t limit)
+/* By its Content-Length; 0: it says none. */
+static uint64_t announced(const struct exchange *x)
 {
     struct str length = exchange_header(x, "content-length");
     uint64_t n;
 
-    return length.data && str_u64(length, &n) && n > limit;
+    return length.data && str_u64(length, &n) ? n : 0;
 }
 
 void exchange_read_body(struct exchange *x, size_t limit, exchange_body_fn *done, void *ctx)
@@ -329,8 +357,13 @@ void exchange_read_body(struct exchange *x, size_t limit, exchange_body_fn *done
     x->body.ceiling = limit;
     if (settle_again(x))
         return;
-    if (early > limit || announces_more_than(x, limit)) {
+    if (early > limit || announced(x) > limit) { /* before a byte of it is read */
         fail_body(x, ERR_LIMIT, "the body is larger than this request may have");
+        return;
+    }
+    /* A buffer that grows would be copied again and again. What is not written to is no memory yet. */
+    if (announced(x) > early && !buf_room(&x->body, announced(x) - early)) {
+        fail_body(x, ERR_NOMEM, "no memory for the body");
         return;
     }
     if (early)

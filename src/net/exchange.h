@@ -67,6 +67,8 @@ struct exchange {
 
     enum body_mode body_mode;
     struct buf body;
+    struct budget_share held; /* for body */
+    size_t coming;            /* of what the request holds while it is not complete */
     exchange_body_fn *body_done;
     void *body_ctx;
     uint64_t received;  /* bytes of body */
@@ -151,6 +153,7 @@ struct http_conn {
     nsec_t opened;
     uint32_t refs; /* the open connection, and each exchange */
     size_t unsent; /* of its exchanges: bytes owned */
+    size_t coming; /* of its exchanges: bytes of requests that are not complete */
     bool is_closed;
     uint8_t n_sniffed;
     char sniffed[4]; /* the first bytes, until they tell which protocol it is */
@@ -182,6 +185,8 @@ struct http_server {
     struct defer settle;
     struct defer end;
     struct defer shed; /* too much is unsent */
+    struct budget *requests;
+    struct defer shed_requests; /* there is no room for a request */
     struct link due;   /* of struct http_conn, HTTP/2: whose requests wait for their turn */
     struct defer serve;
     uint64_t served; /* the turn of the loop in which the last of them were served */

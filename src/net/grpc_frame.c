@@ -82,6 +82,11 @@ static int read_message(struct grpc_deframer *d, struct str *input, struct str *
     return finish(d, str_of(d->message, d->want), ret_message);
 }
 
+char *grpc_deframer_take(struct grpc_deframer *d)
+{
+    return take(d->message);
+}
+
 int grpc_deframe(struct grpc_deframer *d, struct str *input, struct str *ret_message)
 {
     /* Between messages nothing is kept: the last one was the caller's until now. */

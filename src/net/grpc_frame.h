@@ -36,10 +36,22 @@ void grpc_deframer_deinit(struct grpc_deframer *d);
  */
 must_use int grpc_deframe(struct grpc_deframer *d, struct str *input, struct str *ret_message);
 
+/*
+ * The memory of the message that was just returned, d->want bytes, which is the caller's from now on; NULL: it lies in the input, or in
+ * what another call gave away.
+ */
+must_use char *grpc_deframer_take(struct grpc_deframer *d);
+
 /* Whether the message that was just returned is compressed. */
 static inline bool grpc_deframer_is_compressed(const struct grpc_deframer *d)
 {
     return d->prefix[0] == 1;
+}
+
+/* How much memory it holds. */
+static inline size_t grpc_deframer_held(const struct grpc_deframer *d)
+{
+    return d->message ? d->have : 0;
 }
 
 /* True between messages: an end of stream is clean only here. */

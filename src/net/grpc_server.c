@@ -15,6 +15,8 @@
 
 /* Answers of which sizes are compressed: smaller ones gain nothing, larger ones would hold up the loop. */
 enum { PACK_MIN = 1024, PACK_MAX = 1024 * 1024 };
+/* A message of up to this is unpacked on the loop: gzip makes at most a MiB of it. */
+enum { UNPACK_ON_LOOP = 1024 };
 enum { DEFAULT_MAX_MESSAGE = 4 * 1024 * 1024, TRAILERS_BYTES = 16 * 1024, TRAILERS_MAX = 8 };
 
 struct grpc_call {
@@ -24,14 +26,19 @@ struct grpc_call {
     const struct grpc_ops *ops;
     void *ctx;
     struct grpc_deframer deframer;
-    struct buf message; /* of a unary call */
+    struct buf message; /* of a unary call; as it came, until the request has ended */
+    struct work unpacking;
+    struct buf unpacked; /* what the worker made of message */
+    struct budget_share held; /* for both, and what is in pieces */
+    int unpack_r;
     struct timer timer;
     nsec_t deadline;
     int64_t
         credit; /* bytes taken apart and not yet given back; negative: the owner gave some back early */
     int reason;          /* of the end, when it was ours */
     bool has_message;    /* unary: one has come */
-    bool is_handed_over; /* unary: the handler has it, and will answer */
+    bool is_packed;      /* unary: message is compressed */
+    bool is_handed_over; /* unary: the worker or the handler has it, and will answer */
     bool has_begun, has_ended, is_manual;
     bool is_admitted; /* grpc_service.admit was asked */
 };
@@ -43,6 +50,8 @@ static void call_free(struct grpc_call *call)
     timer_stop(&call->timer);
     grpc_deframer_deinit(&call->deframer);
     buf_deinit(&call->message);
+    buf_deinit(&call->unpacked);
+    budget_return(&call->held);
     (void)mem_free(call);
 }
 
@@ -236,23 +245,34 @@ static void admit(struct grpc_call *call)
                                   .hint = err.hint});
 }
 
-/* Appends what the message was before it was compressed. False: the call has failed. */
-static bool unpack(struct grpc_call *call, struct str packed, struct buf *out)
+/* A message could not be unpacked (enum gzip_outcome). */
+static void refuse_packed(struct grpc_call *call, int why)
 {
-    admit(call); /* a small message may become a large one */
-    if (call->has_ended)
-        return false;
-    switch (gzip_unpack(packed, out)) {
-    case 0: return true;
-    case GZIP_TOO_LARGE: refuse_frame(call, GRPC_TOO_LARGE); return false;
+    switch (why) {
+    case GZIP_TOO_LARGE: refuse_frame(call, GRPC_TOO_LARGE); return;
     case GZIP_BROKEN:
         call->reason = ERR_INVALID;
         finish(call, &(struct ending){.status = GRPC_INTERNAL,
                                       .message = "the message cannot be decompressed",
                                       .accepts = TAKEN_ENCODINGS});
-        return false;
-    default: fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory"); return false;
+        return;
+    default: refuse_frame(call, ERR_NOMEM); return;
     }
+}
+
+/* A large one came in pieces and has memory of its own, which is not copied. */
+static void own_message(struct grpc_call *call, struct str message)
+{
+    char *own = grpc_deframer_take(&call->deframer);
+
+    ASSERT(!call->message.data);
+    if (own)
+        call->message = (struct buf){.data = own,
+                                     .len = message.len,
+                                     .cap = message.len,
+                                     .ceiling = call->message.ceiling};
+    else
+        buf_put_str(&call->message, message);
 }
 
 /* The one message of a unary call is kept. */
@@ -264,11 +284,12 @@ static void keep_message(struct grpc_call *call, struct str message)
         return;
     }
     call->has_message = true;
-    if (grpc_deframer_is_compressed(&call->deframer)) {
-        (void)unpack(call, message, &call->message); /* the call knows */
+    call->is_packed = grpc_deframer_is_compressed(&call->deframer);
+    if (call->is_packed)
+        admit(call); /* a small message may become a large one */
+    if (call->has_ended)
         return;
-    }
-    buf_put_str(&call->message, message);
+    own_message(call, message);
     if (buf_status(&call->message))
         fail(call, ERR_NOMEM, GRPC_RESOURCE_EXHAUSTED, "out of memory");
 }
@@ -283,6 +304,7 @@ static void pass_message(struct grpc_call *call, struct str message)
 static size_t got_message(struct grpc_call *call, struct str message)
 {
     owned(buf) struct buf plain = BUF_NULL(call->deframer.max_message);
+    int r;
 
     if (call->method->kind == GRPC_UNARY) {
         keep_message(call, message);
@@ -292,10 +314,25 @@ static size_t got_message(struct grpc_call *call, struct str message)
         pass_message(call, message);
         return message.len;
     }
-    if (!unpack(call, message, &plain))
+    r = gzip_unpack(message, &plain);
+    if (r) {
+        refuse_packed(call, r);
         return 0;
+    }
     pass_message(call, buf_str(&plain));
     return plain.len;
+}
+
+/* False: there is no room for it, and the call is refused. */
+static bool hold(struct grpc_call *call)
+{
+    size_t bytes = call->message.len + call->unpacked.len + grpc_deframer_held(&call->deframer);
+
+    if (exchange_hold(call->x, &call->held, bytes))
+        return true;
+    fail(call, ERR_LIMIT, GRPC_RESOURCE_EXHAUSTED,
+         "the server holds as many large requests as it can");
+    return false;
 }
 
 static void on_data(struct exchange *x, void *ctx, struct str bytes)
@@ -311,9 +348,66 @@ static void on_data(struct exchange *x, void *ctx, struct str bytes)
         messages += got_message(call, message);
     if (r != GRPC_NEED_MORE && r != GRPC_MESSAGE)
         refuse_frame(call, r);
-    else if (!call->has_ended && !call->has_message)
+    else if (!call->has_ended && hold(call) && !call->has_message)
         admit(call);
     add_credit(call, (int64_t)total - (call->is_manual ? (int64_t)messages : 0));
+}
+
+/* ---- the request of a unary call is whole ---- */
+
+/* The owner of a unary call is done with it; what is under way on the exchange ends by itself. */
+static void let_go(struct grpc_call *call)
+{
+    if (call->method->kind != GRPC_UNARY)
+        return;
+    call->is_handed_over = false;
+    if (!call->x)
+        call_free(call);
+}
+
+static void run_unpacking(struct work *w, void *ctx)
+{
+    struct grpc_call *call = ctx;
+
+    (void)w;
+    call->unpack_r = gzip_unpack(buf_str(&call->message), &call->unpacked);
+}
+
+static void unpacking_done(struct work *w, void *ctx)
+{
+    struct grpc_call *call = ctx;
+
+    (void)w;
+    if (call->unpack_r)
+        refuse_packed(call, call->unpack_r);
+    if (!grpc_is_live(call)) {
+        let_go(call);
+        return;
+    }
+    buf_deinit(&call->message);
+    if (!hold(call)) {
+        let_go(call);
+        return;
+    }
+    call->method->on_call(call, call->service->ctx, buf_str(&call->unpacked));
+}
+
+/* Whoever it is handed to keeps the call until the answer. */
+static void hand_over(struct grpc_call *call)
+{
+    call->is_handed_over = true;
+    if (!call->is_packed) {
+        call->method->on_call(call, call->service->ctx, buf_str(&call->message));
+        return;
+    }
+    call->unpacked = BUF_NULL(call->deframer.max_message);
+    call->unpacking = (struct work){.run = run_unpacking, .done = unpacking_done, .ctx = call};
+    if (call->message.len > UNPACK_ON_LOOP) {
+        loop_work(exchange_loop(call->x), &call->unpacking);
+    } else {
+        run_unpacking(&call->unpacking, call);
+        unpacking_done(&call->unpacking, call);
+    }
 }
 
 static void on_end(struct exchange *x, void *ctx)
@@ -336,8 +430,7 @@ static void on_end(struct exchange *x, void *ctx)
         fail(call, ERR_INVALID, GRPC_INVALID_ARGUMENT, "a unary call without a message");
         return;
     }
-    call->is_handed_over = true;
-    call->method->on_call(call, call->service->ctx, buf_str(&call->message));
+    hand_over(call);
 }
 
 static void on_writable(struct exchange *x, void *ctx)
@@ -518,16 +611,6 @@ static void begin(struct grpc_call *call, enum packing packing)
     call->has_begun = true;
     (void)exchange_begin(call->x, 200, headers, packing == PACKED ? 2 : 1);
     /* the write that follows tells */
-}
-
-/* The owner of a unary call is done with it; what is under way on the exchange ends by itself. */
-static void let_go(struct grpc_call *call)
-{
-    if (call->method->kind != GRPC_UNARY)
-        return;
-    call->is_handed_over = false;
-    if (!call->x)
-        call_free(call);
 }
 
 int grpc_send(struct grpc_call *call, const struct segment *segments, size_t n)

@@ -28,12 +28,16 @@
  * What answers keep in memory until their peers take it is bounded for each connection and for all: a connection that holds more than
  * limits.unsent has its further requests refused until it has read; when all together hold more than limits.unsent_all, the
  * connection that holds most goes. What is shared, a frame that goes to many, is not counted until its stream has ended.
+ *
+ * What requests bring is bounded for all together (limits.requests_all): one of more than 64 KiB for which there is no room is refused,
+ * and the connection goes whose requests hold most and are not complete.
  */
 #ifndef TRIMTAB_NET_HTTP_H
 #define TRIMTAB_NET_HTTP_H
 
 #include "base/err.h"
 #include "base/str.h"
+#include "net/budget.h"
 #include "net/loop.h"
 #include "base/segment.h"
 #include "net/tls.h"
@@ -64,6 +68,7 @@ struct http_limits {
     uint32_t write_least;    /* 64 KiB, or all that waited */
     uint32_t unsent;         /* 32 MiB of a connection, besides one answer that may be larger */
     uint32_t unsent_all;     /* 512 MiB of all connections of the server */
+    uint32_t requests_all;   /* 256 MiB of requests that are not answered yet */
     uint32_t write_low;      /* 64 KiB: on_writable when the queue falls below */
     uint32_t max_streams;    /* 100 concurrent per HTTP/2 connection */
     uint32_t
@@ -133,10 +138,18 @@ struct http_stats {
     uint64_t protocol_errors; /* malformed requests, floods, failed handshakes */
     uint64_t timeouts;        /* slow headers, slow bodies, stalled readers, dead peers */
     uint64_t unsent;          /* bytes that wait for peers now */
+    uint64_t held;            /* bytes of requests that are still coming, or not answered */
+    uint64_t unheld;          /* requests for which there was no room */
     uint64_t overdrawn;       /* requests of connections that held too many of them */
     uint64_t shed;            /* connections that went because they held most of too many */
 };
 struct http_stats http_server_stats(const struct http_server *server);
+
+/*
+ * For owners who keep what requests bring: the exchange's message holds this many bytes in all from now on, of the share, which
+ * budget_return gives back, and which may outlive the exchange. False: there is no room for them, and the request is to be refused.
+ */
+must_use bool exchange_hold(struct exchange *x, struct budget_share *share, size_t bytes);
 
 /* ---- the request; slices live as long as the exchange ---- */
 

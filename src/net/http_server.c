@@ -44,6 +44,7 @@ static void set_defaults(struct http_limits *l, bool is_tls)
     set_default(&l->write_least, 64 * 1024);
     set_default(&l->unsent, 32 * 1024 * 1024);
     set_default(&l->unsent_all, 512 * 1024 * 1024);
+    set_default(&l->requests_all, 256 * 1024 * 1024);
     set_default(&l->write_low, 64 * 1024);
     set_default(&l->max_streams, 100);
     set_default(&l->max_resets, 200);
@@ -56,6 +57,37 @@ static void set_defaults(struct http_limits *l, bool is_tls)
     set_default(&l->accept_budget, is_tls ? 16 : 64);
 }
 
+/* The one that has most of what field says. NULL: none has any. */
+static struct http_conn *most_of(struct http_server *server,
+                                 size_t (*field)(const struct http_conn *))
+{
+    struct http_conn *most = NULL;
+
+    LIST_EACH (&server->conns, l) {
+        struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
+
+        if (field(hc) > (most ? field(most) : 0))
+            most = hc;
+    }
+    return most;
+}
+
+static size_t unsent_of(const struct http_conn *hc)
+{
+    return hc->unsent;
+}
+
+static size_t coming_of(const struct http_conn *hc)
+{
+    return hc->coming;
+}
+
+static void break_shed(struct http_server *server, struct http_conn *hc)
+{
+    server->stats.shed++;
+    http_conn_break(hc, ERR_LIMIT);
+}
+
 /* The connection that holds most goes, until there is room. */
 static void shed(struct defer *d, void *ctx)
 {
@@ -63,18 +95,22 @@ static void shed(struct defer *d, void *ctx)
 
     (void)d;
     while (server->stats.unsent > server->limits.unsent_all) {
-        struct http_conn *most = NULL;
+        struct http_conn *most = most_of(server, unsent_of);
 
-        LIST_EACH (&server->conns, l) {
-            struct http_conn *hc = LINK_OF(l, struct http_conn, in_server);
-
-            if (!most || hc->unsent > most->unsent)
-                most = hc;
-        }
-        ASSERT(most && most->unsent);
-        server->stats.shed++;
-        http_conn_break(most, ERR_LIMIT);
+        ASSERT(most);
+        break_shed(server, most);
     }
+}
+
+/* What is complete is being answered, and makes room by itself. */
+static void shed_requests(struct defer *d, void *ctx)
+{
+    struct http_server *server = ctx;
+    struct http_conn *most = most_of(server, coming_of);
+
+    (void)d;
+    if (most && most->coming > BUDGET_FREE)
+        break_shed(server, most);
 }
 
 /* A quarter of the shortest time-out, so that each is late by no more than that. */
@@ -265,6 +301,8 @@ static void free_server(struct http_server *server)
     defer_cancel(&server->serve);
     defer_cancel(&server->end);
     defer_cancel(&server->shed);
+    defer_cancel(&server->shed_requests);
+    server->requests = budget_unref(server->requests);
     (void)mem_free(server->address);
     (void)mem_free(server->unix_path);
     (void)mem_free(server);
@@ -363,6 +401,9 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     server->on_request = opts->on_request;
     server->ctx = opts->ctx;
     server->fd = -1;
+    server->requests = budget_new(server->limits.requests_all);
+    if (!server->requests)
+        return mem_free(server);
     server->refs = 1; /* the owner */
     link_init(&server->conns);
     link_init(&server->settling);
@@ -371,6 +412,7 @@ static struct http_server *server_new(struct loop *loop, const struct http_serve
     server->serve = (struct defer){.fn = http2_serve, .ctx = server};
     server->end.ctx = server;
     server->shed = (struct defer){.fn = shed, .ctx = server};
+    server->shed_requests = (struct defer){.fn = shed_requests, .ctx = server};
     server->tick = (struct timer){.fn = on_tick, .ctx = server};
     server->rest = (struct timer){.fn = on_rest_over, .ctx = server};
     return server;
@@ -429,7 +471,11 @@ uint16_t http_server_port(const struct http_server *server)
 
 struct http_stats http_server_stats(const struct http_server *server)
 {
-    return server->stats;
+    struct http_stats stats = server->stats;
+
+    stats.held = server->requests->used;
+    stats.unheld = server->requests->refused;
+    return stats;
 }
 
 /* ---- the end ---- */

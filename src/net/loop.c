@@ -8,7 +8,15 @@
 
 #include "base/alloc.h"
 
-enum { DEFER_ROUNDS = 32, POSTS_NS = 2000000 };
+#include <sys/resource.h>
+
+enum {
+    DEFER_ROUNDS = 32,
+    DEFER_NS = 5000000,
+    POSTS_NS_MIN = 2000000,
+    POSTS_NS_MAX = 10000000,
+    WORKER_NICENESS = 5
+};
 
 /* ---- the heap: the root is due first; children of one parent are a list; prev of the first child is the parent ---- */
 
@@ -137,13 +145,18 @@ static void take_posts(struct loop *loop)
         loop->overdue_end = &(*loop->overdue_end)->next;
 }
 
-/* What they do must not keep sockets waiting: after some time the rest goes to the next turn, in its order. */
+/*
+ * What they do must not keep sockets waiting, nor the sockets them: they get as much of a turn as all else took in the last one,
+ * and the rest goes to the next turn, in its order. Counted in time of the processor: a thread that had to wait for it has not
+ * had its share.
+ */
 static void run_posts(struct loop *loop)
 {
-    nsec_t begin = clock_now();
+    nsec_t begin = clock_thread_cpu();
+    nsec_t end = begin + MIN(MAX(loop->besides_posts, POSTS_NS_MIN), POSTS_NS_MAX);
 
     take_posts(loop);
-    while (loop->overdue && clock_now() - begin < POSTS_NS) {
+    while (loop->overdue && clock_thread_cpu() < end) {
         struct post *p = loop->overdue;
 
         loop->overdue = p->next; /* p may be posted again, or freed, by its function */
@@ -153,6 +166,7 @@ static void run_posts(struct loop *loop)
     }
     if (loop->overdue)
         (void)uv_async_send(&loop->wake); /* fails only on a handle that is being closed */
+    loop->of_posts = clock_thread_cpu() - begin;
 }
 
 void loop_post(struct loop *loop, struct post *p)
@@ -205,13 +219,18 @@ static void nothing(uv_idle_t *idle)
 }
 
 /*
- * Work that keeps deferring itself must not keep sockets waiting: after some rounds the rest goes to the next turn. And
+ * Work that keeps deferring itself must not keep sockets waiting: after some rounds, or some time, the rest goes to the next turn. And
  * a single turn that has done something already does not wait: what its caller waits for may have happened.
  */
 static void run_deferred(struct loop *loop)
 {
-    for (int i = 0; i < DEFER_ROUNDS && !link_is_alone(&loop->deferred); i++)
+    nsec_t end = clock_thread_cpu() + DEFER_NS;
+
+    for (int i = 0; i < DEFER_ROUNDS && !link_is_alone(&loop->deferred); i++) {
         run_round(loop);
+        if (clock_thread_cpu() > end)
+            break;
+    }
     if (link_is_alone(&loop->deferred) && !(loop->is_single && loop->has_run))
         (void)uv_idle_stop(&loop->again); /* cannot fail */
     else
@@ -256,13 +275,32 @@ static void set_alarm(struct loop *loop)
                          0); /* fails only without a function */
 }
 
+/* A turn ends where the next one would wait. The first has no beginning that is known. */
+static void count_turn(struct loop *loop)
+{
+    static const nsec_t steps[LOOP_TURN_STEPS_N] = LOOP_TURN_STEPS;
+    nsec_t cpu = clock_thread_cpu(), took = cpu - loop->cpu;
+    size_t i = 0;
+
+    if (loop->n_turns++) {
+        while (i < LOOP_TURN_STEPS_N && took > steps[i])
+            i++;
+        loop->turns.n[i]++;
+        loop->turns.sum += took;
+        loop->turns.longest = MAX(loop->turns.longest, took);
+        loop->besides_posts = took - MIN(loop->of_posts, took);
+    }
+    loop->cpu = cpu;
+    loop->of_posts = 0;
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct loop *loop = prepare->data;
 
-    loop->n_turns++;
     run_deferred(loop);
     set_alarm(loop);
+    count_turn(loop);
     if (atomic_exchange_explicit(&loop->must_stop, false, memory_order_acq_rel))
         uv_stop(&loop->uv);
 }
@@ -382,9 +420,30 @@ void loop_stop(struct loop *loop)
 
 /* ---- workers and signals ---- */
 
+/* On Linux a priority is a thread's. */
+static _Atomic bool workers_yield;
+
+void loop_workers_yield(void)
+{
+    atomic_store(&workers_yield, true);
+}
+
+static void yield_to_loops(void)
+{
+    static _Thread_local bool has_yielded;
+
+    if (has_yielded || !atomic_load(&workers_yield))
+        return;
+    (void)pthread_setname_np(pthread_self(), "worker"); /* fails only for longer names */
+    has_yielded = true;                                 /* at worst it does not: */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + WORKER_NICENESS);
+}
+
 static void on_worker(uv_work_t *request)
 {
     struct work *w = request->data;
+
+    yield_to_loops();
 
     w->run(w, w->ctx);
 }

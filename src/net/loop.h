@@ -97,6 +97,21 @@ enum {
         64 * 1024, /* heads and frame headers on their way out; TLS plain text */
 };
 
+/*
+ * What the turns of a loop have taken of a processor, so that what others do on the machine does not count: how many took up to each
+ * of LOOP_TURN_STEPS, and longer. For metrics.
+ */
+#define LOOP_TURN_STEPS                                                                        \
+    {                                                                                          \
+        1 * NSEC_PER_MS, 5 * NSEC_PER_MS, 20 * NSEC_PER_MS, 100 * NSEC_PER_MS, NSEC_PER_S      \
+    }
+enum { LOOP_TURN_STEPS_N = 5 };
+
+struct loop_turns {
+    uint64_t n[LOOP_TURN_STEPS_N + 1];
+    nsec_t sum, longest;
+};
+
 struct loop {
     uv_loop_t uv;
     uv_async_t wake;
@@ -114,7 +129,11 @@ struct loop {
     bool is_single, has_run; /* inside loop_turn; whether it has called anybody */
     char *read_buf;          /* LOOP_READ_BYTES; contents last until the reader returns */
     char *scratch;           /* LOOP_SCRATCH_BYTES; used inside one flush */
-    uint64_t n_turns;        /* for metrics */
+    uint64_t n_turns;
+    struct loop_turns turns;
+    nsec_t cpu; /* what the thread had used when this turn began */
+    nsec_t of_posts,
+        besides_posts;       /* what posts took in this turn, and all else in the last one */
     uint64_t n_writes;       /* writev, send and SSL_write calls that sent something */
     uint64_t write_bytes;
 };
@@ -155,6 +174,8 @@ void loop_defer(struct loop *loop, struct defer *d);
 void defer_cancel(struct defer *d);
 
 void loop_work(struct loop *loop, struct work *w);
+/* Before any work: from now on the workers of this process leave the processor to everybody else first. */
+void loop_workers_yield(void);
 
 /* Calls s->fn on the loop's thread when the process gets the signal. s->fn, ctx and number are set by the caller. */
 must_use int loop_watch_signal(struct loop *loop, struct signal_watch *s, struct err *err);

@@ -17,6 +17,7 @@ void roster_init(struct roster *r)
 static void instance_free(struct roster *r, struct instance *i)
 {
     (void)map_remove(&r->instances, str_c(i->id));
+    sorted_remove(&r->by_id, &i->by_id);
     link_remove(&i->link);
     link_remove(&i->due);
     owners_unlist(&r->owners, str_c(i->id));
@@ -81,6 +82,13 @@ void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms)
 struct instance *roster_find(const struct roster *r, struct str id)
 {
     return map_get(&r->instances, id);
+}
+
+struct instance *roster_walk_next(struct sorted_walk *w)
+{
+    struct sorted_entry *e = sorted_walk_next(w);
+
+    return e ? CONTAINER_OF(e, struct instance, by_id) : NULL;
 }
 
 /* ---- who may ---- */
@@ -217,8 +225,17 @@ static struct instance *instance_new(struct roster *r, struct presence *p)
     memcpy(i->id, id.data, id.len);
     if (!map_put(&r->instances, str_c(i->id), i, NULL))
         return mem_free(i);
+    sorted_put(&r->by_id, &i->by_id, str_c(i->id));
     i->presence = p;
     return i;
+}
+
+/* As if it had never been made; the record is the caller's again. */
+static void instance_drop(struct roster *r, struct instance *i)
+{
+    (void)map_remove(&r->instances, str_c(i->id));
+    sorted_remove(&r->by_id, &i->by_id);
+    (void)mem_free(i);
 }
 
 static void replace(struct roster *r, struct instance *i, struct presence *p)
@@ -285,7 +302,7 @@ static void make_room(struct roster *r)
 struct instance *roster_connect(struct roster *r, struct introduction *who, void *stream,
                                 nsec_t now, int64_t now_ms)
 {
-    struct instance *i = roster_find(r, str_c(who->hello->instance->id));
+    struct instance *i = roster_find(r, str_c(who->hello->instance->id)), *made = NULL;
     struct presence *p = first_record(i, who, now_ms);
     struct claimant claimant = claimant_of(who);
     enum claim claim = owners_claim(&r->owners, str_c(who->hello->instance->id), &claimant);
@@ -294,20 +311,19 @@ struct instance *roster_connect(struct roster *r, struct introduction *who, void
         return NULL;
     if (claim == OWNER_TAKES_OVER)
         p->taken_ms = now_ms;
-    if (!i)
+    if (!i) {
         make_room(r);
-    if (!owners_connect(&r->owners, str_c(presence_id(p)), &claimant)) {
+        made = instance_new(r, p);
+    }
+    /* A claim cannot be taken back, so it is the last that can fail. */
+    if ((!i && !made) || !owners_connect(&r->owners, str_c(presence_id(p)), &claimant)) {
+        if (made)
+            instance_drop(r, made);
         (void)presence_unref(p);
         return NULL;
     }
-    if (!i) {
-        i = instance_new(r, p);
-        if (!i) {
-            owners_leave(&r->owners, str_c(presence_id(p)), now_ms);
-            owners_unlist(&r->owners, str_c(presence_id(p)));
-            (void)presence_unref(p);
-            return NULL;
-        }
+    if (made) {
+        i = made;
         r->stamp++;
     } else {
         if (is_another(i, who->hello))

@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/sorted.h"
 #include "presence/owner.h"
 #include "presence/presence.h"
 
@@ -33,11 +34,13 @@ struct instance {
     struct link due;  /* in roster.due, if something of it is to be kept over a restart */
     nsec_t due_since; /* then: since when */
     nsec_t kept;      /* when it was written last; 0: never */
+    struct sorted_entry by_id; /* in roster.by_id */
     char id[];
 };
 
 struct roster {
     struct map instances; /* id -> struct instance */
+    struct sorted by_id;  /* the same in order, struct instance.by_id */
     struct owners owners; /* whose each id is; they outlive the records */
     size_t max;           /* records, ROSTER_MAX; less in tests */
     struct link offline;
@@ -58,6 +61,8 @@ void roster_deinit(struct roster *r);
 void roster_expire(struct roster *r, int64_t now_ms, int64_t keep_ms);
 
 struct instance *roster_find(const struct roster *r, struct str id);
+/* The next one of a walk over by_id; NULL at the end. */
+struct instance *roster_walk_next(struct sorted_walk *w);
 
 /* What must hold for every id of an instance. ERR_INVALID. */
 must_use int instance_id_check(struct str id, struct err *err);

@@ -141,8 +141,11 @@ static const struct rule commits_rules[] = {TEXT_RULE(author, NAME_MAX_HERE),
 static const struct rule rollback_rules[] = {
     TEXT_RULE(id, NAME_MAX_HERE), LINES_RULE(message, PEOPLE_MAX_HERE),
     TEXT_RULE(request_id, NAME_MAX_HERE), LINES_RULE(override, PEOPLE_MAX_HERE)};
+static const struct rule diff_rules[] = {TEXT_RULE(id, NAME_MAX_HERE),
+                                         TEXT_RULE(after, NAME_MAX_HERE)};
 static const struct rule instances_rules[] = {TEXT_RULE(prefix, NAME_MAX_HERE),
-                                              TEXT_RULE(resource, NAME_MAX_HERE)};
+                                              TEXT_RULE(resource, NAME_MAX_HERE),
+                                              TEXT_RULE(after, NAME_MAX_HERE)};
 static const struct rule running_rules[] = {TEXT_RULE(instance, NAME_MAX_HERE),
                                             TEXT_RULE(resource, NAME_MAX_HERE),
                                             TEXT_RULE(after, NAME_MAX_HERE)};
@@ -163,7 +166,7 @@ static const struct rule list_rollouts_rules[] = {TEXT_RULE(phase, NAME_MAX_HERE
                                                   TEXT_RULE(resource, NAME_MAX_HERE)};
 static const struct rule preview_rules[] = {
     PART_RULE(targets, TARGETS_MAX + 1),
-    LIST_RULE(resources, NAME_MAX_HERE, COMMIT_CHANGES_MAX)};
+    LIST_RULE(resources, NAME_MAX_HERE, COMMIT_CHANGES_MAX), TEXT_RULE(after, NAME_MAX_HERE)};
 static const struct rule order_rules[] = {
     TEXT_RULE(kind, NAME_MAX_HERE),
     LIST_RULE(instances, NAME_MAX_HERE, ORDER_INSTANCES_MAX + 1),
@@ -230,7 +233,7 @@ static const struct rules table[] = {
     RULES(list_request, list_rules),
     RULES(history_request, get_rules),
     RULES(commits_request, commits_rules),
-    RULES(diff_request, get_rules),
+    RULES(diff_request, diff_rules),
     RULES(rollback_request, rollback_rules),
     RULES(instances_request, instances_rules),
     RULES(running_request, running_rules),

@@ -229,7 +229,10 @@ static int open_lanes(struct server *server, struct err *err)
 static void *run_lane(void *arg)
 {
     struct lane_home *h = arg;
+    char name[16];
 
+    (void)snprintf(name, sizeof(name), "lane %zu", h->lane.number);
+    (void)pthread_setname_np(pthread_self(), name); /* fails only for longer names, as below */
     loop_run(h->loop);
     return NULL;
 }
@@ -378,6 +381,7 @@ int server_open(struct server *server, const struct config *config, struct err *
 
     init(server, config);
     (void)signal(SIGPIPE, SIG_IGN);
+    loop_workers_yield();
     r = loop_open(&server->loop, err);
     if (r)
         return r;

@@ -497,6 +497,32 @@ test('answers that nobody reads are bounded: the connection gets no more, then t
   await until('all of it is given back', async () => await metric('trimtab_unsent_bytes') < MIB);
 });
 
+test('requests that are still coming are bounded: what holds most goes, and small ones are answered all the while', async () => {
+  const metric = async (name) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec((await server.request('GET', '/metrics')).body)[1]);
+  const shed = await metric('trimtab_connections_shed_total'), resident = await metric('trimtab_resident_bytes');
+  const most = 70 * MIB, prefix = Buffer.alloc(5), piece = Buffer.alloc(MIB), sessions = [];
+  prefix.writeUInt32BE(most, 1);
+  const begin = async () => { // a message that is nearly complete
+    const session = http2.connect(`http://${server.address}`);
+    sessions.push(session);
+    session.on('error', () => {});
+    const stream = session.request({ ':method': 'POST', ':path': '/trimtab.v1.Admin/Commit', 'content-type': 'application/grpc', te: 'trailers', authorization: `Bearer ${server.token}` }, { endStream: false });
+    let is_over = false;
+    stream.on('error', () => {});
+    const over = new Promise((r) => { for (const event of ['response', 'trailers', 'close']) stream.on(event, () => { is_over = true; r(); }); });
+    stream.write(prefix);
+    for (let sent = 0; sent < most - MIB && !is_over; sent += MIB) await Promise.race([new Promise((r) => stream.write(piece, r)), over]);
+  };
+  for (let i = 0; i < 12; i++) await begin();
+  assert(await metric('trimtab_request_bytes') <= 256 * MIB);
+  assert(await metric('trimtab_requests_unheld_total') > 0);
+  assert(await metric('trimtab_connections_shed_total') > shed);
+  assert(await metric('trimtab_resident_bytes') < resident + 400 * MIB);
+  await publishWorks();
+  for (const session of sessions) session.destroy();
+  await until('all of it is given back', async () => await metric('trimtab_request_bytes') < MIB);
+});
+
 test('a server will not listen beyond this machine without TLS, nor with settings that make no sense', () => {
   const d = tmpdir();
   for (const [flags, status, piece] of [

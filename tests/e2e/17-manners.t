@@ -346,7 +346,7 @@ const framed = (bytes, flag = 0) => { const h = Buffer.alloc(5); h[0] = flag; h.
 const zipped = (bytes) => framed(zlib.gzipSync(bytes), 1);
 // The status and headers of a call that ends by itself.
 async function refusal(path, encoding, bytes, headers = {}) {
-  const s = open({ ':path': path, authorization: `Bearer ${server.token}`, ...(encoding ? { 'grpc-encoding': encoding } : {}), ...headers }, bytes);
+  const s = open({ ':path': path, authorization: `Bearer ${server.token}`, ...(encoding ? { 'grpc-encoding': encoding } : {}), ...headers }, bytes, true);
   await until('the answer', () => s.headers && (s.headers['grpc-status'] || s.trailers));
   s.end();
   return { ...s.headers, ...s.trailers };
@@ -371,6 +371,21 @@ test('a compressed message that is broken, a bomb, or from somebody without a to
     assert.strictEqual((await refusal(path, 'gzip', bomb))['grpc-status'], '8');
     assert.strictEqual((await refusal(path, 'gzip', bomb, { authorization: 'Bearer nonsense' }))['grpc-status'], '16', 'and is not unpacked');
   }
+});
+
+test('a peer that goes while its message is unpacked leaves nothing behind', async () => {
+  const bytes = zipped(Buffer.alloc(60 << 20));
+  const headers = { ':path': '/trimtab.v1.Admin/Commit', authorization: `Bearer ${server.token}`, 'grpc-encoding': 'gzip' };
+  for (let i = 0; i < 8; i++) {
+    const s = open(headers, bytes, true);
+    await new Promise((r) => s.session.once('connect', () => setImmediate(r)));
+    s.end();
+  }
+  const late = open({ ...headers, 'grpc-timeout': '1m' }, bytes, true); // a millisecond
+  await until('the answer', () => late.headers);
+  assert.strictEqual(late.headers['grpc-status'] || late.trailers['grpc-status'], '4');
+  late.end();
+  assert.strictEqual((await refusal('/trimtab.v1.Admin/Commit', 'gzip', bytes))['grpc-status'], '3'); // zeros are no message
 });
 
 test('compressed messages are taken on calls and streams, and large answers of calls are compressed for who takes it', async () => {

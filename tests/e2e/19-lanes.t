@@ -6,6 +6,7 @@ const assert = require('assert');
 const crypto = require('crypto');
 const fs = require('fs');
 const http = require('http');
+const net = require('net');
 const path = require('path');
 const { test, run, until, Server, proto, grpc, Subscriber } = require('./lib.js');
 
@@ -152,6 +153,60 @@ test('all lanes drain, and the server ends by itself', async () => {
   await until('all have ended', () => streams.every((s) => s.error));
   await server.start();
   assert.strictEqual((await server.json('GET', '/v1/resources/a/item/x')).text, String(n));
+});
+
+test('what is made beside the loops is the same as what is made on them, on every lane', async () => {
+  const other = await new Server(undefined, ['--lanes=4']).start();
+  const large = 'x'.repeat(200 << 10), ids = Array.from({ length: 150 }, (_, i) => `l/file/f${String(i).padStart(3, '0')}`);
+  const document = { changes: [...ids.map((id) => ({ id, text: id })), { id: 'l/file/large', text: large }], message: 'large' };
+  assert.strictEqual((await other.json('POST', '/v1/commits', document)).changes.length, ids.length + 1);
+  const auth = new grpc.Metadata();
+  auth.set('authorization', `Bearer ${other.token}`);
+  for (let round = 0; round < 8; round++) { // connections of their own, which come to every lane
+    const all = await other.json('GET', '/v1/resources?prefix=l');
+    const pages = [];
+    for (let after = ''; ;) {
+      const page = await other.json('GET', `/v1/resources?prefix=l&limit=20&after=${after}`);
+      pages.push(...page.resources);
+      after = page.next;
+      if (!after) break;
+    }
+    assert.deepStrictEqual(all.resources, pages);
+    assert.deepStrictEqual(all.resources.map((r) => r.id).sort(), [...ids, 'l/file/large'].sort());
+    const one = await other.request('GET', '/v1/resources/l/file/large');
+    assert.strictEqual(JSON.parse(one.body).text, large);
+    assert.strictEqual((await other.request('GET', '/v1/resources/l/file/large', undefined, { 'if-none-match': one.headers.etag })).status, 304);
+    assert.strictEqual(String((await other.request('GET', '/v1/contents/l/file/large')).body), large);
+    const client = new proto.Admin(other.address, grpc.credentials.createInsecure());
+    const ask = (method, q) => new Promise((resolve, reject) => client[method](q, auth, (e, m) => (e ? reject(e) : resolve(m))));
+    assert.strictEqual((await ask('Get', { id: 'l/file/large' })).text, large);
+    assert.deepStrictEqual((await ask('List', { prefix: 'l' })).resources.map((r) => r.id), all.resources.map((r) => r.id));
+    client.close();
+    const bad = await other.request('POST', '/v1/commits', `{"changes": [\n{"id": "l/file/x", "text": "${large}"},\n nonsense]}`);
+    assert.strictEqual(bad.status, 400);
+    assert.strictEqual(JSON.parse(bad.body).line, 3);
+    assert.strictEqual((await other.request('GET', '/v1/resources?prefix=l&after=nonsense')).status, 400);
+    for (const dry_run of [false, true]) { // a content that is large is looked at elsewhere, and told of alike
+      const told = await Promise.all(['', ' '.repeat(300 << 10)].map((more) => other.request('POST', '/v1/commits', JSON.stringify({ dry_run, changes: [{ id: 'l/file/x.json', text: `{\n "a": }${more}` }] }))));
+      assert.deepStrictEqual(told.map((t) => t.status), [400, 400]);
+      assert.deepStrictEqual(JSON.parse(told[1].body), JSON.parse(told[0].body));
+      assert.strictEqual(JSON.parse(told[0].body).line, 2);
+    }
+    const text = `${large.slice(1)}${round}`, change = { changes: [{ id: 'l/file/large', text }] };
+    const tried = await other.json('POST', '/v1/commits', { ...change, dry_run: true }), [result] = tried.changes;
+    assert.deepStrictEqual([tried.dry_run, result.action, result.diff.includes(`+${text}`)], [true, 'updated', true]);
+    assert.strictEqual(String((await other.request('GET', '/v1/contents/l/file/large')).body), large);
+  }
+  for (let i = 0; i < 12; i++) { // who does not wait for the answer leaves nothing behind
+    const [host, port] = other.address.split(':');
+    const socket = net.connect(+port, host, () => { socket.write(`GET /v1/resources?content=true HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${other.token}\r\n\r\n`); setImmediate(() => socket.destroy()); });
+    const text = JSON.stringify({ changes: [{ id: 'l/file/y', text: large }] });
+    const late = net.connect(+port, host, () => { late.write(`POST /v1/commits HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${other.token}\r\nContent-Length: ${text.length}\r\n\r\n${text}`, () => late.destroy()); });
+    await Promise.all([socket, late].map((s) => new Promise((r) => s.on('close', r))));
+  }
+  await other.json('GET', '/v1/resources?prefix=l');
+  await other.stop();
+  assert.strictEqual(other.child.exitCode, 0);
 });
 
 run();

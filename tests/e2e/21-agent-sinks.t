@@ -142,7 +142,8 @@ until_ holds t1/one/x1 x1 && until_ holds t1/one/x12 x12 && until_ holds t1/one/
 ok $? "of many commits in one batch the good ones are delivered"
 until_ in_status CHECK_FAILED && [ ! -e "$DIR/t1/one/x7" ]
 ok $? "and the bad one is not"
-[ "$(status | grep -c '"code"')" = 1 ]
+only_one() { [ "$(status | grep -c '"code"')" = 1 ]; }
+until_ only_one
 ok $? "and nothing else is held"
 del app/prod/file/one/x7
 until_ says '"state":"ok"'

@@ -175,6 +175,18 @@ test('grant refuses unknown roles, subjects and namespaces', () => {
   bad(2, /subject, a role, and namespaces/, 'grant', 'token:ci', 'view');
 });
 
+test('grants lists what was granted, to everybody or to one subject', () => {
+  const all = good('grants').out;
+  assert.match(all, /^SUBJECT +ROLE +NAMESPACES +BY +NOTE\n/);
+  assert.match(all, /^cert:web +subscribe +web web2 +trimtab\/grant\/by-hand +kept$/m);
+  const ci = json('grants', 'token:ci').grants;
+  assert(ci.length > 0 && ci.every((g) => g.subject === 'token:ci'));
+  assert.deepStrictEqual(good('grants', 'token:ci', '-o', 'name').out.trim().split('\n'), ci.map((g) => `trimtab/grant/${g.name}`));
+  assert.strictEqual(good('grants', 'token:without-any', '-o', 'name').out, '');
+  bad(6, /"ci" is no subject.*token:NAME/, 'grants', 'ci');
+  bad(2, /one subject, or none/, 'grants', 'token:ci', 'token:web');
+});
+
 test('who-can lists subjects, and takes its rights from the grants', () => {
   assert.match(good('who-can', 'publish', 'bank/eu').out, /^SUBJECT +ROLE +NAMESPACE +BY\n[^]*^token:admin +admin +\* +\(this server itself\)$[^]*^token:ci +publish +bank +trimtab\/grant\/token-ci-publish$/m);
   assert.deepStrictEqual(good('who-can', 'publish', 'bank', '-o', 'name').out.trim().split('\n'), ['token:admin', 'cert:ops', 'token:ci']);
@@ -272,7 +284,7 @@ test('put, rm and rollback of grants show who loses what, too', () => {
 });
 
 test('the commands have helps, and complete', () => {
-  for (const c of ['token', 'grant', 'revoke', 'who-can']) assert.match(good(c, '--help').out, new RegExp(`^usage: trimtab ${c}`));
+  for (const c of ['token', 'grant', 'revoke', 'grants', 'who-can']) assert.match(good(c, '--help').out, new RegExp(`^usage: trimtab ${c}`));
   for (const c of ['create', 'list', 'revoke', 'rotate']) assert.match(good('token', c, '--help').out, new RegExp(`^usage: trimtab token ${c}`));
   assert.strictEqual(good('__complete', '2', 'trimtab', 'token', 'r').out, 'revoke\nrotate\n');
 });

@@ -640,6 +640,45 @@ TEST("when answers that nobody reads hold too much, the connection that holds mo
     stop();
 }
 
+/* Begins to send a body of a length, and sends so much of it. */
+static void begin_body(struct raw *raw, size_t length, size_t sent)
+{
+    static char bytes[100000];
+    char head[200];
+    int n = snprintf(head, sizeof(head),
+                     "POST /echo HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n", length);
+
+    ASSERT(sent <= sizeof(bytes));
+    talk(raw, str_of(head, (size_t)n));
+    (void)raw_send(raw, str_of(bytes, sent));
+}
+
+TEST("when requests hold all there is, a large one is refused, and what holds most and is not "
+     "complete goes")
+{
+    struct raw greedy, large, small;
+
+    REQUIRE(start((struct http_limits){.requests_all = 150000}));
+    begin_body(&greedy, 100000, 99000);
+    while (http_server_stats(world.server).held < 99000)
+        loop_turn(&world.loop, LOOP_WAIT);
+    begin_body(&small, 60000, 60000);
+    CHECK(raw_wait(&small, "200 OK"));
+    begin_body(&large, 90000, 80000);
+    CHECK(raw_wait(&large, "}\n"));
+    CHECK_I64(status_of(&large), 503);
+    raw_wait_close(&greedy);
+    CHECK_U64(http_server_stats(world.server).unheld, 1);
+    CHECK_U64(http_server_stats(world.server).shed, 1);
+    raw_close(&large);
+    begin_body(&large, 90000, 90000);
+    CHECK(raw_wait(&large, "200 OK"));
+    raw_close(&large);
+    raw_close(&small);
+    raw_close(&greedy);
+    stop();
+}
+
 TEST("connections over the limit are closed at once, unless an idle one can make room")
 {
     struct raw first, second;

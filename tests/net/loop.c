@@ -193,6 +193,15 @@ static void *poster(void *arg)
     return NULL;
 }
 
+/* Uses so much of the processor. */
+static void burn(nsec_t ns)
+{
+    nsec_t begin = clock_thread_cpu();
+
+    while (clock_thread_cpu() - begin < ns)
+        continue;
+}
+
 struct slow {
     struct post post;
     unsigned *n_run;
@@ -200,11 +209,8 @@ struct slow {
 
 static void run_slowly(struct post *p, void *ctx)
 {
-    nsec_t begin = clock_now();
-
     (void)ctx;
-    while (clock_now() - begin < 5 * NSEC_PER_MS) /* more than the posts of a turn have */
-        continue;
+    burn(5 * NSEC_PER_MS); /* more than the posts of a turn have */
     ++*CONTAINER_OF(p, struct slow, post)->n_run;
 }
 
@@ -445,4 +451,95 @@ TEST("blocks of pages do not overlap, are known as such, and come back whole aft
         }
     }
     CHECK(!pages_own(NULL) && !pages_own(other) && !pages_free(other));
+}
+
+static void burn_post(struct post *p, void *ctx)
+{
+    (void)p;
+    burn(*(nsec_t *)ctx);
+}
+
+static void burn_deferred(struct defer *d, void *ctx)
+{
+    (void)d;
+    burn(*(nsec_t *)ctx);
+}
+
+TEST("posts get as much of a turn as all else had in the last one, up to a bound")
+{
+    static nsec_t others_ns[] = {7 * NSEC_PER_MS, 100 * NSEC_PER_MS};
+    static const unsigned n_posts[] = {2, 2}; /* of 5 ms each */
+
+    for (size_t i = 0; i < ARRAY_LEN(others_ns); i++) {
+        struct loop loop;
+        struct slow slow[8];
+        struct defer others = {.fn = burn_deferred, .ctx = &others_ns[i]};
+        unsigned n_run = 0;
+
+        REQUIRE(loop_open(&loop, NULL) == 0);
+        loop_turn(&loop, LOOP_POLL);
+        loop_defer(&loop,
+                   &others); /* runs at the end of the turn, before posts are looked for */
+        for (unsigned k = 0; k < ARRAY_LEN(slow); k++) {
+            slow[k] = (struct slow){{.fn = run_slowly}, &n_run};
+            loop_post(&loop, &slow[k].post);
+        }
+        loop_turn(&loop, LOOP_POLL);
+        CHECK_U64(n_run, n_posts[i]);
+        loop_close(&loop);
+        CHECK_U64(n_run, ARRAY_LEN(slow));
+    }
+}
+
+struct again {
+    struct loop *loop;
+    struct defer defer;
+    unsigned n_run;
+};
+
+static void burn_again(struct defer *d, void *ctx)
+{
+    struct again *a = ctx;
+
+    burn(3 * NSEC_PER_MS);
+    a->n_run++;
+    if (a->n_run < 1000)
+        loop_defer(a->loop, d);
+}
+
+TEST("work that keeps deferring itself and takes long leaves the rest to the next turn")
+{
+    struct loop loop;
+    struct again a = {.loop = &loop, .defer = {.fn = burn_again, .ctx = &a}};
+
+    REQUIRE(loop_open(&loop, NULL) == 0);
+    loop_defer(&loop, &a.defer);
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        loop_turn(&loop, LOOP_POLL);
+        CHECK_U64(a.n_run,
+                  turn * 4); /* before and after sockets are looked at, two rounds each */
+    }
+    defer_cancel(&a.defer);
+    loop_close(&loop);
+}
+
+TEST("turns are counted by what they took of the processor")
+{
+    struct loop loop;
+    nsec_t short_ns = 6 * NSEC_PER_MS, long_ns = 21 * NSEC_PER_MS;
+    struct post one = {.fn = burn_post, .ctx = &short_ns},
+                other = {.fn = burn_post, .ctx = &long_ns};
+
+    REQUIRE(loop_open(&loop, NULL) == 0);
+    loop_turn(&loop, LOOP_POLL); /* the first, whose beginning is not known */
+    for (int i = 0; i < 2; i++) {
+        loop_post(&loop, i ? &other : &one);
+        loop_turn(&loop, LOOP_WAIT);
+        loop_turn(&loop, LOOP_POLL); /* in which the one before is counted */
+    }
+    CHECK(loop.turns.n[2] + loop.turns.n[3] + loop.turns.n[4] + loop.turns.n[5] >= 2);
+    CHECK(loop.turns.n[3] + loop.turns.n[4] + loop.turns.n[5] >= 1);
+    CHECK(loop.turns.longest >= long_ns);
+    CHECK(loop.turns.sum >= short_ns + long_ns);
+    loop_close(&loop);
 }

@@ -7,4 +7,5 @@ trimtab_test(net_tls SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/tls.c ${CMAKE_CURRE
 trimtab_test(net_fetch SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/fetch.c USES net)
 trimtab_test(net_router SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/router.c USES net)
 trimtab_test(net_crowd SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/crowd.c USES net)
+trimtab_test(net_budget SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/budget.c USES net)
 trimtab_test(net_pace SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/net/pace.c USES net)

@@ -58,7 +58,7 @@ static int say_health(struct roster *r, struct instance *i, char *reason)
     return rc;
 }
 
-static int streams[4];
+static int streams[5];
 
 TEST("a health is kept over a reconnect, and forgotten when the program starts anew")
 {
@@ -472,4 +472,45 @@ TEST("an offline instance is its credential's until somebody forgets it")
     CHECK_I64(roster_forget(&r, STR("a"), &err), ERR_NOT_FOUND);
     CHECK(connect(&r, "a", "one", "other", &streams[1]) != NULL);
     roster_deinit(&r);
+}
+
+TEST("who was not let in for lack of memory has not taken the id")
+{
+    uint64_t n = 0;
+    bool is_in = false;
+
+    for (; !is_in; n++) {
+        struct roster r;
+
+        roster_init(&r);
+        (void)mem_fail_once(n);
+        is_in = connect(&r, "a", "one", "first", &streams[0]) != NULL;
+        (void)mem_fail_once(UINT64_MAX);
+        if (!CHECK(is_in || connect(&r, "a", "one", "second", &streams[1])))
+            tap_note("allocation %llu", (unsigned long long)n);
+        roster_deinit(&r);
+    }
+    CHECK(n > 3);
+}
+
+TEST("instances are walked in the order of their ids, those that came and went meanwhile left out")
+{
+    static const char *const ids[] = {"m", "b", "z", "a", "k"};
+    struct roster r;
+    struct sorted_walk w;
+    struct instance *i;
+    char seen[8] = "";
+
+    roster_init(&r);
+    for (size_t n = 0; n < ARRAY_LEN(ids); n++)
+        REQUIRE(connect(&r, ids[n], "one", "web", &streams[n]) != NULL);
+    i = roster_find(&r, STR("k"));
+    roster_leave(&r, i, &streams[4], 1, 5);
+    CHECK_I64(roster_forget(&r, STR("k"), NULL), 0);
+    sorted_walk_after(&w, &r.by_id, STR("a"));
+    while ((i = roster_walk_next(&w)))
+        (void)strncat(seen, i->id, 1);
+    CHECK(strcmp(seen, "bmz") == 0);
+    roster_deinit(&r);
+    CHECK(r.by_id.root == NULL);
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/map.h"
+#include "base/sorted.h"
 #include "base/shared.h"
 #include "base/text.h"
 
@@ -167,6 +168,57 @@ TEST("files: replaced as a whole, read with a ceiling")
     buf_deinit(&bytes);
     buf_deinit(&small);
     buf_deinit(&exact);
+}
+
+struct numbered {
+    char name[16];
+    struct sorted_entry entry;
+    bool is_in;
+};
+
+/* All that is in, in order, behind a name that may be none of them. */
+static void check_walk(const struct sorted *s, const struct numbered *all, size_t n,
+                       const char *after)
+{
+    struct sorted_walk w;
+    struct sorted_entry *e;
+    size_t at = 0;
+
+    sorted_walk_after(&w, s, str_c(after));
+    while ((e = sorted_walk_next(&w))) {
+        while (at < n && (!all[at].is_in || strcmp(all[at].name, after) <= 0))
+            at++;
+        if (!CHECK(at < n && e == &all[at++].entry))
+            return;
+    }
+    for (; at < n; at++)
+        CHECK(!all[at].is_in || strcmp(all[at].name, after) <= 0);
+    CHECK(!sorted_walk_has_more(&w));
+}
+
+TEST("a sorted set is walked in order from any key, whatever came and went before")
+{
+    static struct numbered all[1000];
+    struct sorted s = {NULL};
+    struct rng r = {1};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        (void)snprintf(all[i].name, sizeof(all[i].name), "k%03zu", i);
+    check_walk(&s, all, ARRAY_LEN(all), "");
+    for (int step = 0; step < 20000; step++) {
+        struct numbered *one = &all[rng_below(&r, ARRAY_LEN(all))];
+
+        if (one->is_in)
+            sorted_remove(&s, &one->entry);
+        else
+            sorted_put(&s, &one->entry, str_c(one->name));
+        one->is_in = !one->is_in;
+        if (step % 500 == 0)
+            check_walk(&s, all, ARRAY_LEN(all), step % 1000 ? one->name : "");
+    }
+    check_walk(&s, all, ARRAY_LEN(all), "k5");
+    check_walk(&s, all, ARRAY_LEN(all), "k500\xff");
+    check_walk(&s, all, ARRAY_LEN(all), "z");
 }
 
 TEST("every failure code has a name of its own and maps back")

@@ -555,6 +555,36 @@ TEST("a commit is refused with the code, the resource and the place of the reaso
     (void)state_unref(s);
 }
 
+TEST("a content that was looked at before is judged by that, but anew where it is to be of "
+     "another type")
+{
+    static char text[4096];
+    struct version *live;
+    struct state *s = state_with(&live), *empty = state_new();
+    struct change change = {.id = STR("a/item/live"), .content = str_of(text, sizeof(text))};
+    struct commit c = {.changes = &change, .n = 1};
+    struct change_plan plan;
+    owned(arena) struct arena arena = ARENA_NULL;
+    struct err before = ERR_NULL, err = ERR_NULL;
+
+    memset(text, ' ', sizeof(text));
+    memcpy(text + 100, "\n}", 2);
+    CHECK_I64(commit_check(s, &c, &plan, &arena, &before), ERR_INVALID);
+    commit_check_contents(empty, &c, &arena);
+    REQUIRE(change.verdict);
+    CHECK_I64(commit_check(s, &c, &plan, &arena, &err), ERR_INVALID);
+    CHECK_STR(str_c(err.text), str_c(before.text));
+    CHECK_STR(str_c(err.place), str_c(before.place));
+    CHECK_U64(err.line, 2);
+
+    change.verdict->r = 0; /* whoever looked says that it is good */
+    CHECK_I64(commit_check(s, &c, &plan, &arena, &err), 0);
+    change.verdict->type = STR("text/plain"); /* as another type */
+    CHECK_I64(commit_check(s, &c, &plan, &arena, &err), ERR_INVALID);
+    (void)state_unref(empty);
+    (void)state_unref(s);
+}
+
 TEST("a commit as a whole is refused for its size, its texts and a resource changed twice")
 {
     static struct change many[COMMIT_CHANGES_MAX + 1];

@@ -45,6 +45,7 @@ struct hub_numbers {
 struct lane_numbers {
     uint64_t n_rest, n_rpc, n_denied, n_writes, write_bytes;
     struct http_stats http;
+    struct loop_turns turns;
 };
 
 /* On its way over the hub and all lanes; on the arena of rest. */
@@ -67,8 +68,18 @@ static void add_http(struct http_stats *sum, const struct http_stats *h)
     sum->protocol_errors += h->protocol_errors;
     sum->timeouts += h->timeouts;
     sum->unsent += h->unsent;
+    sum->held += h->held;
+    sum->unheld += h->unheld;
     sum->overdrawn += h->overdrawn;
     sum->shed += h->shed;
+}
+
+static void add_turns(struct loop_turns *sum, const struct loop_turns *t)
+{
+    for (size_t i = 0; i < ARRAY_LEN(sum->n); i++)
+        sum->n[i] += t->n[i];
+    sum->sum += t->sum;
+    sum->longest = MAX(sum->longest, t->longest);
 }
 
 static void visit_next(struct gathering *g);
@@ -88,6 +99,7 @@ static void visit_lane(struct post *post, void *ctx)
     sum->n_writes += lane->loop->n_writes;
     sum->write_bytes += lane->loop->write_bytes;
     add_http(&sum->http, &http);
+    add_turns(&sum->turns, &lane->loop->turns);
     visit_next(g);
 }
 
@@ -135,6 +147,31 @@ static void put_states(struct buf *out, const struct roster_counts *n)
                               "Connected instances that report a failing health.", n->failing});
 }
 
+/* Time is of the processor: what others do on the machine is not the server's. */
+static void put_turns(struct buf *out, const struct loop_turns *t)
+{
+    static const nsec_t steps[LOOP_TURN_STEPS_N] = LOOP_TURN_STEPS;
+    uint64_t n = 0;
+
+    buf_put_c(out, "# HELP trimtab_loop_turn_seconds Processor time of one turn of a loop, in "
+                   "which it serves nobody else.\n"
+                   "# TYPE trimtab_loop_turn_seconds histogram\n");
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        n += t->n[i];
+        buf_printf(out, "trimtab_loop_turn_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
+                   (double)steps[i] / NSEC_PER_S, n);
+    }
+    n += t->n[LOOP_TURN_STEPS_N];
+    buf_printf(out,
+               "trimtab_loop_turn_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n"
+               "trimtab_loop_turn_seconds_sum %.6f\ntrimtab_loop_turn_seconds_count %" PRIu64
+               "\n"
+               "# HELP trimtab_loop_turn_longest_seconds The longest of them since the start.\n"
+               "# TYPE trimtab_loop_turn_longest_seconds "
+               "gauge\ntrimtab_loop_turn_longest_seconds %.6f\n",
+               n, (double)t->sum / NSEC_PER_S, n, (double)t->longest / NSEC_PER_S);
+}
+
 static void put_all(struct buf *out, const struct hub_numbers *n, const struct lane_numbers *l,
                     size_t n_lanes)
 {
@@ -143,20 +180,25 @@ static void put_all(struct buf *out, const struct hub_numbers *n, const struct l
         {"trimtab_resources", "gauge", "Resources that exist.", n->resources},
         {"trimtab_content_bytes", "gauge", "Bytes of their contents.", n->content_bytes},
         {"trimtab_subscriptions", "gauge", "Instances that are connected.", n->connected},
-        {"trimtab_presence_lag_seconds", "gauge", "How long the oldest unwritten record of an instance waits.",
-         n->lag_s},
+        {"trimtab_presence_lag_seconds", "gauge",
+         "How long the oldest unwritten record of an instance waits.", n->lag_s},
         {"trimtab_presence_kept_total", "counter", "Records of instances that were written.",
          n->kept},
-        {"trimtab_presence_revision", "gauge", "Revision up to which the instances' records are complete.",
-         n->complete},
+        {"trimtab_presence_revision", "gauge",
+         "Revision up to which the instances' records are complete.", n->complete},
         {"trimtab_commits_total", "counter", "Commits since the start.", n->committer.commits},
-        {"trimtab_commits_refused_total", "counter", "Commits that were refused.", n->committer.refused},
-        {"trimtab_commit_groups_total", "counter", "Groups that were appended.", n->committer.groups},
-        {"trimtab_snapshots_total", "counter", "Snapshots that were written.", n->committer.snapshots},
-        {"trimtab_store_syncs_total", "counter", "Times that the store waited for the disk.", n->committer.store.syncs},
-        {"trimtab_store_bytes_total", "counter", "Bytes appended to the log.", n->committer.store.bytes},
-        {"trimtab_scrub_rounds_total", "counter", "Times that the whole log was read and verified.",
-         n->committer.scrub_rounds},
+        {"trimtab_commits_refused_total", "counter", "Commits that were refused.",
+         n->committer.refused},
+        {"trimtab_commit_groups_total", "counter", "Groups that were appended.",
+         n->committer.groups},
+        {"trimtab_snapshots_total", "counter", "Snapshots that were written.",
+         n->committer.snapshots},
+        {"trimtab_store_syncs_total", "counter", "Times that the store waited for the disk.",
+         n->committer.store.syncs},
+        {"trimtab_store_bytes_total", "counter", "Bytes appended to the log.",
+         n->committer.store.bytes},
+        {"trimtab_scrub_rounds_total", "counter",
+         "Times that the whole log was read and verified.", n->committer.scrub_rounds},
         {"trimtab_scrub_records_total", "counter", "Records that were read for that.",
          n->committer.scrub_records},
         {"trimtab_records_damaged", "gauge", "Records of the log that are damaged on disk.",
@@ -166,18 +208,28 @@ static void put_all(struct buf *out, const struct hub_numbers *n, const struct l
          n->committer.store.damaged_items},
         {"trimtab_records_lost_total", "counter",
          "Subscribers that proved to know revisions of this store beyond its log.", n->lost},
-        {"trimtab_store_append_nanoseconds", "gauge", "Duration of the last append.", n->committer.store.append_last},
+        {"trimtab_store_append_nanoseconds", "gauge", "Duration of the last append.",
+         n->committer.store.append_last},
         {"trimtab_requests_rest_total", "counter", "Requests to REST.", l->n_rest},
         {"trimtab_requests_rpc_total", "counter", "Unary gRPC calls.", l->n_rpc},
-        {"trimtab_requests_denied_total", "counter", "Requests without the right.", l->n_denied},
+        {"trimtab_requests_denied_total", "counter", "Requests without the right.",
+         l->n_denied},
         {"trimtab_connections", "gauge", "Open connections.", l->http.connections},
-        {"trimtab_connections_accepted_total", "counter", "Connections accepted.", l->http.accepted},
-        {"trimtab_connections_refused_total", "counter", "Connections over the limit.", l->http.refused},
-        {"trimtab_connections_evicted_total", "counter", "Idle connections that made room for new ones.",
-         l->http.evicted},
-        {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.", l->http.protocol_errors},
+        {"trimtab_connections_accepted_total", "counter", "Connections accepted.",
+         l->http.accepted},
+        {"trimtab_connections_refused_total", "counter", "Connections over the limit.",
+         l->http.refused},
+        {"trimtab_connections_evicted_total", "counter",
+         "Idle connections that made room for new ones.", l->http.evicted},
+        {"trimtab_protocol_errors_total", "counter", "Malformed requests and floods.",
+         l->http.protocol_errors},
         {"trimtab_timeouts_total", "counter", "Slow or dead peers.", l->http.timeouts},
-        {"trimtab_unsent_bytes", "gauge", "Bytes of answers that wait for their clients to read.", l->http.unsent},
+        {"trimtab_unsent_bytes", "gauge",
+         "Bytes of answers that wait for their clients to read.", l->http.unsent},
+        {"trimtab_request_bytes", "gauge",
+         "Bytes of requests that are still coming, or not answered.", l->http.held},
+        {"trimtab_requests_unheld_total", "counter",
+         "Large requests that were refused for want of room.", l->http.unheld},
         {"trimtab_requests_overdrawn_total", "counter",
          "Requests of connections that had too many of them waiting.", l->http.overdrawn},
         {"trimtab_connections_shed_total", "counter",
@@ -185,7 +237,8 @@ static void put_all(struct buf *out, const struct hub_numbers *n, const struct l
         {"trimtab_loop_writes_total", "counter", "Write calls of the loop.", l->n_writes},
         {"trimtab_loop_write_bytes_total", "counter", "Bytes that they wrote.", l->write_bytes},
         {"trimtab_lanes", "gauge", "Event loops that serve connections.", n_lanes},
-        {"trimtab_resident_bytes", "gauge", "Resident memory of the process.", resident_bytes()},
+        {"trimtab_resident_bytes", "gauge", "Resident memory of the process.",
+         resident_bytes()},
         {"trimtab_start_seconds", "gauge", "When the server started, since 1970.",
          (uint64_t)(n->started_ms / 1000)},
     };
@@ -193,6 +246,7 @@ static void put_all(struct buf *out, const struct hub_numbers *n, const struct l
     for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
         put(out, &metrics[i]);
     put_states(out, &n->counts);
+    put_turns(out, &l->turns);
 }
 
 static void answer(struct errand *e)

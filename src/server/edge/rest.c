@@ -11,8 +11,6 @@
 #include "server/edge/precondition.h"
 #include "server/use/methods.h"
 
-enum { ANSWER_MAX = 256 << 20 };
-
 enum { HEADERS_MAX = 4 };
 
 /* What belongs to a status besides its document (RFC 9110: 15.5.2, 15.5.6, 15.5.16, 10.2.3). */
@@ -21,7 +19,8 @@ static size_t status_headers(const struct rest *r, int status, struct http_heade
     size_t n = 0;
 
     if (status == 401)
-        headers[n++] = (struct http_header){STR("www-authenticate"), STR("Bearer realm=\"trimtab\"")};
+        headers[n++] =
+            (struct http_header){STR("www-authenticate"), STR("Bearer realm=\"trimtab\"")};
     if (status == 405)
         headers[n++] = (struct http_header){STR("allow"), str_c(r->allow)};
     if (status == 415)
@@ -31,25 +30,29 @@ static size_t status_headers(const struct rest *r, int status, struct http_heade
     return n;
 }
 
-void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
+/* text NULL: there was no memory for it, unless who asks has it already. */
+static void answer_json(struct rest *r, int status, struct shared *text)
 {
-    owned(buf) struct buf text = BUF_NULL(ANSWER_MAX);
+    static const char no_memory[] = "{\"code\":\"OUT_OF_MEMORY\"}\n";
     struct http_header headers[HEADERS_MAX];
     struct answer answer = {
         .type = STR("application/json"), .etag = str_c(r->etag), .headers = headers};
-    bool is_known = status == 200 && answer_is_known(r, answer.etag);
-    int rc = is_known ? 0 : proto_to_json_text(message, PROTO_JSON_FULL, &text);
 
-    buf_put_byte(&text, '\n');
-    if (rc || buf_status(&text)) {
-        buf_clear(&text);
-        buf_put_c(&text, "{\"code\":\"OUT_OF_MEMORY\"}\n");
+    if (!text && !(status == 200 && answer_is_known(r, answer.etag)))
         status = 503;
-    }
     answer.status = status;
     answer.n_headers = status_headers(r, status, headers);
-    answer.body = segment_copy(buf_str(&text));
+    answer.body = text ? segment_shared(text) : segment_copy(str_c(no_memory));
     answer_send(r, &answer);
+}
+
+void rest_answer(struct rest *r, int status, const ProtobufCMessage *message)
+{
+    bool is_known = status == 200 && answer_is_known(r, str_c(r->etag));
+    struct shared *text = is_known ? NULL : api_text_of(message);
+
+    answer_json(r, status, text);
+    (void)shared_unref(text);
 }
 
 static char *unconst(const char *text)
@@ -214,8 +217,7 @@ int rest_query_json(struct rest *r, const ProtobufCMessageDescriptor *type, json
     return rc;
 }
 
-int rest_query_flag(struct rest *r, const char *name, protobuf_c_boolean *ret,
-                    struct err *err)
+int rest_query_flag(struct rest *r, const char *name, protobuf_c_boolean *ret, struct err *err)
 {
     struct str text = rest_query(r, name);
     int value = text.data ? flag_of(text) : 0;
@@ -266,8 +268,13 @@ const ProtobufCMessage *rest_response(struct rest *r, struct api_call *call)
 void rest_api_done(void *ctx, struct api_call *call)
 {
     struct rest *r = ctx;
-    const ProtobufCMessage *response = rest_response(r, call);
+    const ProtobufCMessage *response;
 
+    if (call->text) {
+        answer_json(r, 200, call->text);
+        return;
+    }
+    response = rest_response(r, call);
     if (!response)
         return;
     note_etag(r, response);
@@ -275,7 +282,7 @@ void rest_api_done(void *ctx, struct api_call *call)
 }
 
 void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage *request,
-               api_done_fn *done)
+               enum api_form form, api_done_fn *done)
 {
     struct err err = ERR_NULL;
     struct api_call *call = NULL;
@@ -293,6 +300,7 @@ void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage
     (void)snprintf(call->origin, sizeof(call->origin), "rest %.*s",
                    STR_ARG(exchange_peer(r->x)));
     call->request = request;
+    call->form = form;
     call->done = done;
     call->ctx = r;
     api_run(call);

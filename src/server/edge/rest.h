@@ -64,7 +64,7 @@ must_use int rest_query_json(struct rest *r, const ProtobufCMessageDescriptor *t
 const struct api_method *rest_method(const char *name);
 /* Runs a use case for who asks; r is freed by done. */
 void rest_call(struct rest *r, const struct api_method *method, ProtobufCMessage *request,
-               api_done_fn *done);
+               enum api_form form, api_done_fn *done);
 /* The response of a use case that is done; NULL: it failed, and r has been answered. */
 const ProtobufCMessage *rest_response(struct rest *r, struct api_call *call);
 /* The usual done: answers with the response, or fails. */

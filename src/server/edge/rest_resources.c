@@ -62,7 +62,7 @@ static void commit_one(struct rest *r, Trimtab__V1__Change *c)
     q->message = arena_c(&r->arena, rest_query(r, "message"));
     q->request_id = arena_c(&r->arena, rest_query(r, "request_id"));
     q->override = arena_c(&r->arena, rest_query(r, "override"));
-    rest_call(r, rest_method("Commit"), &q->base, rest_api_done);
+    rest_call(r, rest_method("Commit"), &q->base, API_TEXT, rest_api_done);
 }
 
 static Trimtab__V1__Change *change_new(struct rest *r)
@@ -120,9 +120,11 @@ static void contents_done(void *ctx, struct api_call *call)
                                     .etag = str_c(etag),
                                     .headers = headers,
                                     .n_headers = ARRAY_LEN(headers),
-                                    .body = segment_copy(res->content.len
-                                                             ? proto_str(res->content)
-                                                             : str_c(res->text))});
+                                    .body = call->bytes.owner
+                                                ? call->bytes
+                                                : segment_copy(res->content.len
+                                                                   ? proto_str(res->content)
+                                                                   : str_c(res->text))});
 }
 
 void rest_contents(struct rest *r)
@@ -144,5 +146,5 @@ void rest_contents(struct rest *r)
         rest_fail(r, &err);
         return;
     }
-    rest_call(r, rest_method("Get"), &q->base, contents_done);
+    rest_call(r, rest_method("Get"), &q->base, API_BYTES, contents_done);
 }

@@ -19,6 +19,7 @@ enum {
     PUT_BODY_MAX = CONTENT_BYTES_MAX,
     DOCUMENT_BODY_MAX = 96 << 20, /* of people and their tools: a commit of 64 MiB as JSON */
     FRAME_BODY_MAX = 4 << 20,     /* of a subscriber, as large as by gRPC */
+    DOCUMENT_ON_LOOP = 32 << 10,  /* larger ones are parsed by a worker */
 };
 
 /* How a route is answered. */
@@ -94,18 +95,53 @@ static int make_request(struct rest *r, const struct api_method *method, Protobu
     return rc;
 }
 
+/* A request that becomes a message, on its arena. Body and head stay until it is answered, so a worker may read them. */
+struct making {
+    struct rest *rest;
+    const struct api_method *method;
+    ProtobufCMessage *request;
+    struct err err;
+    int r;
+    struct work work;
+};
+
+static void make(struct work *w, void *ctx)
+{
+    struct making *m = ctx;
+
+    (void)w;
+    m->r = make_request(m->rest, m->method, &m->request, &m->err);
+}
+
+static void made(struct work *w, void *ctx)
+{
+    struct making *m = ctx;
+
+    (void)w;
+    if (m->r)
+        rest_fail_with(m->rest, m->r, &m->err);
+    else
+        rest_call(m->rest, m->method, m->request, API_TEXT, rest_api_done);
+}
+
 static void run_api(struct rest *r)
 {
-    const struct api_method *method = rest_method(((const struct how *)r->route->ctx)->api);
-    ProtobufCMessage *request;
+    struct making *m = ARENA_NEW(&r->arena, struct making);
     struct err err = ERR_NULL;
-    int rc = make_request(r, method, &request, &err);
 
-    if (rc) {
-        rest_fail_with(r, rc, &err);
+    if (!m) {
+        rest_fail_with(r, ERR_NOMEM, &err);
         return;
     }
-    rest_call(r, method, request, rest_api_done);
+    m->rest = r;
+    m->method = rest_method(((const struct how *)r->route->ctx)->api);
+    m->work = (struct work){.run = make, .done = made, .ctx = m};
+    if (r->body.len > DOCUMENT_ON_LOOP) {
+        loop_work(r->front->lane->loop, &m->work);
+    } else {
+        make(&m->work, m);
+        made(&m->work, m);
+    }
 }
 
 /* ---- the table ---- */

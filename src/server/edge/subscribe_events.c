@@ -83,6 +83,10 @@ static void events_pull(struct subscriber *s)
             sse_end(&e->sse, NULL);
         else if (!send_frame(e, &frame))
             return;
+        if (exchange_queued(e->sse.x) > SUBSCRIBER_PULL_BYTES) { /* the others first */
+            subscriber_wake(s);
+            return;
+        }
     }
 }
 
@@ -132,7 +136,7 @@ static void events_writable(struct exchange *x, void *ctx)
     struct event_stream *e = ctx;
 
     (void)x;
-    events_pull(&e->subscriber);
+    subscriber_wake(&e->subscriber);
 }
 
 static void events_close(struct exchange *x, void *ctx, int reason)

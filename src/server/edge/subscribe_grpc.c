@@ -78,6 +78,10 @@ static void stream_pull(struct subscriber *s)
             return;
         }
         send_frame(st, &frame);
+        if (grpc_queued(st->call) > SUBSCRIBER_PULL_BYTES) { /* the others first */
+            subscriber_wake(s);
+            return;
+        }
     }
 }
 
@@ -230,7 +234,7 @@ static void on_writable(struct grpc_call *call, void *ctx)
     struct stream *st = ctx;
 
     (void)call;
-    stream_pull(&st->subscriber);
+    subscriber_wake(&st->subscriber); /* many may be writable in one turn */
 }
 
 static void on_close(struct grpc_call *call, void *ctx, int reason)

@@ -81,36 +81,34 @@ static int fill_referred(struct rest *r, const struct closure *closure,
     return rc;
 }
 
-static void snapshot_answer(struct rest *r, const Trimtab__V1__Snapshot *s,
-                            struct digest digest)
+/* Made beside the loop. */
+struct made {
+    int r;
+    struct err err;
+    char etag[2 * DIGEST_BYTES + 3];
+    struct shared *text; /* NULL: failed, or who asks has it */
+};
+
+static void make_text(struct rest *r, const Trimtab__V1__Snapshot *s, struct made *made)
 {
     owned(buf) struct buf text = BUF_NULL(512 * MIB);
-    unsigned char bytes[DIGEST_BYTES];
-    char etag[2 * DIGEST_BYTES + 3];
-    int rc;
 
-    digest_put(digest, bytes);
-    etag[0] = '"';
-    hex_encode(bytes, DIGEST_BYTES, etag + 1);
-    etag[2 * DIGEST_BYTES + 1] = '"';
-    etag[2 * DIGEST_BYTES + 2] = '\0';
-    rc = answer_is_known(r, str_c(etag)) ? 0
-                                         : proto_to_json_text(&s->base, PROTO_JSON_SPARSE, &text);
-    if (rc) {
-        struct err err = ERR_NULL;
-
-        rest_fail_with(r, rc, &err);
+    made->etag[0] = '"';
+    hex_encode(s->digest.data, DIGEST_BYTES, made->etag + 1);
+    made->etag[2 * DIGEST_BYTES + 1] = '"';
+    made->etag[2 * DIGEST_BYTES + 2] = '\0';
+    if (answer_is_known(r, str_c(made->etag)))
         return;
-    }
-    answer_send(r, &(struct answer){.status = 200,
-                                    .type = STR("application/json"),
-                                    .etag = str_c(etag),
-                                    .body = segment_copy(buf_str(&text))});
+    made->r = proto_to_json_text(&s->base, PROTO_JSON_SPARSE, &text);
+    made->text = made->r ? NULL : shared_copy(buf_str(&text));
+    if (!made->r && !made->text)
+        made->r = ERR_NOMEM;
 }
 
 /* subject NULL: who gives no instance has what is stable. */
-static void snapshot_of(struct rest *r, struct state *state, const struct scope *scope,
-                        const struct subject *subject, const struct readable *readable)
+static void snapshot_make(struct rest *r, struct state *state, const struct scope *scope,
+                          const struct subject *subject, const struct readable *readable,
+                          struct made *made)
 {
     struct viewing viewing = {scope, state, subject};
     struct closure_view view = {&scope, 1, state, subject, readable};
@@ -120,7 +118,6 @@ static void snapshot_of(struct rest *r, struct state *state, const struct scope 
     unsigned char bytes[DIGEST_BYTES];
     struct closure closure = CLOSURE_NULL;
     struct digest digest;
-    struct err err = ERR_NULL;
     int rc = scope_digest(&viewing, &digest, &s.count);
 
     if (!rc)
@@ -138,10 +135,9 @@ static void snapshot_of(struct rest *r, struct state *state, const struct scope 
     s.changes =
         closure.count ? list : list + 1; /* what is referred to comes first, if there is any */
     s.n_changes = closure.count ? 2 : 1;
-    if (rc)
-        rest_fail_with(r, rc, &err);
-    else
-        snapshot_answer(r, &s, digest);
+    made->r = rc;
+    if (!rc)
+        make_text(r, &s, made);
     (void)mem_free(changes.put);
     closure_deinit(&closure);
 }
@@ -160,33 +156,62 @@ struct snapshot {
     struct introduction *who;      /* whose that is, if the instance is known */
     struct readable *readable;     /* NULL: everything */
     uint64_t revision;
+    struct work work;    /* over a view that may be large */
+    struct state *state; /* that it is made of */
+    struct made made;
 };
 
-/* Over: the request is answered, or has failed. */
+/* It waits no more. */
 static void end(struct snapshot *s)
 {
     link_remove(&s->waiter.link);
     timer_stop(&s->timer);
 }
 
-static void snapshot_answer_now(struct snapshot *s)
+static void drop(struct snapshot *s)
 {
-    struct introduction *who = take(s->who); /* the answer ends the request, and s with it */
-    struct readable *readable = take(s->readable);
-    struct state *state = hub_newest(s->rest->front->lane->hub);
+    s->state = state_unref(s->state);
+    s->readable = readable_unref(s->readable);
+    s->who = introduction_unref(s->who);
+}
 
+/* A worker; the request and its arena are its own until it is done. */
+static void make(struct work *w, void *ctx)
+{
+    struct snapshot *s = ctx;
+
+    (void)w;
+    snapshot_make(s->rest, s->state, s->scope, s->subject, s->readable, &s->made);
+}
+
+static void made(struct work *w, void *ctx)
+{
+    struct snapshot *s = ctx;
+    owned(shared_unref) struct shared *text = s->made.text; /* s goes with the request */
+
+    (void)w;
+    drop(s);
+    if (s->made.r)
+        rest_fail_with(s->rest, s->made.r, &s->made.err);
+    else
+        answer_send(s->rest, &(struct answer){.status = 200,
+                                              .type = STR("application/json"),
+                                              .etag = str_c(s->made.etag),
+                                              .body = segment_shared(text)});
+}
+
+static void snapshot_begin(struct snapshot *s)
+{
     end(s);
-    snapshot_of(s->rest, state, s->scope, s->subject, readable);
-    (void)readable_unref(readable);
-    (void)state_unref(state);
-    (void)introduction_unref(who);
+    s->state = hub_newest(s->rest->front->lane->hub);
+    s->work = (struct work){.run = make, .done = made, .ctx = s};
+    loop_work(s->rest->front->lane->loop, &s->work);
 }
 
 static void snapshot_fail(struct snapshot *s, int rc, struct err *err)
 {
     end(s);
-    s->who = introduction_unref(s->who);
-    s->readable = readable_unref(s->readable);
+    drop(s);
     rest_fail_with(s->rest, rc, err);
 }
 
@@ -197,7 +222,7 @@ static bool snapshot_check(struct waiter *w)
     struct err err = ERR_NULL;
 
     if (lane_state(lane)->revision >= s->revision) {
-        snapshot_answer_now(s);
+        snapshot_begin(s);
         return true;
     }
     if (!lane->is_draining)

@@ -306,6 +306,23 @@ static int prepare(struct commit_job *job, struct state *state, uint64_t revisio
     return record_encode(&job->commit, job->plans, job->versions, &job->record);
 }
 
+static void settle_result(struct commit_job *job, int result)
+{
+    job->result = result;
+    if (result && !job->err.code)
+        (void)err_set(&job->err, result, "%s",
+                      result == ERR_NOMEM ? "out of memory" : "the commit failed");
+}
+
+void commit_job_try(struct commit_job *job, struct state *state)
+{
+    int r;
+
+    ASSERT(job->is_dry_run);
+    r = prepare(job, state, state->revision + 1);
+    settle_result(job, r == JOB_DONE ? 0 : r);
+}
+
 static void finish_on_loop(struct post *post, void *ctx)
 {
     struct commit_job *job = ctx;
@@ -323,10 +340,7 @@ static void count(struct committer *c, uint64_t *stat, size_t n)
 
 static void finish(struct committer *c, struct commit_job *job, int result)
 {
-    job->result = result;
-    if (result && !job->err.code)
-        (void)err_set(&job->err, result, "%s",
-                      result == ERR_NOMEM ? "out of memory" : "the commit failed");
+    settle_result(job, result);
     if (result)
         count(c, &c->stats.refused, 1);
     job->post = (struct post){.fn = finish_on_loop, .ctx = job};
@@ -367,7 +381,7 @@ static void finish_unappended(struct committer *c, struct commit_job *job, int r
 {
     uint64_t revision;
 
-    if (!job->is_dry_run && job->commit.request_id.len &&
+    if (job->commit.request_id.len &&
         store_find_request(c->store, job->commit.request_id, &revision, NULL) == 0) {
         job->repeated = revision;
         job->revision = revision;
@@ -800,6 +814,7 @@ static void *run(void *arg)
 {
     struct committer *c = arg;
 
+    (void)pthread_setname_np(pthread_self(), "committer");
     for (;;) {
         struct taken t = take_jobs(c);
 
@@ -991,6 +1006,7 @@ struct store_identity committer_identity(const struct committer *c)
 
 void committer_commit(struct committer *c, struct commit_job *job)
 {
+    ASSERT(!job->is_dry_run);
     job->next = NULL;
     (void)pthread_mutex_lock(&c->mutex);
     *c->commits_end = job;

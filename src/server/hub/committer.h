@@ -80,7 +80,7 @@ struct commit_job {
     struct commit commit;
     const struct principal *
         principal; /* who needs the rights to it, by the newest state; NULL: the server itself */
-    bool is_dry_run;
+    bool is_dry_run; /* for commit_job_try alone */
     void (*done)(struct commit_job *job);
 
     /* The result: 0 and what became of each change, or a failure with its story. */
@@ -102,6 +102,11 @@ struct commit_job {
 };
 
 void committer_commit(struct committer *c, struct commit_job *job);
+/*
+ * Any thread: what a dry run comes to on top of a state. done is not called, the result is there on return. A reference to the state
+ * is the job's.
+ */
+void commit_job_try(struct commit_job *job, struct state *state);
 /* Frees what the result holds; after done. */
 void commit_job_deinit(struct commit_job *job);
 

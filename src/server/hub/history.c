@@ -79,6 +79,7 @@ static void *run(void *arg)
     nsec_t idle_due = 0;
     struct read_job *list;
 
+    (void)pthread_setname_np(pthread_self(), "history");
     while (take_jobs(h, &list)) {
         while (list) {
             struct read_job *job = list;

@@ -32,6 +32,7 @@ static void *run(void *arg)
     struct snapshotter *w = arg;
     struct snapshot_walk walk;
 
+    (void)pthread_setname_np(pthread_self(), "snapshotter");
     /* Of this thread; without it the work is done all the same. */
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     snapshot_walk_init(&walk, w->state);

@@ -8,7 +8,8 @@
 static const nsec_t HEARD_EVERY = NSEC_PER_S;
 static const nsec_t RENEWED_EVERY = 2 * NSEC_PER_S;
 
-enum { UNSENT_ALL = 512 << 20 }; /* bytes that wait for peers, of all lanes together */
+/* Of all lanes together: bytes that wait for peers, and of requests that are not answered. */
+enum { UNSENT_ALL = 512 << 20, REQUESTS_ALL = 256 << 20 };
 
 int lane_init(struct lane *lane, size_t number, struct hub *hub, struct loop *loop,
               struct tls *tls, struct err *err)
@@ -46,7 +47,8 @@ int lane_listen(struct lane *lane, struct http_crowd *crowd, http_request_fn *on
         .crowd = crowd,
         .tls = lane->tls,
         .limits = {.max_connections = lane->hub->config.max_connections,
-                   .unsent_all = UNSENT_ALL / (uint32_t)lane->hub->n_lanes},
+                   .unsent_all = UNSENT_ALL / (uint32_t)lane->hub->n_lanes,
+                   .requests_all = REQUESTS_ALL / (uint32_t)lane->hub->n_lanes},
         .on_request = on_request,
         .ctx = ctx};
     int r = http_server_open(lane->loop, &opts, &lane->http, err);

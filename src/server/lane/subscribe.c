@@ -7,6 +7,7 @@
 
 enum {
     PULLS_PER_ROUND = 32,
+    PULLS_NS = 2000000,
     RESTLESS_FEW = 64, /* whose standing is taken at once; */
     RESTLESS_MS =
         10, /* of more, after that long: most have answered what was published by then */
@@ -14,12 +15,17 @@ enum {
 
 /* ---- what is to be sent ---- */
 
-/* What is pulled here is written at the end of this round of deferred work, before the next few are pulled. */
+/*
+ * What is pulled here is written at the end of this round of deferred work, before the next few are pulled: fewer, where they
+ * take long.
+ */
 static void pump(struct defer *d, void *ctx)
 {
     struct lane *lane = ctx;
+    nsec_t end = clock_now() + PULLS_NS;
 
-    for (int i = 0; i < PULLS_PER_ROUND && !link_is_alone(&lane->ready); i++) {
+    for (int i = 0; i < PULLS_PER_ROUND && !link_is_alone(&lane->ready) && clock_now() < end;
+         i++) {
         struct subscriber *s = LINK_OF(lane->ready.next, struct subscriber, ready);
 
         link_remove(&s->ready);

@@ -68,6 +68,9 @@ bool subscriber_owns(const struct subscriber *s, const struct identity *who, str
  */
 bool subscriber_say_stored(struct subscriber *s, uint64_t revision);
 
+/* When so much waits for one of them, its pull ends by waking it, and the others come first. */
+enum { SUBSCRIBER_PULL_BYTES = 256 << 10 };
+
 /* It may have something to send. */
 void subscriber_wake(struct subscriber *s);
 

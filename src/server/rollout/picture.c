@@ -30,17 +30,16 @@ static bool add(Trimtab__V1__RolloutPicture *picture, const struct pick *p,
     return true;
 }
 
-static int fill(Trimtab__V1__RolloutPicture *picture, struct picks *picks,
+static int fill(Trimtab__V1__RolloutPicture *picture, const struct pick_page *page,
                 const struct drives *d, const struct rollout *r, struct arena *a)
 {
-    size_t n = MIN(picks->n, (size_t)PICTURE_TARGETS_MAX), bytes = 0;
+    size_t bytes = 0;
 
-    picks_sort_by_id(picks);
-    picture->instances = ARENA_ARRAY(a, Trimtab__V1__RolloutInstance *, n);
+    picture->instances = ARENA_ARRAY(a, Trimtab__V1__RolloutInstance *, page->n);
     if (!picture->instances)
         return ERR_NOMEM;
-    for (size_t i = 0; i < n && bytes < PICTURE_BYTES_MAX; i++)
-        if (!add(picture, &picks->at[i], d, r, a, &bytes))
+    for (size_t i = 0; i < page->n && bytes < PICTURE_BYTES_MAX; i++)
+        if (!add(picture, &page->at[i], d, r, a, &bytes))
             return ERR_NOMEM;
     return arena_failed(a) ? ERR_NOMEM : 0;
 }
@@ -62,18 +61,18 @@ int picture_take(const struct drives *d, struct rollout_move *m, struct arena *a
     Trimtab__V1__RolloutPicture picture = TRIMTAB__V1__ROLLOUT_PICTURE__INIT;
     Trimtab__V1__RolloutCounts counts = TRIMTAB__V1__ROLLOUT_COUNTS__INIT;
     const struct rollout *r = state_rollout(d->hub->state, m->id);
-    struct picks picks = {.n = 0};
+    struct pick_page page = {.after = "", .state = "", .limit = PICTURE_TARGETS_MAX};
     int rc;
 
     if (!ends(m->kind) || !rollout_is_live(r))
         return 0;
-    rc = rollout_look(d, r, &counts, &picks);
+    rc = rollout_look(d, r, &counts, &page);
     picture.counts = &counts;
     if (!rc)
-        rc = fill(&picture, &picks, d, r, &scratch);
+        rc = fill(&picture, &page, d, r, &scratch);
     if (!rc)
         rc = pack(&picture, m, a);
-    VEC_DEINIT(&picks);
+    pick_page_deinit(&page);
     return rc;
 }
 

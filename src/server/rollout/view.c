@@ -3,7 +3,6 @@
  */
 #include "server/rollout/view.h"
 
-#include "base/vec.h"
 #include "proto/convert.h"
 #include "proto/rollout.h"
 #include "proto/subject.h"
@@ -106,40 +105,12 @@ int rollout_changes(const struct rollout *r, struct arena *a, struct commit *c)
 
 /* ---- looking ---- */
 
-static int pick_cmp(const void *a, const void *b)
-{
-    const struct pick *pa = a, *pb = b;
-
-    if (pa->step != pb->step)
-        return pa->step < pb->step ? -1 : 1;
-    return strcmp(pa->id, pb->id);
-}
-
-static int pick_cmp_by_id(const void *a, const void *b)
-{
-    const struct pick *pa = a, *pb = b;
-
-    return strcmp(pa->id, pb->id);
-}
-
-void picks_sort_by_id(struct picks *p)
-{
-    if (p->n)
-        qsort(p->at, p->n, sizeof(*p->at), pick_cmp_by_id);
-}
-
-void picks_sort(struct picks *p)
-{
-    if (p->n)
-        qsort(p->at, p->n, sizeof(*p->at), pick_cmp);
-}
-
 struct look {
     const struct drives *drives;
     const struct rollout *rollout;
     struct interest interest;
     Trimtab__V1__RolloutCounts *counts;
-    struct picks *picks;
+    struct pick_page *page; /* NULL: they are only counted */
     struct moment at;
     int result;
 };
@@ -186,9 +157,12 @@ enum target_state pick_state(const struct pick *p, const struct drives *d,
 static void pick(struct look *l, struct pick p)
 {
     char why[TARGET_WHY_MAX];
+    enum target_state state = pick_state(&p, l->drives, l->rollout, &l->at, why);
 
-    count(l->counts, pick_state(&p, l->drives, l->rollout, &l->at, why));
-    if (l->picks && !VEC_PUSH(l->picks, p))
+    count(l->counts, state);
+    if (l->page &&
+        (!*l->page->state || strcmp(l->page->state, target_state_name(state)) == 0) &&
+        !pick_page_add(l->page, p))
         l->result = ERR_NOMEM;
 }
 
@@ -223,20 +197,19 @@ static void look_at_missing(struct look *l)
 }
 
 int rollout_look(const struct drives *d, const struct rollout *r,
-                 Trimtab__V1__RolloutCounts *counts, struct picks *picks)
+                 Trimtab__V1__RolloutCounts *counts, struct pick_page *page)
 {
     owned(arena) struct arena a = ARENA_NULL;
-    struct look l = {.drives = d,
-                     .rollout = r,
-                     .counts = counts,
-                     .picks = picks,
-                     .at = hub_moment(d->hub)};
+    struct look l = {
+        .drives = d, .rollout = r, .counts = counts, .page = page, .at = hub_moment(d->hub)};
     int rc = rollout_is_live(r) ? interest_of_rollout(r, &a, &l.interest) : 0;
 
     if (!rc && rollout_is_live(r))
         subjects_each(&d->hub->roster, look_at, &l);
     if (!rc && rollout_is_live(r))
         look_at_missing(&l);
+    if (page)
+        pick_page_close(page);
     return rc ? rc : l.result;
 }
 
@@ -379,7 +352,7 @@ Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struc
     if (p->instance) {
         const Trimtab__V1__Instance *who = p->instance->presence->introduction->hello->instance;
 
-        m->host = who->host;
+        m->host = arena_c(a, str_c(who->host));
         m->fingerprint = instance_fingerprint(who, a);
         m->connected = p->instance->presence->is_connected;
     }

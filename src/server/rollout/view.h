@@ -6,6 +6,7 @@
 
 #include "presence/target.h"
 #include "server/rollout/drives.h"
+#include "server/rollout/pick.h"
 
 #include <trimtab/v1/admin.pb-c.h>
 
@@ -42,24 +43,9 @@ must_use int rollout_changes(const struct rollout *r, struct arena *a, struct co
 
 /* ---- looking ---- */
 
-/* An instance and the step that takes it. */
-struct pick {
-    struct instance
-        *instance;  /* NULL: it had applied the candidates, and is not known any more */
-    const char *id; /* borrowed, as the instance is */
-    uint32_t step;  /* 0: not known any more either */
-};
-
-struct picks {
-    struct pick *at; /* freed by VEC_DEINIT */
-    size_t n, cap;
-};
-void picks_sort(struct picks *p); /* by step, then by id */
-void picks_sort_by_id(struct picks *p);
-
-/* Counts the instances that a rollout has, and collects them unless picks is NULL. ERR_NOMEM. */
+/* Counts the instances that a rollout has, and fills and closes a page of them unless that is NULL. ERR_NOMEM. */
 must_use int rollout_look(const struct drives *d, const struct rollout *r,
-                          Trimtab__V1__RolloutCounts *counts, struct picks *picks);
+                          Trimtab__V1__RolloutCounts *counts, struct pick_page *page);
 
 /* Instances whose configuration a move changes. */
 struct reach {
@@ -79,7 +65,7 @@ enum target_state pick_state(const struct pick *p, const struct drives *d,
                              const struct rollout *r, const struct moment *at,
                              char why[TARGET_WHY_MAX]);
 
-/* Borrows texts of the instance, which lives until the roster changes. r NULL: a preview. */
+/* r NULL: a preview. */
 Trimtab__V1__RolloutInstance *rollout_instance(const struct pick *p, const struct drives *d,
                                                const struct rollout *r,
                                                const struct moment *at, struct arena *a);

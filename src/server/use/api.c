@@ -3,9 +3,13 @@
  */
 #include "server/use/api.h"
 
+#include "proto/json.h"
 #include "proto/record.h"
 #include "server/hub/marks.h"
 #include "server/rollout/picture.h"
+#include "server/use/instance_page.h"
+
+enum { TEXT_MAX = 256 << 20, SHAPED_BESIDE = 64 << 10 };
 
 struct api_call *api_call_new(const struct desk *desk, struct loop *home,
                               const struct api_method *method)
@@ -26,8 +30,12 @@ void api_call_free(struct api_call *call)
 {
     commit_job_deinit(&call->commit);
     (void)state_unref(call->state);
+    (void)state_unref(call->looked_at);
     picture_free(call->picture);
+    instance_page_deinit(call->page);
     (void)shared_unref(call->packed);
+    (void)shared_unref(call->text);
+    (void)shared_unref(call->bytes.owner);
     if (call->unpacked)
         protobuf_c_message_free_unpacked(call->unpacked, &proto_allocator);
     while (call->records)
@@ -65,6 +73,16 @@ const ProtobufCMessage *api_response(struct api_call *call)
     return call->unpacked;
 }
 
+struct shared *api_text_of(const ProtobufCMessage *m)
+{
+    owned(buf) struct buf text = BUF_NULL(TEXT_MAX);
+
+    if (proto_to_json_text(m, PROTO_JSON_FULL, &text))
+        return NULL;
+    buf_put_byte(&text, '\n');
+    return buf_status(&text) ? NULL : shared_copy(buf_str(&text));
+}
+
 struct shared *api_packed(struct api_call *call)
 {
     if (!call->packed)
@@ -80,17 +98,63 @@ void api_run(struct api_call *call)
     errand_send(&call->errand, call->hub, call->home);
 }
 
-/* Nothing of it stays with the hub, and nothing of the hub goes with it. */
-static void give_back(struct api_call *call)
+/* Whether the answer is given as text that nobody has made yet. A resource is answered with a tag, which is made from the message. */
+static bool wants_text(const struct api_call *call)
 {
-    link_remove(&call->waiter.link);
-    timer_stop(&call->timer);
+    return call->form == API_TEXT && call->response && !call->text &&
+           call->response->descriptor != &trimtab__v1__resource__descriptor;
+}
+
+/* Beside the loops, of a response of which nobody else has anything. Without memory the loops do it, or say so. */
+static void shape(struct api_call *call)
+{
+    if (wants_text(call))
+        call->text = api_text_of(call->response);
+    else if (call->home != call->hub->loop)
+        (void)api_packed(call);
+}
+
+/* A worker: of what the hub has packed. */
+static void shape_packed(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+    const ProtobufCMessage *m = api_response(call);
+
+    (void)w;
+    if (m)
+        call->text = api_text_of(m);
+}
+
+static void go_home(struct api_call *call)
+{
     if (call->home != call->hub->loop) {
-        if (!call->err.code && !api_packed(call))
+        if (!call->err.code && !call->text && !api_packed(call))
             (void)err_set(&call->err, ERR_NOMEM, "out of memory");
         call->response = NULL;
     }
     errand_return(&call->errand);
+}
+
+static void shaped(struct work *w, void *ctx)
+{
+    (void)w;
+    go_home(ctx);
+}
+
+/* Nothing of it stays with the hub, and nothing of the hub goes with it. A large answer becomes text on the way. */
+static void give_back(struct api_call *call)
+{
+    link_remove(&call->waiter.link);
+    timer_stop(&call->timer);
+    if (call->err.code || !wants_text(call) ||
+        protobuf_c_message_get_packed_size(call->response) < SHAPED_BESIDE ||
+        !api_packed(call)) {
+        go_home(call);
+        return;
+    }
+    call->response = NULL;
+    call->beside = (struct work){.run = shape_packed, .done = shaped, .ctx = call};
+    loop_work(call->hub->loop, &call->beside);
 }
 
 void api_answer(struct api_call *call, ProtobufCMessage *response)
@@ -132,9 +196,15 @@ void api_fail_here(struct api_call *call, int r)
 
 /* ---- rights ---- */
 
+/* By the pinned state wherever there is one: beside the hub's thread nothing else may be looked at. */
+static const struct state *state_of(const struct api_call *call)
+{
+    return call->state ? call->state : call->hub->state;
+}
+
 int api_require(struct api_call *call, enum right_to right, struct str space)
 {
-    return rights_require(call->hub->state->rights, &call->principal, right, space, &call->err);
+    return rights_require(state_of(call)->rights, &call->principal, right, space, &call->err);
 }
 
 int api_require_sight(struct api_call *call, const char *id)
@@ -147,9 +217,7 @@ int api_require_sight(struct api_call *call, const char *id)
 
 struct sight api_sight(const struct api_call *call)
 {
-    const struct state *state = call->state ? call->state : call->hub->state;
-
-    return sight_of(state->rights, &call->who);
+    return sight_of(state_of(call)->rights, &call->who);
 }
 
 /* ---- reading the store ---- */
@@ -165,6 +233,8 @@ static void read_run(struct read_job *job, struct store *store)
     struct api_work *w = call->ctx_work;
 
     w->work(call, store);
+    if (!call->result && call->response && w->finish == api_read_finish)
+        shape(call);
 }
 
 static void read_done(struct read_job *job)

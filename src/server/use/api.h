@@ -9,6 +9,7 @@
 #define TRIMTAB_SERVER_USE_API_H
 
 #include "base/arena.h"
+#include "base/segment.h"
 #include "server/hub/errand.h"
 #include "server/use/desk.h"
 #include "server/use/sight.h"
@@ -19,6 +20,7 @@
 struct api_call;
 struct api_work;
 struct kept_record;
+struct instance_page;
 struct status_wait;
 struct rollout_wait;
 
@@ -28,6 +30,12 @@ struct api_method {
     enum right_to right; /* somewhere; the use case asks where */
     void (*run)(struct api_call *call);
 };
+
+/*
+ * How an answer is given. As text it may be there in no other form, and with a content as bytes the response may be without it:
+ * what is large is made once, beside the loops, or shared.
+ */
+enum api_form { API_MESSAGE, API_TEXT, API_BYTES };
 
 /* On the home loop: call->err has a code, or there is a response (api_response). The call is freed after it returns. */
 typedef void api_done_fn(void *ctx, struct api_call *call);
@@ -54,11 +62,17 @@ struct api_call {
     bool (*again)(
         struct api_call *call); /* after a conflict: true when it is worth another try */
     unsigned n_again;
-    size_t diff_bytes;                      /* of a dry run, all changes together */
+    struct work beside;      /* what is found out about it, or made of it, by a worker */
+    struct state *looked_at; /* by it; NULL: nothing is */
+    struct str *diffs;       /* of a dry run, one for each change */
+    size_t diff_bytes;       /* of all together */
     struct read_job read;                   /* used by what reads history */
     ProtobufCMessage *response;             /* the hub's, which borrows from what the hub has */
     const ProtobufCMessageDescriptor *type; /* of the response */
     struct shared *packed;                  /* the same for another thread */
+    enum api_form form;                     /* that the caller takes */
+    struct shared *text;  /* of API_TEXT, where it was made beside the loops */
+    struct segment bytes; /* of API_BYTES, where it is shared; a reference */
     ProtobufCMessage *unpacked;             /* the same on that thread */
     struct err err;
     int result;
@@ -67,6 +81,7 @@ struct api_call {
     struct rollout_wait *rollout;
     Trimtab__V1__RolloutPicture
         *picture;         /* that the response points into; freed with the call */
+    struct instance_page *page; /* that the response points into; let go of with the call */
     struct waiter waiter; /* used by what waits */
     struct timer timer;
 };
@@ -91,6 +106,8 @@ void api_fail_here(struct api_call *call, int r);
 /* The answer, in either form, on the home loop; borrowed from the call. NULL without memory. */
 const ProtobufCMessage *api_response(struct api_call *call);
 struct shared *api_packed(struct api_call *call);
+/* A message as people get it: JSON and a line feed. NULL without memory, or when it would be over 256 MiB. */
+must_use struct shared *api_text_of(const ProtobufCMessage *m);
 
 /*
  * Whether the caller has a right in a namespace (SPACE_EVERYTHING: on everything), by the newest state. 0, or ERR_DENIED with the
@@ -102,7 +119,10 @@ must_use int api_require_sight(struct api_call *call, const char *id);
 /* What he sees, by the state that the call has pinned, or else the newest one. */
 struct sight api_sight(const struct api_call *call);
 
-/* Runs work on the thread that reads history; finish is called on the loop. */
+/*
+ * Runs work on the thread that reads history; finish is called on the loop. What is answered by api_read_finish is brought into
+ * its form there, too, so that large answers cost the loops nothing.
+ */
 void api_read(struct api_call *call, void (*work)(struct api_call *call, struct store *store),
               void (*finish)(struct api_call *call));
 /* The same on the committer's thread, with the store itself. */

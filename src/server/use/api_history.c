@@ -2,6 +2,7 @@
  * Reading what was: versions, commits and differences, from the log, beside the commits.
  */
 #include "server/use/api.h"
+#include "server/use/committing.h"
 #include "server/use/methods.h"
 
 #include "model/diff.h"
@@ -12,6 +13,10 @@ enum {
     HISTORY_DEFAULT = 20,
     HISTORY_MAX = 1000,
     DIFF_ANSWER_MAX = 8 << 20,
+    DIFF_DEFAULT = 1000, /* resources of a commit */
+    DIFF_MAX = 10000,
+    DIFF_PART_BYTES =
+        1 << 20, /* of a commit's difference: a part ends behind the change that reaches it */
     SCAN_RECORDS_MAX = 2000, /* looked at by one request */
     SCAN_BYTES_MAX = 32 << 20,
     CLOCKS_APART_MS = 3600 * 1000, /* how much the clocks of servers may differ */
@@ -375,29 +380,111 @@ static int put_diff(const struct side *before, const struct side *after, struct 
     return diff_unified(before->content, after->content, &names, out);
 }
 
-static int diff_commit(struct api_call *call, struct store *store, uint64_t revision,
-                       struct buf *out)
-{
-    const Trimtab__V1__Record *record, *before;
-    struct sight sight = api_sight(call);
-    int r = api_record(call, store, revision, &record);
+/* One part of what a commit changed. */
+struct part {
+    Trimtab__V1__DiffResponse *m;
+    struct buf text;
+    size_t n;          /* changes in it */
+    uint64_t held;     /* revision of the kept record of older versions; 0: none is */
+    size_t bytes_read; /* of such records */
+};
 
-    if (!r && !is_seen(call, &sight, record, revision))
+static bool is_full(const struct part *p, size_t limit)
+{
+    return p->n == limit ||
+           (p->n && (p->text.len >= DIFF_PART_BYTES || p->bytes_read >= SCAN_BYTES_MAX));
+}
+
+/* The record of an older version. Most commits change what one commit has published, so the last one is kept. */
+static int read_older(struct api_call *call, struct store *store, struct part *p,
+                      uint64_t revision, const Trimtab__V1__Record **ret)
+{
+    bool is_kept = p->held == revision;
+    int r;
+
+    if (p->held && !is_kept)
+        api_record_drop(call);
+    p->held = 0;
+    r = api_record(call, store, revision, ret);
+    if (r)
+        return r;
+    p->held = revision;
+    p->bytes_read += is_kept ? 0 : record_bytes(*ret);
+    return 0;
+}
+
+/* One that is too large is named. */
+static int put_limited(const struct side *old, const struct side *new, struct buf *out)
+{
+    owned(buf) struct buf one = BUF_NULL(DIFF_BYTES_MAX);
+    int r = put_diff(old, new, &one);
+
+    if (r)
+        return r;
+    if (buf_status(&one) == ERR_LIMIT)
+        buf_printf(out, "--- %s\n+++ %s\n(too large to show)\n",
+                   old->exists ? old->name : "/dev/null",
+                   new->exists ? new->name : "/dev/null");
+    else
+        buf_put_str(out, buf_str(&one));
+    return buf_status(&one) == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+static int put_change(struct api_call *call, struct store *store,
+                      const Trimtab__V1__RecordChange *c, struct part *p)
+{
+    const Trimtab__V1__Record *before = NULL;
+    struct side old, new;
+    int r =
+        c->previous_revision ? read_older(call, store, p, c->previous_revision, &before) : 0;
+
+    if (r)
+        return r;
+    side_of(&old, c->id, before ? record_change(before, c->id) : NULL);
+    side_of(&new, c->id, c);
+    p->n++;
+    return put_limited(&old, &new, &p->text);
+}
+
+/* Where a part begins: behind the change of this id. */
+static int find_after(struct api_call *call, const Trimtab__V1__Record *record, size_t *ret_at)
+{
+    const Trimtab__V1__DiffRequest *q = (const Trimtab__V1__DiffRequest *)call->request;
+
+    for (*ret_at = 0; *q->after && *ret_at < record->n_changes; (*ret_at)++)
+        if (strcmp(record->changes[*ret_at]->id, q->after) == 0)
+            break;
+    if (!*q->after || (*ret_at)++ < record->n_changes)
+        return 0;
+    (void)err_set(&call->err, ERR_INVALID, "after is what an answer gave as next");
+    err_place(&call->err, "after");
+    return ERR_INVALID;
+}
+
+static int diff_commit(struct api_call *call, struct store *store, struct part *p)
+{
+    const Trimtab__V1__DiffRequest *q = (const Trimtab__V1__DiffRequest *)call->request;
+    size_t limit = MIN(q->limit ? q->limit : DIFF_DEFAULT, (size_t)DIFF_MAX), at;
+    const Trimtab__V1__Record *record;
+    const char *last = "";
+    struct sight sight = api_sight(call);
+    int r = api_record(call, store, q->revision, &record);
+
+    if (!r && !is_seen(call, &sight, record, q->revision))
         r = sees_nothing(call);
-    for (size_t i = 0; !r && i < record->n_changes; i++) {
-        const Trimtab__V1__RecordChange *c = record->changes[i];
-        struct side old, new;
+    if (!r)
+        r = find_after(call, record, &at);
+    for (; !r && at < record->n_changes; at++) {
+        const Trimtab__V1__RecordChange *c = record->changes[at];
 
         if (!sight_has_id(&sight, c->id))
             continue;
-        before = NULL;
-        if (c->previous_revision)
-            r = api_record(call, store, c->previous_revision, &before);
-        if (r)
+        if (is_full(p, limit)) {
+            p->m->next = arena_c(&call->arena, str_c(last));
             break;
-        side_of(&old, c->id, before ? record_change(before, c->id) : NULL);
-        side_of(&new, c->id, c);
-        r = put_diff(&old, &new, out);
+        }
+        r = put_change(call, store, c, p);
+        last = c->id;
     }
     return r;
 }
@@ -453,37 +540,44 @@ static int diff_versions(struct api_call *call, struct store *store, struct buf 
 static void diff_read(struct api_call *call, struct store *store)
 {
     const Trimtab__V1__DiffRequest *q = (const Trimtab__V1__DiffRequest *)call->request;
-    owned(buf) struct buf out = BUF_NULL(DIFF_ANSWER_MAX);
-    Trimtab__V1__DiffResponse *response = ARENA_NEW(&call->arena, Trimtab__V1__DiffResponse);
+    struct part p = {.m = ARENA_NEW(&call->arena, Trimtab__V1__DiffResponse),
+                     .text = BUF_NULL(DIFF_ANSWER_MAX)};
 
-    if (!response)
+    call->result = ERR_NOMEM;
+    if (!p.m)
         return;
-    call->result = q->revision ? diff_commit(call, store, q->revision, &out)
-                               : diff_versions(call, store, &out);
-    if (!call->result && buf_status(&out) == ERR_LIMIT)
+    trimtab__v1__diff_response__init(p.m);
+    call->result =
+        q->revision ? diff_commit(call, store, &p) : diff_versions(call, store, &p.text);
+    if (!call->result && buf_status(&p.text) == ERR_LIMIT)
         call->result = err_set(&call->err, ERR_LIMIT, "the difference is larger than %d bytes",
                                DIFF_ANSWER_MAX);
-    if (call->result)
-        return;
-    trimtab__v1__diff_response__init(response);
-    response->diff = arena_c(&call->arena, buf_str(&out));
-    response->differs = out.len > 0;
-    call->response = &response->base;
+    if (!call->result) {
+        p.m->diff = arena_c(&call->arena, buf_str(&p.text));
+        p.m->differs = p.text.len > 0;
+        call->response = &p.m->base;
+    }
+    buf_deinit(&p.text);
+}
+
+/* ERR_INVALID. */
+static int check_diff(const Trimtab__V1__DiffRequest *q, struct err *err)
+{
+    if (!*q->id == !q->revision)
+        return err_set(err, ERR_INVALID,
+                       "give either the id of a resource or the revision of a commit");
+    if (*q->id && (q->limit || *q->after))
+        return err_set(err, ERR_INVALID, "only the difference of a commit comes in parts");
+    return 0;
 }
 
 void api_diff(struct api_call *call)
 {
     const Trimtab__V1__DiffRequest *q = (const Trimtab__V1__DiffRequest *)call->request;
-    struct err err = ERR_NULL;
-    int r;
+    int r = check_diff(q, &call->err);
 
-    if (!*q->id == !q->revision) {
-        (void)err_set(&err, ERR_INVALID,
-                      "give either the id of a resource or the revision of a commit");
-        api_fail(call, &err);
-        return;
-    }
-    r = *q->id ? api_require_sight(call, q->id) : 0;
+    if (!r && *q->id)
+        r = api_require_sight(call, q->id);
     if (r) {
         api_fail_here(call, r);
         return;

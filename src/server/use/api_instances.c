@@ -8,69 +8,113 @@
 #include "proto/convert.h"
 #include "server/hub/keeper.h"
 #include "server/use/instance_info.h"
+#include "server/use/instance_page.h"
 
-enum { WAITING_SHOWN_MAX = 100, WAIT_MAX_MS = 60000 };
+enum {
+    WAITING_SHOWN_MAX = 100,
+    WAIT_MAX_MS = 60000,
+    INSTANCES_DEFAULT = 1000,
+    INSTANCES_MAX = 5000,
+    INSTANCES_HERE = 100,     /* pages of more are made beside the loops */
+    PAGE_BYTES_MAX = 4 << 20, /* packed: what instances say of themselves may be long */
+};
 
 /* ---- instances ---- */
 
-/* resource: parsed, when the request has one. */
-static bool is_asked_for(const Trimtab__V1__InstancesRequest *q, const struct name *resource,
-                         const struct presence *p)
+static const Trimtab__V1__InstancesRequest *instances_request(const struct api_call *call)
 {
+    return (const Trimtab__V1__InstancesRequest *)call->request;
+}
+
+/* What a caller asks for, of what he may see. */
+struct filter {
+    const Trimtab__V1__InstancesRequest *q;
+    struct sight sight;
+    struct name resource; /* parsed, when the request has one */
+};
+
+static bool is_asked_for(void *ctx, const struct presence *p)
+{
+    const struct filter *f = ctx;
+    const Trimtab__V1__InstancesRequest *q = f->q;
     struct str prefix = str_c(q->prefix);
 
-    if ((q->connected_only || resource) && !p->is_connected)
+    if ((q->connected_only || *q->resource) && !p->is_connected)
         return false;
-    if (resource && !presence_wants(p, *resource))
+    if (!sight_has_instance(&f->sight, p) || (*q->resource && !presence_wants(p, f->resource)))
         return false;
     return str_starts(str_c(presence_id(p)), prefix) ||
            str_starts(str_c(p->introduction->hello->instance->host), prefix);
 }
 
-static int by_id(const void *a, const void *b)
+/* False when the page has no more room for it; there is always room for one. */
+static bool add_instance(Trimtab__V1__InstancesResponse *m, Trimtab__V1__InstanceInfo *info,
+                         size_t *bytes)
 {
-    const Trimtab__V1__InstanceInfo *const *ia = a, *const *ib = b;
+    *bytes = size_add(*bytes, protobuf_c_message_get_packed_size(&info->base));
+    if (m->n_instances && *bytes > PAGE_BYTES_MAX) {
+        m->next = m->instances[m->n_instances - 1]->instance->id;
+        return false;
+    }
+    m->instances[m->n_instances++] = info;
+    return true;
+}
 
-    return strcmp((*ia)->instance->id, (*ib)->instance->id);
+/* Of the page that was found; on any thread. */
+static void make_instances(struct api_call *call, struct store *store)
+{
+    const struct instance_page *page = call->page;
+    struct arena *a = &call->arena;
+    Trimtab__V1__InstancesResponse *m = ARENA_NEW(a, Trimtab__V1__InstancesResponse);
+    struct sight sight = api_sight(call);
+    size_t bytes = 0;
+
+    (void)store; /* the records have it */
+    call->result = ERR_NOMEM;
+    if (!m)
+        return;
+    trimtab__v1__instances_response__init(m);
+    m->revision = call->state->revision;
+    m->next = page->next;
+    m->instances = ARENA_ARRAY(a, Trimtab__V1__InstanceInfo *, page->n);
+    for (size_t i = 0; m->instances && i < page->n; i++) {
+        Trimtab__V1__InstanceInfo *info = instance_info(page->at[i], &page->moment, a);
+
+        if (!info)
+            return;
+        sight_trim(&sight, page->at[i], info);
+        if (!add_instance(m, info, &bytes))
+            break;
+    }
+    call->result = arena_failed(a) ? ERR_NOMEM : 0;
+    call->response = &m->base;
 }
 
 void api_instances(struct api_call *call)
 {
-    const Trimtab__V1__InstancesRequest *q =
-        (const Trimtab__V1__InstancesRequest *)call->request;
-    struct roster *roster = &call->hub->roster;
-    struct arena *a = &call->arena;
-    Trimtab__V1__InstancesResponse *response = ARENA_NEW(a, Trimtab__V1__InstancesResponse);
-    struct moment moment = hub_moment(call->hub);
-    struct sight sight = api_sight(call);
-    struct map_slot *slot;
-    struct name resource;
-    struct err err = ERR_NULL;
-    size_t at = 0;
+    const Trimtab__V1__InstancesRequest *q = instances_request(call);
+    struct filter filter = {.q = q};
+    struct instance_page_opts opts = {
+        .after = q->after,
+        .limit = MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX),
+        .is_wanted = is_asked_for,
+        .ctx = &filter};
+    int r = *q->resource ? name_parse(str_c(q->resource), &filter.resource, &call->err) : 0;
 
-    if (!response) {
-        api_fail_code(call, ERR_NOMEM);
+    call->state = state_ref(call->hub->state);
+    filter.sight = api_sight(call);
+    if (!r)
+        r = instance_page_find(call, &opts);
+    if (r) {
+        api_fail_here(call, r);
         return;
     }
-    if (*q->resource && name_parse(str_c(q->resource), &resource, &err)) {
-        api_fail(call, &err);
+    if (call->page->n > INSTANCES_HERE) {
+        api_read(call, make_instances, api_read_finish);
         return;
     }
-    trimtab__v1__instances_response__init(response);
-    response->revision = call->hub->state->revision;
-    response->instances = ARENA_ARRAY(a, Trimtab__V1__InstanceInfo *, roster->instances.n);
-    while (response->instances && (slot = map_each(&roster->instances, &at))) {
-        const struct presence *p = ((struct instance *)slot->value)->presence;
-
-        if (!sight_has_instance(&sight, p) ||
-            !is_asked_for(q, *q->resource ? &resource : NULL, p))
-            continue;
-        response->instances[response->n_instances] = instance_info(p, &moment, a);
-        sight_trim(&sight, p, response->instances[response->n_instances++]);
-    }
-    if (!arena_failed(a))
-        qsort(response->instances, response->n_instances, sizeof(*response->instances), by_id);
-    api_answer(call, &response->base);
+    make_instances(call, NULL);
+    api_read_finish(call);
 }
 
 /* ---- identity ---- */

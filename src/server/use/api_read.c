@@ -11,7 +11,9 @@ enum {
     LIST_DEFAULT = 1000,
     LIST_MAX = 10000,
     LIST_CONTENT_MAX = 3 << 20,
-    LIST_SEEN_MAX = 30000, /* looked at for one page: a few ms of the loop */
+    LIST_SEEN_MAX = 30000, /* looked at for one page */
+    LIST_HERE = 100, /* pages of more are made beside the loops, as contents of more are read */
+    GET_HERE = 64 << 10,
     GET_WAIT_MS = 10000,
 };
 
@@ -62,6 +64,23 @@ static void read_version(struct api_call *call, struct store *store)
     (void)version_unref(v);
 }
 
+static void read_newest(struct api_call *call, struct store *store)
+{
+    struct str key;
+    struct version *v = NULL;
+
+    (void)store; /* the state has it */
+    call->result = api_key(call, get_request(call)->id, &key, &call->err);
+    if (!call->result)
+        v = state_find(call->state, key);
+    if (!call->result && !v)
+        call->result = not_there(get_request(call)->id, &call->err);
+    if (v)
+        call->response = (ProtobufCMessage *)resource_message(v, true, &call->arena);
+    if (v && !call->response)
+        call->result = ERR_NOMEM;
+}
+
 static void get_now(struct api_call *call)
 {
     const Trimtab__V1__GetRequest *q = get_request(call);
@@ -87,6 +106,15 @@ static void get_now(struct api_call *call)
     if (!v) {
         (void)not_there(q->id, &err);
         api_fail(call, &err);
+        return;
+    }
+    if (call->form == API_BYTES) {
+        call->bytes = (struct segment){shared_ref(v->wire), v->content};
+        api_answer(call, (ProtobufCMessage *)resource_message(v, false, &call->arena));
+        return;
+    }
+    if (!q->no_content && v->content.len > GET_HERE) {
+        api_read(call, read_newest, api_read_finish);
         return;
     }
     api_answer(call, (ProtobufCMessage *)resource_message(v, !q->no_content, &call->arena));
@@ -190,7 +218,7 @@ static void list_fill(struct api_call *call, struct listing *l, struct str after
     struct below_walk walk;
     struct version *v;
 
-    below_walk_init(&walk, call->hub->state,
+    below_walk_init(&walk, call->state,
                     &(struct below_opts){.space = space_of(str_c(q->prefix)),
                                          .kind = str_c(q->kind),
                                          .after = after,
@@ -203,37 +231,57 @@ static void list_fill(struct api_call *call, struct listing *l, struct str after
         list_goes_on(l, walk.last_seen, &call->arena);
 }
 
-void api_list(struct api_call *call)
+static size_t list_limit(const Trimtab__V1__ListRequest *q)
+{
+    return MIN(q->limit ? q->limit : LIST_DEFAULT, (size_t)LIST_MAX);
+}
+
+/* One page of the pinned state. */
+static int list_page(struct api_call *call)
 {
     const Trimtab__V1__ListRequest *q = (const Trimtab__V1__ListRequest *)call->request;
     struct arena *a = &call->arena;
-    Trimtab__V1__ListResponse *response = ARENA_NEW(a, Trimtab__V1__ListResponse);
-    struct listing l = {response, MIN(q->limit ? q->limit : LIST_DEFAULT, (size_t)LIST_MAX), 0};
+    Trimtab__V1__ListResponse *m = ARENA_NEW(a, Trimtab__V1__ListResponse);
+    struct listing l = {m, list_limit(q), 0};
     struct str after = STR("");
-    struct err err = ERR_NULL;
-    int r;
 
-    if (*q->after && api_key(call, q->after, &after, &err)) {
-        err_place(&err, "after");
-        api_fail(call, &err);
+    if (*q->after && api_key(call, q->after, &after, &call->err)) {
+        err_place(&call->err, "after");
+        return call->err.code;
+    }
+    if (!m)
+        return ERR_NOMEM;
+    trimtab__v1__list_response__init(m);
+    m->resources = ARENA_ARRAY(a, Trimtab__V1__Resource *, l.limit);
+    m->next = arena_c(a, STR(""));
+    m->revision = call->state->revision;
+    if (m->resources)
+        list_fill(call, &l, after);
+    if (arena_failed(a))
+        return ERR_NOMEM;
+    call->response = &m->base;
+    return *q->prefix && !m->n_resources && !*m->next
+               ? api_require(call, RIGHT_TO_VIEW, space_of(str_c(q->prefix)))
+               : 0; /* who may see nothing of what he names is told so */
+}
+
+static void list_read(struct api_call *call, struct store *store)
+{
+    (void)store; /* the state has it */
+    call->result = list_page(call);
+}
+
+void api_list(struct api_call *call)
+{
+    const Trimtab__V1__ListRequest *q = (const Trimtab__V1__ListRequest *)call->request;
+
+    call->state = state_ref(call->hub->state);
+    if (q->content || *q->name || list_limit(q) > LIST_HERE) {
+        api_read(call, list_read, api_read_finish);
         return;
     }
-    if (!response ||
-        !(response->resources = ARENA_ARRAY(a, Trimtab__V1__Resource *, l.limit))) {
-        api_fail_code(call, ERR_NOMEM);
-        return;
-    }
-    response->base.descriptor = &trimtab__v1__list_response__descriptor;
-    response->next = arena_c(a, STR(""));
-    response->revision = call->hub->state->revision;
-    list_fill(call, &l, after);
-    r = *q->prefix && !response->n_resources && !*response->next
-            ? api_require(call, RIGHT_TO_VIEW, space_of(str_c(q->prefix)))
-            : 0; /* who may see nothing of what he names is told so */
-    if (r)
-        api_fail_here(call, r);
-    else
-        api_answer(call, &response->base);
+    call->result = list_page(call);
+    api_read_finish(call);
 }
 
 /* ---- info ---- */

@@ -3,7 +3,6 @@
  */
 #include "server/use/committing.h"
 #include "server/use/methods.h"
-#include "base/vec.h"
 #include "proto/rollout.h"
 #include "server/use/canary.h"
 #include "server/rollout/check.h"
@@ -11,7 +10,7 @@
 
 enum {
     PREVIEW_DEFAULT = 100,
-    PREVIEW_MAX = 10000,
+    PREVIEW_MAX = 1000,
     PREVIEW_WORK_MAX = 50000000, /* targets times instances */
 };
 static const uint64_t EXPIRES_MAX_MS = (uint64_t)3653 * 24 * 3600 * 1000;
@@ -348,61 +347,95 @@ void api_move_rollout(struct api_call *call)
 
 /* ---- preview ---- */
 
+static const Trimtab__V1__PreviewRolloutRequest *preview_request(const struct api_call *call)
+{
+    return (const Trimtab__V1__PreviewRolloutRequest *)call->request;
+}
+
 struct preview {
     const struct rollout *rollout; /* NULL: none */
     const struct rollout_plan *plan;
     struct interest interest;
-    struct picks picks;
+    Trimtab__V1__PreviewStep **steps; /* of the plan */
+    struct pick_page *pages;          /* likewise */
+    uint32_t only;                    /* the step whose instances are shown; 0: all */
     int result;
 };
 
 static bool preview_look(void *ctx, struct instance *i, const struct subject *s)
 {
     struct preview *p = ctx;
+    Trimtab__V1__PreviewStep *m;
     uint32_t step;
 
     if (!interest_met(&p->interest, i) || (p->rollout && rollout_takes(p->rollout, s)))
         return true;
     step = steps_taking(p->plan->steps, p->plan->n_steps, p->plan->salt, s);
-    if (step && !VEC_PUSH(&p->picks, (struct pick){i, i->id, step}))
+    if (!step)
+        return true;
+    m = p->steps[step - 1];
+    m->matched++;
+    m->connected += i->presence->is_connected;
+    m->failing += presence_is_failing(i->presence);
+    if ((!p->only || p->only == step) &&
+        !pick_page_add(&p->pages[step - 1], (struct pick){i, i->id, step}))
         p->result = ERR_NOMEM;
     return p->result == 0;
 }
 
-static int put_pick(Trimtab__V1__PreviewStep *step, const struct pick *pick, size_t limit,
-                    struct api_call *call)
+static int preview_begin(struct api_call *call, struct preview *p)
+{
+    const Trimtab__V1__PreviewRolloutRequest *q = preview_request(call);
+    size_t n = p->plan->n_steps;
+
+    p->only = q->step;
+    p->steps = ARENA_ARRAY(&call->arena, Trimtab__V1__PreviewStep *, n);
+    p->pages = ARENA_ARRAY(&call->arena, struct pick_page, n);
+    for (size_t i = 0; p->steps && p->pages && i < n; i++) {
+        p->steps[i] = ARENA_NEW(&call->arena, Trimtab__V1__PreviewStep);
+        if (!p->steps[i])
+            return ERR_NOMEM;
+        trimtab__v1__preview_step__init(p->steps[i]);
+        p->pages[i] = (struct pick_page){
+            .after = q->after,
+            .state = "",
+            .limit = MIN(q->limit ? q->limit : PREVIEW_DEFAULT, (size_t)PREVIEW_MAX)};
+    }
+    return p->steps && p->pages ? 0 : ERR_NOMEM;
+}
+
+static int put_step(struct api_call *call, struct pick_page *page, Trimtab__V1__PreviewStep *m)
 {
     struct moment at = hub_moment(call->hub);
 
-    step->matched++;
-    step->connected += pick->instance->presence->is_connected;
-    step->failing += presence_is_failing(pick->instance->presence);
-    if (step->n_instances == limit)
-        return 0;
-    step->instances[step->n_instances] =
-        rollout_instance(pick, &call->driver->drives, NULL, &at, &call->arena);
-    return step->instances[step->n_instances++] ? 0 : ERR_NOMEM;
+    pick_page_close(page);
+    m->instances = ARENA_ARRAY(&call->arena, Trimtab__V1__RolloutInstance *, page->n);
+    for (size_t i = 0; m->instances && i < page->n; i++) {
+        m->instances[i] =
+            rollout_instance(&page->at[i], &call->driver->drives, NULL, &at, &call->arena);
+        if (!m->instances[i])
+            return ERR_NOMEM;
+        m->n_instances++;
+    }
+    if (page->has_more)
+        m->next = m->instances[page->n - 1]->id;
+    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
 }
 
-static int put_steps(const struct preview *p, size_t limit,
-                     Trimtab__V1__PreviewRolloutResponse *m, struct api_call *call)
+static int preview_show(struct api_call *call, struct preview *p)
 {
-    struct arena *a = &call->arena;
-    int r = 0;
+    int r = preview_begin(call, p);
 
-    m->steps = ARENA_ARRAY(a, Trimtab__V1__PreviewStep *, p->plan->n_steps);
-    for (size_t i = 0; m->steps && i < p->plan->n_steps; i++) {
-        m->steps[i] = ARENA_NEW(a, Trimtab__V1__PreviewStep);
-        if (!m->steps[i])
-            return ERR_NOMEM;
-        trimtab__v1__preview_step__init(m->steps[i]);
-        m->steps[i]->instances =
-            ARENA_ARRAY(a, Trimtab__V1__RolloutInstance *, MIN(limit, p->picks.n));
-        m->n_steps++;
+    if (!r)
+        subjects_each(&call->hub->roster, preview_look, p);
+    if (!r)
+        r = p->result;
+    for (size_t i = 0; p->steps && p->pages && i < p->plan->n_steps; i++) {
+        if (!r)
+            r = put_step(call, &p->pages[i], p->steps[i]);
+        pick_page_deinit(&p->pages[i]);
     }
-    for (size_t i = 0; i < p->picks.n && !r && !arena_failed(a); i++)
-        r = put_pick(m->steps[p->picks.at[i].step - 1], &p->picks.at[i], limit, call);
-    return arena_failed(a) ? ERR_NOMEM : r;
+    return r;
 }
 
 /* A plan of the request, of its targets, or of what would extend a rollout. */
@@ -440,8 +473,7 @@ static int check_work(const struct api_call *call, const Trimtab__V1__RolloutPla
 
 static int preview_make(struct api_call *call, struct preview *p)
 {
-    const Trimtab__V1__PreviewRolloutRequest *q =
-        (const Trimtab__V1__PreviewRolloutRequest *)call->request;
+    const Trimtab__V1__PreviewRolloutRequest *q = preview_request(call);
     const Trimtab__V1__RolloutPlan *asked;
     struct rollout_plan *plan;
     int r;
@@ -479,29 +511,25 @@ static int preview_make(struct api_call *call, struct preview *p)
 
 void api_preview_rollout(struct api_call *call)
 {
-    const Trimtab__V1__PreviewRolloutRequest *q =
-        (const Trimtab__V1__PreviewRolloutRequest *)call->request;
-    size_t limit = MIN(q->limit ? q->limit : PREVIEW_DEFAULT, (size_t)PREVIEW_MAX);
+    const Trimtab__V1__PreviewRolloutRequest *q = preview_request(call);
     Trimtab__V1__PreviewRolloutResponse *m =
         ARENA_NEW(&call->arena, Trimtab__V1__PreviewRolloutResponse);
     struct preview p = {.result = 0};
     int r = m ? preview_make(call, &p) : ERR_NOMEM;
 
+    if (!r && (q->step > p.plan->n_steps || (*q->after && !q->step)))
+        r = err_set(&call->err, ERR_INVALID, "a preview goes on after an instance of one step");
     if (!r)
-        subjects_each(&call->hub->roster, preview_look, &p);
-    if (!r)
-        r = p.result;
-    if (!r) {
-        picks_sort(&p.picks);
-        trimtab__v1__preview_rollout_response__init(m);
-        m->instances = call->hub->roster.instances.n;
-        m->revision = call->hub->state->revision;
-        m->salt = arena_c(&call->arena, p.plan->salt);
-        r = put_steps(&p, limit, m, call);
-    }
-    VEC_DEINIT(&p.picks);
-    if (r)
+        r = preview_show(call, &p);
+    if (r) {
         api_fail_here(call, r);
-    else
-        api_answer(call, &m->base);
+        return;
+    }
+    trimtab__v1__preview_rollout_response__init(m);
+    m->steps = p.steps;
+    m->n_steps = p.plan->n_steps;
+    m->instances = call->hub->roster.instances.n;
+    m->revision = call->hub->state->revision;
+    m->salt = arena_c(&call->arena, p.plan->salt);
+    api_answer(call, &m->base);
 }

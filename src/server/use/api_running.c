@@ -2,15 +2,25 @@
  * What instances really run, resource by resource: of one instance everything in its view, or of one resource every
  * instance that has it. From the instances' own words only.
  */
-#include "base/vec.h"
 #include "proto/convert.h"
 #include "proto/subject.h"
 #include "server/use/api.h"
 #include "server/use/methods.h"
 #include "server/use/instance_info.h"
+#include "server/use/instance_page.h"
 #include "server/rollout/view.h"
 
-enum { ROWS_DEFAULT = 1000, ROWS_MAX = 10000 };
+enum {
+    ROWS_DEFAULT = 1000,
+    ROWS_MAX = 10000, /* of one instance */
+    ROWS_HERE = 100,       /* pages of more are made beside the loops */
+    NAMES_SEEN_MAX = 30000 /* looked at for one page */
+};
+
+static const Trimtab__V1__RunningRequest *running_request(const struct api_call *call)
+{
+    return (const Trimtab__V1__RunningRequest *)call->request;
+}
 
 /* One instance as it is asked about. */
 struct runner {
@@ -199,11 +209,13 @@ static int read_after(const char *text, const struct runner *q, size_t *ret_scop
     *ret_scope = scope;
     if (scope == n_scopes(q)) {
         name_put_key(name, from);
-        return buf_status(from);
+    } else {
+        buf_put_str(from, str_part(s, 0, slash));
+        buf_put_byte(from, '\0');
+        buf_put_str(from, str_from(s, slash + 1));
     }
-    buf_put_str(from, str_part(s, 0, slash));
-    buf_put_byte(from, '\0');
-    buf_put_str(from, str_from(s, slash + 1));
+    if (buf_status(from) == ERR_LIMIT)
+        return err_set(err, ERR_INVALID, "after is longer than an id");
     return buf_status(from);
 }
 
@@ -211,9 +223,15 @@ struct list {
     struct runner runner;
     struct sight sight;
     Trimtab__V1__RunningResponse *m;
-    size_t limit;
+    size_t limit, n_seen;
     struct arena *arena;
 };
+
+/* Before a name is looked at. */
+static bool is_full(struct list *l)
+{
+    return l->m->n_resources == l->limit || l->n_seen++ == NAMES_SEEN_MAX;
+}
 
 /* from: kind NUL name, or a whole key. */
 static char *next_of(size_t scope, struct str from, struct arena *a)
@@ -255,7 +273,7 @@ static int list_scope(struct list *l, size_t scope, struct str from)
                           .item = step.item,
                           .is_withheld = is_withheld(&l->runner, scope, step.item)};
 
-        if (l->m->n_resources == l->limit) {
+        if (is_full(l)) {
             l->m->next = next_of(scope, step.key, l->arena);
             break;
         }
@@ -280,7 +298,7 @@ static int list_referred(struct list *l, struct str from)
         if (!at->version) /* a scope binds it */
             continue;
         row.key = at->version->key;
-        if (l->m->n_resources == l->limit) {
+        if (is_full(l)) {
             l->m->next = next_of(n_scopes(&l->runner), row.key, l->arena);
             break;
         }
@@ -289,18 +307,16 @@ static int list_referred(struct list *l, struct str from)
     return r;
 }
 
-static int list_instance(struct api_call *call, struct list *l, const char *after)
+static int list_instance(struct api_call *call, struct list *l)
 {
-    const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
+    const Trimtab__V1__RunningRequest *q = running_request(call);
+    const struct instance_page *page = call->page;
     owned(buf) struct buf from = BUF_NULL(ID_BYTES_MAX);
-    const struct instance *i = roster_find(&call->hub->roster, str_c(q->instance));
     size_t scope;
     int r;
 
-    if (!i || !sight_has_instance(&l->sight, i->presence))
-        return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
-    l->runner = (struct runner){i->presence, call->hub->state, hub_moment(call->hub)};
-    r = read_after(after, &l->runner, &scope, &from, &call->err);
+    l->runner = (struct runner){page->at[0], call->state, page->moment};
+    r = read_after(q->after, &l->runner, &scope, &from, &call->err);
     for (; !r && scope <= n_scopes(&l->runner) && !*l->m->next; scope++) {
         if (scope < n_scopes(&l->runner))
             r = list_scope(l, scope, buf_str(&from));
@@ -308,8 +324,10 @@ static int list_instance(struct api_call *call, struct list *l, const char *afte
             r = list_referred(l, buf_str(&from));
         buf_clear(&from);
     }
-    l->m->info = instance_info(i->presence, &l->runner.at, l->arena);
-    sight_trim(&l->sight, i->presence, l->m->info);
+    l->m->info = instance_info(page->at[0], &page->moment, l->arena);
+    if (!l->m->info)
+        return ERR_NOMEM;
+    sight_trim(&l->sight, page->at[0], l->m->info);
     return r;
 }
 
@@ -348,70 +366,108 @@ static int row_of_resource(struct list *l, struct str key)
                .runner = q, .scope = SCOPE_REFERRED, .key = key, .item = referred->version});
 }
 
-static int instance_cmp(const void *a, const void *b)
+static int list_resource(struct api_call *call, struct list *l)
 {
-    struct instance *const *ia = a, *const *ib = b;
-
-    return strcmp((*ia)->id, (*ib)->id);
-}
-
-static int list_resource(struct api_call *call, struct list *l, const char *after)
-{
-    const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
-    const struct roster *roster = &call->hub->roster;
-    struct instance **found = ARENA_ARRAY(l->arena, struct instance *, roster->instances.n);
-    struct map_slot *slot;
-    size_t at = 0, n = 0;
+    const struct instance_page *page = call->page;
     struct str key;
-    int r = found ? api_key(call, q->resource, &key, &call->err) : ERR_NOMEM;
+    int r = api_key(call, running_request(call)->resource, &key, &call->err);
 
-    if (!r)
-        r = api_require(call, RIGHT_TO_VIEW, key_name(key).space);
-    while (!r && (slot = map_each(&roster->instances, &at))) {
-        struct instance *i = slot->value;
-
-        if (strcmp(i->id, after) > 0 && (i->presence->is_connected || q->offline) &&
-            presence_wants(i->presence, key_name(key)) &&
-            sight_has_instance(&l->sight, i->presence))
-            found[n++] = i;
-    }
-    if (!r && n)
-        qsort(found, n, sizeof(*found), instance_cmp);
-    for (size_t i = 0; i < n && !r; i++) {
-        if (l->m->n_resources == l->limit) {
-            l->m->next = arena_c(l->arena, str_c(found[i - 1]->id));
-            break;
-        }
-        l->runner =
-            (struct runner){found[i]->presence, call->hub->state, hub_moment(call->hub)};
+    for (size_t i = 0; i < page->n && !r; i++) {
+        l->runner = (struct runner){page->at[i], call->state, page->moment};
         r = row_of_resource(l, key);
     }
+    l->m->next = page->next;
     return r;
+}
+
+/* ---- pages ---- */
+
+static size_t limit_of(const Trimtab__V1__RunningRequest *q)
+{
+    return MIN(q->limit ? q->limit : ROWS_DEFAULT, (size_t)ROWS_MAX);
+}
+
+/* Who is asked about a resource. */
+struct filter {
+    const Trimtab__V1__RunningRequest *q;
+    struct sight sight;
+    struct name resource;
+};
+
+static bool is_asked_for(void *ctx, const struct presence *p)
+{
+    const struct filter *f = ctx;
+
+    return (p->is_connected || f->q->offline) && presence_wants(p, f->resource) &&
+           sight_has_instance(&f->sight, p);
+}
+
+static int find_instance(struct api_call *call)
+{
+    const Trimtab__V1__RunningRequest *q = running_request(call);
+    const struct instance *i = roster_find(&call->hub->roster, str_c(q->instance));
+    struct sight sight = api_sight(call);
+
+    if (!i || !sight_has_instance(&sight, i->presence))
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no instance %.128s", q->instance);
+    return instance_page_of(call, i->presence);
+}
+
+static int find_instances(struct api_call *call)
+{
+    const Trimtab__V1__RunningRequest *q = running_request(call);
+    struct filter filter = {.q = q, .sight = api_sight(call)};
+    int r = name_parse(str_c(q->resource), &filter.resource, &call->err);
+
+    if (!r)
+        r = api_require(call, RIGHT_TO_VIEW, filter.resource.space);
+    return r ? r
+             : instance_page_find(call, &(struct instance_page_opts){.after = q->after,
+                                                                     .limit = limit_of(q),
+                                                                     .is_wanted = is_asked_for,
+                                                                     .ctx = &filter});
+}
+
+/* Of the page that was found; on any thread. */
+static void make_rows(struct api_call *call, struct store *store)
+{
+    const Trimtab__V1__RunningRequest *q = running_request(call);
+    struct list l = {.sight = api_sight(call),
+                     .limit = limit_of(q),
+                     .arena = &call->arena,
+                     .m = ARENA_NEW(&call->arena, Trimtab__V1__RunningResponse)};
+
+    (void)store; /* the records and the state have it */
+    call->result = ERR_NOMEM;
+    if (!l.m)
+        return;
+    trimtab__v1__running_response__init(l.m);
+    l.m->revision = call->state->revision;
+    l.m->resources = ARENA_ARRAY(l.arena, Trimtab__V1__RunningResource *, l.limit);
+    if (l.m->resources)
+        call->result = *q->instance ? list_instance(call, &l) : list_resource(call, &l);
+    call->response = &l.m->base;
 }
 
 void api_running(struct api_call *call)
 {
-    const Trimtab__V1__RunningRequest *q = (const Trimtab__V1__RunningRequest *)call->request;
-    struct list l = {.sight = api_sight(call),
-                     .limit = MIN(q->limit ? q->limit : ROWS_DEFAULT, (size_t)ROWS_MAX),
-                     .arena = &call->arena,
-                     .m = ARENA_NEW(&call->arena, Trimtab__V1__RunningResponse)};
-    int r = l.m ? 0 : ERR_NOMEM;
+    const Trimtab__V1__RunningRequest *q = running_request(call);
+    int r;
 
-    if (!r && !*q->instance == !*q->resource)
+    call->state = state_ref(call->hub->state);
+    if (!*q->instance == !*q->resource)
         r = err_set(&call->err, ERR_INVALID,
                     "give either the id of an instance or that of a resource");
-    if (!r) {
-        trimtab__v1__running_response__init(l.m);
-        l.m->revision = call->hub->state->revision;
-        l.m->resources = ARENA_ARRAY(l.arena, Trimtab__V1__RunningResource *, l.limit);
-        r = l.m->resources ? 0 : ERR_NOMEM;
-    }
-    if (!r)
-        r = *q->instance ? list_instance(call, &l, q->after)
-                         : list_resource(call, &l, q->after);
-    if (r)
-        api_fail_here(call, r);
     else
-        api_answer(call, &l.m->base);
+        r = *q->instance ? find_instance(call) : find_instances(call);
+    if (r) {
+        api_fail_here(call, r);
+        return;
+    }
+    if (limit_of(q) > ROWS_HERE) {
+        api_read(call, make_rows, api_read_finish);
+        return;
+    }
+    make_rows(call, NULL);
+    api_read_finish(call);
 }

@@ -7,7 +7,7 @@
 #include "proto/convert.h"
 #include "server/rollout/picture.h"
 
-enum { AGAIN_MAX = 8 };
+enum { AGAIN_MAX = 8, LOOKED_AT_BESIDE = 64 << 10 };
 
 /* ---- from the request ---- */
 
@@ -84,8 +84,8 @@ void api_describe(struct api_call *call, const char *message, const char *reques
 
 /* ---- to the response ---- */
 
-static int put_diff(struct api_call *call, Trimtab__V1__ChangeResult *r, const struct change *c,
-                    const struct change_plan *p)
+static int make_diff(struct api_call *call, const struct change *c, const struct change_plan *p,
+                     struct str *ret)
 {
     owned(buf) struct buf diff =
         BUF_NULL(MIN(DIFF_BYTES_MAX, DIFFS_BYTES_MAX - call->diff_bytes));
@@ -98,9 +98,23 @@ static int put_diff(struct api_call *call, Trimtab__V1__ChangeResult *r, const s
         return rc;
     if (!buf_status(&diff))
         call->diff_bytes += diff.len;
-    r->diff = arena_c(&call->arena,
-                      buf_status(&diff) ? STR("(too large to show)\n") : buf_str(&diff));
-    return 0;
+    *ret = arena_str(&call->arena,
+                     buf_status(&diff) ? STR("(too large to show)\n") : buf_str(&diff));
+    return arena_failed(&call->arena) ? ERR_NOMEM : 0;
+}
+
+static int make_diffs(struct api_call *call)
+{
+    struct commit_job *job = &call->commit;
+    int r = 0;
+
+    call->diff_bytes = 0;
+    call->diffs = ARENA_ARRAY(&call->arena, struct str, job->commit.n);
+    if (!call->diffs)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < job->commit.n && !r; i++)
+        r = make_diff(call, &job->commit.changes[i], &job->plans[i], &call->diffs[i]);
+    return r;
 }
 
 static Trimtab__V1__ChangeResult *change_result(struct api_call *call, size_t i)
@@ -116,8 +130,8 @@ static Trimtab__V1__ChangeResult *change_result(struct api_call *call, size_t i)
     r->action = arena_c(&call->arena, str_c(change_action_name(p->action)));
     r->version = p->number;
     r->previous_version = p->old ? p->old->number : 0;
-    if (call->commit.is_dry_run && put_diff(call, r, c, p))
-        return NULL;
+    if (call->diffs)
+        r->diff = arena_c(&call->arena, call->diffs[i]);
     return r;
 }
 
@@ -150,17 +164,92 @@ static int take_pictures(struct api_call *call)
     return r;
 }
 
+static void submit(struct api_call *call);
+
 static void commit_done(struct commit_job *job)
 {
     struct api_call *call = CONTAINER_OF(job, struct api_call, commit);
 
     if (job->result == ERR_CONFLICT && call->again && call->n_again++ < AGAIN_MAX &&
         call->again(call) && take_pictures(call) == 0)
-        committer_commit(call->hub->committer, job);
+        submit(call);
     else if (job->result)
         api_fail(call, &job->err);
     else
         call->committed(call);
+}
+
+/* ---- what is found out beside the loops and the committer ---- */
+
+/* A worker. */
+static void try(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+    struct commit_job *job = &call->commit;
+    int r;
+
+    (void)w;
+    commit_job_try(job, call->looked_at);
+    r = job->result ? 0 : make_diffs(call);
+    if (r) {
+        job->result = r;
+        (void)err_set(&job->err, r, "out of memory");
+    }
+}
+
+static void tried(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+
+    (void)w;
+    call->looked_at = state_unref(call->looked_at);
+    call->commit.done(&call->commit);
+}
+
+static void look_at_contents(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+
+    (void)w;
+    commit_check_contents(call->looked_at, &call->commit.commit, &call->arena);
+}
+
+static void looked(struct work *w, void *ctx)
+{
+    struct api_call *call = ctx;
+
+    (void)w;
+    call->looked_at = state_unref(call->looked_at);
+    committer_commit(call->hub->committer, &call->commit);
+}
+
+static size_t content_bytes(const struct commit *c)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < c->n; i++)
+        bytes = size_add(bytes, c->changes[i].content.len);
+    return bytes;
+}
+
+/* Others' commits do not wait for a dry run, nor while large contents are parsed. */
+static void submit(struct api_call *call)
+{
+    bool is_dry_run = call->commit.is_dry_run;
+
+    if (!is_dry_run && content_bytes(&call->commit.commit) < LOOKED_AT_BESIDE) {
+        committer_commit(call->hub->committer, &call->commit);
+        return;
+    }
+    ASSERT(!call->looked_at);
+    call->looked_at = state_ref(call->hub->state);
+    call->beside = (struct work)
+    {
+        .run = is_dry_run ?
+        try : look_at_contents,
+            .done = is_dry_run ? tried : looked, .ctx = call
+    };
+    loop_work(call->hub->loop, &call->beside);
 }
 
 void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
@@ -187,7 +276,7 @@ void api_submit(struct api_call *call, void (*committed)(struct api_call *call))
     call->committed = committed;
     call->commit.principal = &call->principal;
     call->commit.done = commit_done;
-    committer_commit(call->hub->committer, &call->commit);
+    submit(call);
 }
 
 /* ---- overriding ---- */

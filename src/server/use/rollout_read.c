@@ -1,7 +1,6 @@
 /*
  * Reading rollouts: lists, and one with its instances, waiting for news of it if asked to.
  */
-#include "base/vec.h"
 #include "model/diff.h"
 #include "server/rollout/picture.h"
 #include "server/use/api.h"
@@ -12,7 +11,7 @@ enum {
     LIST_DEFAULT = 100,
     LIST_MAX = 1000,
     INSTANCES_DEFAULT = 100,
-    INSTANCES_MAX = 10000,
+    INSTANCES_MAX = 1000, /* they are told by the hub */
     WAIT_MAX_MS = 60000,
     WAIT_LOOK_MS = 100, /* how often a wait looks: many acknowledgements are one look */
     WAIT_LOOKS =
@@ -145,7 +144,7 @@ static int put_diff(struct api_call *call, const struct rollout *r, size_t i,
 {
     owned(buf) struct buf diff =
         BUF_NULL(MIN(DIFF_BYTES_MAX, DIFFS_BYTES_MAX - call->diff_bytes));
-    const struct version *v = r->candidates[i], *old = state_find(call->hub->state, v->key);
+    const struct version *v = r->candidates[i], *old = state_find(call->state, v->key);
     struct diff_names names = {old ? str_c(m->id) : STR_NULL,
                                v->deleted ? STR_NULL : str_c(m->id)};
     int rc = diff_unified(old ? old->content : STR_NULL, v->content, &names, &diff);
@@ -163,50 +162,43 @@ static int put_diffs(struct api_call *call, const struct rollout *r, Trimtab__V1
 {
     int rc = 0;
 
-    for (size_t i = 0; i < m->n_candidates && !rc && rollout_is_live(r); i++)
+    for (size_t i = 0; i < m->n_candidates && !rc; i++)
         rc = put_diff(call, r, i, m->candidates[i]);
     return rc;
 }
 
-static bool is_wanted(const struct api_call *call, const struct pick *p,
-                      const struct rollout *r, const struct moment *at)
+/* Of the pinned state, into the response, which borrows from nothing else. */
+static void make_diffs(struct api_call *call, struct store *store)
 {
-    const Trimtab__V1__GetRolloutRequest *q = get_request(call);
-    char why[TARGET_WHY_MAX];
+    Trimtab__V1__GetRolloutResponse *m = (Trimtab__V1__GetRolloutResponse *)call->response;
 
-    if (*q->after && strcmp(p->id, q->after) <= 0)
-        return false;
-    return !*q->state ||
-           strcmp(q->state,
-                  target_state_name(pick_state(p, &call->driver->drives, r, at, why))) == 0;
+    (void)store; /* the state has it */
+    call->result =
+        put_diffs(call, state_rollout(call->state, get_request(call)->id), m->rollout);
 }
 
-static int put_instances(struct api_call *call, const struct rollout *r, struct picks *picks,
-                         Trimtab__V1__GetRolloutResponse *m)
+static size_t instances_limit(const Trimtab__V1__GetRolloutRequest *q)
 {
-    const Trimtab__V1__GetRolloutRequest *q = get_request(call);
-    size_t limit = MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX);
+    return MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX);
+}
+
+static int put_instances(struct api_call *call, const struct rollout *r,
+                         const struct pick_page *page, Trimtab__V1__GetRolloutResponse *m)
+{
     struct moment at = hub_moment(call->hub);
 
-    picks_sort_by_id(picks);
-    m->instances =
-        ARENA_ARRAY(&call->arena, Trimtab__V1__RolloutInstance *, MIN(limit, picks->n));
+    m->instances = ARENA_ARRAY(&call->arena, Trimtab__V1__RolloutInstance *, page->n);
     if (!m->instances)
         return ERR_NOMEM;
-    for (size_t i = 0; i < picks->n; i++) {
-        const struct pick *p = &picks->at[i];
-
-        if (!is_wanted(call, p, r, &at))
-            continue;
-        if (m->n_instances == limit) {
-            m->next = m->instances[limit - 1]->id;
-            break;
-        }
-        m->instances[m->n_instances] =
-            rollout_instance(p, &call->driver->drives, r, &at, &call->arena);
-        if (!m->instances[m->n_instances++])
+    for (size_t i = 0; i < page->n; i++) {
+        m->instances[i] =
+            rollout_instance(&page->at[i], &call->driver->drives, r, &at, &call->arena);
+        if (!m->instances[i])
             return ERR_NOMEM;
+        m->n_instances++;
     }
+    if (page->has_more)
+        m->next = m->instances[page->n - 1]->id;
     return 0;
 }
 
@@ -216,7 +208,7 @@ static int put_picture(struct api_call *call, Trimtab__V1__GetRolloutResponse *m
     const Trimtab__V1__GetRolloutRequest *q = get_request(call);
     const Trimtab__V1__RolloutPicture *picture = call->picture;
     size_t n = picture ? picture->n_instances : 0;
-    size_t limit = MIN(q->limit ? q->limit : INSTANCES_DEFAULT, (size_t)INSTANCES_MAX);
+    size_t limit = instances_limit(q);
 
     m->rollout->counts = picture ? picture->counts : NULL;
     m->instances = ARENA_ARRAY(&call->arena, Trimtab__V1__RolloutInstance *, MIN(limit, n));
@@ -235,7 +227,7 @@ static int put_picture(struct api_call *call, Trimtab__V1__GetRolloutResponse *m
     return m->instances ? 0 : ERR_NOMEM;
 }
 
-static int put_rollout(struct api_call *call, const struct rollout *r, struct picks *picks,
+static int put_rollout(struct api_call *call, const struct rollout *r, struct pick_page *page,
                        Trimtab__V1__GetRolloutResponse *m)
 {
     const struct drives *drives = &call->driver->drives;
@@ -246,7 +238,7 @@ static int put_rollout(struct api_call *call, const struct rollout *r, struct pi
     if (!counts)
         return ERR_NOMEM;
     trimtab__v1__rollout_counts__init(counts);
-    rc = rollout_look(drives, r, counts, picks);
+    rc = rollout_look(drives, r, counts, page);
     if (rc)
         return rc;
     m->rollout = rollout_message(state, r, false, &call->arena);
@@ -256,29 +248,34 @@ static int put_rollout(struct api_call *call, const struct rollout *r, struct pi
     m->rollout->progress = rollout_progress(drives, r, &call->arena);
     m->stamp = stamp_of(drives, r, counts);
     m->revision = state->revision;
-    rc = rollout_is_live(r) ? put_instances(call, r, picks, m) : put_picture(call, m);
-    return !rc && get_request(call)->diff ? put_diffs(call, r, m->rollout) : rc;
+    return rollout_is_live(r) ? put_instances(call, r, page, m) : put_picture(call, m);
 }
 
 static void answer_now(struct api_call *call)
 {
-    const struct rollout *r = state_rollout(call->hub->state, get_request(call)->id);
+    const Trimtab__V1__GetRolloutRequest *q = get_request(call);
+    const struct rollout *r = state_rollout(call->hub->state, q->id);
     Trimtab__V1__GetRolloutResponse *m =
         ARENA_NEW(&call->arena, Trimtab__V1__GetRolloutResponse);
-    struct picks picks = {.n = 0};
+    struct pick_page page = {.after = q->after, .state = q->state, .limit = instances_limit(q)};
     int rc = m ? 0 : ERR_NOMEM;
 
     if (!rc && !r)
-        rc = no_rollout(get_request(call)->id, &call->err);
+        rc = no_rollout(q->id, &call->err);
     if (!rc) {
         trimtab__v1__get_rollout_response__init(m);
-        rc = put_rollout(call, r, &picks, m);
+        rc = put_rollout(call, r, &page, m);
     }
-    VEC_DEINIT(&picks);
-    if (rc)
+    pick_page_deinit(&page);
+    if (rc) {
         api_fail_here(call, rc);
-    else
+    } else if (q->diff && rollout_is_live(r)) {
+        call->state = state_ref(call->hub->state);
+        call->response = &m->base;
+        api_read(call, make_diffs, api_read_finish);
+    } else {
         api_answer(call, &m->base);
+    }
 }
 
 /* Without the record, which retention may have removed, there is no picture. */
