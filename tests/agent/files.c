@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,24 @@ __attribute__((visibility("default"))) int syncfs(int fd)
 {
     (void)fd;
     return 0;
+}
+
+/* Where links are put in the place of what was made just now, in folders that somebody else owns. NULL: nowhere. */
+static const char *exchanged_for;
+enum { SOMEBODY = 65534 };
+
+/* The quickest that an attacker could ever be. */
+__attribute__((visibility("default"))) int mkdirat(int at, const char *name, mode_t mode)
+{
+    int r = (int)syscall(SYS_mkdirat, at, name, mode);
+    struct stat st;
+
+    if (r == 0 && exchanged_for && fstat(at, &st) == 0 && st.st_uid == SOMEBODY) {
+        (void)unlinkat(at, "evil", 0);
+        if (symlinkat(exchanged_for, at, "evil") == 0)
+            (void)renameat2(at, "evil", at, name, RENAME_EXCHANGE);
+    }
+    return r;
 }
 
 /* ---- helpers ---- */
@@ -717,6 +736,43 @@ static void race(enum files_layout layout)
     tap_note("%u of %d deliveries went through", n_done, (int)ROUNDS);
     (void)snprintf(folder, sizeof(folder), "rm -rf %s %s", home, victim);
     CHECK(system(folder) == 0);
+}
+
+/* Each folder that the agent makes where somebody else may write is a link to the victim when it looks again. */
+static void exchange_each(enum files_layout layout)
+{
+    struct config_files c = config();
+    char home[300], victim[300], folder[700];
+    struct files_plan p;
+
+    (void)snprintf(home, sizeof(home), "%s/home", tap_tmpdir());
+    (void)snprintf(victim, sizeof(victim), "%s/victim", tap_tmpdir());
+    (void)snprintf(folder, sizeof(folder), "%s/conf", home);
+    REQUIRE(mkdir(home, 0755) == 0 && mkdir(victim, 0700) == 0 && mkdir(folder, 0755) == 0);
+    REQUIRE(chown(home, NOBODY, NOBODY) == 0 && chown(folder, NOBODY, NOBODY) == 0);
+    c.target = folder;
+    c.layout = layout;
+    c.owner = c.group = NOBODY;
+    exchanged_for = victim;
+    files_plan_init(&p, &c);
+    want(&p, "sub/deep/x.conf", "content", IS_NEW);
+    p.files.at[0].was_delivered = true;
+    CHECK(deliver(&p) != 0);
+    files_plan_deinit(&p);
+    exchanged_for = NULL;
+    CHECK(is_untouched(victim));
+    (void)snprintf(folder, sizeof(folder), "rm -rf %s %s", home, victim);
+    CHECK(system(folder) == 0);
+}
+
+TEST("a folder that is exchanged for a link as soon as it is made leads nowhere")
+{
+    if (geteuid() != 0) {
+        tap_skip("needs root, to have somebody else's folder");
+        return;
+    }
+    exchange_each(FILES_PLAIN);
+    exchange_each(FILES_SYMLINK);
 }
 
 TEST("whoever owns the target or its folder leads the agent nowhere else")
