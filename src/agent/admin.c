@@ -105,7 +105,10 @@ static json_t *status(const struct agent *a)
                               json_integer((json_int_t)a->ledger.serving.n));
     (void)json_object_set_new(j, "rejected", json_integer((json_int_t)s.rejected));
     (void)json_object_set_new(j, "rejected_because", json_string(s.rejected_because));
-    (void)json_object_set_new(j, "busy", json_boolean(apply_is_busy(a->apply)));
+    (void)json_object_set_new(j, "busy", json_boolean(job_is_busy(a->job)));
+    (void)json_object_set_new(
+        j, "watching",
+        json_string(*watch_blindness(a->watch) ? watch_blindness(a->watch) : "events"));
     (void)json_object_set_new(j, "paused", json_boolean(a->orders.is_paused));
     (void)json_object_set_new(j, "paused_because",
                               json_string(a->orders.is_paused ? a->orders.reason : ""));
@@ -137,7 +140,7 @@ static uint64_t probes(const struct agent *a, bool only_failed)
 static void answer_metrics(struct agent *a, struct exchange *x)
 {
     struct sync_status s = sync_status(a->sync);
-    struct apply_stats p = apply_stats(a->apply);
+    struct job_stats p = job_stats(a->job);
     struct sync_judgement health;
     bool is_judged = prober_sum(a->prober, &health);
     const struct metric metrics[] = {

@@ -3,6 +3,9 @@
  */
 #include "agent/agent.h"
 
+#include "agent/config_diff.h"
+#include "agent/files.h"
+#include "agent/sink_file.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -10,8 +13,10 @@
 
 enum {
     FLUSH_MS = 10000,
-    TOKEN_FILE_MAX = 1000,
+    NAMES_MAX = 65536,
+    LOOK_MS = 5000,  /* how often files are looked at where changes make no events */
     AGAIN_MS = 1000, /* after there was no memory */
+    READ_EVERY = 10, /* every so many verifications all bytes are read */
 };
 
 /* ---- what the core asks for ---- */
@@ -54,7 +59,7 @@ static void rescan(struct agent *a)
         LOG(ERROR, "out_of_memory", LOG_C("while", "comparing"));
         timer_start(&a->again, &a->loop, AGAIN_MS, 0);
     } else if (was_owed) {
-        apply_kick(a->apply);
+        job_kick(a->job);
     }
 }
 
@@ -81,7 +86,7 @@ static void op_apply(void *ctx, const struct sync_batch *batch)
     if (must_rescan)
         rescan(a);
     orders_heard(a);
-    apply_kick(a->apply);
+    job_kick(a->job);
 }
 
 static void op_reconnect(void *ctx, uint32_t after_ms, const char *reason)
@@ -133,7 +138,7 @@ static bool is_applying(void *ctx)
 {
     const struct agent *a = ctx;
 
-    return a->apply && apply_is_busy(a->apply);
+    return a->job && job_is_busy(a->job);
 }
 
 static bool tell_health(void *ctx, const struct sync_judgement *sum)
@@ -216,6 +221,33 @@ static void tell_applied(void *ctx, uint64_t revision)
     timer_start(&a->again, &a->loop, AGAIN_MS, 0);
 }
 
+/* ---- credentials ---- */
+
+/* Takes the credentials from their files, and connects at once with new ones. Those from before stay after a failure. */
+static void refresh(struct agent *a, enum credentials_when when)
+{
+    struct err err = ERR_NULL;
+    int r = credentials_refresh(&a->credentials, when, &err);
+
+    if (r == CREDENTIALS_NEW && sync_link_set_token(a->link, a->credentials.token))
+        r = err_set(&err, ERR_NOMEM, "out of memory");
+    if (r < 0)
+        LOG(ERROR, "credentials_not_read", LOG_C("error", err.text));
+    else if (r == CREDENTIALS_NEW)
+        LOG(INFO, "credentials_read");
+    if (r == CREDENTIALS_NEW)
+        sync_link_kick(a->link);
+}
+
+static void run_refresh(struct defer *d, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)d;
+    if (a->link && !a->is_stopping)
+        refresh(a, CREDENTIALS_WHEN_CHANGED);
+}
+
 /* ---- timers ---- */
 
 static void on_verify(struct timer *t, void *ctx)
@@ -224,11 +256,31 @@ static void on_verify(struct timer *t, void *ctx)
 
     (void)t;
     a->n_verified++;
+    refresh(a, CREDENTIALS_WHEN_CHANGED);
     if (!sync_verify(a->sync)) {
         a->n_drifted++;
         LOG(ERROR, "drift", LOG_C("action", "the server is asked to mend it"));
     }
     rescan(a);
+    job_verify(a->job, a->n_verified % READ_EVERY ? SINK_LOOK_FOR_CHANGES : SINK_LOOK_AT_BYTES);
+}
+
+/* Something has changed where files were delivered; perhaps it was the agent itself. */
+static void on_changed(void *ctx)
+{
+    struct agent *a = ctx;
+
+    if (a->job && !a->is_stopping)
+        job_verify(a->job, SINK_LOOK_FOR_CHANGES);
+}
+
+static void on_look(struct timer *t, void *ctx)
+{
+    struct agent *a = ctx;
+
+    (void)t;
+    if (*watch_blindness(a->watch))
+        job_verify(a->job, SINK_LOOK_FOR_CHANGES);
 }
 
 /* There was no memory. A job that is under way tells by itself, and newer things. */
@@ -239,16 +291,8 @@ static void on_again(struct timer *t, void *ctx)
     (void)t;
     if (a->ledger.must_rescan)
         rescan(a);
-    else if (a->must_tell && !apply_is_busy(a->apply))
+    else if (a->must_tell && !job_is_busy(a->job))
         tell_applied(a, a->untold);
-}
-
-static void on_retry(struct timer *t, void *ctx)
-{
-    struct agent *a = ctx;
-
-    (void)t;
-    apply_retry(a->apply, APPLY_RETRY_PASSING);
 }
 
 static void on_flush(struct timer *t, void *ctx)
@@ -281,43 +325,13 @@ static void on_link(void *ctx, enum sync_link_state state, const char *address,
         strncmp(line, a->link_story, sizeof(a->link_story) - 1) != 0) /* once each */
         LOG(WARN, "disconnected", LOG_C("server", address), LOG_C("reason", line));
     a->is_connected = false;
+    loop_defer(&a->loop, &a->refresh); /* they may have been exchanged */
     (void)snprintf(a->link_story, sizeof(a->link_story), "%s", line);
-}
-
-static int read_token(struct agent *a, struct err *err)
-{
-    owned(buf) struct buf text = BUF_NULL(TOKEN_FILE_MAX);
-    struct str token;
-    int r;
-
-    if (!*a->config.token_file)
-        return 0;
-    r = file_read(a->config.token_file, &text, err);
-    if (r)
-        return r;
-    token = str_trim(buf_str(&text));
-    if (!token.len || memchr(token.data, '\n', token.len))
-        return err_set(err, ERR_INVALID, "%s must hold one token", a->config.token_file);
-    (void)snprintf(a->token, sizeof(a->token), "%.*s", STR_ARG(token));
-    return 0;
 }
 
 static const char *or_null(const char *text)
 {
     return *text ? text : NULL;
-}
-
-static int open_tls(struct agent *a, struct err *err)
-{
-    const struct config *c = &a->config;
-    struct tls_client_opts opts = {.ca_file = or_null(c->tls_ca),
-                                   .cert_file = or_null(c->tls_cert),
-                                   .key_file = or_null(c->tls_key),
-                                   .server_name = or_null(c->tls_server_name)};
-
-    if (!c->tls && !opts.ca_file && !opts.cert_file)
-        return 0;
-    return tls_client_open(&opts, &a->tls, err);
 }
 
 static int open_link(struct agent *a, struct err *err)
@@ -327,8 +341,8 @@ static int open_link(struct agent *a, struct err *err)
 
     opts.channel = (struct channel_opts){.addresses = a->config.addresses,
                                          .n_addresses = a->config.n_addresses,
-                                         .tls = a->tls,
-                                         .token = or_null(a->token)};
+                                         .tls = a->credentials.tls,
+                                         .token = or_null(a->credentials.token)};
     if (random_bytes(&opts.channel.seed, sizeof(opts.channel.seed)))
         return err_set(err, ERR_IO, "the system has no random bytes");
     return sync_link_open(&opts, &a->link, err);
@@ -403,6 +417,52 @@ static int open_copy(struct agent *a, struct copy_content *content, struct err *
     return r ? r : subscribe_copy(a, content, err);
 }
 
+static struct sink *sink_named(const struct agent *a, struct str name)
+{
+    for (size_t i = 0; i < a->n_sinks; i++)
+        if (str_eq(a->sinks[i]->name, name))
+            return a->sinks[i];
+    return NULL;
+}
+
+/* The sinks, what the copy knows to be in them, and the job that delivers to them. ERR_NOMEM. */
+static int open_sinks(struct agent *a, const struct copy_content *content)
+{
+    struct job_opts job = {.loop = &a->loop,
+                           .ledger = &a->ledger,
+                           .copy = a->copy,
+                           .sinks = a->sinks,
+                           .retry_ms = a->config.retry_interval / NSEC_PER_MS,
+                           .applied = tell_applied,
+                           .idle = orders_idle,
+                           .ctx = a};
+
+    a->watch = watch_open(&a->loop, on_changed, a);
+    if (!a->watch)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < a->config.files.n; i++) {
+        struct sink_file_opts opts = {.loop = &a->loop,
+                                      .config = &a->config,
+                                      .files = &a->config.files.at[i],
+                                      .sync = a->sync,
+                                      .watch = a->watch};
+
+        a->sinks[i] = sink_file_open(&opts);
+        if (!a->sinks[i])
+            return ERR_NOMEM;
+        a->n_sinks = i + 1;
+    }
+    for (size_t i = 0; i < content->n_files; i++) {
+        struct sink *s = sink_named(a, content->files[i].sink);
+
+        if (s && s->ops->note(s, &content->files[i]))
+            return ERR_NOMEM;
+    }
+    job.n_sinks = a->n_sinks;
+    a->job = job_new(&job);
+    return a->job ? 0 : ERR_NOMEM;
+}
+
 static int open_core(struct agent *a, const struct copy_content *content, struct err *err)
 {
     struct sync_opts opts = {.instance = a->instance,
@@ -412,13 +472,6 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
                              .ops = &ops,
                              .ctx = a,
                              .is_judged = a->config.health.n > 0};
-    struct apply_opts apply = {.loop = &a->loop,
-                               .config = &a->config,
-                               .ledger = &a->ledger,
-                               .copy = a->copy,
-                               .applied = tell_applied,
-                               .idle = orders_idle,
-                               .ctx = a};
     int r;
 
     a->sync = sync_new(&opts);
@@ -436,7 +489,7 @@ static int open_core(struct agent *a, const struct copy_content *content, struct
         return r;
     r = ledger_load(&a->ledger, content);
     if (!r)
-        r = apply_new(&apply, content, &a->apply);
+        r = open_sinks(a, content);
     if (r)
         return err_set(err, r, "out of memory");
     r = orders_open(a, err);
@@ -459,24 +512,33 @@ static void on_stop_signal(struct signal_watch *s, void *ctx)
     agent_stop(ctx);
 }
 
+/* The rest of the configuration is read at the start: says what of it waits for that. */
+static void tell_waiting(const struct agent *a)
+{
+    owned(buf) struct buf names = BUF_NULL(NAMES_MAX);
+    struct err err = ERR_NULL;
+
+    if (!a->config.read_from)
+        return;
+    if (config_diff(a->config.read_from, a->config.text, &names, &err))
+        LOG(ERROR, "configuration_unusable", LOG_C("file", a->config.read_from),
+            LOG_C("error", err.code ? err.text : "out of memory"),
+            LOG_C("action", "the agent goes on with what it read when it started"));
+    else if (names.len)
+        LOG(WARN, "restart_needed", LOG_STR("settings", buf_str(&names)));
+}
+
 static void on_reload_signal(struct signal_watch *s, void *ctx)
 {
     struct agent *a = ctx;
-    struct err err = ERR_NULL;
-    int r = read_token(a, &err);
 
     (void)s;
-    if (!r)
-        r = sync_link_set_token(a->link, a->token);
-    if (!r && a->tls)
-        r = tls_reload(a->tls, &err);
-    if (r)
-        LOG(ERROR, "reload_failed", LOG_C("error", err.code ? err.text : "out of memory"));
-    else
-        LOG(INFO, "reloaded");
+    LOG(INFO, "reloaded");
+    tell_waiting(a);
+    refresh(a, CREDENTIALS_ALWAYS);
     sync_link_kick(a->link);
-    apply_retry(a->apply, APPLY_RETRY_ALL);
-    apply_verify(a->apply);
+    job_retry(a->job, JOB_RETRY_ORDERED);
+    job_verify(a->job, SINK_LOOK_AT_BYTES);
 }
 
 static int watch_signals(struct agent *a, struct err *err)
@@ -487,7 +549,9 @@ static int watch_signals(struct agent *a, struct err *err)
     if (loop_watch_signal(&a->loop, &a->on_term, err) ||
         loop_watch_signal(&a->loop, &a->on_int, err))
         return ERR_IO;
-    return loop_watch_signal(&a->loop, &a->on_hup, err);
+    if (loop_watch_signal(&a->loop, &a->on_hup, err))
+        return ERR_IO;
+    return reaper_open(&a->reaper, &a->loop, err);
 }
 
 /* ---- life ---- */
@@ -495,10 +559,8 @@ static int watch_signals(struct agent *a, struct err *err)
 static int open_parts(struct agent *a, struct err *err)
 {
     struct copy_content content = {.instance = ""};
-    int r = read_token(a, err);
+    int r = credentials_open(&a->credentials, &a->config, err);
 
-    if (!r)
-        r = open_tls(a, err);
     if (!r)
         r = open_copy(a, &content, err);
     if (!r)
@@ -513,15 +575,15 @@ static int open_parts(struct agent *a, struct err *err)
 
 int agent_open(struct agent *a, const struct config *config, struct err *err)
 {
-    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS,
-             retry_ms = config->retry_interval / NSEC_PER_MS;
+    uint64_t verify_ms = config->verify_interval / NSEC_PER_MS;
     int r;
 
     *a = (struct agent){.config = *config, .started_ms = clock_wall_ms()};
     a->verify = (struct timer){.fn = on_verify, .ctx = a};
-    a->retry = (struct timer){.fn = on_retry, .ctx = a};
+    a->look = (struct timer){.fn = on_look, .ctx = a};
     a->flush = (struct timer){.fn = on_flush, .ctx = a};
     a->again = (struct timer){.fn = on_again, .ctx = a};
+    a->refresh = (struct defer){.fn = run_refresh, .ctx = a};
     (void)snprintf(a->link_story, sizeof(a->link_story), "connecting");
     if (*config->mass_drop_min)
         LOG(WARN, "setting_without_effect", LOG_C("setting", "mass_drop_min"),
@@ -535,13 +597,16 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     if (r)
         return r;
     for (size_t i = 0; i < config->files.n; i++)
-        sink_sweep(&config->files.at[i]);
+        files_sweep(&config->files.at[i]);
     timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
-    timer_start(&a->retry, &a->loop, retry_ms, retry_ms);
+    timer_start(&a->look, &a->loop, LOOK_MS, LOOK_MS);
+    job_retry(a->job, JOB_RETRY_START); /* whatever it was refused for: much may have changed */
     if (!a->knows_nothing)
-        apply_verify(a->apply); /* what was served is served again, whoever can be reached */
+        job_verify(
+            a->job,
+            SINK_LOOK_AT_BYTES); /* what was served is served again, whoever can be reached */
     else if (a->ledger.pending.n)
-        apply_kick(a->apply);
+        job_kick(a->job);
     return 0;
 }
 
@@ -564,7 +629,7 @@ void agent_stop(struct agent *a)
         return;
     }
     a->is_stopping = true;
-    apply_stop(a->apply, stop_loop, a);
+    job_stop(a->job, stop_loop, a);
 }
 
 static void set_true(void *ctx)
@@ -587,28 +652,38 @@ static void close_net(struct agent *a)
         loop_turn(&a->loop, LOOP_WAIT);
 }
 
+static void close_sinks(struct agent *a)
+{
+    for (size_t i = 0; i < a->n_sinks; i++)
+        a->sinks[i] = a->sinks[i]->ops->close(a->sinks[i]);
+    a->n_sinks = 0;
+}
+
 void agent_close(struct agent *a)
 {
     if (!a->has_loop)
         return;
     timer_stop(&a->verify);
-    timer_stop(&a->retry);
+    timer_stop(&a->look);
     timer_stop(&a->flush);
     timer_stop(&a->again);
     close_net(a);
-    while (a->apply &&
-           apply_is_busy(
-               a->apply)) /* asked twice to stop: what is under way on a worker must end */
+    while (
+        a->job &&
+        job_is_busy(a->job)) /* asked twice to stop: what is under way on a worker must end */
         loop_turn(&a->loop, LOOP_WAIT);
-    a->apply = apply_free(a->apply);
+    a->job = job_free(a->job);
+    close_sinks(a);
+    a->watch = watch_close(a->watch);
     orders_close(a);
     a->prober = prober_close(a->prober);
+    reaper_close(&a->reaper);
     loop_close(&a->loop);
     if (a->has_ledger)
         ledger_deinit(&a->ledger);
     a->sync = sync_free(a->sync);
     a->copy = copy_close(a->copy);
-    tls_close(a->tls);
+    credentials_close(&a->credentials);
     arena_deinit(&a->arena);
     a->has_loop = false;
 }

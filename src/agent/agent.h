@@ -8,9 +8,13 @@
 #ifndef TRIMTAB_AGENT_AGENT_H
 #define TRIMTAB_AGENT_AGENT_H
 
-#include "agent/apply.h"
+#include "agent/config.h"
+#include "agent/credentials.h"
+#include "agent/job.h"
 #include "agent/orders.h"
 #include "agent/prober.h"
+#include "agent/reaper.h"
+#include "agent/watch.h"
 #include "net/http.h"
 #include "sync/link.h"
 
@@ -19,13 +23,16 @@ struct agent {
     struct arena arena; /* what lives as long as the agent */
     struct loop loop;
     bool has_loop;
-    struct tls *tls;
+    struct credentials credentials;
+    struct defer refresh; /* of them */
     struct copy *copy;
     struct sync *sync;
     struct sync_link *link;
     struct ledger ledger;
     bool has_ledger;
-    struct apply *apply;
+    struct sink *sinks[CONFIG_SINKS_MAX]; /* in the order of the configuration */
+    size_t n_sinks;
+    struct job *job;
     struct orders orders;
     struct prober *prober;
     struct http_server *admin;
@@ -33,9 +40,10 @@ struct agent {
     Trimtab__V1__Instance *instance;
     struct str secret; /* of this host, on the arena; tells it from others with the same credential */
     Trimtab__V1__Scope **scopes;
-    struct timer verify, retry, flush, again;
+    struct watch *watch;
+    struct timer verify, look, flush, again;
     struct signal_watch on_term, on_int, on_hup;
-    char token[1024];
+    struct reaper reaper;
     char link_story[ERR_TEXT_MAX];                 /* why it is down */
     bool is_connected, is_stopping, knows_nothing; /* the last: no copy, nothing received yet */
     int64_t started_ms, connected_ms;

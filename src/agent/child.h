@@ -1,6 +1,8 @@
 /*
  * Commands of the agent's own configuration: one child process with a time limit, whose output is kept up to 4 KiB, made
  * plain (base/text.h) and cut between characters.
+ * A program that a command leaves running may go on writing: what it writes then is read and dropped by a process of its
+ * own, which lives as long as it does, and longer than the agent.
  * Never blocks; one loop and its thread.
  */
 #ifndef TRIMTAB_AGENT_CHILD_H
@@ -13,8 +15,17 @@ enum { CHILD_OUTPUT_MAX = 4096 };
 
 struct child;
 
+/* How a command ended. Only CHILD_REFUSED says something about what it was asked. */
+enum child_end {
+    CHILD_PASSED,  /* with status 0 */
+    CHILD_REFUSED, /* with another status */
+    CHILD_NOT_RUN, /* the shell could not find or start it (status 126, 127) */
+    CHILD_KILLED,  /* by a signal; or a shell says so of what it ran (status over 128) */
+    CHILD_LATE     /* it did not answer in time, and was killed */
+};
+
 struct child_result {
-    bool has_passed; /* it ended by itself, with status 0 */
+    enum child_end end;
     const char *
         story; /* how it ended: "exit status 1", "killed by signal 9", "no answer in 10000 ms" */
     struct str output; /* standard output and error, plain; what is over the limit was dropped */
@@ -22,7 +33,8 @@ struct child_result {
 
 struct child_opts {
     struct loop *loop;
-    const char *command; /* for /bin/sh -c; {stage} becomes the quoted stage */
+    const char
+        *command; /* for /bin/sh -c; {stage} becomes the stage, quoted as its place needs */
     const char *stage;   /* also TRIMTAB_STAGE in its environment; NULL: none */
     const char *sink;    /* TRIMTAB_SINK; NULL: none */
     const char *probe;   /* TRIMTAB_PROBE; NULL: none */
@@ -43,7 +55,13 @@ must_use int child_start(const struct child_opts *opts, struct child **ret_child
  */
 void child_forget(struct child *c);
 
-/* The command with {stage} filled in, quoted for the shell. Failure is remembered by the buffer. */
+/* Whether this process was started here and its end has not been seen yet. */
+bool child_is_ours(pid_t pid);
+
+/*
+ * The command with {stage} filled in: as one word of the shell, also between quotes of either sort. Failure is remembered
+ * by the buffer.
+ */
 void child_command(const char *command, const char *stage, struct buf *out);
 
 #endif

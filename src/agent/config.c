@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { CONFIG_FILE_MAX = 1 << 20, PATH_BYTES_MAX = 4096 };
+enum { PATH_BYTES_MAX = 4096 };
 
 #define ROW(field, type, standard, help)                                                       \
     {                                                                                          \
@@ -40,14 +40,15 @@ static const struct setting table[] = {
     ROW(reload_timeout, DURATION, "30s", "how long a reload command may take"),
     ROW(verify_interval, DURATION, "1m", "how often what is held is proved anew"),
     ROW(retry_interval, DURATION, "1m",
-        "how often what failed for lack of space is tried again"),
+        "how often what was refused for its content is tried again"),
     ROW(mass_drop_min, TEXT, "",
         "without effect, for files of older versions: nothing is deleted without a cause"),
     ROW(log_level, TEXT, "info", "debug, info, warn or error"),
     ROW(log_format, TEXT, "text", "text or json"),
     ROW(config_file, TEXT, "",
         "file with these settings and the sections [scope], [files] and [health]"),
-    ROW(check_config, BOOL, "false", "check the settings and leave"),
+    ROW(check_config, BOOL, "false",
+        "check the settings, and that what they name is there, and leave"),
     ROW(show_version, BOOL, "false", "also --version: print the version and leave"),
     ROW(show_help, BOOL, "false", "also --help: print this and leave"),
 };
@@ -75,17 +76,20 @@ void config_help(struct buf *out)
         "TRIMTAB_AGENT_SETTING, or here; the later is stronger.\n\n");
     settings_help(&s, out);
     buf_put_c(
-        out, "\nSections of the file:\n"
-             "  [scope \"NAME\"]  namespaces = a/b,c   kinds = file   names = *.conf,conf.d/*\n"
-             "  [files \"NAME\"]  scope = NAME   target = /folder   mode = 0644   folder_mode "
-             "= 0755\n"
-             "                  owner = USER   group = GROUP   layout = plain|symlink\n"
-             "                  check = COMMAND with {stage}   check_timeout = 10s\n"
-             "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
-             "                  replace_foreign = no|yes\n"
-             "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
-             "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
-             "                  settle = 0s   retry = 1s\n");
+        out,
+        "\nSections of the file:\n"
+        "  [scope \"NAME\"]  namespaces = a/b,c   kinds = file   names = *.conf,conf.d/*\n"
+        "  [files \"NAME\"]  scope = NAME   target = /folder   mode = 0644   folder_mode "
+        "= 0755\n"
+        "                  owner = USER   group = GROUP   layout = plain|symlink\n"
+        "                  check = COMMAND with {stage}   check_timeout = 10s\n"
+        "                  reload = COMMAND, or reload_signal = HUP and pid_file = FILE\n"
+        "                  program = NAME of the program that pid_file is of\n"
+        "                  replace_foreign = no|yes   on_edit = restore|report\n"
+        "                  modes = 0755, what trimtab/mode may ask for   in_place = yes|no\n"
+        "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
+        "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
+        "                  settle = 0s   retry = 1s\n");
 }
 
 const char *config_admin_token_file(const struct config *config, struct arena *a)
@@ -208,6 +212,8 @@ static int begin_files(struct reading *r, struct str label, struct err *err)
     struct config *c = r->config;
     struct config_files f = {.name = arena_str(r->arena, label),
                              .mode = 0644,
+                             .modes = 0755,
+                             .in_place = true,
                              .folder_mode = 0755,
                              .owner = (uid_t)-1,
                              .group = (gid_t)-1};
@@ -246,7 +252,8 @@ static int files_text(struct reading *r, struct config_files *f, struct str key,
     } texts[] = {{STR("target"), &f->target},
                  {STR("check"), &f->check},
                  {STR("reload"), &f->reload},
-                 {STR("pid_file"), &f->pid_file}};
+                 {STR("pid_file"), &f->pid_file},
+                 {STR("program"), &f->program}};
 
     *ret_known = true;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -266,6 +273,14 @@ static int files_layout(struct config_files *f, struct str value, struct err *er
     return 0;
 }
 
+static int files_on_edit(struct config_files *f, struct str value, struct err *err)
+{
+    if (!str_eq(value, STR("restore")) && !str_eq(value, STR("report")))
+        return wrong("on_edit", value, "it takes restore or report", err);
+    f->on_edit = str_eq(value, STR("report")) ? FILES_REPORT : FILES_RESTORE;
+    return 0;
+}
+
 static int files_line(struct reading *r, struct str key, struct str value, struct err *err)
 {
     struct config_files *f = &r->config->files.at[r->config->files.n - 1];
@@ -278,8 +293,14 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
         f->scope = arena_str(r->arena, value);
         return arena_failed(r->arena) ? ERR_NOMEM : 0;
     }
-    if (str_eq(key, STR("mode")))
+    if (str_eq(key, STR("mode"))) {
+        f->has_mode = true;
         return take_mode("mode", value, &f->mode, err);
+    }
+    if (str_eq(key, STR("modes")))
+        return take_mode("modes", value, &f->modes, err);
+    if (str_eq(key, STR("in_place")))
+        return take_yes("in_place", value, &f->in_place, err);
     if (str_eq(key, STR("folder_mode")))
         return take_mode("folder_mode", value, &f->folder_mode, err);
     if (str_eq(key, STR("owner")))
@@ -288,6 +309,8 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
         return take_group(r->arena, value, &f->group, err);
     if (str_eq(key, STR("layout")))
         return files_layout(f, value, err);
+    if (str_eq(key, STR("on_edit")))
+        return files_on_edit(f, value, err);
     if (str_eq(key, STR("reload_signal")))
         return take_signal(value, &f->reload_signal, err);
     if (str_eq(key, STR("replace_foreign")))
@@ -363,6 +386,8 @@ static int check_files(const struct config *c, const struct config_files *f, str
         return err_set(err, ERR_INVALID, "reload or reload_signal, not both");
     if (!f->reload_signal != !f->pid_file)
         return err_set(err, ERR_INVALID, "reload_signal and pid_file are needed together");
+    if (f->program && !f->pid_file)
+        return err_set(err, ERR_INVALID, "program is the name of what pid_file is of");
     if ((f->owner != (uid_t)-1 || f->group != (gid_t)-1) && geteuid() != 0)
         return err_set(err, ERR_INVALID,
                        "owner and group can only be set by an agent that runs as root");
@@ -439,6 +464,8 @@ static int take_file(struct reading *r, const char *path, struct err *err)
     owned(buf) struct buf text = BUF_NULL(CONFIG_FILE_MAX);
     int result = file_read(path, &text, err);
 
+    r->config->read_from = arena_c(r->arena, str_c(path));
+    r->config->text = arena_str(r->arena, buf_str(&text));
     return result ? result : settings_parse(buf_str(&text), path, take_line, r, err);
 }
 

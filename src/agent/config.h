@@ -21,7 +21,12 @@
 
 #include <sys/types.h>
 
-enum { CONFIG_SINKS_MAX = 64, CONFIG_HEALTH_MAX = 16, CONFIG_WORDS_MAX = 8 };
+enum {
+    CONFIG_SINKS_MAX = 64,
+    CONFIG_HEALTH_MAX = 16,
+    CONFIG_WORDS_MAX = 8,
+    CONFIG_FILE_MAX = 1 << 20,
+};
 
 struct config_scope {
     struct str name;
@@ -32,6 +37,8 @@ struct config_scope {
 };
 
 enum files_layout { FILES_PLAIN, FILES_SYMLINK };
+/* What is done about files that others altered. */
+enum files_on_edit { FILES_RESTORE, FILES_REPORT };
 
 /* A [files] section. */
 struct config_files {
@@ -40,11 +47,15 @@ struct config_files {
     const char *target;
     const char *check, *reload; /* command lines; NULL: none */
     int reload_signal;          /* 0: none */
-    const char *pid_file;
+    const char *pid_file, *program; /* NULL: not known */
     mode_t mode, folder_mode;
+    bool has_mode; /* mode was said, so that no file keeps another one */
+    mode_t modes;  /* what the annotation trimtab/mode may ask for */
+    bool in_place; /* a file that is a mount of its own is written over */
     uid_t owner; /* (uid_t)-1: as the agent */
     gid_t group;
     enum files_layout layout;
+    enum files_on_edit on_edit;
     bool replace_foreign;
     uint64_t check_timeout; /* ns; 0: the general one */
 };
@@ -68,6 +79,8 @@ struct config {
     bool show_version, show_help, check_config;
     const char *config_file;
 
+    const char *read_from; /* the file that was read; NULL: none */
+    struct str text;       /* and what it was */
     const char **addresses;
     size_t n_addresses;
     struct pair *pairs; /* labels */

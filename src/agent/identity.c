@@ -4,6 +4,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/place.h"
 #include "base/file.h"
 #include "proto/inbound.h"
 

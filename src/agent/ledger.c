@@ -151,6 +151,8 @@ static int compare(struct ledger *l, struct str key, uint64_t batch, enum why wh
         p->batch = batch;
         p->is_refused = false; /* something relevant changed */
         p->must_retry = false;
+        p->n_tries = 0;
+        p->retry_at = 0;
     }
     return 0;
 }
@@ -235,6 +237,41 @@ int ledger_serve(struct ledger *l, struct str key, struct version *v)
     int r = set_serving(l, key, v);
 
     return r ? r : compare(l, key, 0, IS_SERVED);
+}
+
+/* ---- what was altered on the host ---- */
+
+bool pending_is_drifted(const struct pending *p)
+{
+    return p->is_refused && strcmp(p->code, LEDGER_DRIFTED) == 0;
+}
+
+int ledger_drift(struct ledger *l, struct str key, struct str message)
+{
+    bool is_newest = is_same(ledger_received(l, key), ledger_serving(l, key));
+    struct pending *p;
+
+    (void)set_serving(l, key, NULL); /* what goes needs no memory */
+    p = pending_add(l, key);
+    if (!p) {
+        l->must_rescan = true;
+        return ERR_NOMEM;
+    }
+    if (!is_newest) /* what was refused or has come since stands as it did */
+        return 0;
+    *p = (struct pending){
+        .batch = p->batch, .group = ++l->last_group, .is_refused = true, .len = p->len};
+    (void)snprintf(p->code, sizeof(p->code), "%s", LEDGER_DRIFTED);
+    p->message = mem_dup(message.data, message.len);
+    return p->message ? 0 : ERR_NOMEM;
+}
+
+int ledger_undrift(struct ledger *l, struct str key)
+{
+    const struct pending *p = map_get(&l->pending, key);
+    struct version *received = ledger_received(l, key);
+
+    return p && pending_is_drifted(p) && received ? ledger_serve(l, key, received) : 0;
 }
 
 /* ---- what the copy says ---- */
@@ -483,6 +520,7 @@ int ledger_refuse(struct ledger *l, const struct group_member *m, uint64_t group
         return 0; /* it has become what is served */
     p->group = group;
     p->must_retry = false;
+    p->retry_at = 0;
     if (!is_same(ledger_received(l, m->key), m->want))
         return 0; /* something newer has come: not tried yet */
     p->is_refused = true;

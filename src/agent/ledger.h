@@ -11,6 +11,7 @@
 #define TRIMTAB_AGENT_LEDGER_H
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "sync/copy.h"
@@ -20,6 +21,9 @@ struct pending {
     uint64_t batch; /* revision of the batch that changed it last */
     uint64_t group; /* with whom it was refused; 0: not tried yet */
     bool is_refused, must_retry;
+    unsigned
+        n_tries; /* since it came, or anything that matters has changed; for whoever refuses it */
+    nsec_t retry_at; /* of the loop's clock; 0: not by itself */
     char code[24];
     char *message, *held_by; /* NULL: empty */
     size_t len;
@@ -76,6 +80,14 @@ struct groups {
 /* All groups of what is pending, oldest batch first. Not while a rescan is needed: they might be halves. ERR_NOMEM. */
 must_use int ledger_groups(const struct ledger *l, struct groups *ret_groups);
 void groups_deinit(struct groups *g);
+
+/* The code of what was altered on the host: it is not served, and not put right by itself. */
+#define LEDGER_DRIFTED "DRIFTED"
+/* Found to be altered: it is not served any more. ERR_NOMEM: ledger_rescan is needed, or the text is missing. */
+must_use int ledger_drift(struct ledger *l, struct str key, struct str message);
+/* Found to be as it was delivered after all: it is served again. ERR_NOMEM: to be called again. */
+must_use int ledger_undrift(struct ledger *l, struct str key);
+bool pending_is_drifted(const struct pending *p);
 
 struct refusal_text {
     const char *code;

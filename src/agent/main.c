@@ -3,6 +3,7 @@
  */
 #include "agent/agent.h"
 #include "agent/command.h"
+#include "agent/config_probe.h"
 #include "base/log.h"
 
 #include <malloc.h>
@@ -56,7 +57,7 @@ static int run(const struct config *config)
         return tell(&err);
     }
     if (config->check_config)
-        return 0;
+        return config_probe(config, &err) ? tell(&err) : 0;
     if (config->n_words)
         return command_run(config, &err) ? tell(&err) : 0;
     log_setup(STDERR_FILENO, level,

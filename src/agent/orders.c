@@ -102,7 +102,7 @@ static void set_pause(struct agent *a, bool is_paused, const char *reason)
         LOG(WARN, is_paused ? "fleet_paused" : "fleet_resumed", LOG_C("reason", o->reason));
     o->is_paused = is_paused;
     o->is_doubtful = false;
-    apply_pause(a->apply, is_paused);
+    job_pause(a->job, is_paused);
 }
 
 static void take_fleet(struct agent *a, const struct sync_order *order)
@@ -189,9 +189,9 @@ static void try_again(struct agent *a, const struct order_waiting *w)
 {
     LOG(INFO, "ordered_to_retry", LOG_U64("order", w->revision), LOG_U64("resources", w->n));
     if (w->n)
-        apply_retry_these(a->apply, w->ids, w->n);
+        job_retry_these(a->job, w->ids, w->n);
     else
-        apply_retry(a->apply, APPLY_RETRY_ALL);
+        job_retry(a->job, JOB_RETRY_ORDERED);
 }
 
 /* Begins what waits, when no job is under way (O2). */
@@ -199,7 +199,7 @@ static void begin_waiting(struct agent *a)
 {
     struct orders *o = &a->orders;
 
-    while (o->first && !apply_is_busy(a->apply)) {
+    while (o->first && !job_is_busy(a->job)) {
         struct order_waiting *w = o->first;
 
         o->first = w->next;
@@ -211,7 +211,7 @@ static void begin_waiting(struct agent *a)
         o->running = w->revision;
         if (!w->is_release)
             try_again(a, w);
-        apply_kick(a->apply); /* also when nothing is refused: that is told, too */
+        job_kick(a->job); /* also when nothing is refused: that is told, too */
         (void)waiting_free(w);
     }
 }
@@ -273,7 +273,7 @@ void orders_idle(void *agent)
     struct orders *o = &a->orders;
     uint64_t before = o->done;
 
-    if (o->running && !a->must_tell && !a->ledger.must_rescan && !apply_is_retrying(a->apply)) {
+    if (o->running && !a->must_tell && !a->ledger.must_rescan && !job_is_retrying(a->job)) {
         o->done = o->running;
         if (save(a) == 0) {
             sync_order_done(a->sync, o->running);
@@ -301,7 +301,7 @@ int orders_open(struct agent *a, struct err *err)
     if (memcmp(cursor.store_id, o->store_id, SYNC_STORE_ID_BYTES) == 0)
         sync_load_orders(a->sync, o->done, o->fleet);
     if (o->is_paused)
-        apply_pause(a->apply, true);
+        job_pause(a->job, true);
     return 0;
 }
 

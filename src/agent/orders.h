@@ -37,7 +37,7 @@ void orders_close(struct agent *a);
 void orders_take(void *agent, const struct sync_order *order);
 /* A batch or a bookmark came. */
 void orders_heard(struct agent *a);
-/* An operation of apply: nothing is to be applied, and what is served was told. */
+/* An operation of the job: nothing is to be applied, and what is served was told. */
 void orders_idle(void *agent);
 
 #endif

@@ -106,7 +106,7 @@ static void on_child(void *ctx, const struct child_result *result)
     if (buf_status(&reason))
         skip(probe);
     else
-        take_result(probe, result->has_passed, buf_str(&reason));
+        take_result(probe, result->end == CHILD_PASSED, buf_str(&reason));
 }
 
 static void on_fetched(void *ctx, const struct fetch_result *result)

@@ -1,74 +1,124 @@
 /*
- * The file sink: brings the files of one [files] section from what they are to what they shall be, in steps that can
- * be taken back. It knows nothing of groups, checks and reloads: apply.c does.
+ * A sink: where items of one scope are delivered to. The job (job.c) decides what is to be delivered and whether it
+ * stands; how that is done, and where, only the engine behind struct sink_ops knows.
  *
- *   sink_stage    the new tree beside the target, durable; nothing in the target has changed
- *   sink_switch   in place, file by file (plain) or by one rename (symlink)
- *   sink_undo     as it was before the switch; needs no space
- *   sink_finish   what was needed for undoing goes away
+ *   plan       loop     compares what shall be there with what is known to be there; no I/O
+ *   stage      worker   prepares all that can fail for want of space or rights; nothing that is in use changes
+ *   check      loop     asks the receiver whether it would take it
+ *   switch     worker   in place; after a failure it is undone already
+ *   reload     loop     tells the receiver
+ *   undo       worker   as it was before the switch; nothing when it did not switch; needs no space
+ *   finish     worker   what was needed for undoing goes away, and the plan with it
  *
- * Blocking; for a worker thread. A plan belongs to one thread at a time.
+ * Promises that every engine keeps, and one test over all of them holds (tests/agent/sinks.c):
+ *   (K1) Before switch and after undo the receiver's content is what it was before the plan.
+ *   (K2) After a failure of stage or switch the same holds, nothing is left behind, and the plan tells code and story.
+ *   (K3) After switch the content is exactly what was wanted.
+ *   (K4) The rows of SINK_INTENT, durable before switch, let a process that starts after a crash at any later step know
+ *        all that it may have put there, and that the receiver may not have been told. Only the rows of SINK_FINAL and
+ *        SINK_TOLD take that back; until then every plan must tell the receiver, whether anything changes or not.
  */
 #ifndef TRIMTAB_AGENT_SINK_H
 #define TRIMTAB_AGENT_SINK_H
 
-#include "agent/config.h"
-#include "agent/place.h"
 #include "base/arena.h"
-#include "model/version.h"
+#include "base/vec.h"
+#include "sync/copy.h"
 
-/* A file as it shall be. */
-struct sink_file {
-    const char *path;
-    struct version *version; /* referenced */
-    bool was_delivered;      /* by us, as far as we know */
-    bool is_noted;           /* with this content, whatever is found there */
+struct sink_ops;
+
+/* What all engines have in common; first in their own struct. */
+struct sink {
+    const struct sink_ops *ops;
+    struct str name, scope;
+};
+
+/* An item as it shall be. Borrowed for the call of plan. */
+struct sink_item {
+    struct str key; /* of the ledger */
+    struct version *version;
+    bool is_served;  /* it was served before; else it is part of what is tried now */
+    bool is_altered; /* it was found to be altered on the host, and is not served */
     bool
-        is_changed; /* differs from what was delivered (or, after verifying, from what is there) */
+        is_waiting; /* it is published, and not to be there now: what it was before, if anything, is not served */
 };
 
-struct sink_undo {
-    enum { UNDO_PUT, UNDO_REPLACED, UNDO_REMOVED, UNDO_MADE_FOLDER, UNDO_REMOVED_FOLDER } sort;
-    const char *path;
-    unsigned number; /* of the old file in old/ */
+/* What was found of an item that nothing new is wanted of: it was altered on the host, or it is no more. */
+struct sink_drift {
+    struct str key;
+    bool is_altered;
 };
 
-/* What is to be done, and what was. Filled by its maker down to the line. */
+/* What failed, and by whose fault. Borrowed. */
+struct sink_fault {
+    const char *code;
+    bool is_passing;    /* it says nothing of the content: the same may pass soon */
+    struct str culprit; /* name of an item of the sink; empty: none in particular */
+    struct str text;
+};
+
+/* First in the engine's own struct. Of the loop, but while a worker has it. */
 struct sink_plan {
-    const struct config_files *config;
-    struct arena arena;
-    VEC(struct sink_file) files;   /* sorted by path; none inside another */
-    VEC(const char *) removals;    /* delivered files that shall not be there any more */
-    VEC(const char *) old_folders; /* folders that we once made */
-    bool must_verify;              /* also look at what is there: local edits are put right */
-    /* ---- */
-    bool is_changed; /* there is something to switch */
-    bool is_switched;
-    uint64_t n_restored;                /* local edits that were found */
-    char stage[PLACE_PATH_MAX * 2 + 8]; /* for {stage}: absolute path of the new tree */
-    char base[PLACE_PATH_MAX *
-              2]; /* what is removed at the end; relative to the folder base_fd */
-    int base_fd;  /* -1: there is none */
-    struct place target, fresh, old;
-    VEC(struct sink_undo) undo;
-    VEC(const char *) new_folders;
-    char previous[256];  /* symlink: where ..data pointed; "": nowhere */
-    const char *code;    /* of a refusal: NO_SPACE, FOREIGN_FILE, UNSAFE_PATH, IO */
-    const char *culprit; /* path; NULL: none in particular */
-    struct err err;
+    struct sink *sink;
+    bool is_changed;  /* there is something to check, to switch and to tell the receiver */
+    bool must_tell;   /* the receiver may not know what is there already */
+    bool was_told,
+        is_untold;    /* kept by the job: a reload was asked for, and it has not passed */
+    bool is_switched; /* and not undone */
+    uint64_t n_written, n_removed, n_restored;
+    struct sink_fault fault; /* of the step that failed; in the plan's own memory */
 };
 
-void sink_plan_init(struct sink_plan *p, const struct config_files *config);
-void sink_plan_deinit(struct sink_plan *p);
+/* The end of a check or a reload, once, from the loop. NULL: it has passed. */
+typedef void sink_done_fn(void *ctx, const struct sink_fault *fault);
 
-/* 0, or negative with code, culprit and err in the plan; then nothing is left behind. */
-must_use int sink_stage(struct sink_plan *p);
-/* After a failure the switch is undone already. */
-must_use int sink_switch(struct sink_plan *p);
-void sink_undo(struct sink_plan *p);
-void sink_finish(struct sink_plan *p);
+/* Rows of state for the local copy. */
+struct sink_rows {
+    struct arena arena;
+    VEC(struct copy_file) rows;
+};
 
-/* Removes what a process that died has left beside or in the target. */
-void sink_sweep(const struct config_files *config);
+enum sink_rows_of {
+    SINK_INTENT, /* before the switch: what it may put there */
+    SINK_VOID,   /* after an undo: what the intent announced did not come to be */
+    SINK_FINAL,  /* after the reload: what is there */
+    SINK_TOLD    /* after the reload of what was there before: the receiver knows it again */
+};
+
+/* How closely plan and stage look at what is there already: whether it was changed since, or at every byte. */
+enum sink_look { SINK_LOOK_FOR_CHANGES, SINK_LOOK_AT_BYTES };
+
+/* The outcomes of check and reload. */
+enum { SINK_ASKED = 0, SINK_NOTHING_TO_ASK = 1 };
+
+struct sink_ops {
+    const char *engine;
+    bool (*takes)(const struct sink *s, struct str key); /* of its scope */
+    /* On ERR_NOMEM *ret_plan is NULL; on any other failure it is a plan whose fault tells why. */
+    int (*plan)(struct sink *s, const struct sink_item *items, size_t n, enum sink_look look,
+                struct sink_plan **ret_plan);
+    int (*stage)(struct sink_plan *p);
+    /* SINK_ASKED: done is called later. A failure could not ask, and the plan's fault tells why. */
+    int (*check)(struct sink_plan *p, sink_done_fn *done, void *ctx);
+    int (*switch_over)(struct sink_plan *p);
+    int (*reload)(struct sink_plan *p, sink_done_fn *done, void *ctx);
+    /* Forgets the check or reload under way, whose done is not called then. */
+    void (*cancel)(struct sink_plan *p);
+    void (*undo)(struct sink_plan *p);
+    struct sink_plan *(*finish)(struct sink_plan *p); /* always NULL */
+    int (*rows)(const struct sink_plan *p, enum sink_rows_of which, struct sink_rows *out);
+    /* The next finding of a staged plan, from *at on, which begins at 0. False: there is none. May be NULL. */
+    bool (*drift)(const struct sink_plan *p, size_t *at, struct sink_drift *ret);
+    /* The plan's result stands: the engine remembers what it has seen of what is there. May be NULL. */
+    void (*settle)(struct sink_plan *p);
+    /* What the engine knows to be there follows a row. ERR_NOMEM. */
+    int (*note)(struct sink *s, const struct copy_file *row);
+    struct sink *(*close)(struct sink *s); /* always NULL */
+};
+
+/* hash NULL: the row goes. False without memory. */
+must_use bool sink_rows_add(struct sink_rows *r, const struct sink *s, struct str name,
+                            const struct sha256 *hash);
+void sink_rows_deinit(struct sink_rows *r);
 
 #endif

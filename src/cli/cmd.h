@@ -177,6 +177,7 @@ struct publishing {
     char *const *paths;
     size_t n_paths;
     const struct typing *typing;
+    bool without_modes; /* else files that are not 0644 keep their modes (cli/modes.h) */
 };
 must_use int changes_of_paths(struct cli *cli, const struct publishing *p,
                               Trimtab__V1__CommitRequest *q, struct err *err);

@@ -6,6 +6,7 @@
  */
 #include "base/file.h"
 #include "cli/cmd.h"
+#include "cli/modes.h"
 #include "cli/tree.h"
 #include "cli/typing.h"
 #include "model/commit.h"
@@ -75,8 +76,16 @@ static bool is_typing_file(const char *path)
     return strcmp(slash ? slash + 1 : path, TYPING_FILE) == 0;
 }
 
+static int add_mode(struct modes *modes, Trimtab__V1__Change *change, unsigned mode,
+                    struct err *err)
+{
+    return VEC_PUSH(modes, (struct mode_of){change, mode})
+               ? 0
+               : err_set(err, ERR_NOMEM, "out of memory");
+}
+
 static int publish_folder(struct cli *cli, const struct publishing *p, const char *path,
-                          Trimtab__V1__CommitRequest *q, struct err *err)
+                          Trimtab__V1__CommitRequest *q, struct modes *modes, struct err *err)
 {
     struct tree_files files;
     json_t *types = NULL;
@@ -97,6 +106,8 @@ static int publish_folder(struct cli *cli, const struct publishing *p, const cha
         r = changes_add(cli, q, id, files.at[i].content, err);
         if (!r)
             typing_apply(cli, p->typing, types, q->changes[q->n_changes - 1]);
+        if (!r)
+            r = add_mode(modes, q->changes[q->n_changes - 1], files.at[i].mode, err);
     }
     json_decref(types);
     return r;
@@ -125,20 +136,27 @@ static int publish_file(struct cli *cli, const struct publishing *p, const char 
 int changes_of_paths(struct cli *cli, const struct publishing *p, Trimtab__V1__CommitRequest *q,
                      struct err *err)
 {
+    struct modes modes = {.n = 0};
     int r = namespace_check(str_c(p->space), err);
 
     if (!r)
         r = typing_check(p->typing, err);
     for (size_t i = 0; i < p->n_paths && !r; i++) {
+        const char *path = p->paths[i];
         struct stat st;
 
-        if (stat(p->paths[i], &st))
-            r = err_set_errno(err, "cannot open %s", p->paths[i]);
+        if (stat(path, &st))
+            r = err_set_errno(err, "cannot open %s", path);
         else if (S_ISDIR(st.st_mode))
-            r = publish_folder(cli, p, p->paths[i], q, err);
+            r = publish_folder(cli, p, path, q, &modes, err);
         else
-            r = publish_file(cli, p, p->paths[i], q, err);
+            r = publish_file(cli, p, path, q, err);
+        if (!r && S_ISREG(st.st_mode))
+            r = add_mode(&modes, q->changes[q->n_changes - 1], st.st_mode & 07777, err);
     }
+    if (!r && !p->without_modes && modes.n)
+        r = modes_set(cli, p->space, &modes, err);
+    VEC_DEINIT(&modes);
     return r;
 }
 
@@ -147,6 +165,7 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     struct committing how = {.message = "", .timeout_s = 60};
     bool prune = false, yes = false;
     struct typing typing = {.as_is = false};
+    struct publishing publishing = {.typing = &typing};
     const struct flag flags[] = {
         TYPING_FLAGS(typing),
         {"--message", 'm', "why", &how.message, NULL, NULL, NULL},
@@ -154,6 +173,8 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
          NULL, NULL},
         {"--yes", 0, "prune all that is there, or most of it, without a question", NULL, &yes,
          NULL, NULL},
+        {"--no-modes", 0, "leave the modes of the resources as they are", NULL,
+         &publishing.without_modes, NULL, NULL},
         {"--override", 0, "reason to publish what is protected, or carried by a rollout",
          &how.override, NULL, NULL, NULL},
         {"--dry-run", 0, "check and show the differences, store nothing", NULL, &how.dry_run,
@@ -173,10 +194,11 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
     if (words.n < 2)
         return usage(&cmd_publish, err, "publish takes a namespace, then files or folders");
     r = changes_begin(cli, &q, err);
+    publishing.space = words.at[0];
+    publishing.paths = words.at + 1;
+    publishing.n_paths = words.n - 1;
     if (!r)
-        r = changes_of_paths(
-            cli, &(struct publishing){words.at[0], words.at + 1, words.n - 1, &typing}, &q,
-            err);
+        r = changes_of_paths(cli, &publishing, &q, err);
     if (r)
         return r;
     if (prune) {
@@ -189,7 +211,7 @@ static int run_publish(struct cli *cli, int argc, char **argv, struct err *err)
 
 const struct command cmd_publish = {
     "publish",
-    "publish NAMESPACE PATH... [-m WHY] [--type [PATTERN=]TYPE] [--as-is] "
+    "publish NAMESPACE PATH... [-m WHY] [--type [PATTERN=]TYPE] [--as-is] [--no-modes] "
     "[--prune [--yes]] [--override REASON] [--dry-run] "
     "[--wait [--timeout S]]",
     "commits files or folders as one commit", run_publish};

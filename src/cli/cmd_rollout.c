@@ -109,8 +109,12 @@ static int take_changes(struct cli *cli, const struct starting *s, struct words 
     if (s->file || s->value)
         r = take_value(cli, s, words, q, err);
     else if (s->space)
-        r = changes_of_paths(
-            cli, &(struct publishing){s->space, words->at, words->n, &s->typing}, q, err);
+        r = changes_of_paths(cli,
+                             &(struct publishing){.space = s->space,
+                                                  .paths = words->at,
+                                                  .n_paths = words->n,
+                                                  .typing = &s->typing},
+                             q, err);
     else if (s->folder)
         r = changes_of_export(cli, s->folder, &s->typing, q, err);
     else if (words->n)

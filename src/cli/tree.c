@@ -20,7 +20,7 @@ struct reading {
     size_t bytes;
 };
 
-static int add(struct reading *r, const char *name, struct str content)
+static int add(struct reading *r, const char *name, struct str content, unsigned mode)
 {
     struct tree_files *f = r->files;
 
@@ -35,7 +35,7 @@ static int add(struct reading *r, const char *name, struct str content)
         f->at = at;
         f->cap = cap;
     }
-    f->at[f->n++] = (struct tree_file){arena_c(r->arena, str_c(name)), content};
+    f->at[f->n++] = (struct tree_file){arena_c(r->arena, str_c(name)), mode, content};
     return arena_failed(r->arena) ? ERR_NOMEM : 0;
 }
 
@@ -54,7 +54,8 @@ static int check_inside(const struct reading *r, const char *path, struct err *e
     return ERR_DENIED;
 }
 
-static int read_one(struct reading *r, const char *path, const char *name, struct err *err)
+static int read_one(struct reading *r, const char *path, const char *name, unsigned mode,
+                    struct err *err)
 {
     owned(buf) struct buf bytes = BUF_NULL(CONTENT_BYTES_MAX);
     struct str content;
@@ -71,7 +72,7 @@ static int read_one(struct reading *r, const char *path, const char *name, struc
         return err_set(err, ERR_LIMIT, "the files hold more than the %d bytes of one commit",
                        COMMIT_BYTES_MAX);
     content = arena_str(r->arena, buf_str(&bytes));
-    return arena_failed(r->arena) ? ERR_NOMEM : add(r, name, content);
+    return arena_failed(r->arena) ? ERR_NOMEM : add(r, name, content, mode);
 }
 
 static int read_folder(struct reading *r, const char *path, const char *prefix, int depth,
@@ -93,7 +94,7 @@ static int read_entry(struct reading *r, const char *folder, const char *prefix,
     if (stat(path, &st))
         return err_set_errno(err, "cannot look at %s", path);
     if (S_ISREG(st.st_mode))
-        return read_one(r, path, name, err);
+        return read_one(r, path, name, st.st_mode & 07777, err);
     if (!S_ISDIR(st.st_mode))
         return err_set(err, ERR_INVALID, "%s is neither a file nor a folder", path);
     memcpy(name + strlen(name), "/", 2);

@@ -9,6 +9,7 @@
 
 struct tree_file {
     const char *name; /* relative, with '/' */
+    unsigned mode;
     struct str content;
 };
 

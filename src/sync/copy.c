@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { FILE_ATTR_BYTES = 12 }; /* behind the hash of a file that keeps what it had */
+
 enum {
     LOCK_TRIES = 50,
     LOCK_PAUSE_MS = 20,
@@ -528,6 +530,16 @@ static int take_served(struct loading *l, struct str scope, struct str tail, str
     return 0;
 }
 
+/* Three numbers of four bytes, most significant first. */
+static void take_attr(struct copy_file *f, struct str body)
+{
+    uint32_t *const fields[] = {&f->mode, &f->owner, &f->group};
+
+    f->has_attr = body.len > 0;
+    for (size_t i = 0; i < body.len; i++)
+        *fields[i / 4] = *fields[i / 4] << 8 | (unsigned char)body.data[i];
+}
+
 static int take_file(struct loading *l, struct str sink, struct str path, struct str body,
                      struct err *err)
 {
@@ -536,11 +548,12 @@ static int take_file(struct loading *l, struct str sink, struct str path, struct
 
     if (!vec_grow((void **)&c->files, c->n_files, &l->cap_files, sizeof(*c->files)))
         return ERR_NOMEM;
-    if (body.len != SHA256_BYTES)
+    if (body.len != SHA256_BYTES && body.len != SHA256_BYTES + FILE_ATTR_BYTES)
         return corrupt(l->copy, "a file without a hash", err);
     f = &c->files[c->n_files++];
     *f = (struct copy_file){.sink = sink, .path = path};
     memcpy(f->hash.bytes, body.data, SHA256_BYTES);
+    take_attr(f, str_from(body, SHA256_BYTES));
     return 0;
 }
 
@@ -983,13 +996,19 @@ static int put_served(struct copy *c, const struct copy_served *s, struct err *e
 static int put_file(struct copy *c, const struct copy_file *f, struct err *err)
 {
     owned(buf) struct buf key = BUF_NULL(KEY_BYTES_MAX);
+    unsigned char body[SHA256_BYTES + FILE_ATTR_BYTES];
+    const uint32_t fields[] = {f->mode, f->owner, f->group};
 
     copy_key_put(f->sink, f->path, &key);
     if (buf_status(&key))
         return buf_status(&key);
-    return f->is_gone
-               ? row_delete(c, COPY_FILE, buf_str(&key), err)
-               : row_put(c, COPY_FILE, buf_str(&key), str_of(f->hash.bytes, SHA256_BYTES), err);
+    if (f->is_gone)
+        return row_delete(c, COPY_FILE, buf_str(&key), err);
+    memcpy(body, f->hash.bytes, SHA256_BYTES);
+    for (size_t i = 0; i < FILE_ATTR_BYTES; i++)
+        body[SHA256_BYTES + i] = (unsigned char)(fields[i / 4] >> (24 - i % 4 * 8));
+    return row_put(c, COPY_FILE, buf_str(&key),
+                   str_of(body, f->has_attr ? sizeof(body) : SHA256_BYTES), err);
 }
 
 int copy_update(struct copy *c, const struct copy_update *u, struct err *err)

@@ -49,7 +49,9 @@ struct copy_served {
 struct copy_file {
     struct str sink, path; /* a path that ends in '/' is a folder */
     struct sha256 hash;
-    bool is_gone; /* for copy_update: no longer delivered */
+    bool is_gone;  /* for copy_update: no longer delivered */
+    bool has_attr; /* mode and owner that it had when it was taken over, which it keeps */
+    uint32_t mode, owner, group;
 };
 
 /* What a copy held. Texts and versions belong to it. */

@@ -13,7 +13,8 @@
 enum { PLENTY_MS = 600000 };
 
 struct outcome {
-    bool done, has_passed;
+    bool done;
+    enum child_end end;
     char story[128], output[CHILD_OUTPUT_MAX + 1];
     size_t len;
 };
@@ -23,7 +24,7 @@ static void on_done(void *ctx, const struct child_result *r)
     struct outcome *o = ctx;
 
     o->done = true;
-    o->has_passed = r->has_passed;
+    o->end = r->end;
     o->len = r->output.len;
     (void)snprintf(o->story, sizeof(o->story), "%s", r->story);
     (void)snprintf(o->output, sizeof(o->output), "%.*s", STR_ARG(r->output));
@@ -56,7 +57,7 @@ TEST("a command that ends well has passed, and its output of both kinds is kept 
 {
     struct outcome o = run("echo one; echo two >&2; echo three", NULL, PLENTY_MS);
 
-    CHECK(o.has_passed);
+    CHECK_U64(o.end, CHILD_PASSED);
     CHECK_STR(str_c(o.output), STR("one\ntwo\nthree\n"));
 }
 
@@ -64,7 +65,7 @@ TEST("a command that fails tells its status and what it said")
 {
     struct outcome o = run("echo wrong in line 3; exit 7", NULL, PLENTY_MS);
 
-    CHECK(!o.has_passed);
+    CHECK_U64(o.end, CHILD_REFUSED);
     CHECK_STR(str_c(o.story), STR("exit status 7"));
     CHECK_STR(str_c(o.output), STR("wrong in line 3\n"));
 }
@@ -77,11 +78,30 @@ TEST("the stage is in the environment, and in the command with quotes")
     CHECK_STR(str_c(o.output), STR("/tmp/it's here /tmp/it's here t\n"));
 }
 
+TEST("the stage is one word wherever in a command it stands")
+{
+    static const char stage[] = "/t/a'b \"c\" $d `e` \\f";
+    static const char *const commands[] = {
+        "printf %s {stage}",
+        "printf %s \"{stage}\"",
+        "printf %s '{stage}'",
+        "printf %s \"it's \"'\"'\"\\\"\"{stage} | sed \"s/it's [\\\"]*//\"",
+        "printf %s \"'\"{stage}\"'\" | tr -d '\\n' | sed \"s/^'//; s/'$//\"",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        struct outcome o = run(commands[i], stage, PLENTY_MS);
+
+        if (!CHECK_STR(str_c(o.output), str_c(stage)))
+            tap_note("%s", commands[i]);
+    }
+}
+
 TEST("no more than 4 KiB are kept, and a talker is not stopped by that")
 {
     struct outcome o = run("head -c 1000000 /dev/zero | tr '\\0' x", NULL, PLENTY_MS);
 
-    CHECK(o.has_passed);
+    CHECK_U64(o.end, CHILD_PASSED);
     CHECK_U64(o.len, CHILD_OUTPUT_MAX);
 }
 
@@ -110,7 +130,7 @@ TEST("a command that takes too long is killed with all that it started")
     do { /* a busy machine may take longer to come to the echo */
         timeout_ms *= 2;
         o = run("echo $$; sleep 1000 & sleep 1000", NULL, timeout_ms);
-        CHECK(!o.has_passed);
+        CHECK_U64(o.end, CHILD_LATE);
     } while (!str_u64(str_trim(str_c(o.output)), &pid));
     CHECK(strstr(o.story, "no answer in ") == o.story);
     CHECK_U64(strtoull(o.story + strlen("no answer in "), NULL, 10), timeout_ms);
@@ -122,7 +142,7 @@ TEST("a daemon that keeps the output open does not hold the end up")
     struct outcome o = run("sleep 30 & echo $!; exit 0", NULL, PLENTY_MS);
     uint64_t pid;
 
-    CHECK(o.has_passed);
+    CHECK_U64(o.end, CHILD_PASSED);
     if (CHECK(str_u64(str_trim(str_c(o.output)), &pid)))
         (void)kill((pid_t)pid, SIGKILL);
 }
@@ -131,8 +151,41 @@ TEST("a command that kills itself has not passed")
 {
     struct outcome o = run("kill -9 $$", NULL, PLENTY_MS);
 
-    CHECK(!o.has_passed);
+    CHECK_U64(o.end, CHILD_KILLED);
     CHECK_STR(str_c(o.story), STR("killed by signal 9"));
+    o = run("sh -c 'kill -15 $$'; exit $?", NULL, PLENTY_MS);
+    CHECK_U64(o.end, CHILD_KILLED); /* as a shell tells it of what it ran */
+}
+
+TEST("a command that the shell cannot find has said nothing of what it was asked")
+{
+    struct outcome o = run("/nonexistent/check {stage}", "/tmp", PLENTY_MS);
+
+    CHECK_U64(o.end, CHILD_NOT_RUN);
+}
+
+TEST("a daemon that was left behind goes on writing, while the loop runs and after it was "
+     "closed")
+{
+    char file[256], command[1024];
+    struct outcome o;
+    uint64_t pid = 0;
+
+    (void)snprintf(file, sizeof(file), "%s/wrote", tap_tmpdir());
+    /* More than fits into a pipe, then a word that it has lived through that. */
+    (void)snprintf(command, sizeof(command),
+                   "{ while [ ! -e %s.go ]; do :; done; head -c 1000000 /dev/zero && echo x "
+                   ">%s; exec sleep 1000; } & echo $!",
+                   file, file);
+    o = run(command, NULL, PLENTY_MS);
+    CHECK_U64(o.end, CHILD_PASSED);
+    REQUIRE(str_u64(str_trim(str_c(o.output)), &pid));
+    (void)snprintf(command, sizeof(command), "%s.go", file);
+    CHECK(file_replace(command, STR(""), 0600, NULL) == 0);
+    while (access(file, R_OK) && kill((pid_t)pid, 0) == 0)
+        (void)usleep(1000);
+    CHECK(access(file, R_OK) == 0);
+    (void)kill((pid_t)pid, SIGKILL);
 }
 
 static void run_until_loop_closes(const char *command, bool forget)

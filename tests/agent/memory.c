@@ -229,12 +229,13 @@ static struct str excepted(const struct world *w, const Trimtab__V1__Refusal *r)
     return STR("");
 }
 
-/* An exception may have been made good since it was reported. */
+/* An exception may have been made good since it was reported, or is being tried again: then it is in place for a reload. */
 static void check_content(const struct world *w, const Trimtab__V1__Ack *ack, const char *name,
                           struct str content)
 {
     struct str said = to_be(w, name);
-    bool is_made_good = str_eq(content, said) && !str_starts(content, STR("bad"));
+    bool is_made_good = str_eq(content, said) &&
+                        (!str_starts(content, STR("bad")) || job_is_busy(w->agent.job));
 
     for (size_t i = 0; i < ack->n_refused && !is_made_good; i++)
         if (is_named(ack->refused[i], name))
@@ -372,7 +373,7 @@ static void skip_time(struct world *w)
 /* A turn of both sides. Workers and commands take the time that they need: none is skipped while the agent has any. */
 static void turn(struct world *w)
 {
-    bool is_busy = apply_is_busy(w->agent.apply);
+    bool is_busy = job_is_busy(w->agent.job);
 
     loop_turn(&w->agent.loop, is_busy ? LOOP_WAIT : LOOP_POLL);
     loop_turn(&w->loop, LOOP_POLL);
@@ -485,7 +486,7 @@ static void world_close(struct world *w)
 static void offer(struct world *w, const char *word)
 {
     UNTIL(w, w->call && sync_status(w->agent.sync).phase == SYNC_LIVE &&
-                 !apply_is_busy(w->agent.apply));
+                 !job_is_busy(w->agent.job));
     publish(w, word);
     send_batch(w, w->revision - 1);
     flush(w);
@@ -494,7 +495,7 @@ static void offer(struct world *w, const char *word)
 /* The agent has done with the batch what it can, or has lost its stream. */
 static bool is_settled(struct world *w)
 {
-    if (apply_is_busy(w->agent.apply))
+    if (job_is_busy(w->agent.job))
         return false;
     return !sync_link_is_up(w->agent.link) ||
            sync_status(w->agent.sync).cursor.revision == w->revision;

@@ -72,12 +72,26 @@ ok $? "all is well"
 echo $((4294967296 + PROGRAM)) >"$DIR/program.pid"
 signals=$(wc -l <"$DIR/signals")
 commit '{"changes":[{"id":"app/prod/file/two/b","text":"b2"}]}'
-until_ grep -q nothing_to_signal "$DIR/agent.log" && [ "$signals" = "$(wc -l <"$DIR/signals")" ]
-ok $? "a number that is no process id is not cut to one"
+until_ says 'RELOAD_FAILED.*holds no process id' && [ "$signals" = "$(wc -l <"$DIR/signals")" ]
+ok $? "a number that is no process id is not cut to one, and the server knows that the program was not told"
+sh -c 'exit 0' & # a process that has ended, and was waited for: nobody has its number
+dead=$!
+wait $dead
+echo $dead >"$DIR/program.pid"
+until_ says 'RELOAD_FAILED.*does not run' && holds t2/two/b b1
+ok $? "nor is it told when nobody has the number"
+touch -d '1 hour ago' "$DIR/program.pid"
+echo "$PROGRAM" >"$DIR/program.pid.new" && touch -d '1 hour ago' "$DIR/program.pid.new" && mv "$DIR/program.pid.new" "$DIR/program.pid"
+kill -HUP "$AGENT"
+until_ says 'RELOAD_FAILED.*started after it was written' && [ "$signals" = "$(wc -l <"$DIR/signals")" ]
+ok $? "a process that has got the number since is not signalled"
 echo "$PROGRAM" >"$DIR/program.pid"
+kill -HUP "$AGENT"
+until_ holds t2/two/b b2 && until_ says '"state":"ok"'
+ok $? "once the file is right it is told, and all is well again"
 commit '{"changes":[{"id":"app/prod/file/two/b","text":"b1"}]}'
 until_ holds t2/two/b b1 && until_ says '"state":"ok"'
-ok $? "all is well again"
+ok $? "and what comes next is delivered"
 
 # ---- groups over sinks
 commit '{"changes":[{"id":"app/prod/file/one/a","text":"a2"},{"id":"app/prod/file/two/b","text":"BAD2"}]}'

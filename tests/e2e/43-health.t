@@ -43,18 +43,19 @@ agent_restart() {
     agent_start
 }
 
-# A program that runs with what it is given: answers 200, 500 when its file says BAD, nothing when it says SILENT.
+# A program that runs with what it is given: answers 200, 500 when its file says BAD, nothing when it says SILENT; and 200
+# whatever the file says when something else has made it well.
 cat >"$DIR/program.js" <<'E2'
 const fs = require('fs');
-const [file, port] = process.argv.slice(2);
+const [file, port, well] = process.argv.slice(2);
 require('http').createServer((q, x) => {
-  const text = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
+  const text = !fs.existsSync(well) && fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
   if (/SILENT/.test(text)) return;
   x.writeHead(/BAD/.test(text) ? 500 : /MOVED/.test(text) ? 302 : 200);
   x.end('body');
 }).listen(0, '127.0.0.1', function () { fs.writeFileSync(port, String(this.address().port)); });
 E2
-node "$DIR/program.js" "$DIR/target/app.conf" "$DIR/port" &
+node "$DIR/program.js" "$DIR/target/app.conf" "$DIR/port" "$DIR/well" &
 PROGRAM=$!
 until_ test -s "$DIR/port" || exit 1
 PORT=$(cat "$DIR/port")
@@ -113,9 +114,10 @@ ok $? "a redirection is an answer"
 r=$(publish web/edge/file/app.conf SILENT)
 until_ failing_at "$r" web 'no answer in 300 ms'
 ok $? "a program that does not answer fails"
-echo fine >"$DIR/target/app.conf"
+touch "$DIR/well"
 until_ health_is '!!h.failing' false
 ok $? "whatever made it well, it shows"
+rm "$DIR/well"
 r=$(publish web/edge/file/app.conf fine)
 until_ well_at "$r"
 ok $? "and stays so with what is published"
@@ -123,7 +125,7 @@ ok $? "and stays so with what is published"
 # ---- a command
 write_config <<E2
 [health "shell"]
-command = echo "\$TRIMTAB_PROBE of \$(cat $DIR/target/app.conf)"; grep -q SLOW $DIR/target/app.conf && sleep 30; ! grep BAD $DIR/target/app.conf
+command = [ -e $DIR/well ] && exit 0; echo "\$TRIMTAB_PROBE of \$(cat $DIR/target/app.conf)"; grep -q SLOW $DIR/target/app.conf && sleep 30; ! grep BAD $DIR/target/app.conf
 every = 50ms
 retry = 20ms
 timeout = 400ms
@@ -156,12 +158,13 @@ agent_start
 until_ is_another_stream && until_ failing_at "$r" shell BAD
 ok $? "an agent that was killed judges anew, and says the same"
 kill "$SERVER" && wait "$SERVER" 2>/dev/null
-echo fine >"$DIR/target/app.conf"
+touch "$DIR/well"
 agent_well() { curl -sS "http://$(cat "$DIR/admin")/v1/health" | pick 'process.exit(a.judged && !a.failing ? 0 : 1)'; }
 until_ agent_well
 server_start "$ADDR"
 until_ well_at "$r"
 ok $? "what changed while the server was away is said when it is back"
+rm "$DIR/well"
 
 # ---- callers
 r=$(publish web/edge/file/app.conf good)

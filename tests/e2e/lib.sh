@@ -40,7 +40,7 @@ finish() {
     echo "1..$N"
     exit $FAILED
 }
-WAIT_S=180 # for what must come, however busy the machine is; what never comes is told by name then
+WAIT_S=${TRIMTAB_WAIT_S:-180} # for what must come, however busy the machine is; what never comes is told by name then
 until_() { # until_ COMMAND...: polls it
     local end=$((SECONDS + WAIT_S))
     while [ $SECONDS -lt $end ]; do

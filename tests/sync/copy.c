@@ -144,7 +144,14 @@ static bool fill(const char *path, size_t n_extra, size_t extra_bytes)
     struct copy *c = open_copy(path, &content);
     char *extra = mem_alloc(extra_bytes + 1), name[TEXT_MAX];
     struct copy_file files[] = {{.sink = STR("t"), .path = STR("a.conf")},
-                                {.sink = STR("t"), .path = STR("d/")}};
+                                {.sink = STR("t"), .path = STR("d/")},
+                                {.sink = STR("t"), .path = STR("")},
+                                {.sink = STR("t"),
+                                 .path = STR("kept.conf"),
+                                 .has_attr = true,
+                                 .mode = 0640,
+                                 .owner = 65534,
+                                 .group = 0x01020304}};
     struct copy_served refused = {.scope = STR("s"),
                                   .key = str_of("file\0b.conf", 11),
                                   .batch = 2,
@@ -156,7 +163,7 @@ static bool fill(const char *path, size_t n_extra, size_t extra_bytes)
                             .served = &refused,
                             .n_served = 1,
                             .files = files,
-                            .n_files = 2,
+                            .n_files = ARRAY_LEN(files),
                             .applied = 2};
     bool ok = c != NULL;
 
@@ -184,6 +191,23 @@ static bool fill(const char *path, size_t n_extra, size_t extra_bytes)
     return ok;
 }
 
+/* The file that keeps mode and owner has them, and no other has any. */
+static bool are_files_right(const struct copy_content *content)
+{
+    size_t n_kept = 0;
+
+    for (size_t i = 0; i < content->n_files; i++) {
+        const struct copy_file *f = &content->files[i];
+        bool is_kept = str_eq(f->path, STR("kept.conf"));
+
+        n_kept += is_kept;
+        if (f->has_attr != is_kept || f->mode != (is_kept ? 0640U : 0) ||
+            f->owner != (is_kept ? 65534U : 0) || f->group != (is_kept ? 0x01020304U : 0))
+            return false;
+    }
+    return content->n_files == 4 && n_kept == 1;
+}
+
 /* Exactly what fill has written: nothing less, nothing else. */
 static bool is_right(const struct copy_content *content, size_t n_extra)
 {
@@ -198,7 +222,7 @@ static bool is_right(const struct copy_content *content, size_t n_extra)
            content->cursor.revision == 2 && content->cursor.has_mark &&
            content->cursor.mark[SYNC_MARK_BYTES - 1] == 2 && content->applied == 2 && content->n_served == 1 &&
            !content->served[0].served && str_eq(content->served[0].code, STR("CHECK_FAILED")) &&
-           content->n_files == 2 && strcmp(content->instance, "me") == 0;
+           are_files_right(content) && strcmp(content->instance, "me") == 0;
 }
 
 /* ---- damage ---- */
