@@ -237,7 +237,7 @@ static void note_start(const struct deed *d, const struct state *state)
 }
 
 /* Everybody, some by their ids, or one. */
-static struct target draw_targets(bool takes[IDS], struct str ids[IDS], char texts[IDS][8])
+static struct target draw_targets(bool takes[IDS], struct str ids[IDS], char texts[IDS][16])
 {
     size_t n = 0;
 
@@ -262,7 +262,7 @@ static void start(struct trial *t)
     struct deed deed = {.note = note_start, .trial = t, .start = {.name = name}};
     struct trial *made = &deed.start;
     struct str ids[2][IDS];
-    char texts[2][IDS][8], id[16], content[16];
+    char texts[2][IDS][16], id[16], content[16];
     struct target targets[2];
     struct step steps[2];
     struct rollout_plan plan = {.steps = steps, .n_steps = 2};
