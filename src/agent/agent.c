@@ -601,12 +601,10 @@ int agent_open(struct agent *a, const struct config *config, struct err *err)
     timer_start(&a->verify, &a->loop, verify_ms, verify_ms);
     timer_start(&a->look, &a->loop, LOOK_MS, LOOK_MS);
     job_retry(a->job, JOB_RETRY_START); /* whatever it was refused for: much may have changed */
-    if (!a->knows_nothing)
-        job_verify(
-            a->job,
-            SINK_LOOK_AT_BYTES); /* what was served is served again, whoever can be reached */
-    else if (a->ledger.pending.n)
-        job_kick(a->job);
+    if (!a->knows_nothing) /* what was served is served again, whoever can be reached */
+        job_verify(a->job, SINK_LOOK_AT_BYTES);
+    if (!a->knows_nothing || a->ledger.pending.n)
+        job_kick(a->job); /* and told, as of no revision yet: verdicts from before are of another view, perhaps */
     return 0;
 }
 

@@ -165,6 +165,20 @@ server_start "$ADDR"
 until_ well_at "$r"
 ok $? "what changed while the server was away is said when it is back"
 rm "$DIR/well"
+r=$(publish web/edge/file/app.conf 'BAD BAD')
+until_ failing_at "$r" shell BAD
+server_stop
+kill -9 "$AGENT" && wait "$AGENT" 2>/dev/null
+before=$(wc -l <"$DIR/agent.log")
+agent_start
+since_start() { tail -n +$((before + 1)) "$DIR/agent.log"; }
+copied() { since_start | sed -n 's/.* copy_loaded .* revision=\([0-9]*\) .*/\1/p'; } # mostly 0: it was killed before its copy had more
+judged_copy() { since_start | grep -q "failing health=shell revision=$(copied) "; }
+until_ judged_copy
+ok $? "what an agent finds of its copy alone is of what the copy knows, and no word about what a server gives it next"
+server_start "$ADDR"
+until_ failing_at "$r" shell BAD
+ok $? "and is found anew, and said, when it has been confirmed"
 
 # ---- callers
 r=$(publish web/edge/file/app.conf good)
