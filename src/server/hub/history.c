@@ -6,8 +6,9 @@
 #include "base/alloc.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
-enum { TICK_MS = 200 };
+enum { TICK_MS = 200, NICENESS = 5 }; /* who commits and who answers goes before it */
 
 struct history {
     struct history_opts opts;
@@ -80,6 +81,8 @@ static void *run(void *arg)
     struct read_job *list;
 
     (void)pthread_setname_np(pthread_self(), "history");
+    /* Of this thread; at worst long reads take their share of the processor beside commits and loops. */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICENESS);
     while (take_jobs(h, &list)) {
         while (list) {
             struct read_job *job = list;
