@@ -6,6 +6,7 @@
 #include "agent/config_diff.h"
 #include "agent/files.h"
 #include "agent/sink_file.h"
+#include "agent/sink_shm.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -425,6 +426,36 @@ static struct sink *sink_named(const struct agent *a, struct str name)
     return NULL;
 }
 
+static bool add_sink(struct agent *a, struct sink *s)
+{
+    if (s)
+        a->sinks[a->n_sinks++] = s;
+    return s != NULL;
+}
+
+/* In the order in which a change reaches them. ERR_NOMEM. */
+static int make_sinks(struct agent *a)
+{
+    for (size_t i = 0; i < a->config.files.n; i++) {
+        struct sink_file_opts opts = {.loop = &a->loop,
+                                      .config = &a->config,
+                                      .files = &a->config.files.at[i],
+                                      .sync = a->sync,
+                                      .watch = a->watch};
+
+        if (!add_sink(a, sink_file_open(&opts)))
+            return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < a->config.segments.n; i++) {
+        struct sink_shm_opts opts = {
+            .segment = &a->config.segments.at[i], .sync = a->sync, .watch = a->watch};
+
+        if (!add_sink(a, sink_shm_open(&opts)))
+            return ERR_NOMEM;
+    }
+    return 0;
+}
+
 /* The sinks, what the copy knows to be in them, and the job that delivers to them. ERR_NOMEM. */
 static int open_sinks(struct agent *a, const struct copy_content *content)
 {
@@ -438,20 +469,8 @@ static int open_sinks(struct agent *a, const struct copy_content *content)
                            .ctx = a};
 
     a->watch = watch_open(&a->loop, on_changed, a);
-    if (!a->watch)
+    if (!a->watch || make_sinks(a))
         return ERR_NOMEM;
-    for (size_t i = 0; i < a->config.files.n; i++) {
-        struct sink_file_opts opts = {.loop = &a->loop,
-                                      .config = &a->config,
-                                      .files = &a->config.files.at[i],
-                                      .sync = a->sync,
-                                      .watch = a->watch};
-
-        a->sinks[i] = sink_file_open(&opts);
-        if (!a->sinks[i])
-            return ERR_NOMEM;
-        a->n_sinks = i + 1;
-    }
     for (size_t i = 0; i < content->n_files; i++) {
         struct sink *s = sink_named(a, content->files[i].sink);
 

@@ -4,6 +4,7 @@
 #include "agent/config_health.h"
 
 #include "base/file.h"
+#include "shm/writer.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -46,7 +47,7 @@ static const struct setting table[] = {
     ROW(log_level, TEXT, "info", "debug, info, warn or error"),
     ROW(log_format, TEXT, "text", "text or json"),
     ROW(config_file, TEXT, "",
-        "file with these settings and the sections [scope], [files] and [health]"),
+        "file with these settings and the sections [scope], [files], [segment] and [health]"),
     ROW(check_config, BOOL, "false",
         "check the settings, and that what they name is there, and leave"),
     ROW(show_version, BOOL, "false", "also --version: print the version and leave"),
@@ -69,7 +70,8 @@ void config_help(struct buf *out)
         "usage: trimtab-agent [--setting=value ...]\n"
         "       trimtab-agent [--setting=value ...] health ok\n"
         "       trimtab-agent [--setting=value ...] health failing [-m REASON]\n\n"
-        "The Trimtab agent: keeps this host's configuration, and delivers it to files.\n"
+        "The Trimtab agent: keeps this host's configuration, and delivers it to files\n"
+        "and to segments, which programs read without a network.\n"
         "The second and third form tell the agent that runs here (its admin_listen) whether\n"
         "what it serves does.\n"
         "Each setting can stand in the file of --config_file, in the environment as\n"
@@ -87,6 +89,8 @@ void config_help(struct buf *out)
         "                  program = NAME of the program that pid_file is of\n"
         "                  replace_foreign = no|yes   on_edit = restore|report\n"
         "                  modes = 0755, what trimtab/mode may ask for   in_place = yes|no\n"
+        "  [segment \"NAME\"] scope = NAME   file = /folder/name   mode = 0640\n"
+        "                  owner = USER   group = GROUP   max_bytes = 256MiB\n"
         "  [health \"NAME\"] command = COMMAND, or http = http://HOST:PORT/PATH\n"
         "                  every = 10s   timeout = 5s   failures = 3   successes = 1\n"
         "                  settle = 0s   retry = 1s\n");
@@ -207,6 +211,42 @@ static int begin_scope(struct reading *r, struct str label, struct err *err)
                : ERR_NOMEM;
 }
 
+/* Sinks of all sorts have names of their own: what is told of one shall be clear. */
+static int check_sink_name(const struct config *c, struct str label, struct err *err)
+{
+    if (c->files.n + c->segments.n >= CONFIG_SINKS_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d [files] and [segment] sections",
+                       CONFIG_SINKS_MAX);
+    for (size_t i = 0; i < c->files.n; i++)
+        if (str_eq(c->files.at[i].name, label))
+            return err_set(err, ERR_INVALID, "there is a [files \"%.*s\"] already",
+                           STR_ARG(label));
+    for (size_t i = 0; i < c->segments.n; i++)
+        if (str_eq(c->segments.at[i].name, label))
+            return err_set(err, ERR_INVALID, "there is a [segment \"%.*s\"] already",
+                           STR_ARG(label));
+    return 0;
+}
+
+static int begin_segment(struct reading *r, struct str label, struct err *err)
+{
+    struct config *c = r->config;
+    struct config_segment s = {.name = arena_str(r->arena, label),
+                               .mode = 0640,
+                               .owner = (uid_t)-1,
+                               .group = (gid_t)-1,
+                               .max_bytes = 256 * MIB};
+    int result;
+
+    if (!label.len)
+        return err_set(err, ERR_INVALID,
+                       "a [segment] section needs a name: [segment \"shop\"]");
+    result = check_sink_name(c, label, err);
+    if (result)
+        return result;
+    return VEC_PUSH(&c->segments, s) ? 0 : ERR_NOMEM;
+}
+
 static int begin_files(struct reading *r, struct str label, struct err *err)
 {
     struct config *c = r->config;
@@ -217,14 +257,13 @@ static int begin_files(struct reading *r, struct str label, struct err *err)
                              .folder_mode = 0755,
                              .owner = (uid_t)-1,
                              .group = (gid_t)-1};
+    int result;
 
     if (!label.len)
         return err_set(err, ERR_INVALID, "a [files] section needs a name: [files \"nginx\"]");
-    if (c->files.n >= CONFIG_SINKS_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d [files] sections", CONFIG_SINKS_MAX);
-    for (size_t i = 0; i < c->files.n; i++)
-        if (str_eq(c->files.at[i].name, label))
-            return err_set(err, ERR_INVALID, "a second [files \"%.*s\"]", STR_ARG(label));
+    result = check_sink_name(c, label, err);
+    if (result)
+        return result;
     return VEC_PUSH(&c->files, f) ? 0 : ERR_NOMEM;
 }
 
@@ -323,6 +362,34 @@ static int files_line(struct reading *r, struct str key, struct str value, struc
                    STR_ARG(key));
 }
 
+static int segment_line(struct reading *r, struct str key, struct str value, struct err *err)
+{
+    struct config_segment *s = &r->config->segments.at[r->config->segments.n - 1];
+
+    if (str_eq(key, STR("scope"))) {
+        s->scope = arena_str(r->arena, value);
+        return arena_failed(r->arena) ? ERR_NOMEM : 0;
+    }
+    if (str_eq(key, STR("file"))) {
+        s->file = arena_c(r->arena, value);
+        return arena_failed(r->arena) ? ERR_NOMEM : 0;
+    }
+    if (str_eq(key, STR("mode")))
+        return take_mode("mode", value, &s->mode, err);
+    if (str_eq(key, STR("owner")))
+        return take_owner(r->arena, value, &s->owner, err);
+    if (str_eq(key, STR("group")))
+        return take_group(r->arena, value, &s->group, err);
+    if (str_eq(key, STR("max_bytes")))
+        return str_bytes(value, &s->max_bytes)
+                   ? 0
+                   : wrong("max_bytes", value, "it takes a size such as 256MiB", err);
+    (void)err_set(err, ERR_NOT_FOUND, "a [segment] section has no setting \"%.*s\"",
+                  STR_ARG(key));
+    err_hint(err, "it has scope, file, mode, owner, group and max_bytes");
+    return ERR_NOT_FOUND;
+}
+
 static int begin_health(struct reading *r, struct str label, struct err *err)
 {
     return config_health_begin(r->config, r->arena, label, err);
@@ -342,6 +409,7 @@ static int take_line(void *ctx, struct str section, struct str label, struct str
         int (*line)(struct reading *r, struct str key, struct str value, struct err *err);
     } sections[] = {{STR("scope"), begin_scope, scope_line},
                     {STR("files"), begin_files, files_line},
+                    {STR("segment"), begin_segment, segment_line},
                     {STR("health"), begin_health, health_line}};
     struct reading *r = ctx;
 
@@ -352,7 +420,9 @@ static int take_line(void *ctx, struct str section, struct str label, struct str
             return key.len ? sections[i].line(r, key, value, err)
                            : sections[i].begin(r, label, err);
     (void)err_set(err, ERR_NOT_FOUND, "there is no section [%.*s]", STR_ARG(section));
-    err_hint(err, "there are [scope \"name\"], [files \"name\"] and [health \"name\"]");
+    err_hint(err,
+             "there are [scope \"name\"], [files \"name\"], [segment \"name\"] and [health "
+             "\"name\"]");
     return ERR_NOT_FOUND;
 }
 
@@ -372,14 +442,58 @@ static int check_scopes(const struct config *c, struct err *err)
     return 0;
 }
 
-static int check_files(const struct config *c, const struct config_files *f, struct err *err)
+static int check_scope_of(const struct config *c, struct str scope, struct err *err)
 {
     bool found = false;
 
     for (size_t i = 0; i < c->scopes.n; i++)
-        found |= str_eq(c->scopes.at[i].name, f->scope);
-    if (!found)
-        return err_set(err, ERR_INVALID, "there is no [scope \"%.*s\"]", STR_ARG(f->scope));
+        found |= str_eq(c->scopes.at[i].name, scope);
+    return found ? 0
+                 : err_set(err, ERR_INVALID, "there is no [scope \"%.*s\"]", STR_ARG(scope));
+}
+
+/* Only root gives files away. */
+static int check_owner(uid_t owner, gid_t group, struct err *err)
+{
+    if ((owner == (uid_t)-1 && group == (gid_t)-1) || geteuid() == 0)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "owner and group can only be set by an agent that runs as root");
+}
+
+/* Readers refuse a segment that others than its owner may write to, and the writer names of some forms. */
+static int check_segment(const struct config *c, const struct config_segment *s,
+                         struct err *err)
+{
+    const char *name = s->file ? strrchr(s->file, '/') : NULL;
+    int result = check_scope_of(c, s->scope, err);
+
+    if (result)
+        return result;
+    if (!name || s->file[0] != '/' || !name[1] || name[1] == '.' || strlen(name) > SHM_NAME_MAX)
+        return err_set(
+            err, ERR_INVALID,
+            "file must be an absolute path, whose name does not begin with \".\" and "
+            "has at most %d bytes",
+            SHM_NAME_MAX);
+    if (s->mode & ~(mode_t)0755)
+        return err_set(err, ERR_INVALID,
+                       "mode %03o: others than the owner must not write to a segment",
+                       (unsigned)s->mode);
+    for (size_t i = 0; i < c->segments.n; i++)
+        if (&c->segments.at[i] != s && c->segments.at[i].file &&
+            strcmp(c->segments.at[i].file, s->file) == 0)
+            return err_set(err, ERR_INVALID, "two [segment] sections have the file %s",
+                           s->file);
+    return check_owner(s->owner, s->group, err);
+}
+
+static int check_files(const struct config *c, const struct config_files *f, struct err *err)
+{
+    int result = check_scope_of(c, f->scope, err);
+
+    if (result)
+        return result;
     if (!f->target || f->target[0] != '/' || !f->target[1])
         return err_set(err, ERR_INVALID, "target must be an absolute path");
     if (f->reload && f->reload_signal)
@@ -388,9 +502,9 @@ static int check_files(const struct config *c, const struct config_files *f, str
         return err_set(err, ERR_INVALID, "reload_signal and pid_file are needed together");
     if (f->program && !f->pid_file)
         return err_set(err, ERR_INVALID, "program is the name of what pid_file is of");
-    if ((f->owner != (uid_t)-1 || f->group != (gid_t)-1) && geteuid() != 0)
-        return err_set(err, ERR_INVALID,
-                       "owner and group can only be set by an agent that runs as root");
+    result = check_owner(f->owner, f->group, err);
+    if (result)
+        return result;
     for (size_t i = 0; i < c->files.n; i++)
         if (&c->files.at[i] != f && c->files.at[i].target &&
             strcmp(c->files.at[i].target, f->target) == 0)
@@ -407,6 +521,11 @@ static int check(const struct config *c, struct err *err)
         r = check_files(c, &c->files.at[i], err);
         if (r)
             err_place(err, "[files \"%.*s\"]", STR_ARG(c->files.at[i].name));
+    }
+    for (size_t i = 0; i < c->segments.n && !r; i++) {
+        r = check_segment(c, &c->segments.at[i], err);
+        if (r)
+            err_place(err, "[segment \"%.*s\"]", STR_ARG(c->segments.at[i].name));
     }
     if (!r)
         r = config_health_check(c, err);
@@ -495,6 +614,7 @@ void config_deinit(struct config *config)
 {
     VEC_DEINIT(&config->scopes);
     VEC_DEINIT(&config->files);
+    VEC_DEINIT(&config->segments);
     VEC_DEINIT(&config->health);
 }
 

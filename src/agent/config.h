@@ -8,6 +8,9 @@
  *   [files "nginx"]                    where files of a scope go
  *   scope = web
  *   target = /etc/nginx
+ *   [segment "shop"]                   where values of a scope go, for programs of this host
+ *   scope = shop
+ *   file = /run/trimtab/shop.segment
  *   [health "nginx"]                   what judges whether what is served does
  *   http = http://127.0.0.1/healthz
  */
@@ -22,7 +25,7 @@
 #include <sys/types.h>
 
 enum {
-    CONFIG_SINKS_MAX = 64,
+    CONFIG_SINKS_MAX = 64, /* of all sorts */
     CONFIG_HEALTH_MAX = 16,
     CONFIG_WORDS_MAX = 8,
     CONFIG_FILE_MAX = 1 << 20,
@@ -60,6 +63,17 @@ struct config_files {
     uint64_t check_timeout; /* ns; 0: the general one */
 };
 
+/* A [segment] section. */
+struct config_segment {
+    struct str name;
+    struct str scope;
+    const char *file;
+    mode_t mode;
+    uid_t owner; /* (uid_t)-1: as the agent */
+    gid_t group;
+    uint64_t max_bytes;
+};
+
 /* A [health] section: one of command and http. */
 struct config_health {
     const char *name;
@@ -87,6 +101,7 @@ struct config {
     size_t n_pairs;
     VEC(struct config_scope) scopes;
     VEC(struct config_files) files;
+    VEC(struct config_segment) segments;
     VEC(struct config_health) health;
     const char
         *words[CONFIG_WORDS_MAX]; /* of the command line, besides the settings: a command */

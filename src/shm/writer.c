@@ -165,16 +165,39 @@ static void leave(struct file *f)
     file_unmap(f);
 }
 
+/* Whether the name still leads to this file: readers that come now would open another one, or none. */
+static bool has_name(const struct shm_writer *w)
+{
+    struct stat st;
+
+    return fstatat(w->opts.folder, w->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           st.st_dev == w->file.device && st.st_ino == w->file.inode;
+}
+
+/* Whether somebody has cut the file short: whoever touches what is missing is ended by SIGBUS. */
+static bool is_cut(const struct shm_writer *w)
+{
+    struct stat st;
+
+    return has_name(w) && fstatat(w->opts.folder, w->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (uint64_t)st.st_size < w->file.shape.file_bytes;
+}
+
 /* The new file takes the name; readers of the old one are sent to it. */
 static int take_name(struct shm_writer *w, struct file *f, struct err *err)
 {
+    bool was_cut = w->file.at && is_cut(w);
+
     if (renameat(w->opts.folder, w->draft, w->opts.folder, w->name)) {
         (void)err_set_errno(err, "cannot give the new segment the name %s", w->name);
         file_unmap(f);
         (void)unlinkat(w->opts.folder, w->draft, 0);
         return ERR_IO;
     }
-    leave(&w->file);
+    if (was_cut)
+        file_unmap(&w->file);
+    else
+        leave(&w->file);
     w->file = *f;
     w->is_altered = false;
     w->behind.all = true;
@@ -330,15 +353,6 @@ static int prove_half(const struct shm_shape *shape, const unsigned char *half,
     return r ? r : shm_image_prove(&image, facts, err);
 }
 
-/* Whether the name still leads to this file: readers that come now would open another one, or none. */
-static bool has_name(const struct shm_writer *w)
-{
-    struct stat st;
-
-    return fstatat(w->opts.folder, w->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           st.st_dev == w->file.device && st.st_ino == w->file.inode;
-}
-
 static void edit_begin(struct shm_writer *w, uint64_t revision, struct shm_edit *e)
 {
     struct file *f = &w->file;
@@ -462,6 +476,21 @@ int shm_writer_replace(struct shm_writer *w, const struct shm_item *items, size_
     return err_set(err, r, "cannot change the segment %s: %s", w->name, err_info(r)->name);
 }
 
+int shm_writer_put_back(struct shm_writer *w, const struct shm_item *items, size_t n,
+                        uint64_t revision, struct err *err)
+{
+    struct content c = {NULL, items, n, revision};
+    int r = SHM_FULL;
+
+    if (shm_writer_has_values(w) && has_name(w) && !is_cut(w))
+        r = tidy(w, &c);
+    w->behind.all = w->behind.all || r != 0;
+    if (r == SHM_FULL)
+        return write_anew(w, &c, err);
+    return r ? err_set(err, r, "cannot change the segment %s: %s", w->name, err_info(r)->name)
+             : 0;
+}
+
 /* ---- what there is ---- */
 
 bool shm_writer_has_values(const struct shm_writer *w)
@@ -481,6 +510,8 @@ static int prove_rights(const struct shm_writer *w, struct err *err)
     if (!has_name(w) || fstatat(w->opts.folder, w->name, &st, AT_SYMLINK_NOFOLLOW))
         return err_set(err, ERR_CORRUPT, "the name %s leads to another file, or to none",
                        w->name);
+    if ((uint64_t)st.st_size < w->file.shape.file_bytes)
+        return err_set(err, ERR_CORRUPT, "%s was cut short", w->name);
     if ((st.st_mode & 07777) != w->opts.mode)
         return err_set(err, ERR_CORRUPT, "%s has the mode %03o instead of %03o", w->name,
                        st.st_mode & 07777u, (unsigned)w->opts.mode);

@@ -61,6 +61,13 @@ must_use int shm_writer_apply(struct shm_writer *w, const struct shm_item *items
 must_use int shm_writer_replace(struct shm_writer *w, const struct shm_item *items, size_t n,
                                 uint64_t revision, struct err *err);
 
+/*
+ * The same, and it needs no space: they go to the half that nobody reads, if they fit into the file, as what was in it before
+ * a change always does.
+ */
+must_use int shm_writer_put_back(struct shm_writer *w, const struct shm_item *items, size_t n,
+                                 uint64_t revision, struct err *err);
+
 /* Whether there is something to read, and its revision. */
 bool shm_writer_has_values(const struct shm_writer *w);
 uint64_t shm_writer_revision(const struct shm_writer *w);

@@ -104,3 +104,13 @@ IN_PLACE_OF_THE_SYSTEMS ssize_t write(int fd, const void *bytes, size_t n)
 {
     return fd > 2 && fails(true) ? -1 : NEXT(write)(fd, bytes, n);
 }
+
+IN_PLACE_OF_THE_SYSTEMS int posix_fallocate(int fd, off_t at, off_t n)
+{
+    return fails(true) ? ENOSPC : NEXT(posix_fallocate)(fd, at, n);
+}
+
+IN_PLACE_OF_THE_SYSTEMS int fchown(int fd, uid_t owner, gid_t group)
+{
+    return fails(false) ? -1 : NEXT(fchown)(fd, owner, group);
+}

@@ -7,3 +7,4 @@ trimtab_test(agent_memory SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/memory.c USE
 set(agent_faults ${CMAKE_CURRENT_SOURCE_DIR}/agent/faults.c ${CMAKE_CURRENT_SOURCE_DIR}/agent/sink_mem.c)
 trimtab_test(agent_sinks SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/sinks.c ${agent_faults} USES agent LIBS ${CMAKE_DL_LIBS})
 trimtab_test(agent_job SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/job.c ${agent_faults} USES agent LIBS ${CMAKE_DL_LIBS})
+trimtab_test(agent_sink_shm SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/agent/sink_shm.c USES agent)

@@ -1,6 +1,6 @@
 /*
  * A program that uses the public header as anybody would: reads, watches, says how it is, and prints what it sees, until its standard
- * input ends. Driven by tests/e2e/30-sdk.t.
+ * input ends. Driven by tests/e2e/30-sdk.t, and with `segment PATH` by 23-agent-segment.t.
  */
 #include <trimtab/trimtab.h>
 
@@ -36,20 +36,30 @@ static void health(struct trimtab *t, const char *line)
     (void)fflush(stdout);
 }
 
-int main(int argc, char **argv)
+/* SERVER TOKEN INSTANCE NAMESPACE..., or segment PATH */
+static bool take_options(struct trimtab_options *o, int argc, char **argv)
 {
-    struct trimtab_options *o = trimtab_options_new();
-    struct trimtab *t;
-    char line[256];
-
+    if (argc == 3 && strcmp(argv[1], "segment") == 0)
+        return trimtab_options_segment(o, argv[2]);
     if (argc < 5)
-        return 2;
+        return false;
     (void)trimtab_options_server(o, argv[1]);
     (void)trimtab_options_token(o, argv[2]);
     (void)trimtab_options_instance(o, argv[3]);
     for (int i = 4; i < argc; i++)
         (void)trimtab_options_namespace(o, argv[i]);
     (void)trimtab_options_label(o, "env", "prod");
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct trimtab_options *o = trimtab_options_new();
+    struct trimtab *t;
+    char line[256];
+
+    if (!take_options(o, argc, argv))
+        return 2;
     t = trimtab_open(o);
     trimtab_options_free(o);
     if (!t) {

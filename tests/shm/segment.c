@@ -632,6 +632,55 @@ TEST("every failing allocation leaves what was there, or changes all")
     bench_close(&b);
 }
 
+TEST("what was there before a change comes back, without space, and readers follow")
+{
+    static char large[20000];
+    struct shm_item before[] = {{STR("a"), STR("1"), false}, {STR("b"), STR("2"), false}};
+    struct shm_item after[] = {
+        {STR("a"), STR_NULL, true}, {STR("b"), STR("3"), false}, {STR("c"), STR_NULL, false}};
+    struct bench b;
+    struct shm_map *m;
+    struct stat was, is;
+
+    memset(large, '7', sizeof(large));
+    REQUIRE(bench_open(&b));
+    CHECK_I64(shm_writer_replace(b.w, before, 2, 1, &b.err), 0);
+    for (size_t len = 1; len <= sizeof(large);
+         len += sizeof(large) - 1) { /* here, and in a larger file */
+        after[2].json = str_of(large, len);
+        CHECK_I64(shm_writer_apply(b.w, after, 3, 2, &b.err), 0);
+        REQUIRE(stat(b.path, &was) == 0 && shm_map_open(b.path, &m, &b.err) == 0);
+        CHECK_I64(shm_writer_put_back(b.w, before, 2, 1, &b.err), 0);
+        CHECK(stat(b.path, &is) == 0 && is.st_ino == was.st_ino);
+        CHECK_I64(see(m, "a").integer, 1);
+        CHECK_I64(see(m, "b").integer, 2);
+        CHECK_I64(see(m, "c").r, 0);
+        CHECK_U64(shm_writer_revision(b.w), 1);
+        CHECK_I64(shm_writer_prove(b.w, NULL, NULL, &b.err), 0);
+        (void)shm_map_close(m);
+    }
+    CHECK_I64(bench_put(&b, "a", "5", 3), 0);
+    CHECK_I64(shm_writer_prove(b.w, NULL, NULL, &b.err), 0);
+    bench_close(&b);
+}
+
+TEST("a file that was cut short does not end its writer")
+{
+    struct shm_item item = {STR("a"), STR("2"), false};
+    struct bench b;
+
+    for (off_t size = 0; size <= 4096; size += 4096) {
+        REQUIRE(bench_open(&b));
+        CHECK_I64(bench_put(&b, "a", "1", 1), 0);
+        CHECK(truncate(b.path, size) == 0);
+        CHECK_I64(shm_writer_prove(b.w, NULL, NULL, &b.err), ERR_CORRUPT);
+        CHECK(strstr(b.err.text, "cut short") != NULL);
+        CHECK_I64(shm_writer_replace(b.w, &item, 1, 2, &b.err), 0);
+        CHECK_I64(shm_writer_prove(b.w, NULL, NULL, &b.err), 0);
+        bench_close(&b);
+    }
+}
+
 /* ---- the layout is what it was ---- */
 
 /* On machines of the usual byte order. */
