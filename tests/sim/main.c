@@ -79,7 +79,7 @@ TEST_WITHIN(3600, "no invariant is broken by any mixture of faults")
     uint64_t one = number("TRIMTAB_SIM_SEED", 0);
     uint64_t first = one ? one : number("TRIMTAB_SIM_FIRST", 1);
     uint64_t n =
-        one ? 1 : number("TRIMTAB_SIM_SEEDS", getenv("TRIMTAB_QUICK") ? 20 : SEEDS_DEFAULT);
+        one ? 1 : number("TRIMTAB_SIM_SEEDS", getenv("TRIMTAB_QUICK") ? 40 : SEEDS_DEFAULT);
     struct sim_result sum = {.commits = 0};
     uint64_t failed = 0, failed_max = number("TRIMTAB_SIM_FAILURES", 5);
 
